@@ -1,0 +1,48 @@
+"""edgekit: one trained model in, proved artifacts for every runtime out.
+
+The public functions, one per verb of the command line, are imported on first use, so that
+``import edgekit`` and ``edgekit --help`` cost nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgekit.api import (
+        bench,
+        calibrate,
+        compile,
+        export,
+        inspect,
+        open,
+        quantize,
+        release,
+        validate,
+        verify,
+    )
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "__version__",
+    "bench",
+    "calibrate",
+    "compile",
+    "export",
+    "inspect",
+    "open",
+    "quantize",
+    "release",
+    "validate",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from edgekit import api
+
+        return getattr(api, name)
+    message = f"module 'edgekit' has no attribute {name!r}"
+    raise AttributeError(message)

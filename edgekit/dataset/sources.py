@@ -1,0 +1,345 @@
+"""Source string -> Dataset.
+
+What a recipe's ``[data]`` table or a ``--*-data`` flag may name:
+
+| source | what it is |
+|---|---|
+| ``x.npz`` | arrays by input name, samples along axis 0; ``labels`` where there are labels |
+| ``x.npy`` | the one input of a model with one input |
+| a folder | images, sorted by path; sub-folders name the classes where there are any |
+| ``digits`` | a shipped set: calibration/<name>.toml |
+| ``file.py:callable``, ``package.module:callable`` | yields mappings of name -> (batch, ...) array |
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekit._resources import shipped
+from edgekit.dataset.stream import Dataset, Sample, split_batch
+from edgekit.errors import DataError, RecipeError, UnknownNameError, missing_extra
+from edgekit.preprocess import Step, apply, preprocess_id
+from edgekit.spec import TensorSpec
+
+LABELS = "labels"
+_IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
+_MORE = "docs/recipe.md#data"
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """What to read and which part of it.
+
+    Attributes:
+        source: see the module's table.
+        split: name of a shipped set's split; "" for everything.
+        samples: at most so many, drawn with ``seed``; None for all, in their own order.
+        seed: of the draw.
+    """
+
+    source: str
+    split: str = ""
+    samples: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """Samples before pre-processing, restartable; count None where only a pass can tell."""
+
+    samples: Callable[[], Iterable[Sample]]
+    count: int | None
+    labels: npt.NDArray[Any] | None
+
+
+def shipped_names() -> tuple[str, ...]:
+    """Names of the shipped data sets, sorted."""
+    return tuple(sorted(path.stem for path in shipped("calibration").glob("*.toml")))
+
+
+def load(
+    request: DataSource, *, inputs: tuple[TensorSpec, ...], base: Path, preprocess: Sequence[Step] = ()
+) -> Dataset:
+    """Open a data source for a model.
+
+    Args:
+        request: what to read.
+        inputs: the model's inputs; a source without names goes to the only one.
+        base: folder that relative paths start from.
+        preprocess: steps applied to every array of every sample.
+
+    Raises:
+        DataError: the source is missing, unreadable, empty or has no such split.
+        UnknownNameError: neither a file nor a shipped set.
+        MissingBackendError: images or a shipped set need a package that is not installed.
+    """
+    raw = _open(request, inputs, base)
+    picked = _pick(raw, request)
+    steps = tuple(preprocess)
+
+    def samples() -> Iterator[Sample]:
+        for index, sample in enumerate(picked.samples()):
+            try:
+                yield {name: apply(np.asarray(array), steps) for name, array in sample.items()}
+            except DataError as error:
+                raise DataError(
+                    f"{request.source}: sample {index}: {error.what}", why=error.why, remedy=error.remedy
+                ) from error
+
+    digest, count = _digest(samples, picked.labels)
+    return Dataset(
+        name=request.source + (f":{request.split}" if request.split else ""),
+        digest=digest,
+        preprocess_id=preprocess_id(steps),
+        count=count,
+        seed=request.seed,
+        samples=samples,
+        labels=picked.labels,
+    )
+
+
+def _open(request: DataSource, inputs: tuple[TensorSpec, ...], base: Path) -> _Raw:
+    source = request.source
+    if ":" in source and not (base / source).exists():
+        return _from_callable(source, base)
+    path = base / source
+    if source in shipped_names() and not path.exists():
+        return _from_shipped(source, request.split, _only_input(source, inputs))
+    if request.split:
+        raise DataError(
+            f"{source} has no splits, and split = {request.split!r} was asked for",
+            why="only shipped data sets have splits",
+            remedy="remove split, or make one file per split",
+            more=_MORE,
+        )
+    if path.is_dir():
+        return _from_images(path, _only_input(source, inputs))
+    if not path.exists():
+        if path.suffix:
+            raise DataError(
+                f"data file {path} does not exist",
+                why="relative paths start at the recipe's folder, or the current one for flags",
+                remedy="correct the path",
+                more=_MORE,
+            )
+        raise UnknownNameError("data set", source, shipped_names(), listing="edgekit doctor")
+    if path.suffix == ".npz":
+        return _from_npz(path)
+    if path.suffix == ".npy":
+        return _from_npy(path, _only_input(source, inputs))
+    raise DataError(
+        f"data file {path} has an ending that edgekit does not read",
+        why="known: .npz, .npy, a folder of images, file.py:callable, or a shipped set",
+        remedy="save the arrays with numpy.savez(path, **{input_name: array})",
+        more=_MORE,
+    )
+
+
+def _only_input(source: str, inputs: tuple[TensorSpec, ...]) -> str:
+    if len(inputs) == 1:
+        return inputs[0].name
+    raise DataError(
+        f"{source} carries no input names, and the model has {len(inputs)} inputs",
+        why="arrays are matched to inputs by name",
+        remedy=f"use an .npz with arrays named {', '.join(spec.name for spec in inputs)}",
+        more=_MORE,
+    )
+
+
+def _from_npz(path: Path) -> _Raw:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        raise _unreadable(path, error) from error
+    labels = arrays.pop(LABELS, None)
+    scalars = [name for name, array in arrays.items() if array.ndim == 0]
+    lengths = {name: len(array) for name, array in arrays.items() if array.ndim}
+    if scalars or len(set(lengths.values())) > 1:
+        raise DataError(
+            f"{path.name}: the arrays have different numbers of samples: "
+            f"{dict(sorted(lengths.items())) | dict.fromkeys(scalars, 'scalar')}",
+            why="samples run along axis 0 of every array",
+            remedy="store one entry per sample in each array",
+            more=_MORE,
+        )
+    return _Raw(lambda: split_batch(arrays), min(lengths.values(), default=0), labels)
+
+
+def _from_npy(path: Path, name: str) -> _Raw:
+    try:
+        # memory-mapped: the file may be larger than memory
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise _unreadable(path, error) from error
+    if array.ndim == 0:
+        raise DataError(
+            f"{path.name} is a scalar",
+            why="samples run along axis 0",
+            remedy="store an array with one entry per sample",
+            more=_MORE,
+        )
+    return _Raw(lambda: split_batch({name: array}), len(array), None)
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"data file {path} cannot be read: {error}",
+        why="it is empty, truncated, no NumPy file, or holds Python objects (they run code on loading)",
+        remedy="write it again with numpy.savez(path, **{input_name: array}), numbers only",
+        more=_MORE,
+    )
+
+
+def _from_images(folder: Path, name: str) -> _Raw:
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _IMAGE_SUFFIXES)
+    if not paths:
+        raise DataError(
+            f"folder {folder} holds no images",
+            why=f"looked for {', '.join(sorted(_IMAGE_SUFFIXES))}, in sub-folders too",
+            remedy="correct the path",
+            more=_MORE,
+        )
+    if importlib.util.find_spec("PIL") is None:
+        raise missing_extra("pillow", "data", needed_for="a folder of images")
+    classes = sorted({path.parent for path in paths})
+    labels = np.array([classes.index(path.parent) for path in paths]) if len(classes) > 1 else None
+    return _Raw(lambda: ({name: _read_image(path)} for path in paths), len(paths), labels)
+
+
+def _read_image(path: Path) -> npt.NDArray[np.uint8]:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (UnidentifiedImageError, OSError) as error:
+        raise DataError(
+            f"image {path} cannot be read", why=str(error), remedy="remove or repair it"
+        ) from error
+
+
+def _from_shipped(name: str, split: str, input_name: str) -> _Raw:
+    facts = tomllib.loads((shipped("calibration") / f"{name}.toml").read_text("utf-8"))
+    splits = facts["splits"]
+    if split and split not in splits:
+        raise UnknownNameError(f"split of {name}", split, splits, listing="edgekit doctor")
+    module, _, attribute = str(facts["loader"]).partition(":")
+    samples, labels = getattr(importlib.import_module(module), attribute)()
+    if hashlib.sha256(samples.tobytes() + labels.tobytes()).hexdigest() != facts["sha256"]:
+        raise RecipeError(
+            f"data set {name!r} is not the one that its description names",
+            why="the digest of samples and labels differs from calibration/" + name + ".toml",
+            remedy=f"install the version that edgekit was made with, or correct {facts['origin']}",
+        )
+    order = np.random.default_rng(facts["seed"]).permutation(len(samples))
+    if split:
+        start, count = splits[split]["start"], splits[split]["count"]
+        order = order[start : start + count]
+    samples, labels = samples[order], labels[order]
+    return _Raw(lambda: split_batch({input_name: samples}), len(samples), labels)
+
+
+def _from_callable(source: str, base: Path) -> _Raw:
+    where, _, attribute = source.rpartition(":")
+    module = _import(where, base, source)
+    function = getattr(module, attribute, None)
+    if not callable(function):
+        raise UnknownNameError(
+            f"callable in {where}",
+            attribute,
+            (n for n in vars(module) if not n.startswith("_")),
+            listing=f"grep def {where}",
+        )
+    stream = cast("Callable[[], Iterable[dict[str, npt.NDArray[Any]]]]", function)
+    labels = _labels_of(stream)
+
+    def samples() -> Iterator[Sample]:
+        for batch in stream():
+            if not isinstance(batch, dict):
+                raise DataError(
+                    f"{source} yields {type(batch).__name__}",
+                    why="it must yield mappings of input name -> array with a batch axis",
+                    remedy='yield {"input_name": array}',
+                    more=_MORE,
+                )
+            yield from split_batch({k: np.asarray(v) for k, v in batch.items() if k != LABELS})
+
+    return _Raw(samples, None, labels)
+
+
+def _labels_of(stream: Callable[[], Iterable[dict[str, npt.NDArray[Any]]]]) -> npt.NDArray[Any] | None:
+    found = [np.asarray(batch[LABELS]) for batch in stream() if isinstance(batch, dict) and LABELS in batch]
+    return np.concatenate(found) if found else None
+
+
+def _import(where: str, base: Path, source: str) -> ModuleType:
+    if not where.endswith(".py"):
+        try:
+            return importlib.import_module(where)
+        except ImportError as error:
+            raise DataError(
+                f"{source}: module {where!r} cannot be imported",
+                why=str(error),
+                remedy="correct the name, or write file.py:callable",
+            ) from error
+    path = (base / where).resolve()
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise DataError(
+            f"{source}: file {path} does not exist",
+            why="relative paths start at the recipe's folder",
+            remedy="correct the path",
+            more=_MORE,
+        )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _pick(raw: _Raw, request: DataSource) -> _Raw:
+    """At most ``request.samples`` of them, drawn without replacement, in their own order."""
+    if request.samples is None or (raw.count is not None and request.samples >= raw.count):
+        return raw
+    if raw.count is None:
+        limit = request.samples
+        labels = raw.labels[:limit] if raw.labels is not None else None
+        return _Raw(lambda: _first(raw.samples(), limit), None, labels)
+    chosen = np.sort(np.random.default_rng(request.seed).permutation(raw.count)[: request.samples])
+    wanted = frozenset(chosen.tolist())
+    labels = raw.labels[chosen] if raw.labels is not None and len(raw.labels) == raw.count else raw.labels
+    return _Raw(
+        lambda: (sample for index, sample in enumerate(raw.samples()) if index in wanted), len(chosen), labels
+    )
+
+
+def _first(samples: Iterable[Sample], limit: int) -> Iterator[Sample]:
+    for index, sample in enumerate(samples):
+        if index == limit:
+            return
+        yield sample
+
+
+def _digest(samples: Callable[[], Iterable[Sample]], labels: npt.NDArray[Any] | None) -> tuple[str, int]:
+    """SHA-256 over what the model will see, and the number of samples; one streamed pass."""
+    sha, count = hashlib.sha256(), 0
+    for sample in samples():
+        for name in sorted(sample):
+            array = np.ascontiguousarray(sample[name])
+            sha.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
+            sha.update(array.tobytes())
+        count += 1
+    if labels is not None:
+        sha.update(np.ascontiguousarray(labels).tobytes())
+    return sha.hexdigest(), count

@@ -1,0 +1,50 @@
+"""Environment variables and platform defaults -> values. The only reader of ``os.environ``.
+
+| variable | meaning | default |
+|---|---|---|
+| EDGEKIT_CACHE | folder of the content-addressed cache | the platform's user cache folder |
+| EDGEKIT_DATA | folder of real data for tests and benchmarks | none: such tests are skipped |
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Measured on onnxruntime 1.31 and openvino 2026.4: both write identifiers into the home folder at import
+# unless told not to. ORT_DISABLE_TELEMETRY must be set before the import; OpenVINO looks at CI == "true"
+# (onnxruntime upstream change 27379; openvino-telemetry's own opt-out check).
+QUIET_NATIVE_ENVIRONMENT: dict[str, str] = {
+    "ORT_DISABLE_TELEMETRY": "1",
+    "CI": "true",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_ENABLE_ONEDNN_OPTS": "0",  # silences a banner; changes no result that edgekit uses
+    "KERAS_BACKEND": "tensorflow",  # the torch back end unrolls LSTM into thousands of nodes
+}
+
+
+def cache_dir() -> Path:
+    """The cache folder: ``EDGEKIT_CACHE``, else the platform's user cache folder."""
+    named = os.environ.get("EDGEKIT_CACHE")
+    if named:
+        return Path(named).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("edgekit", appauthor=False))
+
+
+def data_dir() -> Path | None:
+    """The folder of real data for tests and benchmarks, or None."""
+    named = os.environ.get("EDGEKIT_DATA")
+    return Path(named) if named and Path(named).is_dir() else None
+
+
+def silence_native_libraries() -> None:
+    """Turn telemetry and start-up banners of native libraries off; call before importing one."""
+    for name, value in QUIET_NATIVE_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def child_environment() -> dict[str, str]:
+    """The environment for a worker process: this one with telemetry and banners off."""
+    return {**QUIET_NATIVE_ENVIRONMENT, **os.environ}

@@ -1,0 +1,302 @@
+"""The frozen leaf values that stages hand to each other: shapes, ranges, scales, artifacts, runners.
+
+No behaviour beyond construction, parsing and JSON lives here, and nothing here imports a framework.
+Affine quantization, everywhere in edgekit (TFLite quantization specification; ONNX QuantizeLinear):
+
+    real = scale * (integer - zero_point)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.generic]
+else:
+    Array = Any
+
+Feeds = Mapping[str, Array]
+"""Arrays by tensor name; axis 0 is the batch where the model has one."""
+
+Dim = int | str | None
+"""A size, the name of a dynamic size, or None where nothing is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Name, NumPy dtype name ("float32", "int64") and shape of one input or output."""
+
+    name: str
+    dtype: str
+    shape: tuple[Dim, ...]
+
+    def __str__(self) -> str:
+        dims = "x".join("?" if d is None else str(d) for d in self.shape)
+        return f"{self.name}:{self.dtype}:{dims or 'scalar'}"
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether any axis has no fixed size."""
+        return any(not isinstance(d, int) for d in self.shape)
+
+
+class Precision(StrEnum):
+    """What the user asks for or gets; the names are those of the command line."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    FP16 = "fp16"
+    W8A8 = "w8a8"
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Closed interval of real values that a tensor takes on calibration data."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """What calibration found: one range per float tensor of one canonical float graph, with its provenance.
+
+    Attributes:
+        tensors: range by value name of the model that was calibrated.
+        method: "minmax" or "percentile" (with its parameter, as "percentile:99.99").
+        model_digest: ``ir.digest`` of the calibrated model.
+        data_digest: digest of the calibration samples after selection (source bytes, split, count, seed).
+        preprocess_id: digest of the pre-processing steps.
+        samples: how many samples were seen.
+        seed: seed of the sample selection.
+        tools: name -> version of what ran.
+    """
+
+    tensors: Mapping[str, Range]
+    method: str
+    model_digest: str
+    data_digest: str
+    preprocess_id: str
+    samples: int
+    seed: int
+    tools: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class QuantParams:
+    """Scale and zero point of one tensor, per tensor (one element, axis None) or per channel.
+
+    Attributes:
+        dtype: "int8", "uint8", "int16", "int32".
+        scale: positive real step(s).
+        zero_point: integer(s) that stand for 0.0; one for each scale.
+        axis: the axis that the elements run along, or None for per tensor.
+    """
+
+    dtype: str
+    scale: tuple[float, ...]
+    zero_point: tuple[int, ...]
+    axis: int | None = None
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How an artifact is opened: neither numerics nor speed are determined by the file alone.
+
+    Attributes:
+        threads: intra-operator threads; 1 unless a recipe or flag says otherwise, so that a figure means
+            the same on every machine.
+        device: "cpu" or "cuda"; what the session must really run on.
+        settings: runtime-specific settings, as (name, value) pairs in a fixed order.
+    """
+
+    threads: int = 1
+    device: str = "cpu"
+    settings: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class IoBinding:
+    """How one input or output of the artifact stands for one of the reference model.
+
+    Attributes:
+        reference: name, dtype and shape in the reference model; what a Session takes and gives.
+        name: the tensor's name inside the artifact.
+        dtype: its element type inside the artifact.
+        shape: its shape inside the artifact.
+        permutation: artifact axis i holds reference axis ``permutation[i]``; empty = the same layout.
+        quant: scale and zero point if the artifact's own input or output is integer.
+    """
+
+    reference: TensorSpec
+    name: str
+    dtype: str
+    shape: tuple[Dim, ...]
+    permutation: tuple[int, ...] = ()
+    quant: QuantParams | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """A file of an artifact or a bundle: relative POSIX path, SHA-256 in hex, size."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What ``Backend.compile`` wrote: files, how to open them, and how its tensors map to the reference's.
+
+    Attributes:
+        folder: the folder that holds ``files``; not part of the artifact's identity.
+        files: the main file first.
+        target: target name.
+        backend: name in the backend registry.
+        precision: what the numbers inside are.
+        options: how to open it.
+        inputs: one binding per reference input, in the reference's order.
+        outputs: likewise.
+        plan_digest: digest of the QuantPlan, "" for float artifacts. Equal digests: equal numerics
+            within a few quantization steps on every runtime.
+        output_steps: one quantization step of each output in real units, by reference output name;
+            absent where the output is not quantized.
+        tools: name -> version of what compiled it.
+        notes: what the compiler wants the user to know.
+    """
+
+    folder: Path
+    files: tuple[FileEntry, ...]
+    target: str
+    backend: str
+    precision: Precision
+    options: RunOptions
+    inputs: tuple[IoBinding, ...]
+    outputs: tuple[IoBinding, ...]
+    plan_digest: str = ""
+    output_steps: Mapping[str, float] = field(default_factory=dict)
+    tools: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """The main file."""
+        return self.folder / self.files[0].path
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of all files together."""
+        return sum(entry.size_bytes for entry in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why a target cannot take one node: data before it is text."""
+
+    node: str
+    rule: str
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Whether a backend (and the device its target needs) can run here, and if not, why and what to type."""
+
+    ok: bool
+    version: str
+    reason: str = ""
+    remedy: str = ""
+
+
+class Runner(Protocol):
+    """Something that computes: mapping of arrays by input name -> mapping of arrays by output name."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What ``run`` takes."""
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What ``run`` gives."""
+
+    def run(self, feeds: Feeds) -> dict[str, Array]:
+        """Compute all outputs; the arrays are copies that the caller owns."""
+
+
+class Session(Runner, Protocol):
+    """An opened artifact: a Runner in the reference model's names, layouts and float types.
+
+    Lives in a worker process of its own; ``close`` (or leaving the ``with`` block) ends it.
+    """
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What really runs: "runtime", "version", "device", "threads", and "kernels" where known."""
+
+    def time_ms(self, feeds: Feeds, *, runs: int) -> tuple[float, ...]:
+        """Milliseconds of ``runs`` consecutive inferences, timed inside the worker, conversion excluded."""
+
+    def close(self) -> None:
+        """End the worker; harmless when called twice."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Progress(Protocol):
+    """Where a long stage says how far it is. ``cli`` draws it; the default does nothing."""
+
+    def stage(self, name: str, *, total: int | None = None) -> None:
+        """A new stage begins; ``total`` steps if that is known."""
+
+    def advance(self, steps: int = 1) -> None:
+        """``steps`` more of the current stage are done."""
+
+    def note(self, text: str) -> None:
+        """One line that is worth keeping."""
+
+
+class Silent:
+    """The Progress that says nothing."""
+
+    def stage(self, name: str, *, total: int | None = None) -> None:
+        """Ignore."""
+
+    def advance(self, steps: int = 1) -> None:
+        """Ignore."""
+
+    def note(self, text: str) -> None:
+        """Ignore."""
+
+
+BatchStream = Callable[[int], Iterator[dict[str, Array]]]
+"""Batch size -> a fresh pass over the data, as mappings of input name -> (batch, ...) arrays."""
+
+T = TypeVar("T")
+
+
+def to_json(value: Any) -> Any:
+    """A frozen value of this module (or a mapping or tuple of them) -> JSON-ready Python values."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(type(value)).dump_python(value, mode="json")
+
+
+def from_json(kind: type[T], value: Any) -> T:
+    """The inverse of ``to_json``; raises pydantic.ValidationError where the shape is wrong."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind).validate_python(value, strict=False)

@@ -1,0 +1,147 @@
+"""targets/<name>.toml -> Target: what a deployment target's runtime really has, as data.
+
+The vocabulary of the files is in targets/README.md. A scheme is written ``type:granularity:symmetry``:
+``s8:channel:sym``, ``u8:tensor:asym``; ``float`` means the tensor stays float.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from edgekit._resources import shipped
+from edgekit.errors import RecipeError, UnknownNameError
+from edgekit.spec import Precision, RunOptions
+
+Scheme = Annotated[str, StringConstraints(pattern=r"^(float|[su](4|8|16|32):(tensor|channel):(sym|asym))$")]
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Kernel(_Closed):
+    """One kernel that the runtime really has.
+
+    Attributes:
+        pattern: ONNX operators that the runtime runs as one kernel, joined by "+", the head first:
+            "Conv+Relu". An activation that a kernel fuses is written after its producer.
+        weight: scheme of the constant operand, or "none" where the operator has none.
+        activation: scheme of the non-constant inputs.
+        output: scheme of the output; "same" = the input's own scale and zero point.
+        constraints: ids of predicates in ``quantization.place``; an unknown id is an error.
+        requires: CPU features for speed or exactness.
+        runtime: version range of the runtime.
+        source: where this row was learned, or "measured".
+    """
+
+    pattern: str
+    weight: Scheme | Literal["none"] = "none"
+    activation: Scheme
+    output: Scheme | Literal["same"]
+    lowering: Literal["qdq", "tflite"] = "qdq"
+    constraints: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+    runtime: str = ""
+    source: str
+
+    @property
+    def head(self) -> str:
+        """The operator that the pattern starts with."""
+        return self.pattern.split("+")[0]
+
+    @property
+    def fused(self) -> tuple[str, ...]:
+        """The operators that follow the head inside the kernel."""
+        return tuple(self.pattern.split("+")[1:])
+
+
+class FixedScale(_Closed):
+    """The output scale and zero point that a runtime prescribes for an operator."""
+
+    scale: float
+    zero_point: int
+    source: str
+
+
+class RunDefaults(_Closed):
+    """Run options of the target; a recipe's [[target]] may override the threads."""
+
+    threads: int = Field(default=1, ge=1)
+    device: Literal["cpu", "cuda"] = "cpu"
+    settings: dict[str, str] = {}
+
+    def options(self, *, threads: int | None = None) -> RunOptions:
+        """The run options with ``threads`` in place of the default where given."""
+        return RunOptions(threads or self.threads, self.device, tuple(sorted(self.settings.items())))
+
+
+class Target(_Closed):
+    """A deployment target as data.
+
+    Attributes:
+        name: also the file's stem.
+        summary: one line for ``edgekit targets``.
+        backend: name in the backend registry.
+        extra: the optional part of edgekit that holds the runtime, "" for the base install.
+        opset: the canonical opset of the ONNX form that this target gets.
+        extension: file extension of the artifact, without the dot.
+        ladder: the precisions that are candidates here, in the order in which ties are broken.
+        numerics_on: for a device that may be absent: the run device on which numerics are checked instead;
+            "" = nothing can stand in.
+        operators: ONNX operators that the runtime runs at all; empty = the back end decides by itself.
+        kernel: the quantized kernels.
+        fixed_scale: by operator type.
+        shared_scale: operators whose inputs and output must have one scale ("Concat", "MaxPool").
+    """
+
+    schema_: Literal[1] = Field(alias="schema")
+    name: str
+    summary: str
+    backend: str
+    extra: str = ""
+    runtime: str = ""
+    opset: int = 21
+    extension: str
+    ladder: tuple[Precision, ...]
+    numerics_on: Literal["", "cpu"] = ""
+    operators: tuple[str, ...] = ()
+    run: RunDefaults = RunDefaults()
+    kernel: tuple[Kernel, ...] = ()
+    fixed_scale: dict[str, FixedScale] = {}
+    shared_scale: tuple[str, ...] = ()
+
+
+def names() -> tuple[str, ...]:
+    """Names of all shipped targets, sorted. Parses nothing."""
+    return tuple(sorted(path.stem for path in shipped("targets").glob("*.toml")))
+
+
+def load(name: str) -> Target:
+    """The shipped target ``name``, or the target file at the path ``name`` (ending in .toml).
+
+    Raises:
+        UnknownNameError: no such target.
+        RecipeError: the file does not follow the schema.
+    """
+    path = Path(name) if name.endswith(".toml") else shipped("targets") / f"{name}.toml"
+    if not path.is_file():
+        raise UnknownNameError("target", name, names(), listing="edgekit targets")
+    try:
+        target = Target.model_validate(tomllib.loads(path.read_text("utf-8")))
+    except (ValidationError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(
+            f"target file {path} does not follow its schema",
+            why=str(error),
+            remedy="see targets/README.md for the vocabulary",
+        ) from error
+    if target.name != path.stem:
+        raise RecipeError(
+            f"target file {path} calls itself {target.name!r}",
+            why="a target is found by its file name",
+            remedy=f"set name = {path.stem!r}",
+        )
+    return target
