@@ -1,0 +1,258 @@
+"""The public Python functions: one per verb of the command line, with its flags as keywords.
+
+Each is a thin door to ``edgekit.pipeline``; errors derive from ``edgekit.errors.EdgekitError``. Paths may be
+``str`` or ``Path``; what is returned is frozen. The command line prints the richer result values that
+``edgekit.pipeline`` gives (``edgekit.pipeline.result``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from edgekit.pipeline import bench as _bench
+from edgekit.pipeline import calibrate as _calibrate
+from edgekit.pipeline import compile as _compile
+from edgekit.pipeline import export as _export
+from edgekit.pipeline import inspect as _inspect
+from edgekit.pipeline import quantize as _quantize
+from edgekit.pipeline import run as _run
+from edgekit.pipeline import validate as _validate
+from edgekit.pipeline import verify as _verify
+from edgekit.pipeline.open import open_artifact
+from edgekit.pipeline.result import (
+    BenchResult,
+    InspectResult,
+    ReleaseResult,
+    ValidateResult,
+    VerifyResult,
+)
+from edgekit.spec import Artifact, Precision, Progress, Session, Silent, TensorSpec
+
+PathLike = str | Path
+
+
+def export(
+    source: str,
+    *,
+    out: PathLike,
+    inputs: Sequence[TensorSpec] | None = None,
+    weights: PathLike | None = None,
+    dynamic: Mapping[str, Mapping[int, str]] | None = None,
+    opset: int | None = None,
+    tolerance: float = 1e-3,
+    trust_source: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Export a PyTorch, Keras or ONNX source to canonical ONNX and prove that it computes the same.
+
+    Args:
+        source: ``file.py:callable``, ``package.module:callable``, .pt2, .keras, .h5, SavedModel or .onnx.
+        out: the .onnx file to write.
+        inputs: name, dtype and shape of each input; needed for callables.
+        weights: checkpoint for a callable.
+        dynamic: input name -> axis -> name of a dynamic axis.
+        opset: ONNX opset of the file; edgekit's canonical one by default.
+        tolerance: largest difference between framework and ONNX, as a part of the output's range.
+        trust_source: allow a source that runs code on loading.
+        progress: where to say how far it is.
+
+    Raises:
+        ExportError: the source cannot be exported, or parity fails.
+        MissingBackendError: the source's framework is not installed.
+    """
+    result = _export.export(
+        source,
+        out=Path(out),
+        inputs=tuple(inputs or ()),
+        weights=Path(weights) if weights else None,
+        dynamic=dynamic or {},
+        opset=opset,
+        tolerance=tolerance,
+        trust_source=trust_source,
+        progress=progress or Silent(),
+    )
+    return result.path
+
+
+def calibrate(
+    model: PathLike,
+    *,
+    calibration_data: str,
+    out: PathLike,
+    method: str = "minmax",
+    samples: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Path:
+    """Stream calibration data through a float ONNX model and write ``ranges.json``.
+
+    Raises:
+        DataError: the data does not fit the model, is empty, or holds NaN.
+        ModelFileError: the model cannot be read.
+    """
+    return _calibrate.calibrate(
+        Path(model),
+        calibration_data=calibration_data,
+        out=Path(out),
+        method=method,
+        samples=samples,
+        seed=seed,
+        progress=progress or Silent(),
+    ).path
+
+
+def quantize(
+    model: PathLike,
+    *,
+    calibration_data: str = "",
+    ranges: PathLike | None = None,
+    out: PathLike,
+    target: str = "portable",
+    precision: str | Precision = Precision.AUTO,
+    method: str = "minmax",
+    eval_data: str = "",
+    metric: str = "top1",
+    max_drop_pp: float | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Quantize a float ONNX model with calibration data (or the ranges of ``calibrate``) for a target.
+
+    Raises:
+        DataError: the data does not fit the model.
+        GateError: evaluation data was given and the result loses more than ``max_drop_pp``.
+    """
+    result = _quantize.quantize(
+        Path(model),
+        calibration_data=calibration_data,
+        ranges=Path(ranges) if ranges else None,
+        out=Path(out),
+        target=target,
+        precision=Precision(precision),
+        method=method,
+        eval_data=eval_data,
+        metric=metric,
+        max_drop_pp=max_drop_pp,
+        progress=progress or Silent(),
+    )
+    return result.path
+
+
+def compile(
+    model: PathLike,
+    *,
+    target: str,
+    out: PathLike,
+    name: str = "",
+    version: str = "",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Artifact:
+    """Compile an ONNX model (float or QDQ) for one target into the folder ``out``.
+
+    Raises:
+        TargetRefusalError: the target cannot hold the model; the message lists every reason.
+        MissingBackendError: the target's compiler is not installed.
+    """
+    result = _compile.compile(
+        Path(model),
+        targets=(target,),
+        out=Path(out),
+        name=name,
+        version=version,
+        threads=threads,
+        progress=progress or Silent(),
+    )
+    return result.artifacts[0]
+
+
+def open(artifact: Artifact | PathLike, *, threads: int | None = None, target: str | None = None) -> Session:
+    """Open an artifact, a model file or a bundle's target on its real runtime.
+
+    The session takes and gives arrays in the *reference model's* names, layouts and float types, whatever
+    the artifact's own are. Use it as a context manager.
+
+    Raises:
+        InputError: the file is not an artifact.
+        MissingBackendError: the runtime or the device is not here.
+    """
+    return open_artifact(artifact, threads=threads, target=target)
+
+
+def validate(
+    artifact: PathLike,
+    *,
+    reference: PathLike,
+    data: str,
+    metric: str = "top1",
+    max_drop_pp: float = 1.0,
+    samples: int | None = None,
+    progress: Progress | None = None,
+) -> ValidateResult:
+    """Hold an artifact against the float reference on labelled data: drift, metric, paired interval, verdict."""
+    return _validate.validate(
+        Path(artifact),
+        reference=Path(reference),
+        data=data,
+        metric=metric,
+        max_drop_pp=max_drop_pp,
+        samples=samples,
+        progress=progress or Silent(),
+    )
+
+
+def bench(
+    artifacts: Sequence[PathLike],
+    *,
+    baseline: PathLike | None = None,
+    threads: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> BenchResult:
+    """Measure artifacts interleaved on this machine; with ``baseline`` also say faster, slower or undecided."""
+    return _bench.bench(
+        tuple(Path(each) for each in artifacts),
+        baseline=Path(baseline) if baseline else None,
+        threads=threads,
+        seed=seed,
+        progress=progress or Silent(),
+    )
+
+
+def release(
+    recipe: PathLike = "edgekit.toml",
+    *,
+    out: PathLike = "dist",
+    targets: Sequence[str] = (),
+    update: bool = False,
+    dry_run: bool = False,
+    use_cache: bool = True,
+    cache_dir: PathLike | None = None,
+    progress: Progress | None = None,
+) -> ReleaseResult:
+    """Run a recipe's whole job and write the bundle ``out/<name>-<version>/``.
+
+    Gates that fail are in the result's ``exit_code`` and ``targets``; bad input raises.
+    """
+    return _run.release(
+        Path(recipe),
+        out=Path(out),
+        targets=tuple(targets),
+        update=update,
+        dry_run=dry_run,
+        use_cache=use_cache,
+        cache_dir=Path(cache_dir) if cache_dir else None,
+        progress=progress or Silent(),
+    )
+
+
+def verify(
+    bundle: PathLike, *, targets: Sequence[str] = (), progress: Progress | None = None
+) -> VerifyResult:
+    """Re-hash a bundle and replay its golden vectors on every runtime that is here."""
+    return _verify.verify(Path(bundle), targets=tuple(targets), progress=progress or Silent())
+
+
+def inspect(path: PathLike) -> InspectResult:
+    """Say what is inside a model file, an artifact or a bundle."""
+    return _inspect.inspect(Path(path))

@@ -1,0 +1,349 @@
+"""What each verb found, as frozen rows of plain values: what ``report`` renders and ``--format json`` prints.
+
+Rows hold numbers and words, never sessions, arrays or models, so that a result can be stored, compared and
+rendered without any runtime. Latencies are milliseconds, sizes bytes, drops percentage points (positive =
+worse than the float reference).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from edgekit.errors import ExitCode
+from edgekit.spec import Artifact, Precision, Rejection, TensorSpec
+
+GateStatus = Literal["pass", "fail", "inconclusive", "not_measured"]
+Status = Literal["pass", "fail", "inconclusive"]
+
+
+@dataclass(frozen=True)
+class GateRow:
+    """One budget line: what was measured against what limit.
+
+    Attributes:
+        name: "accuracy", "size", "latency" or "never_slower".
+        status: outcome.
+        measured: the measured value in words, with unit and interval.
+        limit: the limit in words.
+        reason: why the status is what it is.
+        remedy: what to do next; "" where nothing is to be done.
+    """
+
+    name: str
+    status: GateStatus
+    measured: str
+    limit: str
+    reason: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class AccuracyRow:
+    """The task metric on the evaluation set, paired with the float reference on the same samples."""
+
+    metric: str
+    value: float
+    reference: float
+    drop_pp: float
+    drop_low_pp: float
+    drop_high_pp: float
+    samples: int
+    label_agreement: float | None = None
+
+
+@dataclass(frozen=True)
+class DriftRow:
+    """How far one output is from the float reference's."""
+
+    output: str
+    max_abs: float
+    cosine: float
+    sqnr_db: float
+    max_steps: float | None = None
+
+
+@dataclass(frozen=True)
+class LatencyRow:
+    """Steady-state latency of one artifact at batch 1."""
+
+    p50_ms: float
+    p90_ms: float
+    p95_ms: float
+    p99_ms: float
+    low_ms: float
+    high_ms: float
+    runs: int
+    stable: bool
+    warning: str = ""
+    raw_ms: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class RatioRow:
+    """Median latency divided by the baseline's, with its interval; below 1 is faster."""
+
+    baseline: str
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class CandidateRow:
+    """One artifact of one target, proved or refused.
+
+    Attributes:
+        role: "float" (the target's own float variant, the baseline) or "candidate".
+        ran_on: what really computed the numbers, e.g. "onnxruntime 1.31.1, CPUExecutionProvider, 1 thread".
+        caveat: what could not be shown here, e.g. "not run on a GPU here"; "" = nothing.
+        shipped: whether this is the artifact in the bundle.
+    """
+
+    target: str
+    precision: Precision
+    role: Literal["float", "candidate"]
+    file: str
+    sha256: str
+    size_bytes: int
+    plan_digest: str
+    status: Status
+    gates: tuple[GateRow, ...]
+    accuracy: AccuracyRow | None = None
+    drift: tuple[DriftRow, ...] = ()
+    latency: LatencyRow | None = None
+    ratio: RatioRow | None = None
+    ran_on: str = ""
+    caveat: str = ""
+    shipped: bool = False
+    notes: tuple[str, ...] = ()
+    left_float: tuple[Rejection, ...] = ()
+
+
+@dataclass(frozen=True)
+class TargetRow:
+    """What a release did for one target.
+
+    Attributes:
+        chosen: precision of the artifact that ships; None where nothing does.
+        reason: why that one, in a sentence.
+        exit_code: 0, or what the target contributes to the release's exit code.
+        rejections: why the target refuses the model (exit code 5), or is not here (6).
+    """
+
+    target: str
+    chosen: Precision | None
+    reason: str
+    exit_code: ExitCode
+    candidates: tuple[CandidateRow, ...] = ()
+    rejections: tuple[Rejection, ...] = ()
+
+
+@dataclass(frozen=True)
+class AgreementRow:
+    """How often two shipped artifacts of equal plan give the same label on the evaluation set."""
+
+    first: str
+    second: str
+    agreement: float
+    samples: int
+
+
+@dataclass(frozen=True)
+class MachineRow:
+    """The machine that measured."""
+
+    key: str
+    facts: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class ReleaseResult:
+    """A release: the bundle, and per target the choice with its proof.
+
+    Attributes:
+        bundle: folder of the bundle; None for a dry run or where nothing ships.
+        lock: "followed", "written" or "updated", and why in ``lock_reason``.
+        exit_code: the gravest of the targets'.
+    """
+
+    name: str
+    version: str
+    bundle: Path | None
+    targets: tuple[TargetRow, ...]
+    exit_code: ExitCode
+    lock: Literal["followed", "written", "updated", "none"]
+    lock_reason: str
+    machine: MachineRow
+    agreement: tuple[AgreementRow, ...] = ()
+    findings: tuple[str, ...] = ()
+    tools: Mapping[str, str] = field(default_factory=dict)
+    schema: str = "edgekit/release-result/1"
+
+    @property
+    def status(self) -> str:
+        """The exit code's name in lower case."""
+        return self.exit_code.name.lower()
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """An exported model and how it compares with its framework."""
+
+    path: Path
+    source: str
+    framework: str
+    opset: int
+    nodes: int
+    size_bytes: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    parity_max_abs: float | None
+    parity_relative: float | None
+    parity_tolerance: float
+    schema: str = "edgekit/export-result/1"
+
+
+@dataclass(frozen=True)
+class CalibrateResult:
+    """Ranges on disk."""
+
+    path: Path
+    method: str
+    samples: int
+    tensors: int
+    findings: tuple[str, ...] = ()
+    schema: str = "edgekit/calibrate-result/1"
+
+
+@dataclass(frozen=True)
+class QuantizeResult:
+    """A quantized ONNX file; ``accuracy`` only where evaluation data was given."""
+
+    path: Path
+    target: str
+    precision: Precision
+    plan_digest: str
+    quantized: int
+    left_float: tuple[Rejection, ...]
+    size_bytes: int
+    float_size_bytes: int
+    gates: tuple[GateRow, ...] = ()
+    accuracy: AccuracyRow | None = None
+    findings: tuple[str, ...] = ()
+    exit_code: ExitCode = ExitCode.OK
+    schema: str = "edgekit/quantize-result/1"
+
+
+@dataclass(frozen=True)
+class CompileResult:
+    """Artifacts of one or more targets, flat in one folder, each with a JSON sidecar."""
+
+    artifacts: tuple[Artifact, ...]
+    schema: str = "edgekit/compile-result/1"
+
+
+@dataclass(frozen=True)
+class ValidateResult:
+    """An artifact held against its reference and a budget."""
+
+    artifact: str
+    reference: str
+    status: Status
+    exit_code: ExitCode
+    gates: tuple[GateRow, ...]
+    accuracy: AccuracyRow
+    drift: tuple[DriftRow, ...]
+    ran_on: str
+    schema: str = "edgekit/validate-result/1"
+
+
+@dataclass(frozen=True)
+class BenchRow:
+    """One artifact's latency; ``verdict`` against the baseline where there is one."""
+
+    artifact: str
+    ran_on: str
+    latency: LatencyRow
+    ratio: RatioRow | None = None
+    verdict: Literal["", "baseline", "faster", "slower", "undecided"] = ""
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """Interleaved latencies; exit code 4 where a candidate is slower than the baseline, 7 where undecided."""
+
+    rows: tuple[BenchRow, ...]
+    machine: MachineRow
+    exit_code: ExitCode
+    schema: str = "edgekit/bench-result/1"
+
+
+@dataclass(frozen=True)
+class VerifyRow:
+    """One check of a bundle."""
+
+    check: str
+    subject: str
+    status: Literal["pass", "fail", "not_run"]
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class VerifyResult:
+    """A bundle re-hashed and replayed."""
+
+    bundle: Path
+    rows: tuple[VerifyRow, ...]
+    exit_code: ExitCode
+    schema: str = "edgekit/verify-result/1"
+
+
+@dataclass(frozen=True)
+class InspectResult:
+    """What is inside a file, an artifact folder or a bundle."""
+
+    path: Path
+    kind: str
+    facts: Mapping[str, str]
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+    operators: Mapping[str, int] = field(default_factory=dict)
+    schema: str = "edgekit/inspect-result/1"
+
+
+@dataclass(frozen=True)
+class DoctorRow:
+    """One thing that edgekit can use, and whether it is here."""
+
+    name: str
+    status: Literal["ok", "missing", "not usable"]
+    version: str
+    used_for: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class DoctorResult:
+    """What this machine can do."""
+
+    rows: tuple[DoctorRow, ...]
+    machine: MachineRow
+    cache: Path
+    schema: str = "edgekit/doctor-result/1"
+
+
+RESULTS: dict[str, type] = {
+    "release": ReleaseResult,
+    "export": ExportResult,
+    "calibrate": CalibrateResult,
+    "quantize": QuantizeResult,
+    "compile": CompileResult,
+    "validate": ValidateResult,
+    "bench": BenchResult,
+    "verify": VerifyResult,
+    "inspect": InspectResult,
+    "doctor": DoctorResult,
+}

@@ -1,0 +1,252 @@
+"""edgekit.toml -> Recipe: what a release shall be, checked key by key.
+
+Unknown keys, names and values are errors with the closest candidates, never a fall-back. The same models
+give the JSON Schema (``edgekit schema recipe``) and docs/recipe.md.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edgekit.errors import RecipeError, closest
+from edgekit.preprocess import Step
+from edgekit.spec import Precision, TensorSpec
+
+_MORE = "docs/recipe.md"
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class InputTable(_Closed):
+    """One input of the model."""
+
+    name: str = Field(description="the input's name in the ONNX graph")
+    dtype: str = Field(default="float32", description="NumPy name of the element type")
+    shape: tuple[int | str, ...] = Field(
+        description='sizes; a string names a dynamic axis: ["batch", 3, 224, 224]'
+    )
+
+    def spec(self) -> TensorSpec:
+        """The table as a TensorSpec."""
+        return TensorSpec(self.name, self.dtype, tuple(self.shape))
+
+
+class ModelTable(_Closed):
+    """`[model]`: what is released."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="first part of every file name")
+    version: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", description="second part of every file name"
+    )
+    source: str = Field(
+        description="file.py:callable, package.module:callable, .pt2, .keras, .h5, SavedModel folder or .onnx"
+    )
+    weights: str | None = Field(
+        default=None, description="checkpoint for a callable: .pt, .pth, .safetensors, .weights.h5"
+    )
+    inputs: tuple[InputTable, ...] = Field(
+        default=(), description="needed for callables; read from the file otherwise"
+    )
+    tolerance: float = Field(
+        default=1e-3,
+        gt=0,
+        description="largest difference between framework and ONNX, as a part of the output's range",
+    )
+    trust_source: bool = Field(
+        default=False, description="allow sources that run code on loading (pickle, Lambda layers)"
+    )
+
+
+class CalibrationTable(_Closed):
+    """`[data] calibration`: what ranges are learned from."""
+
+    source: str = Field(description=".npz, .npy, folder of images, shipped set, or file.py:callable")
+    split: str = Field(default="", description="split of a shipped set")
+    samples: int | None = Field(
+        default=None, ge=1, description="at most so many, drawn with `seed`; all by default"
+    )
+    seed: int = Field(default=0, description="of the draw")
+
+
+class EvaluationTable(CalibrationTable):
+    """`[data] evaluation`: what accuracy is measured on."""
+
+    metric: Literal["top1", "top5", "auc", "mae", "map", "miou", "perplexity"] = Field(
+        default="top1", description="task metric"
+    )
+    output: str = Field(
+        default="", description="name of the output that is scored; needed where there are several"
+    )
+
+
+class DataTable(_Closed):
+    """`[data]`: calibration set, evaluation set, and what happens to a raw sample."""
+
+    calibration: CalibrationTable
+    evaluation: EvaluationTable
+    preprocess: tuple[Step, ...] = Field(
+        default=(), description="steps from the raw sample to the model's input"
+    )
+
+
+class QuantizeTable(_Closed):
+    """`[optimize] quantize`."""
+
+    precision: Precision = Field(
+        default=Precision.AUTO,
+        description="auto (every rung of the target's ladder is a candidate), fp32, fp16 or w8a8; "
+        "float is always a candidate",
+    )
+    method: str = Field(
+        default="minmax",
+        pattern=r"^(minmax|percentile(:[0-9.]+)?)$",
+        description="how ranges are taken from activations: minmax, percentile, percentile:99.99",
+    )
+
+
+class OptimizeTable(_Closed):
+    """`[optimize]`: what may be done to the model."""
+
+    quantize: QuantizeTable = Field(default_factory=QuantizeTable)
+
+
+class BudgetTable(_Closed):
+    """`[budget]`: what every shipped artifact must keep."""
+
+    max_drop_pp: float = Field(
+        default=1.0,
+        ge=0,
+        description="largest loss of the metric against the float original, in percentage points",
+    )
+    never_slower: bool = Field(
+        default=True, description="ship float where no candidate is as fast as float on the target"
+    )
+    max_size_bytes: int | None = Field(default=None, gt=0, description="largest artifact")
+    max_latency_ms: float | None = Field(default=None, gt=0, description="largest p95 latency at batch 1")
+    require_measured: bool = Field(
+        default=False, description="a latency gate that cannot be measured here is a failure"
+    )
+    on_inconclusive: Literal["error", "fail", "pass"] = Field(
+        default="error", description="when the interval straddles the budget: exit 7, fail (3), or pass"
+    )
+
+
+class TargetTable(_Closed):
+    """`[[target]]`: one place where the model must run."""
+
+    name: str = Field(description="see `edgekit targets`, or the path of a target file")
+    threads: int | None = Field(
+        default=None, ge=1, description="intra-operator threads; the target's default is 1"
+    )
+    precision: Precision | None = Field(
+        default=None, description="overrides [optimize] quantize.precision here"
+    )
+
+
+class Recipe(_Closed):
+    """A whole edgekit.toml."""
+
+    schema_: Literal[1] = Field(alias="schema", description="version of this format")
+    model: ModelTable
+    data: DataTable
+    optimize: OptimizeTable = Field(default_factory=OptimizeTable)
+    budget: BudgetTable = Field(default_factory=BudgetTable)
+    target: tuple[TargetTable, ...] = Field(min_length=1, description="at least one")
+
+    def resolved_json(self) -> str:
+        """The recipe with all defaults filled in, as canonical JSON."""
+        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=2, sort_keys=True) + "\n"
+
+
+def load(path: Path) -> Recipe:
+    """Read and check a recipe.
+
+    Raises:
+        RecipeError: the file is missing, is no TOML, or has a key or value that is not in the schema.
+    """
+    if path.is_dir():
+        path = path / "edgekit.toml"
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(
+            f"recipe {path} cannot be read",
+            why=str(error),
+            remedy="give the path of an edgekit.toml, or write one with `edgekit init`",
+            more=_MORE,
+        ) from error
+    return parse(text, name=str(path))
+
+
+def parse(text: str, *, name: str) -> Recipe:
+    """The recipe in ``text``; ``name`` is how messages call it."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(
+            f"recipe {name} is not TOML: {error}",
+            why="it cannot be read",
+            remedy="correct the line that the message names",
+            more=_MORE,
+        ) from error
+    try:
+        recipe = Recipe.model_validate(table)
+    except ValidationError as error:
+        raise _explained(error, name) from error
+    repeated = sorted({t.name for t in recipe.target if sum(u.name == t.name for u in recipe.target) > 1})
+    if repeated:
+        raise RecipeError(
+            f"recipe {name} names target {repeated[0]!r} twice",
+            why="one artifact per target is released",
+            remedy="remove one [[target]]",
+            more=_MORE,
+        )
+    return recipe
+
+
+def _explained(error: ValidationError, name: str) -> RecipeError:
+    """All problems of a recipe in one message, the closest key beside each unknown one."""
+    lines = []
+    for problem in error.errors():
+        where = [str(part) for part in problem["loc"]]
+        if problem["type"] == "extra_forbidden":
+            near = closest(where[-1], _known_keys(where[:-1]))
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            lines.append(f"{'.'.join(where)}: unknown key{hint}")
+        else:
+            lines.append(f"{'.'.join(where)}: {problem['msg']} (got {problem['input']!r:.60})")
+    count = len(lines)
+    return RecipeError(
+        f"recipe {name}: {lines[0]}"
+        if count == 1
+        else f"recipe {name} has {count} errors: {'; '.join(lines)}",
+        why="a key that edgekit does not know would be a wish that nobody fulfils",
+        remedy="correct it; `edgekit schema recipe` prints every key",
+        more=_MORE,
+    )
+
+
+def _known_keys(path: list[str]) -> tuple[str, ...]:
+    """The keys of the table at ``path`` in the schema."""
+    schema: dict[str, Any] = Recipe.model_json_schema(by_alias=True)
+    node: dict[str, Any] = schema
+    for part in path:
+        node = _resolve(node, schema)
+        if part.isdigit():
+            node = node.get("items", {})
+        elif part in node.get("properties", {}):
+            node = node["properties"][part]
+    return tuple(_resolve(node, schema).get("properties", {}))
+
+
+def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in node:
+        node = schema["$defs"][str(node["$ref"]).rsplit("/", 1)[-1]]
+    return node
