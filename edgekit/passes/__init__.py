@@ -1,0 +1,67 @@
+"""Float graph of any exporter -> the one canonical form that every later stage reads.
+
+The table below is the pipeline, in order. Each pass is one file.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from edgekit.ir.verify import CANONICAL
+from edgekit.passes.base import Pass, run
+from edgekit.passes.clear_metadata import ClearMetadata
+from edgekit.passes.eliminate_identity import EliminateIdentity
+from edgekit.passes.fix_names import FixNames
+from edgekit.passes.fold_batchnorm import FoldBatchnorm
+from edgekit.passes.fold_constants import FoldConstants
+from edgekit.passes.fuse_activation import FuseActivation
+from edgekit.passes.fuse_gemm import FuseGemm
+from edgekit.passes.fuse_global_pool import FuseGlobalPool
+from edgekit.passes.fuse_padding import FusePadding
+from edgekit.passes.infer_shapes import InferShapes
+from edgekit.passes.inline_functions import InlineFunctions
+from edgekit.passes.lift_constants import LiftConstants
+from edgekit.passes.lift_opset import LiftOpset
+from edgekit.passes.remove_unused import RemoveUnused
+
+CANONICAL_PASSES: tuple[Pass, ...] = (
+    InlineFunctions(),
+    LiftOpset(),
+    LiftConstants(),
+    FixNames(),
+    InferShapes(),
+    FoldConstants(),
+    InferShapes(),
+    EliminateIdentity(),
+    LiftConstants(),
+    InferShapes(),
+    FusePadding(),
+    LiftConstants(),
+    FuseActivation(),
+    LiftConstants(),
+    InferShapes(),
+    FoldBatchnorm(),
+    FuseGemm(),
+    FoldBatchnorm(),  # again: a dense layer is a Gemm only now
+    FuseGlobalPool(),
+    EliminateIdentity(),  # again: pairs that the rewrites brought together
+    LiftConstants(),
+    RemoveUnused(),
+    FixNames(),
+    InferShapes(),
+    ClearMetadata(),
+)
+
+
+def canonicalize(model: ir.Model) -> ir.Model:
+    """A new model that computes the same in canonical form (rule table CANONICAL); ``model`` is untouched.
+
+    Opset 21, functions inlined, constants and shape arithmetic folded, BatchNormalization folded, no
+    identities, dense layers as Gemm with (out, in) weights, global average pooling under its name, unique
+    names, no metadata. Names of inputs and outputs stay; a dynamic batch stays dynamic.
+
+    Raises:
+        ModelFileError: the model's opset cannot be converted.
+        BrokenRuleError: a pass broke a rule: a bug of edgekit.
+    """
+    return run(model, CANONICAL_PASSES, rules=CANONICAL)

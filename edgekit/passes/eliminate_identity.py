@@ -1,0 +1,100 @@
+"""Nodes that return their input -> nothing.
+
+C1: Identity; Dropout and Cast to the same type; a Transpose that keeps the order; Concat of one tensor;
+    Pad by nothing; Reshape, Flatten, Squeeze, Unsqueeze, Expand to the shape that the input has already.
+C2: x * 1, x + 0, x - 0, x / 1 with a scalar constant.
+C3: two Transposes, Reshapes or Unsqueezes in a row become one.
+C4: a Dropout in training mode computes something: it stays.
+C5: an Identity between a graph input and a graph output gives the output its name: it stays.
+
+Source: onnxscript/rewriter/rules/common (_no_op, _basic_rules); C1 here, because those rules need the
+operator's options to be spelled out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import onnx_ir as ir
+import onnx_ir.passes.common as ir_passes
+
+from edgekit.ir.graph import bypass, constant, ints_attribute, is_onnx, rank, walk
+from edgekit.passes.base import Pass
+
+_RESHAPING = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand")
+
+
+@dataclass(frozen=True)
+class EliminateIdentity(Pass):
+    """Drop what computes nothing."""
+
+    requires: ClassVar[frozenset[str]] = frozenset({"shapes-known"})
+    establishes: ClassVar[frozenset[str]] = frozenset({"identities-gone"})
+    breaks: ClassVar[frozenset[str]] = frozenset({"constants-lifted"})
+
+    def apply(self, model: ir.Model) -> ir.Model:
+        """Apply C1, the rules for C2 and C3, and C1 again on what they left."""
+        from onnxscript.rewriter import RewriteRuleSet
+        from onnxscript.rewriter.rules import common as rules
+
+        _bypass_all(model)
+        RewriteRuleSet(
+            [
+                *rules.mul_by_1_rule.commute(),
+                *rules.add_0_rule.commute(),
+                rules.sub_0_rule,
+                rules.div_by_1_rule,
+                rules.transpose_transpose_rule,
+                rules.reshape_reshape_rule,
+                rules.unsqueeze_unsqueeze_rule,
+            ]
+        ).apply_to_model(model)
+        ir_passes.RemoveUnusedNodesPass()(model)
+        _bypass_all(model)
+        return model
+
+
+def _bypass_all(model: ir.Model) -> None:
+    for node in tuple(walk(model)):
+        if _returns_its_input(node):
+            bypass(node)
+
+
+def _returns_its_input(node: ir.Node) -> bool:
+    if not node.inputs or node.inputs[0] is None or not is_onnx(node, node.op_type):
+        return False
+    source, result = node.inputs[0], node.outputs[0]
+    if node.op_type == "Identity":
+        return True
+    if node.op_type == "Dropout":
+        training = node.inputs[2] if len(node.inputs) > 2 else None
+        mode = constant(training)
+        return training is None or (mode is not None and not bool(mode))
+    if node.op_type == "Cast":
+        return source.dtype is not None and int(source.dtype) == node.attributes["to"].as_int()
+    if node.op_type == "Transpose":
+        size = rank(source)
+        return size is not None and ints_attribute(node, "perm", range(size)[::-1]) == tuple(range(size))
+    if node.op_type == "Concat":
+        return len(node.inputs) == 1
+    if node.op_type == "Pad":
+        pads = constant(node.inputs[1])
+        return pads is not None and not np.any(pads)
+    return node.op_type in _RESHAPING and _same_shape(source, result)
+
+
+def _same_shape(left: ir.Value, right: ir.Value) -> bool:
+    """Equal sizes, where at most one is unknown (the rest then fixes it) or both have the same name."""
+    if left.shape is None or right.shape is None or len(left.shape) != len(right.shape):
+        return False
+    unknown = 0
+    for mine, other in zip(left.shape, right.shape, strict=True):
+        if isinstance(mine, int) and isinstance(other, int):
+            if mine != other:
+                return False
+        elif isinstance(mine, int) or isinstance(other, int) or mine.value is None or mine != other:
+            unknown += 1
+    has_zero = any(dim == 0 for dim in (*left.shape, *right.shape))
+    return unknown <= 1 and not has_zero

@@ -1,0 +1,73 @@
+"""ReduceMean over all spatial axes -> GlobalAveragePool.
+
+    ReduceMean(x, axes=[2, 3], keepdims=1)  ->  GlobalAveragePool(x)              x: (n, c, *spatial)
+    ReduceMean(x, axes=[2, 3], keepdims=0)  ->  Squeeze(GlobalAveragePool(x), [2, 3])
+
+The value is the same mean. PyTorch's exporter writes AdaptiveAvgPool2d(1) as ReduceMean, for which ONNX
+Runtime has no int8 kernel; for GlobalAveragePool it has one.
+
+C1: axes that are not constants, not exactly all from 2 on, or an input of unknown rank or rank below 3
+    -> left alone.
+
+Source: ONNX operator specification, GlobalAveragePool and ReduceMean-18.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import onnx_ir as ir
+
+from edgekit.ir.graph import add_initializer, constant, int_attribute, is_float32, is_onnx, rank
+from edgekit.passes.base import Pass
+
+
+@dataclass(frozen=True)
+class FuseGlobalPool(Pass):
+    """Name global average pooling what it is."""
+
+    requires: ClassVar[frozenset[str]] = frozenset({"constants-lifted", "shapes-known", "opset-canonical"})
+    establishes: ClassVar[frozenset[str]] = frozenset({"global-pool-named"})
+
+    def apply(self, model: ir.Model) -> ir.Model:
+        """Rewrite each one in its place."""
+        for node in tuple(model.graph):
+            if is_onnx(node, "ReduceMean") and _is_global(node):
+                _rewrite(node, model.graph)
+        return model
+
+
+def _is_global(node: ir.Node) -> bool:
+    size = rank(node.inputs[0])
+    axes = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    if size is None or size < 3 or axes is None or not is_float32(node.inputs[0]):
+        return False
+    return sorted(int(axis) % size for axis in axes.ravel()) == list(range(2, size))
+
+
+def _rewrite(node: ir.Node, graph: ir.Graph) -> None:
+    source, result = node.inputs[0], node.outputs[0]
+    if source is None or source.shape is None:
+        return
+    keeps = int_attribute(node, "keepdims", 1)
+    node.attributes.clear()
+    node.resize_inputs(1)
+    node.op_type = "GlobalAveragePool"
+    if keeps:
+        return
+    axes = add_initializer(graph, f"{result.name}_axes", np.arange(2, len(source.shape), dtype=np.int64))
+    squeeze = ir.node("Squeeze", [result, axes], name=f"{node.name}_squeeze")
+    squeezed = squeeze.outputs[0]
+    squeezed.type, squeezed.shape = result.type, result.shape
+    graph.insert_after(node, squeeze)
+    for reader, index in tuple(result.uses()):
+        if reader is not squeeze:
+            reader.replace_input_with(index, squeezed)
+    for index, output in enumerate(graph.outputs):
+        if output is result:
+            graph.outputs[index] = squeezed
+    squeezed.name, result.name = result.name, f"{result.name}_pooled"
+    spatial = [1] * (len(source.shape) - 2)
+    result.shape = ir.Shape([*source.shape[:2], *spatial])

@@ -1,0 +1,27 @@
+"""Model -> the same with the type and shape of every value that can be known.
+
+Dynamic sizes keep their names; what onnx.shape_inference cannot find stays unknown.
+Source: onnx docs/ShapeInference.md, with data propagation (shape arithmetic is followed).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import onnx_ir as ir
+
+from edgekit.ir import io
+from edgekit.passes.base import Pass
+
+
+@dataclass(frozen=True)
+class InferShapes(Pass):
+    """Fill in types and shapes."""
+
+    requires: ClassVar[frozenset[str]] = frozenset({"opset-canonical"})
+    establishes: ClassVar[frozenset[str]] = frozenset({"shapes-known"})
+
+    def apply(self, model: ir.Model) -> ir.Model:
+        """Infer."""
+        return io.infer_shapes(model)

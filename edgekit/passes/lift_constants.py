@@ -1,0 +1,28 @@
+"""Constant nodes -> initializers; initializers that are also inputs -> initializers alone.
+
+An initializer that is listed as an input is a default that a caller may override (onnx IR.md). edgekit
+compiles the model as it stands: the defaults are its weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import onnx_ir as ir
+import onnx_ir.passes.common as ir_passes
+
+from edgekit.passes.base import Pass
+
+
+@dataclass(frozen=True)
+class LiftConstants(Pass):
+    """Give constants one form."""
+
+    establishes: ClassVar[frozenset[str]] = frozenset({"constants-lifted"})
+
+    def apply(self, model: ir.Model) -> ir.Model:
+        """Lift in the main graph and in all subgraphs."""
+        ir_passes.RemoveInitializersFromInputsPass()(model)
+        ir_passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+        return model
