@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -159,9 +160,10 @@ def _only_input(source: str, inputs: tuple[TensorSpec, ...]) -> str:
 
 def _from_npz(path: Path) -> _Raw:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # opened here, because numpy leaves the file open when it turns out to be no archive
+        with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError) as error:
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
         raise _unreadable(path, error) from error
     labels = arrays.pop(LABELS, None)
     scalars = [name for name, array in arrays.items() if array.ndim == 0]

@@ -1,0 +1,113 @@
+"""Variant x target -> Artifact on disk, out of the cache where possible; Artifact <-> JSON sidecar."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from edgekit.backends import registry
+from edgekit.backends.base import CompileRequest
+from edgekit.errors import InputError, OutputError, TargetRefusalError
+from edgekit.ir import digest
+from edgekit.pipeline.cache import Cache
+from edgekit.pipeline.variant import Variant
+from edgekit.pipeline.versions import tools
+from edgekit.spec import Artifact, Rejection, RunOptions, from_json, to_json
+from edgekit.target import Target
+
+_SIDECAR = "artifact.json"
+
+
+def refusal(target: str, rejections: tuple[Rejection, ...]) -> TargetRefusalError:
+    """The error that lists every reason why a target cannot take a model."""
+    lines = [f"{r.node}: {r.reason} [{r.rule}]; {r.remedy}" for r in rejections]
+    return TargetRefusalError(
+        f"target {target} refuses the model: {rejections[0].node}: {rejections[0].reason}",
+        why="; ".join(lines),
+        remedy=rejections[0].remedy,
+        more=f"edgekit targets show {target}",
+    )
+
+
+def obtain(variant: Variant, target: Target, options: RunOptions, *, stem: str, cache: Cache) -> Artifact:
+    """Compile ``variant`` for ``target``.
+
+    Raises:
+        TargetRefusalError: the target cannot hold it.
+        MissingBackendError: the compiler's packages are not installed.
+    """
+    backend = registry.backend(target.backend)
+    request = CompileRequest(
+        model=variant.model,
+        target=target,
+        precision=variant.precision,
+        options=options,
+        stem=f"{stem}-{target.name}-{variant.precision}",
+        plan_digest=variant.plan_digest,
+        output_steps=variant.output_steps,
+    )
+    key = {
+        "model": digest.digest(variant.model),
+        "target": target.model_dump(mode="json", by_alias=True),
+        "options": to_json(options),
+        "stem": request.stem,
+        "plan": variant.plan_digest,
+        "tools": tools(target.extra),
+    }
+
+    def make(folder: Path) -> None:
+        rejections = backend.check(variant.model, target)
+        if rejections:
+            raise refusal(target.name, rejections)
+        artifact = backend.compile(request, folder)
+        (folder / _SIDECAR).write_text(json_of(artifact))
+
+    folder = cache.folder("compile", key, make)
+    return read(folder / _SIDECAR)
+
+
+def json_of(artifact: Artifact) -> str:
+    """The sidecar's text; the folder is left out, so that it is the same everywhere."""
+    document = to_json(artifact)
+    del document["folder"]
+    return json.dumps({"schema": "edgekit/artifact/1", **document}, indent=1, sort_keys=True) + "\n"
+
+
+def read(sidecar: Path) -> Artifact:
+    """The artifact that ``sidecar`` describes, in the sidecar's folder.
+
+    Raises:
+        InputError: the sidecar is missing or damaged.
+    """
+    try:
+        document = json.loads(sidecar.read_text("utf-8"))
+        document.pop("schema")
+        return from_json(Artifact, {**document, "folder": str(sidecar.parent)})
+    except (OSError, ValueError, KeyError, ValidationError) as error:
+        raise InputError(
+            f"artifact description {sidecar} cannot be read",
+            why=f"without it nobody knows how the file is to be opened ({error})",
+            remedy="compile the model again: `edgekit compile MODEL.onnx --target T -o OUTDIR`",
+        ) from error
+
+
+def place_into(artifact: Artifact, folder: Path) -> Artifact:
+    """Copy an artifact and its sidecar ``<main file>.json`` into ``folder``, each file by rename."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for entry in artifact.files:
+            temporary = folder / f".{entry.path}.tmp"
+            shutil.copyfile(artifact.folder / entry.path, temporary)
+            temporary.replace(folder / entry.path)
+        temporary = folder / f".{artifact.files[0].path}.json.tmp"
+        temporary.write_text(json_of(artifact))
+        temporary.replace(folder / f"{artifact.files[0].path}.json")
+    except OSError as error:
+        raise OutputError(
+            f"cannot write into {folder}", why=str(error), remedy="choose another folder with -o"
+        ) from error
+    return replace(artifact, folder=folder)

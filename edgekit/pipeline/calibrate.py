@@ -1,0 +1,97 @@
+"""`calibrate`: float model x data -> ranges.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from edgekit import dataset, settings
+from edgekit.errors import InputError
+from edgekit.frontends.source import SourceRequest
+from edgekit.pipeline import model as models
+from edgekit.pipeline import ranges as calibration
+from edgekit.pipeline.cache import Cache
+from edgekit.pipeline.model import Canonical
+from edgekit.pipeline.ranges import Calibrated
+from edgekit.pipeline.result import CalibrateResult
+from edgekit.pipeline.write import write_text
+from edgekit.spec import Progress, Ranges, from_json, to_json
+
+_SCHEMA = "edgekit/ranges/1"
+# An ONNX file is canonicalized with this: passes keep numerics, folding a BatchNorm rounds once.
+ONNX_TOLERANCE = 1e-3
+
+
+def calibrate(
+    model: Path,
+    *,
+    calibration_data: str,
+    out: Path,
+    method: str,
+    samples: int | None,
+    seed: int,
+    progress: Progress,
+    cache_dir: Path | None = None,
+) -> CalibrateResult:
+    """Learn the ranges of ``model`` from ``calibration_data`` and write them to ``out``."""
+    cache = Cache(cache_dir or settings.cache_dir())
+    canonical = canonical_file(model, cache=cache, progress=progress)
+    found = learn(
+        canonical, calibration_data, method=method, samples=samples, seed=seed, cache=cache, progress=progress
+    )
+    write_text(out, json.dumps({"schema": _SCHEMA, **to_json(found.ranges)}, indent=1, sort_keys=True) + "\n")
+    return CalibrateResult(
+        path=out,
+        method=method,
+        samples=found.ranges.samples,
+        tensors=len(found.ranges.tensors),
+        findings=found.findings,
+    )
+
+
+def canonical_file(path: Path, *, cache: Cache, progress: Progress) -> Canonical:
+    """The canonical form of an ONNX file, proved against the file itself."""
+    request = SourceRequest(source=str(path.resolve()), base=path.resolve().parent)
+    return models.obtain(request, tolerance=ONNX_TOLERANCE, cache=cache, progress=progress)
+
+
+def learn(
+    canonical: Canonical,
+    source: str,
+    *,
+    method: str,
+    samples: int | None,
+    seed: int,
+    cache: Cache,
+    progress: Progress,
+) -> Calibrated:
+    """Ranges of ``canonical`` on the data that a flag names."""
+    request = dataset.DataSource(source, samples=samples, seed=seed)
+    data = dataset.load(request, inputs=canonical.inputs, base=Path.cwd())
+    dataset.check(data, canonical.inputs)
+    return calibration.obtain(canonical, data, method=method, cache=cache, progress=progress)
+
+
+def read(path: Path, *, canonical: Canonical) -> Ranges:
+    """The ranges in a file that `calibrate` wrote for this very model.
+
+    Raises:
+        InputError: unreadable, or made for another model.
+    """
+    try:
+        document = json.loads(path.read_text("utf-8"))
+        document.pop("schema")
+        found = from_json(Ranges, document)
+    except (OSError, ValueError, KeyError, AttributeError, ValidationError) as error:
+        raise InputError(
+            f"ranges file {path} cannot be read", why=str(error), remedy="make it with `edgekit calibrate`"
+        ) from error
+    if found.model_digest != canonical.digest:
+        raise InputError(
+            f"ranges file {path} was made for another model",
+            why=f"it names model {found.model_digest[:12]}, and this one is {canonical.digest[:12]}",
+            remedy="calibrate this model: `edgekit calibrate MODEL.onnx --calibration-data D -o ranges.json`",
+        )
+    return found

@@ -1,0 +1,46 @@
+"""`compile`: ONNX (float or QDQ) x targets -> artifacts with sidecars, flat in one folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgekit import settings
+from edgekit import target as targets_
+from edgekit.ir import io
+from edgekit.ir.verify import is_quantized
+from edgekit.pipeline import artifact as artifacts
+from edgekit.pipeline.cache import Cache
+from edgekit.pipeline.calibrate import canonical_file
+from edgekit.pipeline.result import CompileResult
+from edgekit.pipeline.variant import Variant
+from edgekit.spec import Precision, Progress
+
+
+def compile(
+    model: Path,
+    *,
+    targets: tuple[str, ...],
+    out: Path,
+    name: str,
+    version: str,
+    threads: int | None,
+    progress: Progress,
+    cache_dir: Path | None = None,
+) -> CompileResult:
+    """Compile ``model`` for each target into ``out``; all targets are checked before anything is written."""
+    wanted = [targets_.load(each) for each in targets]
+    cache = Cache(cache_dir or settings.cache_dir())
+    loaded = io.load(model)
+    stem = f"{name or model.stem}-{version or '0'}"
+    variant = (
+        Variant(loaded, Precision.W8A8)
+        if is_quantized(loaded)
+        else Variant(canonical_file(model, cache=cache, progress=progress).model, Precision.FP32)
+    )
+    made = []
+    for target in wanted:
+        progress.stage(f"compile for {target.name}")
+        made.append(
+            artifacts.obtain(variant, target, target.run.options(threads=threads), stem=stem, cache=cache)
+        )
+    return CompileResult(tuple(artifacts.place_into(each, out) for each in made))

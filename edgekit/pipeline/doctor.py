@@ -1,0 +1,57 @@
+"""`doctor`: this machine -> what edgekit can do here, and the exact line to type for what it cannot."""
+
+from __future__ import annotations
+
+from edgekit import settings
+from edgekit import target as targets
+from edgekit.backends import registry
+from edgekit.dataset import shipped_names
+from edgekit.measure import machine
+from edgekit.pipeline.result import DoctorResult, DoctorRow, MachineRow
+from edgekit.pipeline.versions import version
+
+_PACKAGES = (
+    # package, extra, what for
+    ("onnxruntime", "", "calibration, parity, target onnxruntime-cpu"),
+    ("torch", "torch", "PyTorch sources"),
+    ("safetensors", "torch", "checkpoints in .safetensors"),
+    ("keras", "keras", "Keras sources"),
+    ("tf2onnx", "keras", "Keras sources"),
+    ("ai-edge-litert", "litert", "target litert-cpu"),
+    ("flatbuffers", "litert", "target litert-cpu"),
+    ("openvino", "openvino", "target openvino-cpu"),
+    ("scikit-learn", "data", "data set digits"),
+    ("pillow", "data", "folders of images"),
+)
+
+
+def doctor() -> DoctorResult:
+    """Packages, targets and data sets with their state."""
+    rows = [_package_row(*each) for each in _PACKAGES]
+    rows += [_target_row(name) for name in targets.names()]
+    rows += [DoctorRow(f"data set {name}", "ok", "", "calibration, evaluation") for name in shipped_names()]
+    return DoctorResult(tuple(rows), machine_row(), settings.cache_dir())
+
+
+def machine_row() -> MachineRow:
+    """The machine's facts as words."""
+    found = machine.facts()
+    return MachineRow(found.key, found.as_text())
+
+
+def _package_row(package: str, extra: str, used_for: str) -> DoctorRow:
+    found = version(package) or (version("tensorflow-cpu") if package == "tensorflow" else "")
+    if found:
+        return DoctorRow(package, "ok", found, used_for)
+    remedy = f'pip install "edgekit[{extra}]"' if extra else "pip install edgekit"
+    return DoctorRow(package, "missing", "", used_for, remedy)
+
+
+def _target_row(name: str) -> DoctorRow:
+    target = targets.load(name)
+    found = registry.backend(target.backend).probe(target)
+    if found.ok:
+        return DoctorRow(f"target {name}", "ok", found.version, target.summary)
+    return DoctorRow(
+        f"target {name}", "not usable", found.version, target.summary, found.remedy or found.reason
+    )

@@ -1,0 +1,86 @@
+"""Opened artifacts of one target -> latencies and ratios against its float variant, measured interleaved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from edgekit.measure.timer import NOT_SLOWER_LIMIT, Comparison, Latency, compare
+from edgekit.pipeline.cache import Cache
+from edgekit.pipeline.proof import Opener
+from edgekit.pipeline.result import LatencyRow, RatioRow
+from edgekit.spec import Feeds, Progress, from_json, to_json
+
+SEED = 0  # of the bootstrap
+LIMIT = NOT_SLOWER_LIMIT
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Latency of one artifact, and its ratio to the baseline's (None for the baseline itself)."""
+
+    latency: LatencyRow
+    ratio: RatioRow | None
+
+
+def measure(
+    openers: Mapping[str, Opener],
+    feeds: Feeds,
+    *,
+    baseline: str,
+    identity: Mapping[str, object],
+    machine_key: str,
+    cache: Cache,
+    progress: Progress,
+) -> dict[str, Timed]:
+    """Time every artifact on ``feeds`` (batch 1), alternating between them.
+
+    Args:
+        openers: artifact name -> how to open it.
+        feeds: one sample.
+        baseline: which of ``openers`` the ratios are against.
+        identity: JSON-ready key of what runs: file hashes, options, shapes.
+        machine_key: measurements of another machine do not count.
+        cache: where measurements are kept.
+        progress: a step per round.
+    """
+
+    def make() -> dict[str, object]:
+        with ExitStack() as stack:
+            sessions = {name: stack.enter_context(opener()) for name, opener in openers.items()}
+            found = compare(sessions, feeds, baseline=baseline, seed=SEED, progress=progress)
+        return {name: to_json(row) for name, row in rows_of(found).items()}
+
+    key = {"identity": identity, "machine": machine_key, "baseline": baseline}
+    value = cache.value("latency", key, make)
+    return {name: from_json(Timed, row) for name, row in value.items()}
+
+
+def rows_of(found: Comparison) -> dict[str, Timed]:
+    """A comparison as rows of plain values."""
+    return {name: Timed(latency_row(each), ratio_row(found, name)) for name, each in found.latencies.items()}
+
+
+def latency_row(found: Latency) -> LatencyRow:
+    """One latency as a row, raw samples kept."""
+    return LatencyRow(
+        p50_ms=found.p50_ms,
+        p90_ms=found.p90_ms,
+        p95_ms=found.p95_ms,
+        p99_ms=found.p99_ms,
+        low_ms=found.low_ms,
+        high_ms=found.high_ms,
+        runs=found.runs,
+        stable=found.stable,
+        warning=found.warning,
+        raw_ms=found.raw_ms,
+    )
+
+
+def ratio_row(found: Comparison, name: str) -> RatioRow | None:
+    """The ratio of ``name`` to the baseline, None for the baseline itself."""
+    if name == found.baseline:
+        return None
+    ratio = found.ratios[name]
+    return RatioRow(found.baseline, ratio.value, ratio.low, ratio.high)

@@ -1,0 +1,96 @@
+"""edgekit.lock: what a release chose, and from which inputs, so that the next one gives the same bytes.
+
+The lock stands beside the recipe and belongs into version control. It holds the inputs' digests, the ranges
+(float arithmetic differs in the last bit between CPUs, so they are written down, not computed again) and per
+target the precision, the plan's digest and the artifact's hashes. While the inputs match, ``release`` follows
+it; otherwise, or with ``--update``, it searches again and writes it anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edgekit.errors import RecipeError
+from edgekit.spec import Precision, Ranges, from_json, to_json
+
+NAME = "edgekit.lock"
+
+
+class LockedTarget(BaseModel):
+    """The choice for one target."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    precision: Precision
+    plan: str
+    files: dict[str, str]
+
+
+class Lock(BaseModel):
+    """A whole edgekit.lock."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    schema_: Literal["edgekit/lock/1"] = Field(default="edgekit/lock/1", alias="schema")
+    inputs: dict[str, str]
+    tools: dict[str, str]
+    ranges: dict[str, object] | None
+    targets: dict[str, LockedTarget]
+
+    def differences(self, inputs: Mapping[str, str], tools: Mapping[str, str]) -> tuple[str, ...]:
+        """What changed since the lock was written, in words; empty = it still matches."""
+        changed = [
+            f"{kind} {name} changed"
+            for kind, old, new in (("input", self.inputs, inputs), ("tool", self.tools, tools))
+            for name in new
+            if old.get(name) != new[name]
+        ]
+        return tuple(changed)
+
+    def locked_ranges(self) -> Ranges | None:
+        """The ranges that the locked plans were made from."""
+        return None if self.ranges is None else from_json(Ranges, self.ranges)
+
+    def text(self) -> str:
+        """Canonical JSON."""
+        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=1, sort_keys=True) + "\n"
+
+
+def read(recipe: Path) -> Lock | None:
+    """The lock beside ``recipe``, or None.
+
+    Raises:
+        RecipeError: there is one, and it cannot be read.
+    """
+    path = recipe.with_name(NAME)
+    if not path.is_file():
+        return None
+    try:
+        return Lock.model_validate_json(path.read_text("utf-8"))
+    except (ValidationError, OSError, UnicodeDecodeError) as error:
+        raise RecipeError(
+            f"lock file {path} cannot be read",
+            why="it is damaged, or was written by another version of edgekit",
+            remedy="restore it from version control, or remove it and run `edgekit release` again",
+        ) from error
+
+
+def make(
+    *,
+    inputs: Mapping[str, str],
+    tools: Mapping[str, str],
+    ranges: Ranges | None,
+    targets: Mapping[str, LockedTarget],
+) -> Lock:
+    """A lock for what was just released."""
+    return Lock(
+        inputs=dict(inputs),
+        tools=dict(tools),
+        ranges=None if ranges is None else to_json(ranges),
+        targets=dict(targets),
+    )

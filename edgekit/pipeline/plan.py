@@ -1,0 +1,166 @@
+"""Recipe -> Plan: defaults filled in, targets loaded, inputs hashed. Nothing has run yet."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit import recipe as recipes
+from edgekit import target as targets
+from edgekit.errors import RecipeError, UnknownNameError
+from edgekit.recipe import Recipe, TargetTable
+from edgekit.spec import Precision, RunOptions, TensorSpec
+from edgekit.target import Target
+
+# A source's folder is hashed whole, because a builder may read any file beside it. Above these limits the
+# export is not cached at all: better slow than stale.
+MAX_FILES = 2_000
+MAX_BYTES = 2_000_000_000
+
+
+@dataclass(frozen=True)
+class TargetPlan:
+    """One target with what the recipe wants there."""
+
+    target: Target
+    digest: str
+    precision: Precision
+    options: RunOptions
+
+    @property
+    def candidates(self) -> tuple[Precision, ...]:
+        """The precisions to try, float first, then in the target's ladder order."""
+        wanted = (
+            self.target.ladder
+            if self.precision is Precision.AUTO
+            else tuple(p for p in self.target.ladder if p is self.precision)
+        )
+        return (Precision.FP32, *(p for p in wanted if p is not Precision.FP32))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a release is made from.
+
+    Attributes:
+        recipe: with defaults filled in.
+        path: the recipe's file.
+        base: folder that relative paths start from.
+        recipe_digest: over the resolved recipe.
+        targets: those asked for, in the recipe's order.
+    """
+
+    recipe: Recipe
+    path: Path
+    base: Path
+    recipe_digest: str
+    targets: tuple[TargetPlan, ...]
+
+    @property
+    def stem(self) -> str:
+        """``<name>-<version>``: the start of every file name."""
+        return f"{self.recipe.model.name}-{self.recipe.model.version}"
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs that the recipe states."""
+        return tuple(table.spec() for table in self.recipe.model.inputs)
+
+
+def make(path: Path, *, only: Sequence[str] = ()) -> Plan:
+    """Read the recipe and its targets.
+
+    Args:
+        path: the recipe, or the folder that holds an edgekit.toml.
+        only: names of targets to keep; all where empty.
+
+    Raises:
+        RecipeError: the recipe breaks its schema, or wants a precision that a target does not have.
+        UnknownNameError: a target that nobody knows, or that is not in the recipe.
+    """
+    if path.is_dir():
+        path = path / "edgekit.toml"
+    recipe = recipes.load(path)
+    known = [table.name for table in recipe.target]
+    for name in only:
+        if name not in known:
+            raise UnknownNameError(f"target of {path}", name, known, listing="edgekit targets")
+    base = path.resolve().parent
+    tables = [table for table in recipe.target if not only or table.name in only]
+    return Plan(
+        recipe=recipe,
+        path=path,
+        base=base,
+        recipe_digest=hashlib.sha256(recipe.resolved_json().encode()).hexdigest(),
+        targets=tuple(_target_plan(table, recipe, base) for table in tables),
+    )
+
+
+def _target_plan(table: TargetTable, recipe: Recipe, base: Path) -> TargetPlan:
+    name = str(base / table.name) if table.name.endswith(".toml") else table.name
+    target = targets.load(name)
+    precision = table.precision or recipe.optimize.quantize.precision
+    if precision not in (*target.ladder, Precision.AUTO, Precision.FP32):
+        has = ", ".join(target.ladder)
+        raise RecipeError(
+            f"target {target.name} has no {precision} (it has {has})",
+            why="a precision is never replaced in silence",
+            remedy=f'write precision = "{target.ladder[-1]}" or "auto" in its [[target]] table',
+            more=f"edgekit targets show {target.name}",
+        )
+    text = json.dumps(target.model_dump(mode="json", by_alias=True), sort_keys=True)
+    return TargetPlan(
+        target=target,
+        digest=hashlib.sha256(text.encode()).hexdigest()[:16],
+        precision=precision,
+        options=target.run.options(threads=table.threads),
+    )
+
+
+def source_digest(source: str, *, base: Path, weights: str | None = None) -> str | None:
+    """SHA-256 over every file that the export of ``source`` may read, or None where that cannot be told.
+
+    A callable's whole folder counts, because ``build()`` may read any file beside it. None (too many files,
+    or a package that cannot be found) means: do not cache.
+    """
+    where, separator, _ = source.rpartition(":")
+    root = base / (where if separator else source)
+    if separator and not where.endswith(".py"):
+        try:
+            spec = importlib.util.find_spec(where.split(".", maxsplit=1)[0])
+        except (ImportError, ValueError):
+            return None
+        if spec is None or spec.origin is None:
+            return None
+        root = Path(spec.origin)
+    files = list(itertools.islice(_files_of(root.parent if separator else root), MAX_FILES + 1))
+    if weights:
+        files.append(base / weights)
+    files = [path for path in files if path.is_file()]
+    if not files or len(files) > MAX_FILES or sum(path.stat().st_size for path in files) > MAX_BYTES:
+        return None
+    sha = hashlib.sha256()
+    for path in sorted(files):
+        sha.update(path.name.encode() + b"\0")
+        sha.update(hashlib.sha256(path.read_bytes()).digest())
+    return sha.hexdigest()
+
+
+def _files_of(root: Path) -> Iterator[Path]:
+    """The file itself, its external data beside it, or all files below a folder that a builder may read."""
+    if root.is_file():
+        yield root
+        yield from sorted(p for p in root.parent.glob(f"{root.name}*") if p != root)
+        return
+    for path in root.rglob("*"):
+        parts = path.relative_to(root).parts
+        ours = path.name == "edgekit.lock" or any(
+            p.startswith(".") or p in {"__pycache__", "dist"} for p in parts
+        )
+        if path.is_file() and not ours:
+            yield path

@@ -1,0 +1,69 @@
+"""Canonical model x target x precision -> the ONNX form that is compiled: float, half float, or QDQ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from edgekit.errors import InputError
+from edgekit.pipeline.model import Canonical
+from edgekit.quantization.apply import apply, output_steps
+from edgekit.quantization.float16 import to_float16
+from edgekit.quantization.place import place
+from edgekit.spec import Precision, Ranges, Rejection
+from edgekit.target import Target
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A model that is ready for a back end, and what its numbers are.
+
+    Attributes:
+        plan_digest: "" where nothing is quantized.
+        output_steps: one quantization step of each quantized output, by name.
+        left_float: operators that the plan leaves float, with the reason.
+        quantized: how many operators the plan quantizes.
+    """
+
+    model: ir.Model
+    precision: Precision
+    plan_digest: str = ""
+    output_steps: Mapping[str, float] = field(default_factory=dict)
+    left_float: tuple[Rejection, ...] = ()
+    quantized: int = 0
+
+
+def make(canonical: Canonical, target: Target, precision: Precision, ranges: Ranges | None) -> Variant:
+    """The form of ``canonical`` at ``precision`` for ``target``; the canonical model itself is not changed.
+
+    Raises:
+        InputError: w8a8 was asked for without ranges.
+    """
+    match precision:
+        case Precision.FP32:
+            return Variant(canonical.model, precision)
+        case Precision.FP16:
+            return Variant(to_float16(canonical.model), precision)
+        case Precision.W8A8:
+            if ranges is None:
+                raise InputError(
+                    "w8a8 needs calibration data",
+                    why="static quantization takes the ranges of activations from data",
+                    remedy="give --calibration-data, or --ranges from `edgekit calibrate`",
+                )
+            plan = place(canonical.model, target, ranges.tensors)
+            model = apply(canonical.model, plan)
+            return Variant(
+                model=model,
+                precision=precision,
+                plan_digest=plan.digest,
+                output_steps=output_steps(canonical.model, plan),
+                left_float=plan.left_float,
+                quantized=len(plan.operators),
+            )
+        case Precision.AUTO:
+            raise InputError(
+                "auto is no precision by itself", why="it stands for a choice", remedy="name one"
+            )

@@ -1,0 +1,24 @@
+"""Text -> file, by a temporary name and a rename: nothing is ever half-written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgekit.errors import OutputError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path``, making its folder.
+
+    Raises:
+        OutputError: the folder or the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, "utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written", why=str(error), remedy="choose another place with -o"
+        ) from error
