@@ -1,0 +1,42 @@
+"""What a back end runs inside the worker process: feeds --bind--> engine --invoke, fetch--> outputs.
+
+The engine speaks the artifact's own names, layouts and element types; ``backends.bindings`` translates on the
+parent's side. ``bind`` and ``fetch`` may copy; ``invoke`` alone is what latency means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from edgekit.spec import RunOptions
+
+if TYPE_CHECKING:
+    from edgekit.spec import Array
+
+
+class Engine(Protocol):
+    """One loaded artifact. Constructed in the worker; errors there become errors of ``open``."""
+
+    facts: dict[str, str]
+    """What really runs: "runtime", "version", "device", "threads", and "kernels" where known."""
+
+    def __init__(
+        self, path: Path, options: RunOptions, input_names: list[str], output_names: list[str]
+    ) -> None:
+        """Load the file at ``path``; the names are the artifact's own, in the reference's order.
+
+        Raises:
+            ModelFileError: the file cannot be read.
+            MissingBackendError: the device that ``options`` names cannot be used.
+        """
+
+    def bind(self, feeds: Mapping[str, Array]) -> None:
+        """Make ``feeds`` the inputs of every ``invoke`` from now on; the engine may keep the arrays."""
+
+    def invoke(self) -> None:
+        """Compute once. Returns when the result is there, not when it is queued."""
+
+    def fetch(self) -> dict[str, Array]:
+        """The outputs of the last ``invoke`` by artifact name; read before the next call."""

@@ -1,0 +1,195 @@
+"""Model -> .onnx -> ONNX Runtime on the CPU or on CUDA; targets onnxruntime-cpu, portable, gpu-cuda.
+
+The artifact is the graph as it is: ONNX Runtime fuses and selects kernels when it loads. Whether it can is
+found out by loading, in a worker, because only the runtime knows its kernels:
+
+C1 structural rules of the target (``backends.refusal``)
+C2 the session cannot be made: unknown operator, wrong types, no kernel (NOT_IMPLEMENTED)
+C3 the first run fails: QLinearConv, for one, refuses per-channel activation zero points only there
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from edgekit.backends.base import CompileRequest, file_entries
+from edgekit.backends.bindings import same_layout, trial_feeds
+from edgekit.backends.installed import installed_version, satisfies
+from edgekit.backends.refusal import refuse, structural_rejections
+from edgekit.backends.worker import open_worker
+from edgekit.backends.worker_process import EngineError
+from edgekit.errors import MissingBackendError
+from edgekit.ir import io
+from edgekit.spec import (
+    Artifact,
+    Availability,
+    Precision,
+    Rejection,
+    RunOptions,
+    Session,
+)
+from edgekit.target import Target
+
+_ENGINE = "edgekit.backends.onnxruntime_engine:OnnxRuntimeEngine"
+_DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-webgpu")
+
+# How ONNX Runtime 1.31 names the node in its messages (graph.cc, session_state.cc, inference_session.cc).
+_NODE_IN_MESSAGE = (
+    re.compile(r"node with name '([^']+)'"),
+    re.compile(r"in node \(([^)]+)\)"),
+    re.compile(r"In Node, \(\"([^\"]+)\""),
+    re.compile(r"[Nn]ode ?\(([^)]+)\)"),
+    re.compile(r"Name:'([^']+)'"),
+)
+
+
+class OnnxRuntime:
+    """``backends.base.Backend`` for ONNX Runtime."""
+
+    def probe(self, target: Target) -> Availability:
+        """Installed, recent enough, and for CUDA: one operator really ran there."""
+        version = installed_version(*_DISTRIBUTIONS)
+        if not version:
+            return Availability(False, "", "onnxruntime is not installed", "pip install onnxruntime")
+        if not satisfies(version, target.runtime):
+            return Availability(
+                False,
+                version,
+                f"onnxruntime {version} is installed, {target.name} needs {target.runtime}",
+                f'pip install "onnxruntime{target.runtime}"',
+            )
+        if target.run.device != "cuda":
+            return Availability(True, version)
+        try:
+            with open_model(_one_relu(), target.run.options()) as session:
+                session.run({"x": np.zeros((1, 4), np.float32)})
+        except MissingBackendError as error:
+            reason = f"{error.what}: {error.why}" if error.why else error.what
+            return Availability(False, version, reason, error.remedy)
+        except EngineError as error:
+            return Availability(False, version, error.what, "check the driver with nvidia-smi")
+        return Availability(True, version)
+
+    def check(self, model: ir.Model, target: Target) -> tuple[Rejection, ...]:
+        """C1 to C3. Where the target's device is absent, the CPU provider stands in for C2 and C3."""
+        found = structural_rejections(model, target)
+        if found:
+            return found
+        options = target.run.options()
+        if options.device != "cpu" and not self.probe(target).ok:
+            options = RunOptions(threads=options.threads)
+        try:
+            with open_model(model, options) as session:
+                feeds = trial_feeds(session.inputs)
+                if feeds is not None:
+                    session.run(feeds)
+        except EngineError as error:
+            return (_rejection(error.why),)
+        return ()
+
+    def compile(self, request: CompileRequest, folder: Path) -> Artifact:
+        """Write ``<stem>.onnx``; the same model gives the same bytes.
+
+        Raises:
+            TargetRefusalError: ``check`` found something.
+            OutputError: ``folder`` cannot be written.
+        """
+        rejections = self.check(request.model, request.target)
+        if rejections:
+            raise refuse(request.target, rejections)
+        name = f"{request.stem}.onnx"
+        io.save(request.model, folder / name)
+        return _artifact(
+            request.model,
+            folder,
+            name,
+            target=request.target.name,
+            precision=request.precision,
+            options=request.options,
+            plan_digest=request.plan_digest,
+            output_steps=dict(request.output_steps),
+        )
+
+    def open(self, artifact: Artifact, options: RunOptions) -> Session:
+        """Open in a worker on exactly the device that ``options`` names; see ``Backend.open``."""
+        return open_worker(_ENGINE, artifact, options)
+
+
+def open_model(model: ir.Model, options: RunOptions) -> Session:
+    """A session of an in-memory model, for calibration and parity: written to a temporary file and loaded.
+
+    The file is gone when this returns; the session has read (or mapped) what it needs.
+
+    Raises:
+        EngineError: ONNX Runtime refuses the model; ``why`` holds its message.
+        BackendCrashError: its worker died.
+        MissingBackendError: ``options`` names a device that is not here.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgekit-", ignore_cleanup_errors=True) as folder:
+        io.save(model, Path(folder) / "model.onnx")
+        artifact = _artifact(
+            model,
+            Path(folder),
+            "model.onnx",
+            target="onnxruntime-cpu",
+            precision=Precision.FP32,
+            options=options,
+        )
+        return open_worker(_ENGINE, artifact, options)
+
+
+def _artifact(
+    model: ir.Model,
+    folder: Path,
+    name: str,
+    *,
+    target: str,
+    precision: Precision,
+    options: RunOptions,
+    plan_digest: str = "",
+    output_steps: dict[str, float] | None = None,
+) -> Artifact:
+    inputs, outputs = io.specs(model)
+    return Artifact(
+        folder=folder,
+        files=file_entries(folder, (name,)),
+        target=target,
+        backend="onnxruntime",
+        precision=precision,
+        options=options,
+        inputs=tuple(map(same_layout, inputs)),
+        outputs=tuple(map(same_layout, outputs)),
+        plan_digest=plan_digest,
+        output_steps=output_steps or {},
+        tools={"onnxruntime": installed_version(*_DISTRIBUTIONS)},
+    )
+
+
+def _rejection(message: str) -> Rejection:
+    """ONNX Runtime's message -> a rejection that names the node where the message does."""
+    hits = (pattern.search(message) for pattern in _NODE_IN_MESSAGE)
+    node = next((hit.group(1) for hit in hits if hit), "")
+    missing = "NOT_IMPLEMENTED" in message
+    return Rejection(
+        node=node,
+        rule="kernel" if missing else "load",
+        reason=message.splitlines()[0],
+        remedy="change the element type of the operator, or replace it"
+        if missing
+        else "export the model again with a current exporter (`edgekit export`)",
+    )
+
+
+def _one_relu() -> ir.Model:
+    """The model max(x, 0) for x: (1, 4) float32: the smallest model that proves a device."""
+    x = ir.Value(name="x", shape=ir.Shape((1, 4)), type=ir.TensorType(ir.DataType.FLOAT))
+    node = ir.node("Relu", [x], name="relu")
+    y = node.outputs[0]
+    y.name, y.shape, y.type = "y", ir.Shape((1, 4)), ir.TensorType(ir.DataType.FLOAT)
+    graph = ir.Graph([x], [y], nodes=[node], opset_imports={"": 21}, name="probe")
+    return ir.Model(graph, ir_version=10)

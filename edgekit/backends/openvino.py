@@ -1,0 +1,192 @@
+"""Model -> ONNX bytes -> IR (.xml and .bin) -> OpenVINO on the CPU.
+
+Quantized graphs go in as QDQ: OpenVINO reads the pairs as FakeQuantize with the same scales, and its low
+precision transformations choose int8 kernels when the model is compiled. The session's facts name the kernels
+that really run. Conversion and checks run in workers: OpenVINO is never loaded into this process.
+
+C1 structural rules of the target (``backends.refusal``)
+C2 an operator that the converter does not know
+C3 the plug-in cannot compile or run the converted graph
+C4 an input or output lost its name in the conversion
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+
+import onnx_ir as ir
+
+from edgekit.backends.base import CompileRequest, file_entries
+from edgekit.backends.bindings import same_layout, trial_feeds
+from edgekit.backends.installed import installed_version, satisfies
+from edgekit.backends.refusal import refuse, structural_rejections
+from edgekit.backends.worker import call_in_worker, open_worker
+from edgekit.backends.worker_process import EngineError
+from edgekit.errors import OutputError, missing_extra
+from edgekit.ir import io
+from edgekit.spec import Artifact, Availability, Precision, Rejection, RunOptions, Session
+from edgekit.target import Target
+
+_ENGINE = "edgekit.backends.openvino_engine:OpenVinoEngine"
+_CONVERT = "edgekit.backends.openvino_engine:convert"
+_UNKNOWN_OPERATORS = re.compile(r"No conversion rule found for operations: (.+)")
+
+
+class OpenVino:
+    """``backends.base.Backend`` for OpenVINO's CPU plug-in."""
+
+    def probe(self, target: Target) -> Availability:
+        """Installed, and recent enough."""
+        version = installed_version("openvino")
+        if not version:
+            missing = missing_extra("openvino", "openvino", needed_for=f"target {target.name}")
+            return Availability(False, "", missing.what, missing.remedy)
+        if not satisfies(version, target.runtime):
+            return Availability(
+                False,
+                version,
+                f"openvino {version} is installed, {target.name} needs {target.runtime}",
+                f'pip install "openvino{target.runtime}"',
+            )
+        return Availability(True, version)
+
+    def check(self, model: ir.Model, target: Target) -> tuple[Rejection, ...]:
+        """C1 to C4, by converting, compiling and running the model once."""
+        found = structural_rejections(model, target)
+        if found:
+            return found
+        with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+            return _try(model, Path(folder), target)
+
+    def compile(self, request: CompileRequest, folder: Path) -> Artifact:
+        """Write ``<stem>.xml`` and ``<stem>.bin``; the same model gives the same bytes.
+
+        Raises:
+            TargetRefusalError: ``check`` found something.
+            MissingBackendError: openvino is not installed.
+            OutputError: ``folder`` cannot be written.
+        """
+        found = structural_rejections(request.model, request.target)
+        if found:
+            raise refuse(request.target, found)
+        try:
+            with tempfile.TemporaryDirectory(prefix=f".{request.stem}.", dir=folder) as scratch:
+                found = _try(request.model, Path(scratch), request.target)
+                if found:
+                    raise refuse(request.target, found)
+                for suffix in ("bin", "xml"):  # the main file last: it never points at missing weights
+                    (Path(scratch) / f"model.{suffix}").replace(folder / f"{request.stem}.{suffix}")
+        except OSError as error:
+            raise OutputError(
+                f"cannot write into {folder}: {error.strerror}",
+                why="the folder is missing or not writable",
+                remedy="create the folder or choose another output",
+            ) from error
+        return _artifact(request, folder)
+
+    def open(self, artifact: Artifact, options: RunOptions) -> Session:
+        """Open in a worker; see ``Backend.open``."""
+        return open_worker(_ENGINE, artifact, options)
+
+
+def _try(model: ir.Model, folder: Path, target: Target) -> tuple[Rejection, ...]:
+    """Convert ``model`` to ``folder/model.xml`` and run it once; what went wrong, or nothing."""
+    onnx, xml = folder / "model.onnx", folder / "model.xml"
+    io.save(model, onnx)
+    try:
+        result = call_in_worker(
+            _CONVERT,
+            {"onnx_path": str(onnx), "xml_path": str(xml)},
+            subject="the model (openvino)",
+            doing="converting it",
+        )
+    except EngineError as error:
+        return _conversion_rejections(error.why, model)
+    inputs, outputs = io.specs(model)
+    lost = {spec.name for spec in (*inputs, *outputs)} - set(result["names"].split("\n"))
+    if lost:  # C4
+        return tuple(
+            Rejection(
+                node="",
+                rule="name",
+                reason=f"{name!r} has no counterpart in the converted model",
+                remedy="an output that is an input, or is listed twice, needs an operator of its own",
+            )
+            for name in sorted(lost)
+        )
+    trial = Artifact(
+        folder=folder,
+        files=file_entries(folder, ("model.xml", "model.bin")),
+        target=target.name,
+        backend="openvino",
+        precision=Precision.FP32,
+        options=target.run.options(),
+        inputs=tuple(map(same_layout, inputs)),
+        outputs=tuple(map(same_layout, outputs)),
+    )
+    try:
+        with open_worker(_ENGINE, trial, trial.options) as session:
+            feeds = trial_feeds(session.inputs)
+            if feeds is not None:
+                session.run(feeds)
+    except EngineError as error:  # C3
+        return (
+            Rejection(
+                node="",
+                rule="load",
+                reason=_gist(error.why),
+                remedy="INFERENCE_PRECISION_HINT = f32 and uint8 activations avoid the known cases",
+            ),
+        )
+    return ()
+
+
+def _conversion_rejections(message: str, model: ir.Model) -> tuple[Rejection, ...]:
+    """C2: OpenVINO names operator types ("Det-21, my.Foo"); the rejections name the nodes of those types."""
+    found = _UNKNOWN_OPERATORS.search(message)
+    if found is None:
+        return (
+            Rejection(
+                node="",
+                rule="convert",
+                reason=_gist(message),
+                remedy="export the model again with a current exporter (`edgekit export`)",
+            ),
+        )
+    kinds = {re.sub(r"-\d+$", "", kind.strip()).rpartition(".")[2] for kind in found.group(1).split(",")}
+    return tuple(
+        Rejection(
+            node=node.name or node.op_type,
+            rule="operator",
+            reason=f"OpenVINO has no conversion rule for {node.op_type}",
+            remedy=f"replace {node.op_type} in the model, or choose another target (`edgekit targets`)",
+        )
+        for node in model.graph.all_nodes()
+        if node.op_type in kinds
+    )
+
+
+def _gist(message: str) -> str:
+    """The last telling line of an OpenVINO exception: the first ones only say which C++ file raised."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
+    return (telling or lines or ["no message"])[0]
+
+
+def _artifact(request: CompileRequest, folder: Path) -> Artifact:
+    inputs, outputs = io.specs(request.model)
+    return Artifact(
+        folder=folder,
+        files=file_entries(folder, (f"{request.stem}.xml", f"{request.stem}.bin")),
+        target=request.target.name,
+        backend="openvino",
+        precision=request.precision,
+        options=request.options,
+        inputs=tuple(map(same_layout, inputs)),
+        outputs=tuple(map(same_layout, outputs)),
+        plan_digest=request.plan_digest,
+        output_steps=dict(request.output_steps),
+        tools={"openvino": installed_version("openvino")},
+    )

@@ -1,0 +1,165 @@
+"""ONNX file -> IR, and IR -> OpenVINO CPU session, inside the worker (docs.openvino.ai, CPU device).
+
+The IR keeps a dynamic batch. The engine compiles a static copy for each shape that is bound and keeps the
+last few, because static shapes select better kernels (a fully connected int8 layer runs as brgemm when the
+batch is known and as a plain loop when it is not) and because latency at a fixed batch is what is measured.
+A model that cannot be made static runs with its dynamic shapes.
+
+Defaults that would change numerics or speed unasked are set: INFERENCE_PRECISION_HINT f32 (AMX machines
+choose bf16 for float models), DYNAMIC_QUANTIZATION_GROUP_SIZE 0 (32 turns weight-only into dynamic int8),
+one stream.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.errors import MissingBackendError, ModelFileError, missing_extra
+from edgekit.spec import RunOptions
+
+if TYPE_CHECKING:
+    from edgekit.spec import Array
+
+_KEPT_SHAPES = 4  # compiled models of the last shapes: full batch, last batch, batch 1, and one more
+_NO_KERNEL = frozenset({"Const", "Input", "Output", "Reshape", "Parameter", "Result"})
+
+Shapes = tuple[tuple[int, ...], ...]
+
+
+class OpenVinoEngine:
+    """``backends.engine.Engine`` for OpenVINO's CPU plug-in."""
+
+    def __init__(
+        self, path: Path, options: RunOptions, input_names: list[str], output_names: list[str]
+    ) -> None:
+        openvino = _imported()
+        if options.device != "cpu":
+            raise MissingBackendError(
+                f"OpenVINO sessions run on the CPU here, not on {options.device!r}",
+                why="edgekit drives OpenVINO's CPU plug-in only; running on another device is no option",
+                remedy='set device = "cpu" in the target',
+            )
+        self._tensor = openvino.Tensor
+        self._core = openvino.Core()
+        self._config = _configuration(options)
+        self._inputs, self._outputs = input_names, output_names
+        self._model = _read(self._core, path)
+        self._requests: OrderedDict[Shapes, Any] = OrderedDict()
+        self._feeds: Mapping[str, Array] = {}
+        self._request = self._request_for(self._first_shapes())
+        compiled = self._request.get_compiled_model()
+        self.facts = {
+            "runtime": "openvino",
+            "version": openvino.get_version(),
+            "device": ",".join(compiled.get_property("EXECUTION_DEVICES")).lower(),
+            "threads": str(compiled.get_property("INFERENCE_NUM_THREADS")),
+            "precision_hint": _type_name(compiled.get_property("INFERENCE_PRECISION_HINT")),
+            "kernels": _kernels(compiled),
+        }
+
+    def bind(self, feeds: Mapping[str, Array]) -> None:
+        """Inputs are used in place, by a model compiled for exactly these shapes."""
+        self._request = self._request_for(tuple(feeds[name].shape for name in self._inputs))
+        self._feeds = feeds  # the request points into these arrays
+        for name in self._inputs:
+            self._request.set_tensor(name, self._tensor(feeds[name], shared_memory=True))
+
+    def invoke(self) -> None:
+        """One inference; synchronous, no copy of the outputs."""
+        self._request.infer(share_outputs=True)
+
+    def fetch(self) -> dict[str, Array]:
+        """Copies of the outputs."""
+        return {name: self._request.get_tensor(name).data.copy() for name in self._outputs}
+
+    def _first_shapes(self) -> Shapes:
+        """Every open size as 1: the batch, nearly always."""
+        shapes = (self._model.input(name).get_partial_shape() for name in self._inputs)
+        return tuple(tuple(dim.get_length() if dim.is_static else 1 for dim in shape) for shape in shapes)
+
+    def _request_for(self, shapes: Shapes) -> Any:
+        if shapes not in self._requests:
+            compiled = self._core.compile_model(self._static(shapes), "CPU", self._config)
+            self._requests[shapes] = compiled.create_infer_request()
+            if len(self._requests) > _KEPT_SHAPES:
+                self._requests.popitem(last=False)
+        self._requests.move_to_end(shapes)
+        return self._requests[shapes]
+
+    def _static(self, shapes: Shapes) -> Any:
+        if not self._model.is_dynamic():
+            return self._model
+        static = self._model.clone()
+        try:
+            static.reshape(dict(zip(self._inputs, map(list, shapes), strict=True)))
+        except RuntimeError:  # OpenVINO raises nothing finer; a size of 1 may be illegal inside the model
+            return self._model
+        return static
+
+
+def convert(onnx_path: str, xml_path: str) -> dict[str, str]:
+    """ONNX file -> IR: ``xml_path`` and the ``.bin`` beside it, weights as they are; for a fresh worker.
+
+    The names of constants are numbered by process, so only a fresh process gives the same bytes each time.
+    ``read_model`` and not ``convert_model``: the latter writes the path of the source into the IR.
+
+    Returns:
+        "version": of OpenVINO; "names": the names of all inputs and outputs, joined by newlines.
+    """
+    openvino = _imported()
+    model = openvino.Core().read_model(onnx_path)
+    openvino.save_model(model, xml_path, compress_to_fp16=False)
+    names = sorted(name for port in (*model.inputs, *model.outputs) for name in port.get_names())
+    return {"version": openvino.get_version(), "names": "\n".join(names)}
+
+
+def _imported() -> Any:
+    try:
+        import openvino
+    except ImportError as error:
+        raise missing_extra("openvino", "openvino", needed_for="the OpenVINO back end") from error
+    return openvino
+
+
+def _read(core: Any, path: Path) -> Any:
+    try:
+        return core.read_model(str(path))
+    except RuntimeError as error:  # OpenVINO raises nothing finer
+        raise ModelFileError(
+            f"{path.name} is not a readable OpenVINO IR",
+            why=str(error).strip(),
+            remedy="compile it again; the .xml needs its .bin beside it",
+        ) from error
+
+
+def _configuration(options: RunOptions) -> dict[str, str]:
+    """Ours, then what the target or the recipe says."""
+    return {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": "1",
+        "INFERENCE_NUM_THREADS": str(options.threads),
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
+        **dict(options.settings),
+    }
+
+
+def _kernels(compiled: Any) -> str:
+    """What executes, counted: "brgconv_avx512_I8:2 jit_avx512_f32:1"; constants and reshapes left out."""
+    counts: Counter[str] = Counter()
+    for node in compiled.get_runtime_model().get_ordered_ops():
+        info = node.get_rt_info()
+        if _text(info, "layerType") not in _NO_KERNEL:
+            counts[_text(info, "primitiveType")] += 1
+    return " ".join(f"{name}:{count}" for name, count in sorted(counts.items()) if name)
+
+
+def _text(info: Any, key: str) -> str:
+    return str(info[key].astype(str)) if key in info else ""
+
+
+def _type_name(element_type: Any) -> str:
+    return str(element_type.get_type_name())

@@ -1,0 +1,193 @@
+"""Artifact --open_worker--> Session: a native runtime in a process of its own.
+
+    run:      feeds --check, convert--> shared memory --engine--> shared memory --convert--> outputs
+    time_ms:  feeds --check, convert--> shared memory --engine.bind-->  runs x clock(engine.invoke)
+
+A crash of native code becomes a BackendCrashError with the artifact's name and costs nothing in speed,
+because the clock runs inside the worker. The worker persists: opening is paid once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from multiprocessing.shared_memory import SharedMemory
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from edgekit.backends import shared_arrays
+from edgekit.backends.bindings import artifact_from_reference, check_feeds, reference_from_artifact
+from edgekit.backends.worker_process import WorkerProcess
+from edgekit.errors import InputError, ModelFileError
+from edgekit.spec import Artifact, Feeds, RunOptions, Session, TensorSpec
+
+if TYPE_CHECKING:
+    from edgekit.spec import Array
+
+
+def open_worker(engine: str, artifact: Artifact, options: RunOptions) -> Session:
+    """Start a worker and load ``artifact`` in it.
+
+    Args:
+        engine: "module:Class" of a ``backends.engine.Engine``; imported in the worker only.
+        artifact: what to load; its bindings say how its tensors map to the reference's.
+        options: threads, device and settings for the engine.
+
+    Raises:
+        ModelFileError: the artifact's file is not there or cannot be read.
+        MissingBackendError: the runtime or the device is not here.
+        BackendCrashError: the runtime refused the file or died.
+    """
+    return WorkerSession(engine, artifact, options)
+
+
+def call_in_worker(function: str, arguments: Mapping[str, Any], *, subject: str, doing: str) -> Any:
+    """Call ``function`` ("module:name") with JSON-ready keyword arguments in a fresh worker.
+
+    For native code that is no inference: a converter, a probe. Returns the function's JSON-ready result.
+
+    Raises:
+        BackendCrashError: the function raised, or its process died.
+        EdgekitError: what the function raised on purpose, as the same class.
+    """
+    process = WorkerProcess(subject)
+    try:
+        message = {"op": "call", "function": function, "arguments": dict(arguments)}
+        return process.request(message, doing=doing)["value"]
+    finally:
+        process.close()
+
+
+class WorkerSession:
+    """spec.Session over a worker process. Made by ``open_worker``."""
+
+    def __init__(self, engine: str, artifact: Artifact, options: RunOptions) -> None:
+        if not artifact.path.is_file():
+            raise ModelFileError(
+                f"artifact {artifact.path} is missing",
+                why="there is nothing to open",
+                remedy="compile it again, or check the folder",
+            )
+        self._artifact = artifact
+        self._lock = threading.RLock()
+        self._blocks: dict[str, SharedMemory] = {}
+        self._process = WorkerProcess(f"{artifact.path.name} ({artifact.backend})")
+        message = {
+            "op": "open",
+            "engine": engine,
+            "path": str(artifact.path.absolute()),
+            "threads": options.threads,
+            "device": options.device,
+            "settings": options.settings,
+            "inputs": [binding.name for binding in artifact.inputs],
+            "outputs": [binding.name for binding in artifact.outputs],
+        }
+        try:
+            reply = self._process.request(message, doing="loading it")
+        except BaseException:
+            self._process.close()
+            raise
+        self._facts: Mapping[str, str] = MappingProxyType(reply["facts"])
+        self._load_ms: float = reply["load_ms"]
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What ``run`` takes, in the reference's names, layouts and types."""
+        return tuple(binding.reference for binding in self._artifact.inputs)
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What ``run`` gives, likewise."""
+        return tuple(binding.reference for binding in self._artifact.outputs)
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What really runs: "runtime", "version", "device", "threads", and "kernels" where known."""
+        return self._facts
+
+    @property
+    def load_ms(self) -> float:
+        """How long the engine took to load the file, without the start of the process."""
+        return self._load_ms
+
+    @property
+    def pid(self) -> int:
+        """Process id of the worker."""
+        return self._process.pid
+
+    def run(self, feeds: Feeds) -> dict[str, Array]:
+        """Compute all outputs; the arrays are copies that the caller owns.
+
+        Raises:
+            DataError: the feeds do not fit the inputs; nothing was sent.
+            BackendCrashError: the runtime raised or died; ``open`` starts a new one.
+        """
+        arrays = self._converted(feeds)
+        with self._lock:
+            layout = self._handed_over(arrays)
+            reply = self._process.request({"op": "run", "feeds": layout}, doing="running it")
+            if "needs" in reply:
+                self._grow("results", reply["needs"])
+                reply = self._process.request({"op": "fetch"}, doing="reading its outputs")
+            results = shared_arrays.read(self._blocks["results"], reply["outputs"])
+        return reference_from_artifact(results, self._artifact.outputs)
+
+    def time_ms(self, feeds: Feeds, *, runs: int) -> tuple[float, ...]:
+        """Milliseconds of ``runs`` consecutive inferences, timed inside the worker, conversion excluded.
+
+        Raises:
+            DataError: the feeds do not fit the inputs; nothing was sent.
+            InputError: ``runs`` is less than 1.
+            BackendCrashError: the runtime raised or died.
+        """
+        if runs < 1:
+            raise InputError(f"runs = {runs}", why="a time needs one run at least", remedy="give runs >= 1")
+        arrays = self._converted(feeds)
+        with self._lock:
+            layout = self._handed_over(arrays)
+            message = {"op": "time", "feeds": layout, "runs": runs}
+            reply = self._process.request(message, doing="timing it")
+        return tuple(nanoseconds / 1e6 for nanoseconds in reply["ns"])
+
+    def close(self) -> None:
+        """End the worker; harmless when called twice."""
+        self._process.close()
+        while self._blocks:
+            self._blocks.popitem()[1].close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _converted(self, feeds: Feeds) -> dict[str, Array]:
+        check_feeds(feeds, self.inputs)
+        return artifact_from_reference(feeds, self._artifact.inputs)
+
+    def _handed_over(self, arrays: Mapping[str, Array]) -> list[dict[str, Any]]:
+        """Put ``arrays`` into the block that the worker reads; returns their layout there."""
+        if not arrays:
+            return []
+        size = shared_arrays.size_of(arrays)
+        if "feeds" not in self._blocks or self._blocks["feeds"].size < size:
+            self._grow("feeds", size)
+        return shared_arrays.write(self._blocks["feeds"], arrays)
+
+    def _grow(self, role: str, size: int) -> None:
+        """Share a new block of ``size`` bytes with the worker in place of the old one."""
+        block = shared_arrays.create(size)
+        try:
+            self._process.request(
+                {"op": "attach", "role": role, "block": block.name}, doing="sharing memory with it"
+            )
+        except BaseException:
+            shared_arrays.release(block, unlink=True)
+            raise
+        block.unlink()  # both sides hold it now: no name, nothing to leak
+        old = self._blocks.pop(role, None)
+        self._blocks[role] = block
+        if old is not None:
+            old.close()

@@ -1,0 +1,172 @@
+"""The worker process: requests on a pipe -> one engine -> replies on a pipe.
+
+    {"op": "open", "engine": "module:Class", ...} -> {"facts": {...}, "load_ms": ...}
+    {"op": "attach", "role": "feeds" | "results", "block": name} -> {}
+    {"op": "run", "feeds": layout} -> {"outputs": layout} or {"needs": bytes}
+    {"op": "fetch"} -> {"outputs": layout} or {"needs": bytes}
+    {"op": "time", "feeds": layout, "runs": n} -> {"ns": [...]}
+    {"op": "call", "function": "module:name", "arguments": {...}} -> {"value": ...}
+    anything that raises -> {"error": {"type", "what", "why", "remedy", "more"}}
+
+Native code prints where it likes: descriptor 1 is moved away before any of it is loaded, so that the pipe
+carries frames only, and standard error goes to a file that the parent quotes from. The parent's end ends the
+worker, in the middle of a computation too: a thread waits for the hang-up of the pipe (poll(2), POLLHUP).
+Only NumPy and what the engine itself needs are imported here.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import importlib
+import io
+import os
+import select
+import signal
+import threading
+import time
+import traceback
+from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
+from typing import Any
+
+from edgekit.backends import shared_arrays
+from edgekit.backends.engine import Engine
+from edgekit.backends.frames import read_frame, write_frame
+from edgekit.errors import EdgekitError
+from edgekit.spec import RunOptions
+
+
+def main() -> None:
+    """Serve until the parent closes the pipe or ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business; it closes the pipe
+    faulthandler.enable()
+    requests, replies = _take_pipes()
+    threading.Thread(target=_exit_with_parent, args=(requests.fileno(),), daemon=True).start()
+    server = _Server()
+    while True:
+        try:
+            message = read_frame(requests)
+        except EOFError:
+            break
+        write_frame(replies, server.answer(message))
+    os._exit(0)  # native libraries crash in their exit handlers often enough; nothing is left to flush
+
+
+def _take_pipes() -> tuple[io.FileIO, io.FileIO]:
+    """Move the protocol off descriptors 0 and 1, where native code could read and write."""
+    requests, replies = io.FileIO(os.dup(0), "r"), io.FileIO(os.dup(1), "w")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return requests, replies
+
+
+def _exit_with_parent(descriptor: int) -> None:
+    """Wait until nobody holds the other end of the pipe, then end the process whatever it is doing."""
+    if not hasattr(select, "poll"):  # Windows: the end of the request loop must do
+        return
+    hang_up = select.poll()
+    hang_up.register(descriptor, 0)  # POLLHUP is always reported
+    hang_up.poll()
+    os._exit(0)
+
+
+class _Server:
+    """One engine and the two blocks of shared memory that it is fed from and read into."""
+
+    def __init__(self) -> None:
+        self._engine: Engine | None = None
+        self._blocks: dict[str, SharedMemory] = {}
+        self._operations = {
+            "open": self._open,
+            "attach": self._attach,
+            "run": self._run,
+            "fetch": self._fetch,
+            "time": self._time,
+            "call": self._call,
+        }
+
+    def answer(self, message: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return self._operations[message["op"]](message)
+        except Exception as error:  # noqa: BLE001 - the edge of the process: an error becomes a reply
+            traceback.print_exc()
+            return {"error": _described(error)}
+
+    def _open(self, message: dict[str, Any]) -> dict[str, Any]:
+        engine_class = _imported(message["engine"])
+        options = RunOptions(
+            message["threads"], message["device"], tuple((name, value) for name, value in message["settings"])
+        )
+        begin = time.perf_counter_ns()
+        engine: Engine = engine_class(Path(message["path"]), options, message["inputs"], message["outputs"])
+        load_ms = (time.perf_counter_ns() - begin) / 1e6
+        gc.freeze()  # what is loaded now stays: later collections need not look at it
+        self._engine = engine
+        return {"facts": dict(engine.facts), "load_ms": load_ms}
+
+    def _attach(self, message: dict[str, Any]) -> dict[str, Any]:
+        block = shared_arrays.attach(message["block"])
+        old = self._blocks.pop(message["role"], None)
+        self._blocks[message["role"]] = block
+        if old is not None:
+            old.close()
+        return {}
+
+    def _run(self, message: dict[str, Any]) -> dict[str, Any]:
+        engine = self._bound(message["feeds"])
+        engine.invoke()
+        return self._fetch(message)
+
+    def _fetch(self, message: dict[str, Any]) -> dict[str, Any]:
+        del message
+        arrays = self._opened().fetch()
+        size = shared_arrays.size_of(arrays)
+        block = self._blocks.get("results")
+        if block is None or block.size < size:
+            return {"needs": size}
+        return {"outputs": shared_arrays.write(block, arrays)}
+
+    def _time(self, message: dict[str, Any]) -> dict[str, Any]:
+        engine = self._bound(message["feeds"])
+        invoke, clock = engine.invoke, time.perf_counter_ns
+        samples = [0] * message["runs"]
+        gc.collect()
+        gc.disable()  # as timeit does: a collection is not part of an inference
+        try:
+            for index in range(len(samples)):
+                begin = clock()
+                invoke()
+                samples[index] = clock() - begin
+        finally:
+            gc.enable()
+        return {"ns": samples}
+
+    def _call(self, message: dict[str, Any]) -> dict[str, Any]:
+        return {"value": _imported(message["function"])(**message["arguments"])}
+
+    def _bound(self, layout: list[dict[str, Any]]) -> Engine:
+        """The engine with copies of the feeds as its inputs: a block may go while the engine keeps them."""
+        engine = self._opened()
+        engine.bind(shared_arrays.read(self._blocks["feeds"], layout) if layout else {})
+        return engine
+
+    def _opened(self) -> Engine:
+        if self._engine is None:
+            raise EdgekitError("the worker has no engine: 'open' comes first")
+        return self._engine
+
+
+def _imported(address: str) -> Any:
+    module, _, name = address.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _described(error: Exception) -> dict[str, str]:
+    if isinstance(error, EdgekitError):
+        parts = {"what": error.what, "why": error.why, "remedy": error.remedy, "more": error.more}
+    else:
+        parts = {"what": f"{type(error).__name__}: {error}", "why": "", "remedy": "", "more": ""}
+    return {"type": type(error).__name__, **parts}
