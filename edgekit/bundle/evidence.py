@@ -1,0 +1,135 @@
+"""evidence.json: what one machine measured of a bundle, sealed with its own digest.
+
+It is outside the reproducible set, and so are the files it lists: latencies and times differ from run to run,
+and golden outputs differ in the last bits between classes of CPU (another instruction set, another order of
+summation). It names the manifest and the artifacts it is about by digest, so that it cannot be mistaken for
+evidence of another bundle.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from edgekit.bundle.manifest import Closed, FileEntry, Name, Sha256
+
+FILE_NAME = "evidence.json"
+REPORTS = "report"
+
+
+class MachineFacts(Closed):
+    """The machine that measured.
+
+    Attributes:
+        key: digest of its stable facts; what measurements are cached by.
+        facts: in words.
+    """
+
+    key: str
+    facts: dict[str, str] = Field(default_factory=dict)
+
+
+class LatencyFacts(Closed):
+    """Steady-state latency in milliseconds.
+
+    Attributes:
+        low_ms: lower end of the median's interval.
+        high_ms: upper end.
+        stable: whether the measurement was quiet enough to be believed.
+        warning: why not.
+    """
+
+    p50_ms: float
+    p90_ms: float
+    p95_ms: float
+    p99_ms: float
+    low_ms: float
+    high_ms: float
+    runs: int
+    stable: bool
+    warning: str = ""
+
+
+class RatioFacts(Closed):
+    """Median latency divided by that of the float variant, with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class AccuracyFacts(Closed):
+    """The task metric, paired with the float reference; the drop in ``unit``, positive = worse."""
+
+    metric: str
+    reference: float
+    candidate: float
+    drop: float
+    low: float
+    high: float
+    unit: str
+    method: str
+    samples: int
+
+
+class Measurement(Closed):
+    """What was measured of one shipped artifact.
+
+    Attributes:
+        target: its target.
+        artifact_sha256: hash of its main file.
+        status: of the verdict.
+        runtime: what really ran, as "onnxruntime 1.31.1, CPUExecutionProvider".
+        not_run: why it could not run here; "" where it did.
+    """
+
+    target: Name
+    artifact_sha256: Sha256
+    status: str
+    runtime: str = ""
+    not_run: str = ""
+    latency: LatencyFacts | None = None
+    float_latency: LatencyFacts | None = None
+    ratio: RatioFacts | None = None
+    accuracy: AccuracyFacts | None = None
+
+
+class GoldenOutputs(Closed):
+    """What this machine's runtime gave for golden/inputs.npz.
+
+    Attributes:
+        target: of the artifact that ran.
+        file: its arrays by reference output name.
+    """
+
+    target: Name
+    file: FileEntry
+
+
+class Evidence(Closed):
+    """What one machine measured.
+
+    Attributes:
+        manifest_digest: ``digest`` of the manifest that it belongs to.
+        created: ISO 8601 time.
+        seconds: how long each stage took.
+        golden: recorded outputs by target.
+        reports: files below report/.
+        digest: SHA-256 of this document's canonical text without this field.
+    """
+
+    schema_: Literal[1] = Field(default=1, alias="schema")
+    manifest_digest: Sha256
+    created: str
+    machine: MachineFacts
+    seconds: dict[str, float] = Field(default_factory=dict)
+    measurements: tuple[Measurement, ...] = ()
+    golden: tuple[GoldenOutputs, ...] = ()
+    reports: tuple[FileEntry, ...] = ()
+    digest: str = ""
+
+    @property
+    def files(self) -> tuple[FileEntry, ...]:
+        """Every file that this document vouches for."""
+        return (*(entry.file for entry in self.golden), *self.reports)

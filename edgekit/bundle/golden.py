@@ -1,0 +1,128 @@
+"""Golden vectors: a session's outputs for fixed inputs, recorded once and compared wherever the bundle goes.
+
+    record(session, inputs) -> outputs          compare(outputs, recorded) -> first difference, or none
+
+Tolerances. The same file on the same runtime differs between classes of CPU: fp32 by the order of summation,
+fp16 by its 11 bits, int8 by roundings that fall to the other side and travel on. So: quantized outputs in
+steps, others relative to the recorded output's range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekit.bundle.manifest import Tolerance
+from edgekit.errors import DataError
+from edgekit.spec import Precision, Runner
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+TOLERANCES: Mapping[Precision, Tolerance] = {
+    # A sum of 10,000 float32 products in another order moves by about 1e-5 of its range; ten times that.
+    Precision.FP32: Tolerance(steps=1.0, relative_to_range=1e-4),
+    # One rounding in fp16 is 5e-4; a few tens of layers add up to some of them.
+    Precision.FP16: Tolerance(steps=1.0, relative_to_range=1e-2),
+    # ONNX Runtime against OpenVINO, the same QDQ graph: 1 step at the median, 4 in the tail (RUNTIMES.md);
+    # 4 of 255 steps is 1.6 % of the range where the output itself is float.
+    Precision.W8A8: Tolerance(steps=4.0, relative_to_range=2e-2),
+}
+
+
+def tolerance_for(precision: Precision) -> Tolerance:
+    """The tolerance that a release records for artifacts of this precision."""
+    return TOLERANCES[precision]
+
+
+def _fixed_batch(session: Runner, inputs: Arrays) -> int | None:
+    """The batch that the session insists on, where the inputs hold another number of samples."""
+    for spec in session.inputs:
+        if spec.shape and isinstance(spec.shape[0], int) and len(inputs[spec.name]) != spec.shape[0]:
+            return spec.shape[0]
+    return None
+
+
+def record(session: Runner, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
+    """The session's outputs for ``inputs``, batch by batch where its batch size is fixed.
+
+    Args:
+        session: an opened artifact.
+        inputs: (samples, ...) by reference input name.
+
+    Raises:
+        DataError: an input is missing, or the samples cannot be split into the session's batches.
+    """
+    missing = [spec.name for spec in session.inputs if spec.name not in inputs]
+    if missing:
+        raise DataError(
+            f"the golden inputs lack {missing[0]!r}",
+            why="the artifact takes it",
+            remedy="release the bundle again",
+        )
+    feeds = {spec.name: inputs[spec.name] for spec in session.inputs}
+    batch = _fixed_batch(session, feeds)
+    if batch is None:
+        return dict(session.run(feeds))
+    total = max(len(value) for value in feeds.values())
+    if total % batch or any(len(value) != total for value in feeds.values()):
+        raise DataError(
+            f"{total} golden samples do not fill batches of {batch}",
+            why="the artifact takes batches of that size only",
+            remedy="record a multiple of the batch size",
+        )
+    parts = [
+        session.run({name: value[start : start + batch] for name, value in feeds.items()})
+        for start in range(0, total, batch)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _difference(
+    name: str, found: npt.NDArray[Any], recorded: npt.NDArray[Any], *, step: float | None, limit: Tolerance
+) -> str:
+    """The first reason why one output is not the recorded one; "" where it is within the tolerance."""
+    if found.shape != recorded.shape:
+        return f"output {name!r} has shape {found.shape}, recorded {recorded.shape}"
+    if found.dtype != recorded.dtype:
+        return f"output {name!r} has type {found.dtype}, recorded {recorded.dtype}"
+    if not found.size:
+        return f"output {name!r} is empty, which proves nothing"
+    got, wanted = found.astype(np.float64), recorded.astype(np.float64)
+    gap = np.abs(got - wanted)
+    if step is not None:
+        unit, allowed, words = step, limit.steps, "steps"
+    else:
+        spread = float(np.ptp(wanted)) or float(np.abs(wanted).max()) or 1.0
+        unit, allowed, words = spread, limit.relative_to_range, "of the output's range"
+    # A NaN anywhere compares false, so that it counts as a difference.
+    wrong = ~(gap / unit <= allowed)
+    if not wrong.any():
+        return ""
+    index = tuple(int(i) for i in np.unravel_index(int(np.argmax(wrong)), wrong.shape))
+    return (
+        f"output {name!r} at {index} is {got[index]:.6g}, recorded {wanted[index]:.6g}:"
+        f" {gap[index] / unit:.3g} {words}, allowed {allowed:g}; {int(wrong.sum())} of {wrong.size} differ"
+    )
+
+
+def compare(found: Arrays, recorded: Arrays, *, steps: Mapping[str, float], tolerance: Tolerance) -> str:
+    """The first difference of an artifact's outputs from the recorded ones, in words; "" = within tolerance.
+
+    Args:
+        found: outputs by reference name.
+        recorded: outputs of the machine that released.
+        steps: one quantization step of each quantized output.
+        tolerance: from the manifest.
+    """
+    if not recorded:
+        return "no output is recorded, which proves nothing"
+    if set(found) != set(recorded):
+        return f"outputs are {', '.join(sorted(found))}; recorded are {', '.join(sorted(recorded))}"
+    for name in sorted(recorded):
+        words = _difference(name, found[name], recorded[name], step=steps.get(name), limit=tolerance)
+        if words:
+            return words
+    return ""

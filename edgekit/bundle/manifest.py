@@ -1,0 +1,266 @@
+"""manifest.json: what a bundle is, in facts that are the same on every machine.
+
+    Manifest <-> canonical JSON, with its own digest inside
+
+Only reproducible facts are here: names, versions, hashes, bindings, options. Latencies, times, machine facts
+and golden outputs differ from machine to machine and are in evidence.json (``evidence``).
+
+Any damage to the file is found: what is not JSON or not this schema is refused, a changed value contradicts
+``digest``, and a change that JSON does not see (a space, the order of keys) contradicts the canonical text.
+Without a signature this shows corruption, not origin: whoever rewrites everything can also rewrite digests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from edgekit.bundle import canonical_json
+from edgekit.errors import InputError, VerificationError
+from edgekit.spec import Artifact, IoBinding, Precision, RunOptions
+from edgekit.spec import FileEntry as SpecFileEntry
+
+FILE_NAME = "manifest.json"
+ARTIFACTS = "artifacts"
+GOLDEN = "golden"
+GOLDEN_INPUTS = "golden/inputs.npz"
+RANGES = "ranges.json"
+RECIPE = "recipe.json"
+LOCK = "edgekit.lock"
+
+_SEGMENT = re.compile(r"[^/\\\0:]+")
+
+
+def safe_path(path: str) -> str:
+    """``path`` if it is relative, POSIX, and stays inside its folder.
+
+    Raises:
+        ValueError: it is not; a manifest must not name a file outside its bundle.
+    """
+    parts = path.split("/")
+    if any(part in ("", ".", "..") or not _SEGMENT.fullmatch(part) for part in parts):
+        raise ValueError(f"{path!r} is not a relative path inside the bundle")
+    return path
+
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+SafePath = Annotated[str, AfterValidator(safe_path)]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
+
+
+class Closed(BaseModel):
+    """Frozen, no unknown keys, no NaN."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
+
+
+class FileEntry(Closed):
+    """One file: POSIX path relative to the bundle (or to the artifact's folder), hash, size."""
+
+    path: SafePath
+    sha256: Sha256
+    size_bytes: int = Field(ge=0)
+
+
+class Tolerance(Closed):
+    """How far golden outputs may be from the recorded ones on another machine.
+
+    Attributes:
+        steps: for outputs with a quantization step, in steps.
+        relative_to_range: for the others, as a part of the recorded output's range (max - min).
+    """
+
+    steps: float = Field(ge=0)
+    relative_to_range: float = Field(ge=0)
+
+
+class ArtifactEntry(Closed):
+    """A ``spec.Artifact`` without its folder; paths are relative to the bundle's artifacts/."""
+
+    files: tuple[FileEntry, ...] = Field(min_length=1)
+    backend: str
+    options: RunOptions
+    inputs: tuple[IoBinding, ...]
+    outputs: tuple[IoBinding, ...]
+    plan_digest: str = ""
+    output_steps: dict[str, float] = Field(default_factory=dict)
+    tools: dict[str, str] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class TargetEntry(Closed):
+    """What ships for one target."""
+
+    name: Name
+    precision: Precision
+    artifact: ArtifactEntry
+    tolerance: Tolerance
+
+
+class Manifest(Closed):
+    """The reproducible description of a bundle.
+
+    Attributes:
+        model_digest: of the canonical float model.
+        sources: SHA-256 of what the model was built from, by relative path.
+        calibration_digest: of the selected calibration samples; "" where nothing was calibrated.
+        recipe_digest: of recipe.json's content.
+        files: every file of the reproducible set except this one, sorted by path.
+        digest: SHA-256 of this document's canonical text without this field.
+    """
+
+    schema_: Literal[1] = Field(default=1, alias="schema")
+    name: Name
+    version: Name
+    edgekit_version: str
+    model_digest: str
+    sources: dict[str, Sha256] = Field(default_factory=dict)
+    calibration_digest: str = ""
+    recipe_digest: Sha256
+    targets: tuple[TargetEntry, ...]
+    files: tuple[FileEntry, ...]
+    digest: str = ""
+
+    def artifacts(self, folder: Path) -> dict[str, Artifact]:
+        """The shipped artifacts of the bundle at ``folder``, by target name."""
+        return {entry.name: artifact_from_entry(entry, folder / ARTIFACTS) for entry in self.targets}
+
+
+def entry_from_artifact(artifact: Artifact, *, tolerance: Tolerance) -> TargetEntry:
+    """The manifest's form of an artifact."""
+    return TargetEntry(
+        name=artifact.target,
+        precision=artifact.precision,
+        tolerance=tolerance,
+        artifact=ArtifactEntry(
+            files=tuple(
+                FileEntry(path=f.path, sha256=f.sha256, size_bytes=f.size_bytes) for f in artifact.files
+            ),
+            backend=artifact.backend,
+            options=artifact.options,
+            inputs=artifact.inputs,
+            outputs=artifact.outputs,
+            plan_digest=artifact.plan_digest,
+            output_steps=dict(artifact.output_steps),
+            tools=dict(artifact.tools),
+            notes=artifact.notes,
+        ),
+    )
+
+
+def artifact_from_entry(entry: TargetEntry, folder: Path) -> Artifact:
+    """The artifact whose files lie in ``folder``."""
+    held = entry.artifact
+    return Artifact(
+        folder=folder,
+        files=tuple(SpecFileEntry(f.path, f.sha256, f.size_bytes) for f in held.files),
+        target=entry.name,
+        backend=held.backend,
+        precision=entry.precision,
+        options=held.options,
+        inputs=held.inputs,
+        outputs=held.outputs,
+        plan_digest=held.plan_digest,
+        output_steps=held.output_steps,
+        tools=held.tools,
+        notes=held.notes,
+    )
+
+
+Document = TypeVar("Document", bound=BaseModel)
+
+
+def to_value(document: BaseModel) -> dict[str, Any]:
+    """JSON-ready value of a document."""
+    value: dict[str, Any] = document.model_dump(mode="json", by_alias=True)
+    return value
+
+
+def sealed(document: Document) -> Document:
+    """The document with the digest of its own content in ``digest``."""
+    return document.model_copy(update={"digest": canonical_json.digest(to_value(document))})
+
+
+def to_bytes(document: BaseModel) -> bytes:
+    """Canonical text of a document."""
+    return canonical_json.render(to_value(document))
+
+
+def parse(kind: type[Document], content: bytes, *, name: str) -> Document:
+    """Bytes of a sealed document -> the document.
+
+    Raises:
+        VerificationError: not UTF-8 JSON, not the schema, not the canonical text, or another digest.
+    """
+    try:
+        document = kind.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise VerificationError(
+            f"{name} is damaged: {where}: {first['msg']}",
+            why="it does not follow its schema",
+            remedy="get the bundle again, or release it again",
+        ) from error
+    value = to_value(document)
+    if value[canonical_json.DIGEST_FIELD] != canonical_json.digest(value):
+        raise VerificationError(
+            f"{name} contradicts its own digest",
+            why="a value in it was changed after it was written",
+            remedy="get the bundle again, or release it again",
+        )
+    if canonical_json.render(value) != content:
+        raise VerificationError(
+            f"{name} is not in the form in which edgekit writes it",
+            why="its text was changed after it was written, if only in spaces or the order of keys",
+            remedy="get the bundle again, or release it again",
+        )
+    return document
+
+
+def load(folder: Path) -> Manifest:
+    """The manifest of the bundle at ``folder``.
+
+    Raises:
+        InputError: there is no such folder.
+        VerificationError: the manifest is missing or damaged.
+    """
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder} is not a folder",
+            why="a bundle is the folder <name>-<version> that `edgekit release` writes",
+            remedy="give the path of a bundle",
+        )
+    return parse(Manifest, read_member(folder, FILE_NAME), name=FILE_NAME)
+
+
+def read_member(folder: Path, path: str) -> bytes:
+    """Content of a file of the bundle.
+
+    Raises:
+        VerificationError: it is missing, no plain file, or cannot be read.
+    """
+    file = folder / path
+    try:
+        if file.is_symlink() or not file.is_file():
+            raise VerificationError(
+                f"{path} is missing" if not file.exists() else f"{path} is not a plain file",
+                why="the bundle lists it",
+                remedy="get the bundle again, or release it again",
+            )
+        return file.read_bytes()
+    except OSError as error:
+        raise VerificationError(
+            f"{path} cannot be read: {error.strerror or error}",
+            why="what cannot be read cannot be verified",
+            remedy="check the permissions, or get the bundle again",
+        ) from error
+
+
+def entry_of(path: str, content: bytes) -> FileEntry:
+    """Path, hash and size of a file with this content."""
+    return FileEntry(path=path, sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))

@@ -1,0 +1,277 @@
+"""BundleContent -> folder <name>-<version>/, whole or not at all.
+
+    manifest.json        reproducible facts and hashes         (manifest)
+    artifacts/           what ships
+    golden/inputs.npz    fixed inputs                          ranges.json, recipe.json, edgekit.lock
+    evidence.json        what this machine measured            (evidence)
+    golden/<target>.npz  what this machine's runtimes gave     report/
+
+Everything is built in a temporary folder beside the final one and renamed into place. An earlier bundle there
+is replaced; files in it that it does not list are somebody else's and are carried over untouched. A folder
+that is no bundle is refused. Equal content gives equal bytes: no time, path or user enters the reproducible
+set.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from edgekit.bundle import canonical_json, npz
+from edgekit.bundle import evidence as evidence_file
+from edgekit.bundle import manifest as manifest_file
+from edgekit.bundle.evidence import Evidence, GoldenOutputs, MachineFacts, Measurement
+from edgekit.bundle.manifest import Manifest, Tolerance, entry_from_artifact, entry_of, safe_path
+from edgekit.errors import InputError, OutputError, VerificationError
+from edgekit.spec import Artifact
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """One target's artifact and what its runtime gave here.
+
+    Attributes:
+        artifact: compiled; its files are copied and their hashes checked on the way.
+        tolerance: of the golden replay; ``golden.tolerance_for(precision)`` unless there is a reason.
+        golden: outputs by reference name for the golden inputs; None where it could not run here.
+    """
+
+    artifact: Artifact
+    tolerance: Tolerance
+    golden: Arrays | None = None
+
+
+@dataclass(frozen=True)
+class BundleContent:
+    """All that goes into a bundle.
+
+    Attributes:
+        name: of the model.
+        version: of the model.
+        edgekit_version: that wrote it.
+        model_digest: of the canonical float model.
+        sources: SHA-256 of what the model was built from, by relative path.
+        calibration_digest: of the selected calibration samples.
+        recipe: the resolved recipe, JSON-ready.
+        ranges: the calibrated ranges, JSON-ready.
+        lock: content of edgekit.lock.
+        golden_inputs: (samples, ...) by reference input name.
+        shipped: one for each target.
+        machine: that measured.
+        created: ISO 8601 time of the release; evidence only.
+        seconds: how long each stage took; evidence only.
+        measurements: evidence only.
+        reports: content by path below report/; evidence only.
+    """
+
+    name: str
+    version: str
+    edgekit_version: str
+    model_digest: str
+    recipe: Mapping[str, Any]
+    ranges: Mapping[str, Any]
+    lock: bytes
+    golden_inputs: Arrays
+    shipped: tuple[Shipped, ...]
+    machine: MachineFacts
+    created: str
+    sources: Mapping[str, str] = field(default_factory=dict)
+    calibration_digest: str = ""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    measurements: tuple[Measurement, ...] = ()
+    reports: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def write(content: BundleContent, folder: Path) -> Path:
+    """Write the bundle at ``folder`` (its last part is ``<name>-<version>`` by custom) and return it.
+
+    Raises:
+        OutputError: the folder holds something that is no bundle, a file of somebody else is in the way, or
+            it cannot be written. Nothing is left behind.
+        VerificationError: an artifact's file changed since it was compiled.
+    """
+    reproducible, described = _manifest(content)
+    measured, witness = _evidence(content, described)
+    try:
+        foreign = _foreign_files(folder)
+        taken = sorted(foreign & {*reproducible, *measured})
+        if taken:
+            raise OutputError(
+                f"{folder / taken[0]} is not part of the bundle there and would be overwritten",
+                why="edgekit replaces its own outputs and leaves other files alone",
+                remedy="move that file away, or choose another output folder",
+            )
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _temporary(folder) as draft:
+            for path, body in (reproducible | measured).items():
+                _put(draft / path, body)
+            _put(draft / evidence_file.FILE_NAME, manifest_file.to_bytes(witness))
+            _put(draft / manifest_file.FILE_NAME, manifest_file.to_bytes(described))
+            for path in sorted(foreign):
+                (draft / path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(folder / path, draft / path, follow_symlinks=False)
+            _swap(draft, folder)
+    except OSError as error:
+        raise OutputError(
+            f"the bundle {folder} cannot be written: {error.strerror or error}",
+            why="nothing was left behind, and an earlier bundle there is unchanged",
+            remedy="choose a folder that you may write to (-o), or make room",
+        ) from error
+    return folder
+
+
+def _manifest(content: BundleContent) -> tuple[dict[str, bytes], Manifest]:
+    """The reproducible files by path, and the manifest that lists them."""
+    files: dict[str, bytes] = {
+        manifest_file.GOLDEN_INPUTS: npz.to_bytes(content.golden_inputs),
+        manifest_file.RANGES: canonical_json.render(dict(content.ranges)),
+        manifest_file.RECIPE: canonical_json.render(dict(content.recipe)),
+        manifest_file.LOCK: content.lock,
+    }
+    for each in content.shipped:
+        for path, body in _artifact_files(each.artifact).items():
+            if files.setdefault(path, body) != body:
+                raise OutputError(
+                    f"two artifacts have a file {path} with different content",
+                    why="a bundle holds one file of each name",
+                    remedy="give the targets' artifacts different names",
+                )
+    document = Manifest(
+        name=content.name,
+        version=content.version,
+        edgekit_version=content.edgekit_version,
+        model_digest=content.model_digest,
+        sources=dict(content.sources),
+        calibration_digest=content.calibration_digest,
+        recipe_digest=canonical_json.digest(dict(content.recipe)),
+        targets=tuple(
+            entry_from_artifact(each.artifact, tolerance=each.tolerance)
+            for each in sorted(content.shipped, key=lambda each: each.artifact.target)
+        ),
+        files=tuple(entry_of(path, files[path]) for path in sorted(files)),
+    )
+    return files, manifest_file.sealed(document)
+
+
+def _artifact_files(artifact: Artifact) -> dict[str, bytes]:
+    """Content of an artifact's files by path in the bundle, once their hashes are what they were."""
+    found = {}
+    for entry in artifact.files:
+        path = f"{manifest_file.ARTIFACTS}/{safe_path(entry.path)}"
+        try:
+            body = (artifact.folder / entry.path).read_bytes()
+        except OSError as error:
+            raise VerificationError(
+                f"artifact file {entry.path} of target {artifact.target} cannot be read: {error.strerror}",
+                why="it was compiled, and is gone",
+                remedy="compile again with --no-cache",
+            ) from error
+        if entry_of(entry.path, body).sha256 != entry.sha256:
+            raise VerificationError(
+                f"artifact file {entry.path} of target {artifact.target} changed since it was compiled",
+                why="what was proved is not what would ship",
+                remedy="compile again with --no-cache",
+            )
+        found[path] = body
+    return found
+
+
+def _evidence(content: BundleContent, described: Manifest) -> tuple[dict[str, bytes], Evidence]:
+    """The files that only this machine gives, by path, and the evidence that lists them."""
+    golden = {
+        each.artifact.target: npz.to_bytes(each.golden) for each in content.shipped if each.golden is not None
+    }
+    reports = {f"{evidence_file.REPORTS}/{safe_path(path)}": body for path, body in content.reports.items()}
+    paths = {target: f"{manifest_file.GOLDEN}/{target}.npz" for target in golden}
+    document = Evidence(
+        manifest_digest=described.digest,
+        created=content.created,
+        machine=content.machine,
+        seconds=dict(content.seconds),
+        measurements=content.measurements,
+        golden=tuple(
+            GoldenOutputs(target=target, file=entry_of(paths[target], golden[target]))
+            for target in sorted(golden)
+        ),
+        reports=tuple(entry_of(path, reports[path]) for path in sorted(reports)),
+    )
+    files = {paths[target]: body for target, body in golden.items()} | reports
+    return files, manifest_file.sealed(document)
+
+
+def _foreign_files(folder: Path) -> set[str]:
+    """Files in ``folder`` that the bundle there does not list; empty where there is no folder yet.
+
+    Raises:
+        OutputError: ``folder`` holds something, but no readable bundle.
+    """
+    if not folder.exists() and not folder.is_symlink():
+        return set()
+    there = members(folder) if folder.is_dir() and not folder.is_symlink() else {""}
+    if not there:
+        return set()
+    try:
+        earlier = manifest_file.load(folder)
+    except (VerificationError, InputError) as error:
+        raise OutputError(
+            f"{folder} holds something that is not an intact edgekit bundle",
+            why=f"edgekit replaces its own outputs only ({error.what})",
+            remedy="remove the folder if you do not need it, or choose another output folder (-o)",
+        ) from error
+    own = {manifest_file.FILE_NAME, evidence_file.FILE_NAME, *(entry.path for entry in earlier.files)}
+    own |= {f"{manifest_file.GOLDEN}/{entry.name}.npz" for entry in earlier.targets}
+    # Where the evidence is gone or damaged, what it listed cannot be told from foreign files and is kept.
+    with suppress(VerificationError):
+        body = manifest_file.read_member(folder, evidence_file.FILE_NAME)
+        witness = manifest_file.parse(Evidence, body, name=evidence_file.FILE_NAME)
+        own |= {entry.path for entry in witness.files}
+    return there - own
+
+
+def members(folder: Path) -> set[str]:
+    """POSIX paths of all files and links below ``folder``, relative to it."""
+    found = set()
+    for path in folder.rglob("*"):
+        if path.is_symlink() or not path.is_dir():
+            found.add(path.relative_to(folder).as_posix())
+    return found
+
+
+def _put(path: Path, body: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(body)
+
+
+@contextmanager
+def _temporary(folder: Path) -> Iterator[Path]:
+    """A new folder beside ``folder``; removed at the end unless it was renamed away."""
+    draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}.draft")
+    draft.mkdir()
+    try:
+        yield draft
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _swap(draft: Path, folder: Path) -> None:
+    """Put ``draft`` at ``folder``; the earlier folder comes back if that fails."""
+    if not folder.exists():
+        draft.rename(folder)
+        return
+    earlier = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}.earlier")
+    folder.rename(earlier)
+    try:
+        draft.rename(folder)
+    except BaseException:
+        earlier.rename(folder)
+        raise
+    shutil.rmtree(earlier, ignore_errors=True)
