@@ -1,0 +1,206 @@
+"""Sessions, interleaved -> latencies and ratios with intervals.
+
+    warm up each (until its running median settles)  ->  rounds: A B | B A | A B | ...  ->  statistics
+
+Each session runs in its own process and is timed there by a monotonic clock. A round lasts a target time, so
+that the clock's resolution and the first inference after a change of session do not matter; what disturbs
+the machine for longer than a round hits both sides. All samples are kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgekit.errors import InputError, UnknownNameError
+from edgekit.measure import statistics
+from edgekit.measure.statistics import Answer
+from edgekit.spec import Feeds, Progress, Session, Silent
+
+NOT_SLOWER_LIMIT = 1.05  # two builds of one program in two processes differ by some per cent by themselves
+ROUNDS = 20  # ten blocks of ABBA: enough for an interval, 1.2 s for two small models
+ROUND_MS = 30.0  # 1000 times what a change of process costs (about 30 us)
+FEWEST_ROUNDS = 10  # five blocks; in simulation three miss the true ratio in 28 % of cases, five in 5 %
+MOST_RUNS = 500  # in a round: keeps the raw samples of a 20 us model below 10,000
+LEAD_IN_FROM = 4  # runs in a round from which the first, with cold caches, is left out
+
+WARM_UP_WINDOWS = 40  # at most; a window is at least WINDOW_MS long
+WARM_UP_MS = 1500.0  # at most, once the first three windows are there
+WINDOW_MS = 5.0
+
+
+@dataclass(frozen=True)
+class Latency:
+    """One session's steady state in milliseconds for one inference.
+
+    Attributes:
+        p50_ms: median of all samples; ``low_ms`` to ``high_ms`` is its 95 % interval.
+        p90_ms: 90th percentile; p95_ms and p99_ms likewise.
+        low_ms: lower bound of the interval of the median.
+        high_ms: upper bound.
+        runs: number of samples.
+        stable: whether ``warning`` is empty.
+        warning: why the figures should not be relied on.
+        raw_ms: every sample, in the order in which they were taken; rounds are of equal length.
+    """
+
+    p50_ms: float
+    p90_ms: float
+    p95_ms: float
+    p99_ms: float
+    low_ms: float
+    high_ms: float
+    runs: int
+    stable: bool
+    warning: str
+    raw_ms: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """Median latency over the baseline's: below 1 is faster; ``low`` to ``high`` is its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What ``compare`` found, by session name."""
+
+    latencies: Mapping[str, Latency]
+    ratios: Mapping[str, Ratio]
+    baseline: str
+
+    def not_slower(self, name: str, limit: float = NOT_SLOWER_LIMIT) -> Answer:
+        """Whether ``name`` takes at most ``limit`` times the baseline's time, by the interval's bounds.
+
+        "undecided" where ``limit`` lies inside the interval. The baseline itself is "yes".
+
+        Raises:
+            UnknownNameError: ``name`` was not measured.
+        """
+        if name not in self.ratios:
+            raise UnknownNameError("session", name, self.ratios, listing="edgekit bench --help")
+        ratio = self.ratios[name]
+        interval = statistics.Interval(ratio.value, ratio.low, ratio.high)
+        return statistics.not_slower(interval, limit=limit)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How one session is sampled: runs in each round, and what its warm-up complained about."""
+
+    runs: int
+    warning: str
+
+
+def compare(
+    sessions: Mapping[str, Session],
+    feeds: Feeds,
+    *,
+    baseline: str,
+    seed: int,
+    rounds: int = ROUNDS,
+    round_ms: float = ROUND_MS,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Time ``sessions`` on the same ``feeds``, interleaved.
+
+    Args:
+        sessions: open sessions by name, each in its own process.
+        feeds: one batch in the reference's terms; its batch size is the batch that is measured.
+        baseline: the name that ratios refer to.
+        seed: of the bootstrap.
+        rounds: at least 10; an odd number is made even.
+        round_ms: what one session's turn should last.
+        progress: told once for each round.
+
+    Raises:
+        UnknownNameError: ``baseline`` is not among the sessions.
+        InputError: fewer than 10 rounds.
+        DataError, BackendCrashError: as ``Session.time_ms``.
+    """
+    if baseline not in sessions:
+        raise UnknownNameError("baseline", baseline, sessions, listing="edgekit bench --help")
+    if rounds < FEWEST_ROUNDS:
+        raise InputError(
+            f"{rounds} rounds are too few",
+            why=f"an interval needs {FEWEST_ROUNDS // 2} blocks of two rounds at least",
+            remedy=f"give rounds >= {FEWEST_ROUNDS} (default {ROUNDS})",
+        )
+    rounds += rounds % 2
+    progress = progress or Silent()
+    progress.stage(f"timing {', '.join(sessions)}", total=rounds)
+    plans = {name: _warm_up(session, feeds, round_ms=round_ms) for name, session in sessions.items()}
+    samples: dict[str, list[tuple[float, ...]]] = {name: [] for name in sessions}
+    forward = tuple(sessions)
+    for index in range(rounds):
+        for name in forward if index % 2 == 0 else forward[::-1]:
+            samples[name].append(_one_round(sessions[name], feeds, plans[name].runs))
+        progress.advance()
+    medians = {name: [statistics.percentile(round_, 50) for round_ in rows] for name, rows in samples.items()}
+    return Comparison(
+        latencies={
+            name: _latency(samples[name], medians[name], plans[name].warning, seed=seed) for name in sessions
+        },
+        ratios={name: _ratio(medians[name], medians[baseline], seed=seed) for name in sessions},
+        baseline=baseline,
+    )
+
+
+def _warm_up(session: Session, feeds: Feeds, *, round_ms: float) -> _Plan:
+    """Run until the median of windows settles, at most for the budget; then plan the rounds."""
+    (first,) = session.time_ms(feeds, runs=1)
+    window = _runs_in(WINDOW_MS, first)
+    medians: list[float] = []
+    spent = 0.0
+    while not statistics.settled(medians):
+        samples = session.time_ms(feeds, runs=window)
+        spent += sum(samples)
+        medians.append(statistics.percentile(samples, 50))
+        window = _runs_in(WINDOW_MS, medians[-1])
+        if len(medians) >= WARM_UP_WINDOWS or (spent > WARM_UP_MS and len(medians) > 2):
+            break
+    warning = "" if statistics.settled(medians) else "the median did not settle during warm-up"
+    return _Plan(_runs_in(round_ms, medians[-1]), warning)
+
+
+def _runs_in(target_ms: float, median_ms: float) -> int:
+    """How many inferences of ``median_ms`` last ``target_ms``, within 1 and MOST_RUNS."""
+    if median_ms <= 0:
+        return MOST_RUNS
+    return max(1, min(MOST_RUNS, math.ceil(target_ms / median_ms)))
+
+
+def _one_round(session: Session, feeds: Feeds, runs: int) -> tuple[float, ...]:
+    if runs < LEAD_IN_FROM:
+        return session.time_ms(feeds, runs=runs)
+    return session.time_ms(feeds, runs=runs + 1)[1:]
+
+
+def _latency(rows: list[tuple[float, ...]], medians: list[float], warm_up: str, *, seed: int) -> Latency:
+    raw = tuple(sample for row in rows for sample in row)
+    p50 = statistics.percentile(raw, 50)
+    interval = statistics.median_interval(medians, seed=seed)
+    unstable = statistics.instability(medians)
+    warning = "; ".join(filter(None, (warm_up, unstable)))
+    return Latency(
+        p50_ms=p50,
+        p90_ms=statistics.percentile(raw, 90),
+        p95_ms=statistics.percentile(raw, 95),
+        p99_ms=statistics.percentile(raw, 99),
+        low_ms=min(p50, interval.low),
+        high_ms=max(p50, interval.high),
+        runs=len(raw),
+        stable=not warning,
+        warning=warning,
+        raw_ms=raw,
+    )
+
+
+def _ratio(candidate: list[float], baseline: list[float], *, seed: int) -> Ratio:
+    found = statistics.ratio_interval(candidate, baseline, seed=seed)
+    return Ratio(found.value, found.low, found.high)
