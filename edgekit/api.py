@@ -27,6 +27,7 @@ from edgekit.pipeline.result import (
     ValidateResult,
     VerifyResult,
 )
+from edgekit.report import render_release
 from edgekit.spec import Artifact, Precision, Progress, Session, Silent, TensorSpec
 
 PathLike = str | Path
@@ -189,7 +190,11 @@ def validate(
     samples: int | None = None,
     progress: Progress | None = None,
 ) -> ValidateResult:
-    """Hold an artifact against the float reference on labelled data: drift, metric, paired interval, verdict."""
+    """Hold an artifact against the float reference on labelled data.
+
+    Returns:
+        Task metric with its paired interval, drift per output, gates and verdict (``exit_code``).
+    """
     return _validate.validate(
         Path(artifact),
         reference=Path(reference),
@@ -209,7 +214,11 @@ def bench(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> BenchResult:
-    """Measure artifacts interleaved on this machine; with ``baseline`` also say faster, slower or undecided."""
+    """Measure artifacts interleaved on this machine.
+
+    Returns:
+        Latency of each; with ``baseline`` also who is faster, slower or undecided.
+    """
     return _bench.bench(
         tuple(Path(each) for each in artifacts),
         baseline=Path(baseline) if baseline else None,
@@ -243,6 +252,7 @@ def release(
         use_cache=use_cache,
         cache_dir=Path(cache_dir) if cache_dir else None,
         progress=progress or Silent(),
+        render=render_release,
     )
 
 

@@ -11,26 +11,15 @@ from pydantic import ValidationError
 
 from edgekit.backends import registry
 from edgekit.backends.base import CompileRequest
-from edgekit.errors import InputError, OutputError, TargetRefusalError
+from edgekit.errors import InputError, OutputError
 from edgekit.ir import digest
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.variant import Variant
 from edgekit.pipeline.versions import tools
-from edgekit.spec import Artifact, Rejection, RunOptions, from_json, to_json
+from edgekit.spec import Artifact, RunOptions, from_json, to_json
 from edgekit.target import Target
 
 _SIDECAR = "artifact.json"
-
-
-def refusal(target: str, rejections: tuple[Rejection, ...]) -> TargetRefusalError:
-    """The error that lists every reason why a target cannot take a model."""
-    lines = [f"{r.node}: {r.reason} [{r.rule}]; {r.remedy}" for r in rejections]
-    return TargetRefusalError(
-        f"target {target} refuses the model: {rejections[0].node}: {rejections[0].reason}",
-        why="; ".join(lines),
-        remedy=rejections[0].remedy,
-        more=f"edgekit targets show {target}",
-    )
 
 
 def obtain(variant: Variant, target: Target, options: RunOptions, *, stem: str, cache: Cache) -> Artifact:
@@ -60,9 +49,6 @@ def obtain(variant: Variant, target: Target, options: RunOptions, *, stem: str, 
     }
 
     def make(folder: Path) -> None:
-        rejections = backend.check(variant.model, target)
-        if rejections:
-            raise refusal(target.name, rejections)
         artifact = backend.compile(request, folder)
         (folder / _SIDECAR).write_text(json_of(artifact))
 

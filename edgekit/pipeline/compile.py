@@ -7,12 +7,11 @@ from pathlib import Path
 from edgekit import settings
 from edgekit import target as targets_
 from edgekit.ir import io
-from edgekit.ir.verify import is_quantized
 from edgekit.pipeline import artifact as artifacts
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.calibrate import canonical_file
 from edgekit.pipeline.result import CompileResult
-from edgekit.pipeline.variant import Variant
+from edgekit.pipeline.variant import Variant, is_quantized
 from edgekit.spec import Precision, Progress
 
 

@@ -36,7 +36,19 @@ def doctor() -> DoctorResult:
 def machine_row() -> MachineRow:
     """The machine's facts as words."""
     found = machine.facts()
-    return MachineRow(found.key, found.as_text())
+    facts = {
+        "cpu": found.cpu,
+        "architecture": found.architecture,
+        "features": " ".join(found.features),
+        "cores": str(found.cores),
+        "cpu limit": "none" if found.cpu_limit is None else f"{found.cpu_limit:g}",
+        "memory": f"{found.memory_bytes / 2**30:.1f} GiB",
+        "os": found.os,
+        "python": found.python,
+        "governor": found.governor or "not visible",
+        "load": f"{found.load:.2f}",
+    }
+    return MachineRow(found.key, facts)
 
 
 def _package_row(package: str, extra: str, used_for: str) -> DoctorRow:

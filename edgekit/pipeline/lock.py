@@ -52,6 +52,26 @@ class Lock(BaseModel):
         ]
         return tuple(changed)
 
+    def with_others_of(self, previous: Lock) -> Lock:
+        """This lock and the targets of ``previous`` that a partial release did not touch.
+
+        Only where everything that those targets were made from is unchanged; else they are dropped, and
+        the next full release searches them again.
+        """
+        common = [name for name in self.inputs if not name.startswith("target ")]
+        if any(previous.inputs.get(name) != self.inputs[name] for name in common):
+            return self
+        if any(self.tools.get(name, version) != version for name, version in previous.tools.items()):
+            return self
+        return self.model_copy(
+            update={
+                "inputs": {**previous.inputs, **self.inputs},
+                "tools": {**previous.tools, **self.tools},
+                "targets": {**previous.targets, **self.targets},
+                "ranges": self.ranges if self.ranges is not None else previous.ranges,
+            }
+        )
+
     def locked_ranges(self) -> Ranges | None:
         """The ranges that the locked plans were made from."""
         return None if self.ranges is None else from_json(Ranges, self.ranges)

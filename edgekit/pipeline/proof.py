@@ -16,9 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit.backends import registry
+from edgekit.bundle import golden
 from edgekit.dataset import Dataset
 from edgekit.errors import MissingBackendError
 from edgekit.pipeline.cache import Cache
+from edgekit.pipeline.evaluation import drift_rows
 from edgekit.pipeline.result import DriftRow
 from edgekit.spec import (
     Artifact,
@@ -247,21 +249,11 @@ class Prover:
             count=min(DRIFT_SAMPLES, self._data.count),
             output_steps=subject.output_steps,
         )
-        rows = tuple(
-            DriftRow(
-                output=each.output,
-                max_abs=each.max_abs,
-                cosine=each.cosine,
-                sqnr_db=each.sqnr_db,
-                max_steps=each.max_steps,
-            )
-            for each in found.outputs
-        )
         return Proof(
             evaluation=evaluation,
             labels=np.concatenate(recording.labels) if recording.labels else None,
-            golden=_golden_outputs(session, golden_inputs(self._data)),
-            drift=rows,
+            golden=golden.record(session, golden_inputs(self._data)),
+            drift=drift_rows(found.outputs),
             ran_on=describe(session.facts),
         )
 
@@ -269,13 +261,6 @@ class Prover:
 def golden_inputs(data: Dataset) -> dict[str, npt.NDArray[Any]]:
     """The first samples of the evaluation set, (GOLDEN_SAMPLES, ...) by input name."""
     return dict(next(iter(data.batches(min(GOLDEN_SAMPLES, data.count)))))
-
-
-def _golden_outputs(session: Session, inputs: Feeds) -> dict[str, npt.NDArray[Any]]:
-    """One inference per sample: a bundle is replayed at batch 1, which every artifact takes."""
-    count = len(next(iter(inputs.values())))
-    parts = [session.run({name: array[i : i + 1] for name, array in inputs.items()}) for i in range(count)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _store(folder: Path, proof: Proof) -> None:

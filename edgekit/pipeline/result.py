@@ -42,7 +42,12 @@ class GateRow:
 
 @dataclass(frozen=True)
 class AccuracyRow:
-    """The task metric on the evaluation set, paired with the float reference on the same samples."""
+    """The task metric on the evaluation set, paired with the float reference on the same samples.
+
+    Attributes:
+        unit: of the drop: "pp", or "%" of the reference's value for metrics without an upper bound.
+        method: how the interval was found.
+    """
 
     metric: str
     value: float
@@ -51,6 +56,8 @@ class AccuracyRow:
     drop_low_pp: float
     drop_high_pp: float
     samples: int
+    unit: str = "pp"
+    method: str = ""
     label_agreement: float | None = None
 
 

@@ -67,3 +67,12 @@ def make(canonical: Canonical, target: Target, precision: Precision, ranges: Ran
             raise InputError(
                 "auto is no precision by itself", why="it stands for a choice", remedy="name one"
             )
+
+
+def is_quantized(model: ir.Model) -> bool:
+    """Whether the graph holds integer arithmetic or QDQ pairs: such a model is compiled as it is."""
+    return any(
+        node.op_type in {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}
+        or node.op_type.startswith("QLinear")
+        for node in model.graph.all_nodes()
+    )

@@ -1,0 +1,114 @@
+"""A successful release -> the bundle on disk: reproducible facts, evidence, reports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import edgekit
+from edgekit.bundle.evidence import AccuracyFacts, LatencyFacts, MachineFacts, Measurement, RatioFacts
+from edgekit.bundle.golden import tolerance_for
+from edgekit.bundle.write import BundleContent, Shipped, write
+from edgekit.dataset import Dataset
+from edgekit.pipeline.judge import Judged
+from edgekit.pipeline.model import Canonical
+from edgekit.pipeline.plan import Plan
+from edgekit.pipeline.proof import golden_inputs
+from edgekit.pipeline.result import CandidateRow, LatencyRow, ReleaseResult
+from edgekit.spec import Ranges, to_json
+
+_NO_RANGES: dict[str, object] = {}  # nothing was quantized: the file says so by being empty
+
+
+def deliver(
+    plan: Plan,
+    canonical: Canonical,
+    *,
+    result: ReleaseResult,
+    shipped: Mapping[str, Judged],
+    data: Dataset,
+    ranges: Ranges | None,
+    lock_text: str,
+    out: Path,
+    render: Callable[[ReleaseResult], Mapping[str, bytes]] | None,
+) -> ReleaseResult:
+    """Write the bundle ``out/<name>-<version>`` and give the result that names it.
+
+    Raises:
+        OutputError: the folder cannot be written, or holds something that is no bundle.
+        VerificationError: an artifact changed since it was proved.
+    """
+    folder = out / plan.stem
+    done = replace(result, bundle=folder)
+    baselines = {
+        row.target: row for target in result.targets for row in target.candidates if row.role == "float"
+    }
+    content = BundleContent(
+        name=plan.recipe.model.name,
+        version=plan.recipe.model.version,
+        edgekit_version=edgekit.__version__,
+        model_digest=canonical.digest,
+        calibration_digest=ranges.data_digest if ranges else "",
+        recipe=json.loads(plan.recipe.resolved_json()),
+        ranges=to_json(ranges) if ranges else _NO_RANGES,
+        lock=lock_text.encode(),
+        golden_inputs=golden_inputs(data),
+        shipped=tuple(
+            Shipped(each.artifact, tolerance_for(each.artifact.precision), each.proof.golden)
+            for each in shipped.values()
+        ),
+        machine=MachineFacts(key=result.machine.key, facts=dict(result.machine.facts)),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        measurements=tuple(_measurement(each.row, baselines[name]) for name, each in shipped.items()),
+        reports=dict(render(done)) if render else {},
+    )
+    write(content, folder)
+    return done
+
+
+def _measurement(row: CandidateRow, baseline: CandidateRow) -> Measurement:
+    accuracy = row.accuracy
+    return Measurement(
+        target=row.target,
+        artifact_sha256=row.sha256,
+        status=row.status,
+        runtime=row.ran_on,
+        not_run=row.caveat,
+        latency=_latency(row.latency),
+        float_latency=_latency(baseline.latency),
+        ratio=RatioFacts(value=row.ratio.value, low=row.ratio.low, high=row.ratio.high)
+        if row.ratio
+        else None,
+        accuracy=AccuracyFacts(
+            metric=accuracy.metric,
+            reference=accuracy.reference,
+            candidate=accuracy.value,
+            drop=accuracy.drop_pp,
+            low=accuracy.drop_low_pp,
+            high=accuracy.drop_high_pp,
+            unit=accuracy.unit,
+            method=accuracy.method,
+            samples=accuracy.samples,
+        )
+        if accuracy
+        else None,
+    )
+
+
+def _latency(row: LatencyRow | None) -> LatencyFacts | None:
+    if row is None:
+        return None
+    return LatencyFacts(
+        p50_ms=row.p50_ms,
+        p90_ms=row.p90_ms,
+        p95_ms=row.p95_ms,
+        p99_ms=row.p99_ms,
+        low_ms=row.low_ms,
+        high_ms=row.high_ms,
+        runs=row.runs,
+        stable=row.stable,
+        warning=row.warning,
+    )

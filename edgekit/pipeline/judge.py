@@ -1,0 +1,94 @@
+"""Proof, latency and budget -> CandidateRow: one artifact's figures and gates as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from edgekit.pipeline.evaluation import BOOTSTRAP_SEED, accuracy_row
+from edgekit.pipeline.latency import LIMIT, Timed
+from edgekit.pipeline.proof import Place, Proof
+from edgekit.pipeline.result import CandidateRow, GateRow, RatioRow
+from edgekit.pipeline.variant import Variant
+from edgekit.spec import Artifact
+from edgekit.validation.budget import Budget, Speed, Verdict, judge
+from edgekit.validation.statistics import paired_drop
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """One artifact with everything that was found out about it."""
+
+    artifact: Artifact
+    proof: Proof
+    row: CandidateRow
+    verdict: Verdict
+
+
+def candidate(
+    artifact: Artifact,
+    variant: Variant,
+    proof: Proof,
+    *,
+    reference: Proof,
+    budget: Budget,
+    place: Place,
+    timed: Timed | None,
+    role: Literal["float", "candidate"],
+) -> Judged:
+    """Hold one artifact against the float reference and the budget."""
+    drop = paired_drop(reference.evaluation, proof.evaluation, seed=BOOTSTRAP_SEED)
+    verdict = judge(
+        budget,
+        drop=drop,
+        size_bytes=artifact.size_bytes,
+        latency_p95_ms=timed.latency.p95_ms if timed else None,
+        speed=speed_of(timed.ratio) if timed and timed.ratio else None,
+        unmeasured=place.caveat,
+    )
+    row = CandidateRow(
+        target=artifact.target,
+        precision=artifact.precision,
+        role=role,
+        file=artifact.files[0].path,
+        sha256=artifact.files[0].sha256,
+        size_bytes=artifact.size_bytes,
+        plan_digest=artifact.plan_digest,
+        status=verdict.status,
+        gates=gate_rows(verdict),
+        accuracy=accuracy_row(drop, _agreement(proof, reference)),
+        drift=proof.drift,
+        latency=timed.latency if timed else None,
+        ratio=timed.ratio if timed else None,
+        ran_on=proof.ran_on,
+        caveat=place.caveat,
+        notes=artifact.notes,
+        left_float=variant.left_float,
+    )
+    return Judged(artifact, proof, row, verdict)
+
+
+def speed_of(ratio: RatioRow) -> Speed:
+    """A ratio as the gate reads it: decided by the interval's bounds, never by its middle."""
+    not_slower: Literal["yes", "no", "undecided"] = "undecided"
+    if ratio.high <= LIMIT:
+        not_slower = "yes"
+    elif ratio.low > LIMIT:
+        not_slower = "no"
+    return Speed(not_slower, ratio.value, ratio.low, ratio.high)
+
+
+def gate_rows(verdict: Verdict) -> tuple[GateRow, ...]:
+    """The gates as rows."""
+    return tuple(
+        GateRow(gate.name, gate.status, gate.measured, gate.limit, gate.reason, gate.remedy)
+        for gate in verdict.gates
+    )
+
+
+def _agreement(proof: Proof, reference: Proof) -> float | None:
+    if proof.labels is None or reference.labels is None:
+        return None
+    return float(np.mean(proof.labels == reference.labels))

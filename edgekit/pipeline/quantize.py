@@ -1,0 +1,111 @@
+"""`quantize`: float ONNX x ranges x target -> quantized ONNX; held against a budget where data is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgekit import settings
+from edgekit import target as targets
+from edgekit.backends.onnxruntime import open_model
+from edgekit.errors import ExitCode, InputError
+from edgekit.ir import io
+from edgekit.pipeline import calibrate, judge, variant
+from edgekit.pipeline.cache import Cache
+from edgekit.pipeline.evaluation import Evaluated, evaluate_pair
+from edgekit.pipeline.model import Canonical
+from edgekit.pipeline.result import QuantizeResult
+from edgekit.pipeline.variant import Variant
+from edgekit.spec import Precision, Progress, Ranges, RunOptions
+from edgekit.target import Target
+from edgekit.validation.budget import Budget
+from edgekit.validation.budget import judge as hold
+
+
+def quantize(
+    model: Path,
+    *,
+    calibration_data: str,
+    ranges: Path | None,
+    out: Path,
+    target: str,
+    precision: Precision,
+    method: str,
+    eval_data: str,
+    metric: str,
+    max_drop_pp: float | None,
+    progress: Progress,
+    cache_dir: Path | None = None,
+) -> QuantizeResult:
+    """Write the quantized form of ``model`` for ``target`` to ``out``.
+
+    A failed budget is in the result's exit code, and then nothing is written.
+
+    Raises:
+        InputError: neither data nor ranges where they are needed, or a precision that the target lacks.
+    """
+    cache = Cache(cache_dir or settings.cache_dir())
+    wanted = targets.load(target)
+    chosen = _precision(precision, wanted)
+    canonical = calibrate.canonical_file(model, cache=cache, progress=progress)
+    findings: tuple[str, ...] = ()
+    learned: Ranges | None = None
+    if chosen is Precision.W8A8 and ranges is not None:
+        learned = calibrate.read(ranges, canonical=canonical)
+    elif chosen is Precision.W8A8 and calibration_data:
+        found = calibrate.learn(
+            canonical, calibration_data, method=method, samples=None, seed=0, cache=cache, progress=progress
+        )
+        learned, findings = found.ranges, found.findings
+    progress.stage(f"quantize for {wanted.name} ({chosen})")
+    made = variant.make(canonical, wanted, chosen, learned)
+    evaluated = _evaluated(canonical, made, eval_data, metric, progress) if eval_data else None
+    verdict = hold(Budget(max_drop_pp=max_drop_pp), drop=evaluated.drop) if evaluated else None
+    exit_code = verdict.exit_code if verdict else ExitCode.OK
+    if exit_code is ExitCode.OK:
+        io.save(made.model, out)
+    return QuantizeResult(
+        path=out,
+        target=wanted.name,
+        precision=chosen,
+        plan_digest=made.plan_digest,
+        quantized=made.quantized,
+        left_float=made.left_float,
+        size_bytes=len(io.to_bytes(made.model)),
+        float_size_bytes=len(io.to_bytes(canonical.model)),
+        gates=judge.gate_rows(verdict) if verdict else (),
+        accuracy=evaluated.accuracy if evaluated else None,
+        findings=findings,
+        exit_code=exit_code,
+    )
+
+
+def _precision(asked: Precision, target: Target) -> Precision:
+    """The precision to make: for auto the ladder's last rung (the measured ladder is `release`'s)."""
+    if asked is Precision.AUTO:
+        return target.ladder[-1]
+    if asked not in target.ladder:
+        raise InputError(
+            f"target {target.name} has no {asked} (it has {', '.join(target.ladder)})",
+            why="a precision is never replaced in silence",
+            remedy=f"use --precision {target.ladder[-1]}, or another target",
+            more=f"edgekit targets show {target.name}",
+        )
+    return asked
+
+
+def _evaluated(
+    canonical: Canonical, made: Variant, source: str, metric: str, progress: Progress
+) -> Evaluated:
+    with (
+        open_model(canonical.model, RunOptions()) as reference,
+        open_model(made.model, RunOptions()) as candidate,
+    ):
+        return evaluate_pair(
+            reference,
+            candidate,
+            source=source,
+            metric=metric,
+            samples=None,
+            output_steps=made.output_steps,
+            progress=progress,
+        )

@@ -1,0 +1,362 @@
+"""`release`: recipe -> bundle. The only module that knows the order of the stages.
+
+plan -> export -> data -> lock -> ranges -> reference -> targets -> agreement -> bundle -> lock
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from edgekit import dataset, settings
+from edgekit.backends.onnxruntime import open_model
+from edgekit.dataset import Dataset, DataSource
+from edgekit.errors import EdgekitError, ExitCode, MissingBackendError, TargetRefusalError
+from edgekit.frontends.source import SourceRequest
+from edgekit.pipeline import cache as caches
+from edgekit.pipeline import lock as locks
+from edgekit.pipeline import model as models
+from edgekit.pipeline import plan as plans
+from edgekit.pipeline import ranges as calibration
+from edgekit.pipeline.cache import Cache
+from edgekit.pipeline.candidates import Bench, Outcome, try_target
+from edgekit.pipeline.deliver import deliver
+from edgekit.pipeline.doctor import machine_row
+from edgekit.pipeline.judge import Judged
+from edgekit.pipeline.lock import Lock, LockedTarget
+from edgekit.pipeline.model import Canonical
+from edgekit.pipeline.plan import Plan, TargetPlan
+from edgekit.pipeline.proof import Prover, Subject
+from edgekit.pipeline.ranges import Calibrated
+from edgekit.pipeline.result import AgreementRow, ReleaseResult, TargetRow
+from edgekit.pipeline.versions import tools
+from edgekit.pipeline.write import write_text
+from edgekit.recipe import CalibrationTable
+from edgekit.spec import Progress, Ranges, RunOptions, Session
+from edgekit.validation.budget import Budget
+
+Render = Callable[[ReleaseResult], Mapping[str, bytes]]
+"""Result -> report file name -> content; handed down, because reports stand above the pipeline."""
+
+# The gravest first: what a release's exit code is when targets differ.
+_GRAVITY = (
+    ExitCode.INTERNAL,
+    ExitCode.TARGET_REFUSES,
+    ExitCode.ACCURACY_GATE,
+    ExitCode.LATENCY_OR_SIZE_GATE,
+    ExitCode.BACKEND_MISSING,
+    ExitCode.INCONCLUSIVE,
+    ExitCode.OK,
+)
+
+
+@dataclass(frozen=True)
+class _Locking:
+    """Whether the lock is followed, and in which words.
+
+    Attributes:
+        lock: the lock to follow, or None.
+        previous: the lock on disk, whose other targets are kept where their inputs are unchanged.
+    """
+
+    lock: Lock | None
+    previous: Lock | None
+    state: Literal["followed", "written", "updated"]
+    reason: str
+
+
+def release(
+    recipe: Path,
+    *,
+    out: Path,
+    targets: tuple[str, ...] = (),
+    update: bool = False,
+    dry_run: bool = False,
+    use_cache: bool = True,
+    cache_dir: Path | None = None,
+    progress: Progress,
+    render: Render | None = None,
+) -> ReleaseResult:
+    """Run the whole job.
+
+    Raises:
+        EdgekitError: bad input. Gates that fail, targets that refuse or are not here are in the result.
+    """
+    plan = plans.make(recipe, only=targets)
+    with caches.opened(cache_dir or settings.cache_dir(), use=use_cache) as cache:
+        canonical = _export(plan, cache, progress)
+        learning, judging = _data(plan, canonical)
+        used_tools = tools(*(each.target.extra for each in plan.targets), _framework_extra(canonical))
+        inputs = _input_digests(plan, canonical, learning, judging)
+        locking = _locking(plan, inputs, used_tools, update=update)
+        ranges = _Ranges(
+            canonical,
+            learning,
+            method=plan.recipe.optimize.quantize.method,
+            lock=locking.lock,
+            cache=cache,
+            progress=progress,
+        )
+        bench = _bench(plan, canonical, judging=judging, ranges=ranges, cache=cache, progress=progress)
+        outcomes, rows = _try_all(plan, bench, locking.lock)
+        shipped = {name: o.choice.judged for name, o in outcomes.items() if o.choice.judged is not None}
+        result = ReleaseResult(
+            name=plan.recipe.model.name,
+            version=plan.recipe.model.version,
+            bundle=None,
+            targets=rows,
+            exit_code=min((row.exit_code for row in rows), key=_GRAVITY.index),
+            lock=locking.state,
+            lock_reason=locking.reason,
+            machine=machine_row(),
+            agreement=_agreement(shipped),
+            findings=ranges.findings,
+            tools=used_tools,
+        )
+        if dry_run or result.exit_code is not ExitCode.OK:
+            return result
+        new_lock = _new_lock(
+            locking, inputs=inputs, used_tools=used_tools, ranges=ranges.used, shipped=shipped
+        )
+        progress.stage("write the bundle")
+        done = deliver(
+            plan,
+            canonical,
+            result=result,
+            shipped=shipped,
+            data=judging,
+            ranges=ranges.used,
+            lock_text=new_lock.text(),
+            out=out,
+            render=render,
+        )
+        write_text(plan.path.with_name(locks.NAME), new_lock.text())
+        return done
+
+
+def _export(plan: Plan, cache: Cache, progress: Progress) -> Canonical:
+    table = plan.recipe.model
+    request = SourceRequest(
+        source=table.source,
+        base=plan.base,
+        weights=plan.base / table.weights if table.weights else None,
+        inputs=plan.inputs,
+        trust_source=table.trust_source,
+    )
+    return models.obtain(request, tolerance=table.tolerance, cache=cache, progress=progress)
+
+
+def _data(plan: Plan, canonical: Canonical) -> tuple[Dataset, Dataset]:
+    """Calibration and evaluation data, both checked against the model before anything long starts."""
+    tables = plan.recipe.data
+    found = []
+    for table, labelled in ((tables.calibration, False), (tables.evaluation, True)):
+        data = _load(table, plan, canonical)
+        dataset.check(data, canonical.inputs, labelled=labelled)
+        found.append(data)
+    return found[0], found[1]
+
+
+def _load(table: CalibrationTable, plan: Plan, canonical: Canonical) -> Dataset:
+    request = DataSource(table.source, split=table.split, samples=table.samples, seed=table.seed)
+    return dataset.load(
+        request, inputs=canonical.inputs, base=plan.base, preprocess=plan.recipe.data.preprocess
+    )
+
+
+def _framework_extra(canonical: Canonical) -> str:
+    return canonical.framework.split()[0]
+
+
+def _input_digests(plan: Plan, canonical: Canonical, learning: Dataset, judging: Dataset) -> dict[str, str]:
+    return {
+        "recipe": plan.recipe_digest,
+        "model": canonical.digest,
+        "calibration data": learning.digest,
+        "evaluation data": judging.digest,
+        **{f"target {each.target.name}": each.digest for each in plan.targets},
+    }
+
+
+def _locking(plan: Plan, inputs: Mapping[str, str], used: Mapping[str, str], *, update: bool) -> _Locking:
+    lock = locks.read(plan.path)
+    if lock is None:
+        return _Locking(None, None, "written", "there was none: every target was searched")
+    if update:
+        return _Locking(None, lock, "updated", "--update was asked for: every target was searched")
+    changed = lock.differences(inputs, used)
+    if changed:
+        return _Locking(None, lock, "updated", f"it no longer matches ({', '.join(changed)}): searched again")
+    absent = [each.target.name for each in plan.targets if each.target.name not in lock.targets]
+    if absent:
+        return _Locking(None, lock, "updated", f"it does not name {', '.join(absent)}: searched again")
+    return _Locking(lock, lock, "followed", "its inputs and tools are unchanged")
+
+
+class _Ranges:
+    """The ranges of a release: out of the lock, or learned once when a candidate first needs them."""
+
+    def __init__(
+        self,
+        canonical: Canonical,
+        learning: Dataset,
+        *,
+        method: str,
+        lock: Lock | None,
+        cache: Cache,
+        progress: Progress,
+    ) -> None:
+        self._method = method
+        self._canonical = canonical
+        self._learning = learning
+        self._cache = cache
+        self._progress = progress
+        locked = lock.locked_ranges() if lock else None
+        self._found = Calibrated(locked, ()) if locked else None
+
+    def __call__(self) -> Ranges:
+        if self._found is None:
+            self._found = calibration.obtain(
+                self._canonical,
+                self._learning,
+                method=self._method,
+                cache=self._cache,
+                progress=self._progress,
+            )
+        return self._found.ranges
+
+    @property
+    def used(self) -> Ranges | None:
+        """The ranges if any candidate needed them."""
+        return self._found.ranges if self._found else None
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """What calibration noticed about the data."""
+        return self._found.findings if self._found else ()
+
+
+def _bench(
+    plan: Plan,
+    canonical: Canonical,
+    *,
+    judging: Dataset,
+    ranges: _Ranges,
+    cache: Cache,
+    progress: Progress,
+) -> Bench:
+    machine_key = machine_row().key
+    table = plan.recipe.data.evaluation
+    prover = Prover(
+        data=judging,
+        metric=table.metric,
+        output=table.output,
+        machine_key=machine_key,
+        reference_id=canonical.digest,
+        cache=cache,
+        progress=progress,
+    )
+
+    def open_reference() -> Session:
+        return open_model(canonical.model, RunOptions())
+
+    reference = prover.prove(
+        Subject({"reference": canonical.digest}, "the float reference", {}), open_reference, open_reference
+    )
+    return Bench(
+        canonical=canonical,
+        ranges=ranges,
+        data=judging,
+        prover=prover,
+        reference=reference,
+        open_reference=open_reference,
+        budget=budget_of(plan),
+        stem=plan.stem,
+        machine_key=machine_key,
+        cache=cache,
+        progress=progress,
+    )
+
+
+def budget_of(plan: Plan) -> Budget:
+    """The recipe's [budget] table as the gates take it."""
+    table = plan.recipe.budget
+    return Budget(
+        max_drop_pp=table.max_drop_pp,
+        max_size_bytes=table.max_size_bytes,
+        max_latency_ms=table.max_latency_ms,
+        never_slower=table.never_slower,
+        on_inconclusive=table.on_inconclusive,
+        require_measured=table.require_measured,
+    )
+
+
+def _try_all(plan: Plan, bench: Bench, lock: Lock | None) -> tuple[dict[str, Outcome], tuple[TargetRow, ...]]:
+    """Every target, also after one failed: the report names all reasons at once."""
+    outcomes: dict[str, Outcome] = {}
+    rows = []
+    for target in plan.targets:
+        name = target.target.name
+        try:
+            outcome = try_target(target, bench, locked=lock.targets[name] if lock else None)
+        except (TargetRefusalError, MissingBackendError) as error:
+            rows.append(_failed_row(target, error))
+            continue
+        outcomes[name] = outcome
+        choice = outcome.choice
+        rows.append(
+            TargetRow(
+                target=name,
+                chosen=choice.judged.row.precision if choice.judged else None,
+                reason=choice.reason,
+                exit_code=choice.exit_code,
+                candidates=tuple(each.row for each in outcome.judged),
+            )
+        )
+    return outcomes, tuple(rows)
+
+
+def _failed_row(target: TargetPlan, error: EdgekitError) -> TargetRow:
+    return TargetRow(target=target.target.name, chosen=None, reason=str(error), exit_code=error.exit_code)
+
+
+def _agreement(shipped: Mapping[str, Judged]) -> tuple[AgreementRow, ...]:
+    """Label agreement of every two shipped artifacts of equal plan."""
+    rows = []
+    for (first, one), (second, other) in itertools.combinations(shipped.items(), 2):
+        plan = one.artifact.plan_digest
+        if not plan or plan != other.artifact.plan_digest:
+            continue
+        if one.proof.labels is None or other.proof.labels is None:
+            continue
+        same = float(np.mean(one.proof.labels == other.proof.labels))
+        rows.append(AgreementRow(first, second, same, len(one.proof.labels)))
+    return tuple(rows)
+
+
+def _new_lock(
+    locking: _Locking,
+    *,
+    inputs: Mapping[str, str],
+    used_tools: Mapping[str, str],
+    ranges: Ranges | None,
+    shipped: Mapping[str, Judged],
+) -> Lock:
+    """The lock of this release; a followed one is kept to the byte, its other targets included."""
+    if locking.lock is not None:
+        return locking.lock
+    targets = {
+        name: LockedTarget(
+            precision=each.artifact.precision,
+            plan=each.artifact.plan_digest,
+            files={entry.path: entry.sha256 for entry in each.artifact.files},
+        )
+        for name, each in shipped.items()
+    }
+    fresh = locks.make(inputs=inputs, tools=used_tools, ranges=ranges, targets=targets)
+    return fresh.with_others_of(locking.previous) if locking.previous else fresh

@@ -1,0 +1,131 @@
+"""Candidates of one target -> the one that ships, with the reason: the candidate ladder.
+
+The rule, in order:
+
+    S1  a candidate is eligible when accuracy, size and latency gates pass
+    S2  with ``never_slower`` it must also be proved not slower than the target's float variant; where
+        latency cannot be measured here, the gate is reported and does not decide
+    S3  of the eligible ones the fastest (smallest ratio) ships; ties and unmeasured: the ladder's last
+    S4  none eligible because they are slower, or the recipe left the choice open: float ships, and says so
+    S5  none eligible because the precision that the recipe names breaks a gate: nothing ships (exit 3, 4, 7)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from edgekit.errors import ExitCode
+from edgekit.pipeline.judge import Judged
+from edgekit.spec import Precision
+from edgekit.validation.budget import Gate
+
+_SPEED_GATE = "never_slower"
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What ships for one target: ``judged`` is None where nothing does."""
+
+    judged: Judged | None
+    reason: str
+    exit_code: ExitCode
+
+
+def choose(float_variant: Judged, candidates: Sequence[Judged], *, wanted: Precision, locked: bool) -> Choice:
+    """Apply the rule of this module.
+
+    Args:
+        float_variant: the target's float artifact.
+        candidates: the others, in the ladder's order.
+        wanted: the precision that the recipe names for this target, or auto.
+        locked: whether the lock prescribes the candidate; then it ships unless it is proved worse or slower.
+    """
+    if wanted is Precision.FP32 or not candidates:
+        return _float(
+            float_variant,
+            "the recipe asks for float" if wanted is Precision.FP32 else "there is no other candidate",
+        )
+    eligible = [each for each in candidates if _passes(each, locked=locked)]
+    if eligible:
+        best = min(reversed(eligible), key=_ratio)
+        return Choice(best, _why(best, locked=locked), ExitCode.OK)
+    broken = [each for each in candidates if _broken_gates(each)]
+    if broken and wanted is not Precision.AUTO:
+        worst = broken[0]
+        gate = _broken_gates(worst)[0]
+        return Choice(
+            None,
+            f"{worst.row.precision} breaks the {gate.name} gate: {gate.measured}; {gate.reason}",
+            worst.verdict.exit_code,
+        )
+    if locked:
+        gate = _speed_gates(candidates[0])[0]
+        return Choice(
+            None,
+            f"the lock prescribes {candidates[0].row.precision}, and it is slower than float here: "
+            f"{gate.measured}; search again with --update",
+            ExitCode.LATENCY_OR_SIZE_GATE,
+        )
+    reasons = "; ".join(_why_not(each) for each in candidates)
+    return _float(float_variant, reasons)
+
+
+def _float(variant: Judged, reason: str) -> Choice:
+    """S4, unless float itself breaks a gate."""
+    broken = _broken_gates(variant)
+    if broken:
+        gate = broken[0]
+        return Choice(
+            None,
+            f"float breaks the {gate.name} gate: {gate.measured}; {gate.reason} ({reason})",
+            variant.verdict.exit_code,
+        )
+    return Choice(variant, f"float ships: {reason}", ExitCode.OK)
+
+
+def _passes(judged: Judged, *, locked: bool) -> bool:
+    return not _broken_gates(judged) and all(
+        gate.status in {"pass", "not_measured"} or (locked and gate.status == "inconclusive")
+        for gate in _speed_gates(judged)
+    )
+
+
+def _broken_gates(judged: Judged) -> list[Gate]:
+    """Gates other than speed that fail or are open (S1)."""
+    return [
+        gate
+        for gate in judged.verdict.gates
+        if gate.name != _SPEED_GATE and gate.status in {"fail", "inconclusive"}
+    ]
+
+
+def _speed_gates(judged: Judged) -> list[Gate]:
+    return [gate for gate in judged.verdict.gates if gate.name == _SPEED_GATE]
+
+
+def _ratio(judged: Judged) -> float:
+    return judged.row.ratio.value if judged.row.ratio else 1.0
+
+
+def _why(judged: Judged, *, locked: bool) -> str:
+    ratio = judged.row.ratio
+    head = "the lock prescribes it; " if locked else ""
+    if ratio is None:
+        return f"{head}inside the budget; {judged.row.caveat or 'latency not measured'}"
+    interval = f"[{ratio.low:.2f}, {ratio.high:.2f}]"
+    return f"{head}inside the budget at {ratio.value:.2f} times float's latency {interval}"
+
+
+def _why_not(judged: Judged) -> str:
+    broken = _broken_gates(judged) or [g for g in _speed_gates(judged) if g.status != "pass"]
+    gate = broken[0]
+    if gate.name == _SPEED_GATE:
+        word = "slower than" if gate.status == "fail" else "not proved as fast as"
+        return f"{judged.row.precision} is {word} float here ({gate.measured})"
+    return f"{judged.row.precision} breaks the {gate.name} gate ({gate.measured})"
+
+
+def mark_shipped(judged: Judged) -> Judged:
+    """The same with its row marked as what is in the bundle."""
+    return replace(judged, row=replace(judged.row, shipped=True))

@@ -1,0 +1,56 @@
+"""`validate`: artifact x float reference x labelled data -> verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgekit.backends.onnxruntime import open_model
+from edgekit.ir import io
+from edgekit.pipeline import judge
+from edgekit.pipeline.evaluation import evaluate_pair
+from edgekit.pipeline.open import artifact_at, open_artifact
+from edgekit.pipeline.proof import describe
+from edgekit.pipeline.result import ValidateResult
+from edgekit.spec import Progress, RunOptions
+from edgekit.validation.budget import Budget
+from edgekit.validation.budget import judge as hold
+
+
+def validate(
+    artifact: Path,
+    *,
+    reference: Path,
+    data: str,
+    metric: str,
+    max_drop_pp: float,
+    samples: int | None,
+    progress: Progress,
+) -> ValidateResult:
+    """Hold ``artifact`` against ``reference`` on its real runtime.
+
+    Raises:
+        InputError: either file cannot be read, or they do not belong together.
+    """
+    found = artifact_at(artifact)
+    with open_model(io.load(reference), RunOptions()) as truth, open_artifact(found) as session:
+        evaluated = evaluate_pair(
+            truth,
+            session,
+            source=data,
+            metric=metric,
+            samples=samples,
+            output_steps=found.output_steps,
+            progress=progress,
+        )
+        ran_on = describe(session.facts)
+    verdict = hold(Budget(max_drop_pp=max_drop_pp), drop=evaluated.drop)
+    return ValidateResult(
+        artifact=str(artifact),
+        reference=str(reference),
+        status=verdict.status,
+        exit_code=verdict.exit_code,
+        gates=judge.gate_rows(verdict),
+        accuracy=evaluated.accuracy,
+        drift=evaluated.drift,
+        ran_on=ran_on,
+    )

@@ -1,0 +1,35 @@
+"""`verify`: bundle -> re-hashed, and replayed on every runtime that is here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgekit import target as targets_
+from edgekit.bundle import verify as bundles
+from edgekit.errors import UnknownNameError
+from edgekit.pipeline.open import open_artifact
+from edgekit.pipeline.proof import open_at, where
+from edgekit.pipeline.result import VerifyResult, VerifyRow
+from edgekit.spec import Artifact, Progress, Session
+
+
+def verify(bundle: Path, *, targets: tuple[str, ...], progress: Progress) -> VerifyResult:
+    """Check ``bundle``; a difference is in the result's exit code (8).
+
+    Raises:
+        InputError: there is no such folder.
+        MissingBackendError: a target that was asked for by name cannot run here.
+    """
+
+    def opened(artifact: Artifact) -> Session:
+        progress.note(f"replaying golden vectors on {artifact.target}")
+        try:
+            target = targets_.load(artifact.target)
+        except UnknownNameError:  # a target file of the user's own: the manifest says all that is needed
+            return open_artifact(artifact)
+        return open_at(artifact, where(target, artifact.options))
+
+    progress.stage(f"verify {bundle}")
+    found = bundles.verify(bundle, open_artifact=opened, targets=targets or None)
+    rows = tuple(VerifyRow(check.name, check.subject, check.status, check.detail) for check in found.checks)
+    return VerifyResult(bundle, rows, found.exit_code)
