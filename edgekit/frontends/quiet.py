@@ -1,0 +1,42 @@
+"""Chatty exporters -> silence on stdout and stderr; their errors still arrive as exceptions.
+
+    with quiet(): torch.onnx.export(...)
+
+Known and harmless messages are filtered by text, never by class alone: a new warning must be seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+
+# Loggers of the exporters. Unsupported operators are reported by edgekit itself, from the exported graph.
+_LOGGERS = ("torch.onnx", "torch.export", "tf2onnx", "tensorflow", "absl", "onnxscript", "onnx_ir")
+
+# (message, category): who says it, and since when.
+_HARMLESS: tuple[tuple[str, type[Warning]], ...] = (
+    # torch 2.13 copies its own LeafSpec in every torch.export (torch/utils/_pytree.py).
+    (r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning),
+)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence exporters inside the block; levels and filters are as before afterwards."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        for message, category in _HARMLESS:
+            warnings.filterwarnings("ignore", message=message, category=category)
+        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.CRITICAL)
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

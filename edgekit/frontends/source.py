@@ -1,0 +1,114 @@
+"""SOURCE string -> the front end that reads it -> Loaded.
+
+| source | front end |
+|---|---|
+| ``file.py:callable``, ``package.module:callable`` | by the type of what the callable returns |
+| ``.onnx`` | onnx |
+| ``.pt2`` | torch |
+| ``.keras``, ``.h5``, folder with ``saved_model.pb`` | keras |
+
+A framework is asked whether the object is its own only if it is loaded already: no import is made to decide.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from edgekit.errors import ExportError, InputError
+from edgekit.frontends import keras, onnx, torch
+from edgekit.frontends.call_source import call_source
+from edgekit.frontends.request import OPSET, FunctionRunner, Loaded, SourceRequest
+
+__all__ = ["OPSET", "FunctionRunner", "Loaded", "SourceRequest", "load"]
+
+SAVED_MODEL_FILE = "saved_model.pb"
+OPSETS = range(13, 24)  # per-channel QuantizeLinear came with 13; torch 2.13 writes up to 23
+_FILES: dict[str, Callable[[SourceRequest], Loaded]] = {
+    ".onnx": onnx.load_onnx,
+    ".pt2": torch.load_program,
+    ".keras": keras.load_archive,
+    ".h5": keras.load_archive,
+    ".hdf5": keras.load_archive,
+}
+_WEIGHTS = (".pt", ".pth", ".safetensors", ".bin", ".ckpt")
+_FORMS = "file.py:callable, package.module:callable, .onnx, .pt2, .keras, .h5 or a SavedModel folder"
+_MORE = "docs/recipe.md"
+
+
+def load(request: SourceRequest) -> Loaded:
+    """Read a source and export it.
+
+    Raises:
+        ExportError: the source is none of the known forms, or cannot be exported.
+        ModelFileError: its file is missing, damaged or unsafe to read.
+        UnknownNameError: a name in it does not exist.
+        MissingBackendError: its framework is not installed.
+    """
+    if request.opset not in OPSETS:
+        raise InputError(
+            f"opset {request.opset} cannot be exported",
+            why=f"front ends write opsets {OPSETS.start} to {OPSETS.stop - 1}",
+            remedy=f"use --opset {OPSET}, or leave it out",
+        )
+    path = request.base / request.source
+    if path.is_dir():
+        return _load_folder(path, request)
+    front_end = _FILES.get(path.suffix.lower())
+    if front_end is not None and (path.exists() or ":" not in request.source):
+        return front_end(request)
+    if ":" in request.source and not path.exists():
+        return _load_object(call_source(request.source, base=request.base), request)
+    raise _unknown_form(path, request.source)
+
+
+def _load_folder(path: Path, request: SourceRequest) -> Loaded:
+    if not (path / SAVED_MODEL_FILE).is_file():
+        raise ExportError(
+            f"folder {path} holds no {SAVED_MODEL_FILE}",
+            why=f"a source is {_FORMS}",
+            remedy="name the file inside it, or export a SavedModel with model.export(folder)",
+            more=_MORE,
+        )
+    return keras.load_saved_model(request)
+
+
+def _load_object(found: object, request: SourceRequest) -> Loaded:
+    # Keras first: on its torch back end, a keras.Model is an nn.Module too.
+    if _is_a(found, "keras", "Model"):
+        return keras.load_model(found, request)
+    if _is_a(found, "torch.nn", "Module"):
+        return torch.load_module(found, request)
+    raise ExportError(
+        f"{request.source} returned an object of type {type(found).__name__}",
+        why="edgekit exports a torch.nn.Module or a keras.Model",
+        remedy="return the model itself",
+        more=_MORE,
+    )
+
+
+def _is_a(found: object, module: str, name: str) -> bool:
+    kind = getattr(sys.modules.get(module), name, None)
+    return isinstance(kind, type) and isinstance(found, kind)
+
+
+def _unknown_form(path: Path, source: str) -> ExportError:
+    if path.suffix.lower() in _WEIGHTS:
+        return ExportError(
+            f"{source} holds weights without an architecture",
+            why="a graph cannot be made from weights alone",
+            remedy=f"edgekit export model.py:build --weights {source}",
+            more=_MORE,
+        )
+    if path.suffix == ".py" and path.is_file():
+        return ExportError(
+            f"{source} names a file without a callable",
+            why=f"a source is {_FORMS}",
+            remedy=f"write {source}:build, with the name of the function that returns the model",
+            more=_MORE,
+        )
+    what = "has an ending that no front end reads" if path.exists() else "does not exist"
+    return ExportError(
+        f"{source} {what}", why=f"a source is {_FORMS}", remedy="correct the source", more=_MORE
+    )
