@@ -16,7 +16,6 @@ Only NumPy and what the engine itself needs are imported here.
 
 from __future__ import annotations
 
-import faulthandler
 import gc
 import importlib
 import io
@@ -40,7 +39,6 @@ from edgekit.spec import RunOptions
 def main() -> None:
     """Serve until the parent closes the pipe or ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business; it closes the pipe
-    faulthandler.enable()
     requests, replies = _take_pipes()
     threading.Thread(target=_exit_with_parent, args=(requests.fileno(),), daemon=True).start()
     server = _Server()

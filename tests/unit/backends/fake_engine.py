@@ -1,0 +1,78 @@
+"""Engines for worker tests; imported inside the worker only. What they do is chosen by settings."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekit.errors import MissingBackendError, UnknownNameError
+from edgekit.spec import RunOptions
+
+Array = npt.NDArray[np.generic]
+
+
+class FakeEngine:
+    """y = x repeated ``repeat`` times along axis 0; ``do`` says what else happens in ``invoke``."""
+
+    def __init__(
+        self, path: Path, options: RunOptions, input_names: list[str], output_names: list[str]
+    ) -> None:
+        settings = dict(options.settings)
+        self._do = settings.get("do", "")
+        self._repeat = int(settings.get("repeat", "1"))
+        self._input, self._output = input_names[0], output_names[0]
+        self._x: Array = np.zeros(0)
+        self._y: Array = np.zeros(0)
+        self.facts = {
+            "runtime": "fake",
+            "threads": str(options.threads),
+            "content": path.read_text(),
+            "modules": " ".join(sorted(sys.modules)),
+            "ORT_DISABLE_TELEMETRY": os.environ.get("ORT_DISABLE_TELEMETRY", ""),
+        }
+        if self._do == "missing":
+            raise MissingBackendError("no such device", why="none", remedy="buy one", more="shop")
+        if self._do == "unknown":
+            raise UnknownNameError("setting", "speling", ["spelling"], listing="edgekit targets")
+        if self._do == "refuse":
+            raise ValueError("line one\nline two of the runtime")
+
+    def bind(self, feeds: Mapping[str, Array]) -> None:
+        self._x = feeds[self._input]
+
+    def invoke(self) -> None:
+        if self._do == "segfault":
+            os.write(2, b"native code says: index 7 out of bounds\n")
+            ctypes.string_at(0)
+        if self._do == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self._do == "print":
+            os.write(1, b"native printf on descriptor 1\n")
+            print("python print")
+            sys.stdout.flush()
+        if self._do == "sleep":
+            time.sleep(60)
+        if self._do == "raise":
+            raise RuntimeError("kernel refuses this shape")
+        if self._do == "read-stdin":
+            assert os.read(0, 1) == b""
+        self._y = np.concatenate([self._x] * self._repeat)
+
+    def fetch(self) -> dict[str, Array]:
+        return {self._output: self._y}
+
+
+def add(left: int, right: int) -> int:
+    return left + right
+
+
+def vanish() -> None:
+    os._exit(3)
