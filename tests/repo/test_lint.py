@@ -73,8 +73,9 @@ def test_the_environment_is_read_in_one_place(folder: str) -> None:
     for path in sorted((ROOT / folder).rglob("*.py")):
         tree = ast.parse(path.read_text("utf-8"))
         for node in ast.walk(tree):
-            environ = isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}
-            if environ and isinstance(node.value, ast.Name) and node.value.id == "os":
+            if not isinstance(node, ast.Attribute) or node.attr not in {"environ", "getenv"}:
+                continue
+            if isinstance(node.value, ast.Name) and node.value.id == "os":
                 readers.append(path.relative_to(ROOT).as_posix())
     assert set(readers) == {"edgekit/settings.py"}
 
