@@ -6,7 +6,8 @@
     V4  per target: the artifact, run on the golden inputs, gives the recorded outputs within the tolerance
 
 A runtime that is not here leaves V4 of its target "not run" with the reason, unless the target was asked for
-by name. Nothing is run from files whose hashes are wrong. Without a signature this shows corruption, not origin.
+by name. Nothing is run from files whose hashes are wrong. Without a signature this shows corruption, not
+origin.
 """
 
 from __future__ import annotations
