@@ -94,16 +94,18 @@ def add_initializer(graph: ir.Graph, name: str, array: Array) -> ir.Value:
         name=free,
         shape=ir.Shape(array.shape),
         type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
-        const_value=ir.tensor(np.ascontiguousarray(array), name=free),
+        const_value=ir.tensor(np.asarray(array, order="C"), name=free),  # keeps rank 0,
     )
     graph.register_initializer(value)
     return value
 
 
 def free_name(graph: ir.Graph, name: str) -> str:
-    """``name``, or ``name_1``, ``name_2`` ... : the first that no initializer of the graph has."""
+    """``name``, or ``name_1``, ``name_2`` ... : the first that no value of the graph has."""
+    taken = {output.name for node in graph for output in node.outputs}
+    taken |= {value.name for value in graph.inputs}
     candidate, number = name, 0
-    while candidate in graph.initializers:
+    while candidate in graph.initializers or candidate in taken:
         number += 1
         candidate = f"{name}_{number}"
     return candidate

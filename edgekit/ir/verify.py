@@ -217,6 +217,12 @@ CANONICAL: RuleTable = (
     Rule("C6-metadata", _has_metadata),
 )
 
+
+def is_quantized(model: ir.Model) -> bool:
+    """Whether the model holds quantized values (any QuantizeLinear or DequantizeLinear)."""
+    return any(True for _ in _quantizers(model))
+
+
 # --- QDQ -----------------------------------------------------------------------------------------------
 
 _ZERO_POINT_TYPES = frozenset(

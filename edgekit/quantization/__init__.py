@@ -1,0 +1,1 @@
+"""Float model, target and ranges -> QuantPlan (``place`` decides) -> QDQ model (``apply`` does)."""

@@ -1,0 +1,146 @@
+"""Float model x QuantPlan -> QDQ model. Does what the plan says; has no opinions.
+
+    v                 ->  v -> QuantizeLinear -> v_quantized -> DequantizeLinear -> v_dequantized
+    weight w          ->  w_quantized (int8) -> DequantizeLinear(axis) -> w_dequantized
+    bias b            ->  b_quantized (int32) -> DequantizeLinear(axis=0) -> b_dequantized
+
+A1: a kernel reads v_dequantized.
+A2: v is computed by a kernel: everybody else reads v_dequantized too, because the runtime has only integers.
+A3: v is computed in float, or is an input: everybody else goes on reading v.
+A4: v is computed by a kernel and is an output of the model: the DequantizeLinear gives the output and takes
+    its name; the kernel's own result is called v_float.
+
+Source: onnx QuantizeLinear-21, DequantizeLinear-21; placement as in onnxruntime docs, "Quantize ONNX models".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from edgekit.errors import InputError
+from edgekit.ir.digest import digest
+from edgekit.ir.graph import add_initializer, constant, free_name
+from edgekit.ir.verify import QDQ, verify
+from edgekit.quantization.arithmetic import quantize
+from edgekit.quantization.plan import QuantOperator, QuantPlan, QuantWeight
+from edgekit.spec import QuantParams
+
+
+def apply(model: ir.Model, plan: QuantPlan) -> ir.Model:
+    """The QDQ form of ``model``; ``model`` is untouched. Names of inputs and outputs stay.
+
+    Raises:
+        InputError: the plan is for another model.
+        BrokenRuleError: the result breaks a rule of the QDQ stage: a bug of edgekit.
+    """
+    if digest(model) != plan.model_digest:
+        raise InputError(
+            "the quantization plan is for another model",
+            why=f"plan {plan.model_digest[:12]}, model {digest(model)[:12]}",
+            remedy="quantize again from this model",
+        )
+    result = model.clone()
+    graph = result.graph
+    nodes = {node.name: node for node in graph}
+    values = _values(graph)
+    for operator in plan.operators:
+        _quantize_constants(graph, operator, nodes[operator.name])
+    made_by_kernel = {operator.output for operator in plan.operators}
+    heads = {operator.name for operator in plan.operators}
+    for name, params in plan.activations.items():
+        _insert_pair(graph, values[name], params, heads=heads, everybody=name in made_by_kernel)
+    _drop_unread(graph)
+    verify(result, QDQ, after="quantization.apply")
+    return result
+
+
+def output_steps(model: ir.Model, plan: QuantPlan) -> dict[str, float]:
+    """One quantization step, in real units, of each output of ``model`` that a kernel computes."""
+    made_by_kernel = {operator.output for operator in plan.operators}
+    return {
+        value.name: plan.activations[value.name].scale[0]
+        for value in model.graph.outputs
+        if value.name in made_by_kernel and value.name
+    }
+
+
+def _values(graph: ir.Graph) -> Mapping[str, ir.Value]:
+    values = [*graph.inputs, *(output for node in graph for output in node.outputs)]
+    return {value.name: value for value in values if value.name}
+
+
+def _insert_pair(
+    graph: ir.Graph, value: ir.Value, params: QuantParams, *, heads: set[str], everybody: bool
+) -> None:
+    """QuantizeLinear and DequantizeLinear behind ``value``; cases A1 to A4."""
+    name = value.name or ""
+    readers = tuple(value.uses())
+    scale = add_initializer(graph, f"{name}_scale", np.asarray(params.scale[0], np.float32))
+    zero = add_initializer(graph, f"{name}_zero_point", np.asarray(params.zero_point[0], params.dtype))
+    to_integer = ir.node("QuantizeLinear", [value, scale, zero], name=f"{name}_QuantizeLinear")
+    integer = to_integer.outputs[0]
+    integer.name, integer.shape = free_name(graph, f"{name}_quantized"), value.shape
+    integer.type = ir.TensorType(ir.DataType.from_numpy(np.dtype(params.dtype)))
+    to_float = ir.node("DequantizeLinear", [integer, scale, zero], name=f"{name}_DequantizeLinear")
+    result = to_float.outputs[0]
+    result.name, result.shape, result.type = free_name(graph, f"{name}_dequantized"), value.shape, value.type
+    for node, index in readers:
+        if everybody or node.name in heads:
+            node.replace_input_with(index, result)
+    is_output = everybody and value.is_graph_output()
+    producer = value.producer()
+    if producer is None:
+        first = next(iter(graph))
+        graph.insert_before(first, [to_integer, to_float])
+    else:
+        graph.insert_after(producer, [to_integer, to_float])
+    if is_output:
+        for index, output in enumerate(graph.outputs):
+            if output is value:
+                graph.outputs[index] = result
+        value.name = free_name(graph, f"{name}_float")
+        result.name = name
+
+
+def _quantize_constants(graph: ir.Graph, operator: QuantOperator, node: ir.Node) -> None:
+    for index, planned in ((1, operator.weight), (2, operator.bias)):
+        if planned is not None:
+            node.replace_input_with(index, _dequantized_constant(graph, planned, node=node))
+
+
+def _dequantized_constant(graph: ir.Graph, planned: QuantWeight, *, node: ir.Node) -> ir.Value:
+    """The float value that ``node`` reads in place of the initializer, out of integers."""
+    source = graph.initializers[planned.name]
+    array = constant(source)
+    params = planned.params
+    if array is None:
+        raise InputError(
+            f"{planned.name!r} is not a constant of this model",
+            why="the plan quantizes it as a weight",
+            remedy="quantize again from this model",
+        )
+    integers = add_initializer(graph, f"{planned.name}_quantized", quantize(array, params))
+    scalar = params.axis is None
+    scale_array = np.asarray(params.scale[0] if scalar else params.scale, np.float32)
+    zero_array = np.asarray(params.zero_point[0] if scalar else params.zero_point, params.dtype)
+    scale = add_initializer(graph, f"{planned.name}_scale", scale_array)
+    zero = add_initializer(graph, f"{planned.name}_zero_point", zero_array)
+    attributes = {} if scalar else {"axis": params.axis}
+    name = free_name(graph, f"{planned.name}_dequantized")
+    to_float = ir.node(
+        "DequantizeLinear", [integers, scale, zero], attributes=attributes, name=f"{name}_DequantizeLinear"
+    )
+    result = to_float.outputs[0]
+    result.name, result.shape, result.type = name, source.shape, source.type
+    graph.insert_before(node, to_float)
+    return result
+
+
+def _drop_unread(graph: ir.Graph) -> None:
+    """Initializers that nobody reads any more: the float weights."""
+    for name, value in tuple(graph.initializers.items()):
+        if not value.uses() and not value.is_graph_output():
+            del graph.initializers[name]

@@ -1,0 +1,176 @@
+"""Ranges and arrays -> scales, zero points, integers.
+
+    real = scale * (integer - zero_point)          integer = saturate(round(real / scale) + zero_point)
+
+Rounding is half to even and scales are float32, as in ONNX QuantizeLinear-21: what is computed here is what
+the runtime gets. All intermediate arithmetic is float64.
+
+| scheme | integers | zero point | scale |
+|---|---|---|---|
+| u8:tensor:asym | 0 .. 255 | round(-low / scale) | (high - low) / 255 |
+| s8:tensor:asym | -128 .. 127 | that - 128 | the same |
+| s8:tensor:sym | -127 .. 127 | 0 | max(abs) / 127 |
+| s8:channel:sym | -127 .. 127 | 0 | max(abs) / 127 per slice along the axis |
+| bias | int32 | 0 | scale of the input * scale of the weight |
+
+Source: TFLite 8-bit quantization specification (ai.google.dev/edge/litert/models/quantization_spec);
+onnx QuantizeLinear-21; Jacob et al. (2018), equations 1 to 8.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekit.errors import RecipeError
+from edgekit.spec import Array, QuantParams, Range
+
+LIMITS: dict[str, tuple[int, int]] = {"uint8": (0, 255), "int8": (-128, 127), "int32": (-(2**31), 2**31 - 1)}
+SYMMETRIC_LIMIT = 127  # -128 is left out: the specification of TFLite, and pair sums stay symmetric
+SMALLEST_SCALE = 2.0**-100  # below, products of two scales leave the normal float32 numbers
+BIAS_LIMIT = 2**30  # half of int32: the accumulator needs room for the products
+TYPES = {"u8": "uint8", "s8": "int8"}
+
+
+def activation_params(scheme: str, values: Range) -> QuantParams:
+    """Scale and zero point of an activation.
+
+    Zero is always representable, because padding and Relu need it: the range is stretched to hold it. A
+    range of one point gets a scale that represents that point exactly; an all-zero one gets scale 1.
+
+    Args:
+        scheme: ``u8:tensor:asym``, ``s8:tensor:asym`` or ``s8:tensor:sym``.
+        values: finite range of the tensor.
+
+    Raises:
+        RecipeError: another scheme; target files are the only place where it comes from.
+    """
+    kind, granularity, symmetry = scheme.split(":") if scheme.count(":") == 2 else (scheme, "", "")
+    if kind not in TYPES or granularity != "tensor" or (kind, symmetry) == ("u8", "sym"):
+        raise _unknown_scheme(scheme)
+    dtype = TYPES[kind]
+    low, high = min(values.low, 0.0), max(values.high, 0.0)
+    if symmetry == "sym":
+        return QuantParams(dtype, (_scale(max(-low, high) / SYMMETRIC_LIMIT),), (0,))
+    smallest, largest = LIMITS[dtype]
+    scale = _scale((high - low) / (largest - smallest))
+    zero_point = int(np.clip(np.rint(smallest - low / scale), smallest, largest))
+    return QuantParams(dtype, (scale,), (zero_point,))
+
+
+def below(params: QuantParams, limit: float) -> QuantParams:
+    """``params`` with the scale lowered by the few units in the last place that put its end at ``limit``.
+
+    Rounding the scale to float32 can lift scale * (255 - zero_point) over the bound of a Clip; ONNX Runtime
+    then keeps the Clip and loses the fused kernel (clip_quantizelinear.cc compares with one epsilon).
+    """
+    steps = LIMITS[params.dtype][1] - params.zero_point[0]
+    scale = np.float32(params.scale[0])
+    while scale * np.float32(steps) > np.float32(limit) and scale > 0:
+        scale = np.nextafter(scale, np.float32(0))
+    return replace(params, scale=(float(scale),))
+
+
+def weight_params(scheme: str, weight: Array, *, axis: int) -> QuantParams:
+    """Symmetric scales of a constant weight.
+
+    A slice of zeros gets the largest scale of the others, so that its bias keeps a useful step.
+
+    Args:
+        scheme: ``s8:channel:sym`` or ``s8:tensor:sym``.
+        weight: finite floats, any shape.
+        axis: output channel axis.
+
+    Raises:
+        RecipeError: another scheme.
+    """
+    if scheme not in ("s8:channel:sym", "s8:tensor:sym"):
+        raise _unknown_scheme(scheme)
+    size = np.abs(weight.astype(np.float64))
+    if scheme == "s8:tensor:sym":
+        peak = np.atleast_1d(size.max(initial=0.0))
+        return QuantParams("int8", (_scale(float(peak[0]) / SYMMETRIC_LIMIT),), (0,))
+    others = tuple(index for index in range(weight.ndim) if index != axis)
+    peak = size.max(axis=others, initial=0.0)
+    peak = np.where(peak == 0.0, peak.max(initial=0.0) or 1.0, peak)
+    scales = tuple(_scale(float(value) / SYMMETRIC_LIMIT) for value in peak)
+    return QuantParams("int8", scales, (0,) * len(scales), axis)
+
+
+def with_room_for_bias(params: QuantParams, bias: Array, *, input_scale: float) -> QuantParams:
+    """Weight scales, raised where the bias would leave int32.
+
+    integer bias = bias / (input_scale * weight_scale). A channel whose weights are tiny beside its bias is
+    a constant: its weights may be coarse, its bias may not wrap around.
+
+    Args:
+        params: of the weight, per channel or per tensor.
+        bias: (channels,) reals.
+        input_scale: of the activation.
+    """
+    least = np.abs(bias.astype(np.float64)) / (input_scale * BIAS_LIMIT)
+    if params.axis is None:
+        least = np.atleast_1d(least.max(initial=0.0))
+    scales = np.maximum(np.asarray(params.scale, np.float64), least)
+    return replace(params, scale=tuple(_scale(float(scale)) for scale in scales))
+
+
+def bias_params(input_scale: float, weight: QuantParams, *, channels: int) -> QuantParams:
+    """int32 per channel; the scale is the float32 product, which is what kernels multiply with."""
+    weights = np.broadcast_to(np.asarray(weight.scale, np.float32), (channels,))
+    product = np.float32(input_scale) * weights
+    return QuantParams("int32", tuple(float(scale) for scale in product), (0,) * channels, 0)
+
+
+def quantize(array: Array, params: QuantParams) -> Array:
+    """Integers of ``array``: round half to even, saturate. Symmetric int8 weights stay in -127 .. 127."""
+    smallest, largest = LIMITS[params.dtype]
+    if params.dtype == "int8" and params.axis is not None:
+        smallest = -SYMMETRIC_LIMIT
+    scale, zero_point = _along_axis(params, array.ndim)
+    integers = np.rint(array.astype(np.float64) / scale) + zero_point
+    return np.clip(integers, smallest, largest).astype(params.dtype)
+
+
+def dequantize(integers: Array, params: QuantParams) -> npt.NDArray[np.float32]:
+    """Reals of ``integers``, in float32."""
+    scale, zero_point = _along_axis(params, integers.ndim)
+    return ((integers.astype(np.float64) - zero_point) * scale).astype(np.float32)
+
+
+def normalized(params: QuantParams) -> QuantParams:
+    """The uint8 form of asymmetric int8: zero point + 128. Other types stay.
+
+    The real values that a tensor can take are the same, so both forms name the same numerics.
+    """
+    if params.dtype != "int8" or params.axis is not None:
+        return params
+    return QuantParams("uint8", params.scale, tuple(zero + 128 for zero in params.zero_point))
+
+
+def _along_axis(params: QuantParams, ndim: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    shape = (
+        (1,) * ndim
+        if params.axis is None
+        else tuple(-1 if index == params.axis else 1 for index in range(ndim))
+    )
+    scale = np.asarray(params.scale, np.float64).reshape(shape)
+    return scale, np.asarray(params.zero_point, np.float64).reshape(shape)
+
+
+def _scale(value: float) -> float:
+    """The float32 scale nearest to ``value``; 1 for a tensor of zeros."""
+    if value == 0.0:
+        return 1.0
+    return float(np.float32(max(value, SMALLEST_SCALE)))
+
+
+def _unknown_scheme(scheme: str) -> RecipeError:
+    return RecipeError(
+        f"there is no arithmetic for the scheme {scheme!r}",
+        why="known: u8:tensor:asym, s8:tensor:asym, s8:tensor:sym for activations, "
+        "s8:channel:sym, s8:tensor:sym for weights",
+        remedy="correct the kernel rows of the target file (targets/README.md has the vocabulary)",
+    )

@@ -1,0 +1,157 @@
+"""Ids in a target's kernel rows -> predicates over one operator of the model.
+
+A predicate returns "" where the kernel takes the operator, and otherwise the reason why it does not. The
+table is the whole vocabulary; an unknown id is an error, never ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from edgekit.errors import RecipeError, closest
+from edgekit.ir.graph import constant, int_attribute, is_float32, rank
+from edgekit.target import Target
+
+Match = Sequence[ir.Node]
+"""The nodes of one kernel, the head first."""
+
+Predicate = Callable[[Match], str]
+
+
+def _const_weight(match: Match) -> str:
+    head = match[0]
+    weight = constant(head.inputs[1]) if len(head.inputs) > 1 else None
+    if weight is None or weight.dtype != np.float32:
+        return "its weight is not a float32 constant"
+    if not np.isfinite(weight).all():
+        return "its weight is not finite"
+    if len(head.inputs) > 2 and head.inputs[2] is not None and constant(head.inputs[2]) is None:
+        return "its bias is not a constant"
+    return ""
+
+
+def _rank_4(match: Match) -> str:
+    found = rank(match[0].inputs[0])
+    return "" if found == 4 else f"its input has rank {found}, the kernel takes 4"
+
+
+def _plain_gemm(match: Match) -> str:
+    head = match[0]
+    if int_attribute(head, "transA", 0) or not int_attribute(head, "transB", 0):
+        return "it is no dense layer (transA = 0, transB = 1)"
+    bias = constant(head.inputs[2]) if len(head.inputs) > 2 else None
+    weight = constant(head.inputs[1])
+    if bias is not None and weight is not None and bias.shape != weight.shape[:1]:
+        return f"its bias has shape {bias.shape}, not one value per output"
+    return ""
+
+
+def _weight_rank_2(match: Match) -> str:
+    found = rank(match[0].inputs[1])
+    return "" if found == 2 else f"its weight has rank {found}, the kernel takes 2"
+
+
+def _clip_from_zero(match: Match) -> str:
+    low, high = clip_bounds(match[-1])
+    if low != 0.0 or high is None or high <= 0.0:
+        return f"its Clip goes from {low} to {high}; the kernel clamps from 0 to a constant"
+    return ""
+
+
+def _two_activations(match: Match) -> str:
+    inputs = match[0].inputs
+    if len(inputs) != 2 or any(constant(value) is not None for value in inputs):
+        return "one operand is a constant; the kernel adds two activations"
+    return ""
+
+
+def _no_indices(match: Match) -> str:
+    return "it also returns indices" if len(match[0].outputs) > 1 else ""
+
+
+def _spatial_mean(match: Match) -> str:
+    node = match[0]
+    size = rank(node.inputs[0])
+    axes = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    if size != 4 or axes is None or sorted(int(axis) % 4 for axis in axes.ravel()) not in ([1, 2], [2, 3]):
+        return "it is no mean over both spatial axes of a rank 4 tensor"
+    return ""
+
+
+def _const_parameters(match: Match) -> str:
+    missing = [v.name for v in match[0].inputs[1:] if v is not None and constant(v) is None]
+    return f"{missing[0]!r} is computed while running; the kernel takes a constant" if missing else ""
+
+
+def _zero_pad(match: Match) -> str:
+    node = match[0]
+    mode = node.attributes["mode"].as_string() if "mode" in node.attributes else "constant"
+    value = node.inputs[2] if len(node.inputs) > 2 else None
+    padding = constant(value)
+    if mode != "constant" or (value is not None and (padding is None or np.any(padding))):
+        return "it pads with something else than zeros"
+    return _const_parameters(match)
+
+
+def _all_activations(match: Match) -> str:
+    if any(constant(value) is not None for value in match[0].inputs):
+        return "one operand is a constant"
+    return ""
+
+
+CONSTRAINTS: Mapping[str, Predicate] = {
+    "const-weight": _const_weight,
+    "rank-4": _rank_4,
+    "plain-gemm": _plain_gemm,
+    "weight-rank-2": _weight_rank_2,
+    "clip-from-zero": _clip_from_zero,
+    "two-activations": _two_activations,
+    "all-activations": _all_activations,
+    "no-indices": _no_indices,
+    "spatial-mean": _spatial_mean,
+    "const-parameters": _const_parameters,
+    "zero-pad": _zero_pad,
+}
+
+INSIDE_INT8 = "inside-int8"
+"""Looks at the neighbours, so ``place`` decides it: quantize only where every reader is quantized too."""
+
+
+def check_constraints(target: Target) -> None:
+    """Every constraint id of the target is known.
+
+    Raises:
+        RecipeError: one is not.
+    """
+    known = (*CONSTRAINTS, INSIDE_INT8)
+    for kernel in target.kernel:
+        for name in kernel.constraints:
+            if name not in known:
+                near = closest(name, known)
+                raise RecipeError(
+                    f"target {target.name!r}: kernel {kernel.pattern!r} has the unknown constraint {name!r}",
+                    why=f"known: {', '.join(sorted(known))}",
+                    remedy=f"did you mean {near[0]!r}?" if near else "see targets/README.md",
+                )
+
+
+def clip_bounds(node: ir.Node) -> tuple[float | None, float | None]:
+    """(minimum, maximum) of a Clip as numbers; infinite where absent, None where not constant."""
+    bounds: list[float | None] = []
+    for index, absent in ((1, -np.inf), (2, np.inf)):
+        value = node.inputs[index] if len(node.inputs) > index else None
+        array = constant(value)
+        bounds.append(absent if value is None else None if array is None else float(array.reshape(())))
+    return bounds[0], bounds[1]
+
+
+def float_inputs(node: ir.Node) -> tuple[str, ...]:
+    """Names of the activations of ``node``: float32 inputs that are not constants, in order."""
+    return tuple(
+        value.name
+        for value in node.inputs
+        if value is not None and value.name and is_float32(value) and constant(value) is None
+    )
