@@ -1,0 +1,78 @@
+"""The cache: content-addressed, atomic, resumable, and never anybody else's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgekit.errors import InputError, OutputError
+from edgekit.pipeline import versions
+from edgekit.pipeline.cache import Cache, is_cache, opened
+from edgekit.pipeline.clean import clean
+
+
+def test_an_entry_is_made_once(tmp_path: Path) -> None:
+    cache, calls = Cache(tmp_path), []
+
+    def make() -> int:
+        calls.append(1)
+        return 41 + len(calls)
+
+    assert [cache.value("s", {"k": 1}, make) for _ in range(3)] == [42, 42, 42]
+    assert cache.value("s", {"k": 2}, make) == 43
+    assert cache.value("other", {"k": 1}, make) == 44
+
+
+def test_an_interrupted_entry_leaves_nothing(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+
+    def interrupted(folder: Path) -> None:
+        (folder / "half").write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cache.folder("s", {"k": 1}, interrupted)
+    assert not any((tmp_path / "s").iterdir())
+    assert cache.value("s", {"k": 1}, lambda: "whole") == "whole"
+
+
+def test_a_changed_compiler_makes_the_entry_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Cache(tmp_path)
+    assert cache.value("s", {}, lambda: "old") == "old"
+    monkeypatch.setattr("edgekit.pipeline.cache.code_digest", lambda: "another")
+    assert cache.value("s", {}, lambda: "new") == "new"
+
+
+def test_the_code_digest_names_every_module() -> None:
+    assert len(versions.code_digest()) == 16
+
+
+def test_without_the_cache_nothing_is_kept(tmp_path: Path) -> None:
+    with opened(tmp_path / "cache", use=False) as cache:
+        root = cache.root
+        cache.value("s", {}, lambda: 1)
+        assert root.is_dir()
+    assert not root.exists()
+    assert not (tmp_path / "cache").exists()
+
+
+def test_an_unwritable_cache_names_the_variable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(OutputError) as caught:
+        Cache(tmp_path / "file").value("s", {}, lambda: 1)
+    assert "EDGEKIT_CACHE" in caught.value.remedy
+
+
+def test_clean_removes_a_cache_and_nothing_else(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    cache.value("s", {}, lambda: 1)
+    assert is_cache(tmp_path / "cache")
+    assert clean(cache_dir=tmp_path / "cache").size_bytes > 0
+    assert not (tmp_path / "cache").exists()
+    foreign = tmp_path / "photos"
+    foreign.mkdir()
+    (foreign / "cat.jpg").write_text("meow")
+    with pytest.raises(InputError, match="not a cache"):
+        clean(cache_dir=foreign)
+    assert (foreign / "cat.jpg").is_file()

@@ -1,0 +1,148 @@
+"""The rule that chooses what ships, case by case (S1 to S5 of pipeline/search.py)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+
+from edgekit.errors import ExitCode
+from edgekit.pipeline.judge import Judged, gate_rows, speed_of
+from edgekit.pipeline.proof import Proof
+from edgekit.pipeline.result import CandidateRow, RatioRow
+from edgekit.pipeline.search import choose, mark_shipped
+from edgekit.spec import Artifact, FileEntry, Precision, RunOptions
+from edgekit.validation.budget import Budget, judge
+from edgekit.validation.evaluate import Evaluation
+from edgekit.validation.statistics import Drop
+
+SIZE = 1000
+
+
+def judged(
+    precision: Precision,
+    *,
+    drop: tuple[float, float, float] = (0.0, -0.3, 0.3),
+    ratio: tuple[float, float, float] | None = None,
+    budget: Budget | None = None,
+) -> Judged:
+    """An artifact with these figures: drop and ratio are (value, low, high)."""
+    role: Literal["float", "candidate"] = "float" if precision is Precision.FP32 else "candidate"
+    limits = budget or Budget(max_drop_pp=1.0, never_slower=role == "candidate")
+    measured = RatioRow("fp32", *ratio) if ratio else None
+    verdict = judge(
+        limits,
+        drop=Drop("top1", 0.9, 0.9, *drop, "pp", "test", 0.95, 900),
+        size_bytes=SIZE,
+        speed=speed_of(measured) if measured else None,
+        unmeasured="no device here",
+    )
+    artifact = Artifact(Path(), (FileEntry("m", "0" * 64, SIZE),), "t", "b", precision, RunOptions(), (), ())
+    evaluation = Evaluation("top1", 0.9, {"hit": np.ones(1, bool)}, 1, {"output": "y"})
+    proof = Proof(evaluation, None, {}, (), "test")
+    row = CandidateRow(
+        "t", precision, role, "m", "0" * 64, SIZE, "", verdict.status, gate_rows(verdict), ratio=measured
+    )
+    return Judged(artifact, proof, row, verdict)
+
+
+FLOAT = judged(Precision.FP32)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Candidates, and what must ship."""
+
+    id: str
+    candidates: tuple[Judged, ...]
+    wanted: Precision
+    ships: Precision | None
+    exit_code: ExitCode = ExitCode.OK
+    says: str = ""
+    locked: bool = False
+
+
+W8, FP16, AUTO = Precision.W8A8, Precision.FP16, Precision.AUTO
+FASTER, SLOWER, OPEN = (0.5, 0.4, 0.6), (1.5, 1.4, 1.6), (1.02, 0.9, 1.2)
+
+CASES = [
+    Case("faster and inside the budget", (judged(W8, ratio=FASTER),), W8, W8, says="0.50 times"),
+    Case("a tie within 5 % is not slower", (judged(W8, ratio=(1.0, 0.97, 1.04)),), W8, W8),
+    Case("slower: float ships", (judged(W8, ratio=SLOWER),), W8, Precision.FP32, says="slower than float"),
+    Case("not decided: float ships", (judged(W8, ratio=OPEN),), W8, Precision.FP32, says="not proved"),
+    Case("the fastest of two", (judged(FP16, ratio=(0.7, 0.6, 0.8)), judged(W8, ratio=FASTER)), AUTO, W8),
+    Case("the other order", (judged(FP16, ratio=FASTER), judged(W8, ratio=(0.7, 0.6, 0.8))), AUTO, FP16),
+    Case("latency not measured here", (judged(FP16),), FP16, FP16, says="inside the budget"),
+    Case(
+        "accuracy broken, precision named",
+        (judged(W8, drop=(5.0, 4.0, 6.0), ratio=FASTER),),
+        W8,
+        None,
+        ExitCode.ACCURACY_GATE,
+        "accuracy",
+    ),
+    Case(
+        "accuracy broken, choice open",
+        (judged(W8, drop=(5.0, 4.0, 6.0), ratio=FASTER),),
+        AUTO,
+        Precision.FP32,
+    ),
+    Case(
+        "accuracy open, precision named",
+        (judged(W8, drop=(1.0, 0.5, 1.5), ratio=FASTER),),
+        W8,
+        None,
+        ExitCode.INCONCLUSIVE,
+    ),
+    Case(
+        "size broken, precision named",
+        (judged(W8, ratio=FASTER, budget=Budget(max_size_bytes=10, never_slower=True)),),
+        W8,
+        None,
+        ExitCode.LATENCY_OR_SIZE_GATE,
+        "size",
+    ),
+    Case("float asked for", (), Precision.FP32, Precision.FP32, says="asks for float"),
+    Case("locked and undecided", (judged(W8, ratio=OPEN),), W8, W8, locked=True, says="lock"),
+    Case(
+        "locked and slower",
+        (judged(W8, ratio=SLOWER),),
+        W8,
+        None,
+        ExitCode.LATENCY_OR_SIZE_GATE,
+        "--update",
+        locked=True,
+    ),
+    Case(
+        "unproved speed where measuring is required",
+        (judged(FP16, budget=Budget(never_slower=True, require_measured=True)),),
+        FP16,
+        None,
+        ExitCode.LATENCY_OR_SIZE_GATE,
+        "not measured",
+    ),
+    Case("without never_slower", (judged(W8, ratio=SLOWER, budget=Budget(max_drop_pp=1.0)),), W8, W8),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_the_rule(case: Case) -> None:
+    found = choose(FLOAT, case.candidates, wanted=case.wanted, locked=case.locked)
+    assert (found.judged.row.precision if found.judged else None) == case.ships
+    assert found.exit_code is case.exit_code
+    assert case.says in found.reason
+
+
+def test_a_float_variant_that_breaks_the_size_budget_does_not_ship() -> None:
+    large = judged(Precision.FP32, budget=Budget(max_size_bytes=10))
+    found = choose(large, (judged(W8, ratio=SLOWER),), wanted=W8, locked=False)
+    assert found.judged is None
+    assert found.exit_code is ExitCode.LATENCY_OR_SIZE_GATE
+
+
+def test_only_the_shipped_row_is_marked() -> None:
+    assert mark_shipped(FLOAT).row.shipped
+    assert not FLOAT.row.shipped
