@@ -94,11 +94,11 @@ def _session(ort: Any, path: Path, options: RunOptions) -> Any:
             enable_fallback=0,  # the Python class would retry on the CPU by itself
         )
     except (states.InvalidProtobuf, states.NoSuchFile) as error:
-        raise ModelFileError(
-            f"{path.name} is not a readable ONNX file",
-            why=str(error),
-            remedy="compile it again, or copy it again and compare its hash",
-        ) from error
+        raise _unreadable(path, error) from error
+    except states.InvalidArgument as error:
+        if "No graph was found" in str(error):  # an empty file is a protobuf message without fields
+            raise _unreadable(path, error) from error
+        raise
     except states.Fail as error:
         if options.device == "cuda":
             raise _no_gpu(str(error)) from error
@@ -140,6 +140,14 @@ def _session_options(ort: Any, options: RunOptions) -> Any:
     for name, value in entries.items():
         session.add_session_config_entry(name, value)
     return session
+
+
+def _unreadable(path: Path, error: Exception) -> ModelFileError:
+    return ModelFileError(
+        f"{path.name} is not a readable ONNX file",
+        why=str(error),
+        remedy="compile it again, or copy it again and compare its hash",
+    )
 
 
 def _no_gpu(reason: str) -> MissingBackendError:

@@ -56,7 +56,8 @@ class WorkerProcess:
             stdout=subprocess.PIPE,
             stderr=self._log,
             bufsize=0,
-            env={**settings.child_environment(), **_ONE_BLAS_THREAD},
+            # Ours last: CI=1, which is common, would turn OpenVINO's telemetry on; only "true" keeps it off.
+            env={**settings.child_environment(), **settings.QUIET_NATIVE_ENVIRONMENT, **_ONE_BLAS_THREAD},
         )
         self._requests = cast("IO[bytes]", self._process.stdin)
         self._replies = cast("IO[bytes]", self._process.stdout)
