@@ -1,0 +1,1 @@
+"""Suites of measurements, each a module with ``run() -> Report``; see README.md for the bars."""

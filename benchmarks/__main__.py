@@ -1,0 +1,31 @@
+"""``python -m benchmarks [SUITE ...]``: run suites, print each bar, exit 1 where one is missed."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+SUITES = ("startup", "release_repeat", "int8_quality")
+
+
+def main() -> int:
+    """Run the suites named on the command line, or all."""
+    wanted = sys.argv[1:] or list(SUITES)
+    unknown = [name for name in wanted if name not in SUITES]
+    if unknown:
+        print(f"unknown suite {unknown[0]!r}; known: {', '.join(SUITES)}", file=sys.stderr)
+        return 2
+    missed = 0
+    for name in wanted:
+        report = importlib.import_module(f"benchmarks.{name}").run()
+        for bar in report.bars:
+            word = "at most" if bar.at_most else "at least"
+            state = "held  " if bar.held else "MISSED"
+            print(f"{state}  {name}: {bar.name}: {bar.measured:.3g} ({word} {bar.limit:g})", flush=True)
+            missed += not bar.held
+        report.write()
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
