@@ -91,13 +91,16 @@ def _difference(
     if not found.size:
         return f"output {name!r} is empty, which proves nothing"
     got, wanted = found.astype(np.float64), recorded.astype(np.float64)
+    finite = np.isfinite(got) & np.isfinite(wanted)
+    if not finite.all():
+        index = tuple(int(i) for i in np.unravel_index(int(np.argmin(finite)), finite.shape))
+        return f"output {name!r} at {index} is {got[index]:g}, recorded {wanted[index]:g}: not finite"
     gap = np.abs(got - wanted)
     if step is not None:
         unit, allowed, words = step, limit.steps, "steps"
     else:
         spread = float(np.ptp(wanted)) or float(np.abs(wanted).max()) or 1.0
         unit, allowed, words = spread, limit.relative_to_range, "of the output's range"
-    # A NaN anywhere compares false, so that it counts as a difference.
     wrong = ~(gap / unit <= allowed)
     if not wrong.any():
         return ""
