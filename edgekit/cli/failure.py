@@ -1,0 +1,75 @@
+"""Exception -> message on stderr, JSON document where asked for, and exit code.
+
+| exception | exit code |
+|---|---|
+| EdgekitError | its own |
+| typer's usage errors | 2 |
+| KeyboardInterrupt (Ctrl-C, SIGTERM) | 130 |
+| anything else: a bug | 1, one line and how to report it; the traceback with ``--debug`` |
+
+The flags are looked up in the raw arguments, because the error may be that they cannot be parsed.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from itertools import pairwise
+
+import typer
+
+from edgekit.errors import EdgekitError, ExitCode, InputError
+
+_INTERRUPTED = "interrupted; nothing half-written; run the same command again to resume"
+_BUG_REPORT = "run it again with --debug and report the output as a bug"
+
+
+def report(error: Exception, args: Sequence[str]) -> ExitCode:
+    """Show ``error`` and say which exit code it has."""
+    if "--debug" in args:
+        traceback.print_exception(error)
+    known, code = _explained(error)
+    _write(known, code, args)
+    return code
+
+
+def interrupted(args: Sequence[str]) -> ExitCode:
+    """Say that the run was interrupted."""
+    _write(EdgekitError(_INTERRUPTED), ExitCode.INTERRUPTED, args)
+    return ExitCode.INTERRUPTED
+
+
+def _explained(error: Exception) -> tuple[EdgekitError, ExitCode]:
+    if isinstance(error, EdgekitError):
+        return error, error.exit_code
+    if isinstance(error, typer.TyperException):
+        return _usage(error), ExitCode.BAD_INPUT
+    what = f"internal error: {type(error).__name__}: {error}"
+    return EdgekitError(what, why="this is a bug in edgekit", remedy=_BUG_REPORT), ExitCode.INTERNAL
+
+
+def _usage(error: typer.TyperException) -> InputError:
+    """A command line that typer refuses, in four parts."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "edgekit"
+    near = tuple(getattr(error, "possibilities", None) or ())
+    hint = f"did you mean {', '.join(near)}? " if near else ""
+    what = error.message if near else error.format_message()
+    # typer shows pydantic's prefix as it is
+    return InputError(
+        what.replace("Value error, ", "").strip(), remedy=f"{hint}`{command} --help` lists all flags"
+    )
+
+
+def _write(error: EdgekitError, code: ExitCode, args: Sequence[str]) -> None:
+    sys.stderr.write(f"{error}\n" if code is ExitCode.INTERRUPTED else f"error: {error}\n")
+    if _wants_json(args):
+        from edgekit.cli.console import emit
+        from edgekit.report import json
+
+        emit(json.text(json.error_document(error, code)))
+
+
+def _wants_json(args: Sequence[str]) -> bool:
+    return "--format=json" in args or ("--format", "json") in pairwise(args)

@@ -1,0 +1,52 @@
+"""Flags that more than one verb has, each declared once as an annotated type."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Float ONNX model.", show_default=False)]
+OutFile = Annotated[Path, typer.Option("-o", "--out", help="File to write; replaced in one step.")]
+CalibrationData = Annotated[
+    str,
+    typer.Option(
+        "--calibration-data", help=".npz, .npy, folder of images, shipped set, or file.py:callable."
+    ),
+]
+Method = Annotated[
+    str, typer.Option("--method", help="Ranges of activations: minmax, percentile, or percentile:99.99.")
+]
+Metric = Annotated[
+    str, typer.Option("--metric", help="Task metric: top1, top5, auc, mae, map, miou or perplexity.")
+]
+Samples = Annotated[
+    int | None,
+    typer.Option(
+        "--samples", min=1, help="At most so many samples, drawn with a fixed seed; all by default."
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of every draw.")]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target", metavar="NAME", help="A name of `edgekit targets`, or a target file; repeatable."
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", min=1, help="Threads inside an operator; the target's own default is 1."),
+]
+CacheDir = Annotated[
+    Path | None,
+    typer.Option("--cache-dir", help="Cache folder in place of EDGEKIT_CACHE or the platform's."),
+]
+Reports = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--report",
+        metavar="FORMAT[:PATH]",
+        help="Also write json, markdown or html; without PATH to edgekit-VERB.EXT here; repeatable.",
+    ),
+]

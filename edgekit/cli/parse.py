@@ -1,0 +1,114 @@
+"""Flag values -> values: ``--input``, ``--dynamic``, and names out of a table.
+
+    --input NAME:DTYPE:SIZES     image:float32:1x3x224x224     image:float32:batch,3,224,224
+    --dynamic NAME:AXIS=SIZE     image:0=batch
+
+Names may hold colons (TensorFlow's do), so the parts are cut from the right. SIZES are separated by commas,
+or by "x" where that can mean only one thing: an "x" beside a digit separates, and a size name that holds an
+"x" must be written with commas.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from edgekit.errors import InputError, UnknownNameError
+from edgekit.spec import TensorSpec
+
+DTYPES = (
+    "float32",
+    "float64",
+    "float16",
+    "bfloat16",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "bool",
+)
+_SIZE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_SEPARATOR = re.compile(r"(?<=\d)x|x(?=\d)")
+_INPUT_FORM = "write NAME:DTYPE:SIZES, as in image:float32:1x3x224x224 or image:float32:batch,3,224,224"
+_DYNAMIC_FORM = "write NAME:AXIS=SIZE, as in image:0=batch"
+
+
+def parse_input(value: str) -> TensorSpec:
+    """One value of ``--input``.
+
+    Raises:
+        InputError: it does not have three parts, or a size is neither a positive number nor a name.
+        UnknownNameError: no such element type.
+    """
+    name, dtype, sizes = _parts(value)
+    if dtype not in DTYPES:
+        raise UnknownNameError("element type", dtype, DTYPES, listing="edgekit export --help")
+    return TensorSpec(name, dtype, tuple(_size(part, value) for part in _split(sizes, value)))
+
+
+def _parts(value: str) -> tuple[str, str, str]:
+    parts = value.rsplit(":", 2)
+    if len(parts) != 3 or not parts[0]:
+        raise InputError(
+            f"--input {value!r} has no three parts", why="name, type and sizes", remedy=_INPUT_FORM
+        )
+    return parts[0], parts[1], parts[2]
+
+
+def _split(sizes: str, value: str) -> list[str]:
+    if sizes in {"", "scalar"}:
+        return []
+    if "," in sizes:
+        return [part.strip() for part in sizes.split(",")]
+    parts = _SEPARATOR.split(sizes)
+    doubtful = [part for part in parts if "x" in part]
+    if doubtful:
+        raise InputError(
+            f"--input {value!r}: {doubtful[0]!r} may be one size or several",
+            why='an "x" between letters may separate two names or belong to one',
+            remedy=f"separate the sizes with commas, as in {value.rsplit(':', 1)[0]}:1,height,width",
+        )
+    return parts
+
+
+def _size(part: str, value: str) -> int | str:
+    if part.isascii() and part.isdigit() and int(part) > 0:
+        return int(part)
+    if _SIZE_NAME.fullmatch(part):
+        return part
+    raise InputError(
+        f"--input {value!r}: {part!r} is no size",
+        why="a size is a number above zero or the name of a dynamic size",
+        remedy=_INPUT_FORM,
+    )
+
+
+def parse_dynamic(values: Iterable[str]) -> dict[str, dict[int, str]]:
+    """All values of ``--dynamic``: input name -> axis -> name of the size.
+
+    Raises:
+        InputError: a value does not have its form, or an axis is named twice.
+    """
+    found: dict[str, dict[int, str]] = {}
+    for value in values:
+        left, _, size = value.rpartition("=")
+        name, _, axis = left.rpartition(":")
+        if not name or not axis.isdigit() or not _SIZE_NAME.fullmatch(size):
+            raise InputError(
+                f"--dynamic {value!r} cannot be read",
+                why="an input, an axis and a size name",
+                remedy=_DYNAMIC_FORM,
+            )
+        axes = found.setdefault(name, {})
+        if int(axis) in axes:
+            raise InputError(
+                f"--dynamic names axis {axis} of {name!r} twice",
+                why="an axis has one name",
+                remedy="remove one",
+            )
+        axes[int(axis)] = size
+    return found

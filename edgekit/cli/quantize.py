@@ -1,0 +1,75 @@
+"""``edgekit quantize``: model.onnx x data -> q.onnx."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgekit.cli import flags
+from edgekit.cli.console import Console
+from edgekit.errors import ExitCode
+from edgekit.spec import Precision
+
+EXAMPLES = (
+    "edgekit quantize model.onnx --calibration-data train.npz -o q.onnx",
+    "edgekit quantize model.onnx --ranges ranges.json --target litert-cpu -o q.onnx",
+    "edgekit quantize model.onnx --calibration-data train.npz --eval-data test.npz --max-drop 1.0 -o q.onnx",
+)
+EXIT_CODES = (
+    ExitCode.OK,
+    ExitCode.INTERNAL,
+    ExitCode.BAD_INPUT,
+    ExitCode.ACCURACY_GATE,
+    ExitCode.BACKEND_MISSING,
+    ExitCode.INCONCLUSIVE,
+    ExitCode.INTERRUPTED,
+)
+
+
+def run(
+    console: Console,
+    *,
+    model: flags.Model,
+    out: flags.OutFile,
+    calibration_data: flags.CalibrationData = "",
+    ranges: Annotated[
+        Path | None, typer.Option("--ranges", help="What `edgekit calibrate` wrote, in place of data.")
+    ] = None,
+    target: Annotated[
+        str, typer.Option("--target", metavar="NAME", help="A name of `edgekit targets`, or a target file.")
+    ] = "portable",
+    precision: Annotated[Precision, typer.Option("--precision", help="What to make.")] = Precision.AUTO,
+    method: flags.Method = "minmax",
+    eval_data: Annotated[
+        str, typer.Option("--eval-data", help="Labelled data: holds the result against the float model.")
+    ] = "",
+    metric: flags.Metric = "top1",
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            "--max-drop", min=0, help="Largest loss of the metric in percentage points; else exit 3."
+        ),
+    ] = None,
+    cache_dir: flags.CacheDir = None,
+) -> ExitCode:
+    """Quantize a float model for a target, with what its runtime really has as integer kernels."""
+    with console.working() as progress:
+        from edgekit.pipeline import quantize
+
+        result = quantize.quantize(
+            model,
+            calibration_data=calibration_data,
+            ranges=ranges,
+            out=out,
+            target=target,
+            precision=precision,
+            method=method,
+            eval_data=eval_data,
+            metric=metric,
+            max_drop_pp=max_drop,
+            progress=progress,
+            cache_dir=cache_dir,
+        )
+    return console.show(result)

@@ -1,0 +1,76 @@
+"""``edgekit release``: edgekit.toml -> a proved bundle in dist/."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgekit.cli import flags
+from edgekit.cli.console import Console
+from edgekit.cli.reports import parse_reports
+from edgekit.errors import ExitCode
+
+if TYPE_CHECKING:
+    from edgekit.pipeline.result import ReleaseResult
+
+EXAMPLES = (
+    "edgekit release",
+    "edgekit release model/edgekit.toml -o dist/ --target onnxruntime-cpu --report html:report.html",
+    "edgekit release --dry-run",
+)
+EXIT_CODES = tuple(code for code in ExitCode if code is not ExitCode.VERIFICATION_FAILED)
+
+
+def run(
+    console: Console,
+    *,
+    recipe: Annotated[
+        Path, typer.Argument(metavar="RECIPE", help="edgekit.toml, or the folder that holds it.")
+    ] = Path("edgekit.toml"),
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the bundle <name>-<version>/.")] = Path(
+        "dist"
+    ),
+    target: flags.Targets = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Do everything, write no bundle and no lock.")
+    ] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Choose again instead of following edgekit.lock.")
+    ] = False,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Neither read nor keep intermediate results.")
+    ] = False,
+    cache_dir: flags.CacheDir = None,
+    report: flags.Reports = None,
+) -> ExitCode:
+    """Run a recipe's whole job: export, calibrate, quantize, compile, prove, choose, and write the bundle.
+
+    Every target gets the fastest artifact that is proved to stay inside the budgets. The bundle holds
+    artifacts, manifest, golden vectors and reports (json, markdown, html). Where a gate fails, nothing is
+    written.
+    """
+    reports = parse_reports(report or (), verb="release")
+    with console.working() as progress:
+        from edgekit.pipeline import run as pipeline
+
+        result = pipeline.release(
+            recipe,
+            out=out,
+            targets=tuple(target or ()),
+            update=update,
+            dry_run=dry_run,
+            use_cache=not no_cache,
+            cache_dir=cache_dir,
+            progress=progress,
+            render=_render,
+        )
+    return console.show(result, reports=reports)
+
+
+def _render(result: ReleaseResult) -> Mapping[str, bytes]:
+    from edgekit.report import render_release
+
+    return render_release(result)

@@ -1,0 +1,62 @@
+"""``edgekit validate``: artifact x float reference x data -> verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgekit.cli import flags
+from edgekit.cli.console import Console
+from edgekit.cli.reports import parse_reports
+from edgekit.errors import ExitCode
+
+EXAMPLES = (
+    "edgekit validate q.onnx --reference model.onnx --data test.npz --max-drop 1.0",
+    "edgekit validate model.tflite --reference model.onnx --data test.npz --report html:report.html",
+)
+EXIT_CODES = (
+    ExitCode.OK,
+    ExitCode.INTERNAL,
+    ExitCode.BAD_INPUT,
+    ExitCode.ACCURACY_GATE,
+    ExitCode.BACKEND_MISSING,
+    ExitCode.INCONCLUSIVE,
+    ExitCode.INTERRUPTED,
+)
+
+
+def run(
+    console: Console,
+    *,
+    artifact: Annotated[
+        Path,
+        typer.Argument(
+            help="A file (.onnx, .tflite, .xml) or a folder that `compile` wrote.", show_default=False
+        ),
+    ],
+    reference: Annotated[Path, typer.Option("--reference", help="The float ONNX model.")],
+    data: Annotated[str, typer.Option("--data", help="Labelled data, as for --calibration-data.")],
+    metric: flags.Metric = "top1",
+    max_drop: Annotated[
+        float, typer.Option("--max-drop", min=0, help="Largest loss of the metric in percentage points.")
+    ] = 1.0,
+    samples: flags.Samples = None,
+    report: flags.Reports = None,
+) -> ExitCode:
+    """Hold an artifact against its float reference: drift, task metric with a paired interval, verdict."""
+    reports = parse_reports(report or (), verb="validate")
+    with console.working() as progress:
+        from edgekit.pipeline import validate
+
+        result = validate.validate(
+            artifact,
+            reference=reference,
+            data=data,
+            metric=metric,
+            max_drop_pp=max_drop,
+            samples=samples,
+            progress=progress,
+        )
+    return console.show(result, reports=reports)

@@ -1,0 +1,313 @@
+"""ReleaseResult -> Page: one row per target, why it was chosen, and in reports the whole proof.
+
+The terminal gets the short form (blocks without ``detail``); markdown and HTML get every block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from edgekit.errors import EXIT_CODE_MEANINGS, ExitCode
+from edgekit.pipeline.result import CandidateRow, GateRow, ReleaseResult, TargetRow
+from edgekit.report import number
+from edgekit.report.page import (
+    Block,
+    Cell,
+    Column,
+    Facts,
+    Heading,
+    Line,
+    Lines,
+    Page,
+    Point,
+    Scatter,
+    Table,
+    Tone,
+)
+from edgekit.report.view_rows import (
+    accuracy_cells,
+    drift_table,
+    facts_of_machine,
+    gates_table,
+    latency_cell,
+    ratio_cell,
+    rejections_lines,
+    status_tone,
+    tone_of,
+    tools_facts,
+)
+
+# What a target's share of the exit code means in a table's cell.
+OUTCOMES: dict[ExitCode, str] = {
+    ExitCode.OK: "pass",
+    ExitCode.INTERNAL: "crashed",
+    ExitCode.BAD_INPUT: "bad input",
+    ExitCode.ACCURACY_GATE: "accuracy fails",
+    ExitCode.LATENCY_OR_SIZE_GATE: "latency or size fails",
+    ExitCode.TARGET_REFUSES: "refused",
+    ExitCode.BACKEND_MISSING: "not here",
+    ExitCode.INCONCLUSIVE: "inconclusive",
+    ExitCode.VERIFICATION_FAILED: "verification fails",
+    ExitCode.INTERRUPTED: "interrupted",
+}
+_SHOWN_REJECTIONS = 5  # a terminal's screen; reports hold all
+_DIGEST_SHOWN = 16  # enough to tell plans apart; the JSON holds all of it
+
+
+def view(result: ReleaseResult) -> Page:
+    """The whole release."""
+    blocks: list[Block] = [_targets_table(result), _reasons(result)]
+    blocks += [_problems(row) for row in result.targets if row.exit_code is not ExitCode.OK]
+    blocks += [_not_measured(result), _findings(result), _where(result), _plot(result)]
+    for row in result.targets:
+        blocks += _proof(row)
+    blocks += [_agreement(result), Heading("Provenance"), *_provenance(result)]
+    return Page(
+        title=f"{result.name} {result.version}",
+        verdict=EXIT_CODE_MEANINGS[result.exit_code] if result.exit_code else "pass",
+        tone=tone_of(result.exit_code),
+        blocks=tuple(block for block in blocks if not _is_empty(block)),
+    )
+
+
+def _is_empty(block: Block) -> bool:
+    match block:
+        case Table():
+            return not block.rows
+        case Scatter():
+            return not block.points
+        case Lines():
+            return not block.items
+        case _:
+            return False
+
+
+def _shipped(row: TargetRow) -> CandidateRow | None:
+    return next((each for each in row.candidates if each.shipped), None)
+
+
+def _float(row: TargetRow) -> CandidateRow | None:
+    return next((each for each in row.candidates if each.role == "float"), None)
+
+
+def _targets_table(result: ReleaseResult) -> Table:
+    found = {each.accuracy.metric for row in result.targets for each in row.candidates if each.accuracy}
+    columns = (
+        Column("target"),
+        Column("precision"),
+        Column("size", right=True),
+        Column(f"accuracy ({', '.join(sorted(found))})" if found else "accuracy", right=True),
+        Column("drop, pp", right=True),
+        Column("float p50/p95, ms", right=True),
+        Column("candidate p50/p95, ms", right=True),
+        Column("ratio", right=True),
+        Column("verdict"),
+    )
+    rows = tuple(
+        _target_row(row, _float(row), each) for row in result.targets for each in _candidates_to_show(row)
+    )
+    return Table("Targets", columns, rows)
+
+
+def _candidates_to_show(row: TargetRow) -> list[CandidateRow | None]:
+    """What ships; where nothing does, what was tried; where nothing was tried, one empty line."""
+    shipped = _shipped(row)
+    if shipped:
+        return [shipped]
+    return [each for each in row.candidates if each.role == "candidate"] or [None]
+
+
+def _target_row(
+    row: TargetRow, reference: CandidateRow | None, each: CandidateRow | None
+) -> tuple[Cell, ...]:
+    accuracy, drop = accuracy_cells(each.accuracy if each else None)
+    return (
+        Cell(row.target),
+        Cell(each.precision.value if each else number.ABSENT),
+        Cell(number.size(each.size_bytes if each else None)),
+        accuracy,
+        drop,
+        latency_cell(reference.latency if reference else None),
+        latency_cell(each.latency if each else None),
+        ratio_cell(each),
+        Cell(OUTCOMES[row.exit_code], tone_of(row.exit_code)),
+    )
+
+
+def _reasons(result: ReleaseResult) -> Lines:
+    return Lines(
+        "",
+        tuple(
+            Line(f"{row.target}: {row.reason}", tone_of(row.exit_code, ok="plain")) for row in result.targets
+        ),
+    )
+
+
+def _problems(row: TargetRow) -> Lines:
+    """The gates that did not pass and the reasons of a refusal, each with what to do next."""
+    items = [
+        Line(_gate_sentence(each, gate), status_tone(gate.status))
+        for each in row.candidates
+        for gate in each.gates
+        if gate.status in {"fail", "inconclusive"}
+    ]
+    items += rejections_lines(row.rejections[:_SHOWN_REJECTIONS])
+    hidden = len(row.rejections) - _SHOWN_REJECTIONS
+    if hidden > 0:
+        items.append(Line(f"and {hidden} more; `--format json` lists all", "muted"))
+    return Lines(f"{row.target}: what stands in the way", tuple(items))
+
+
+def _gate_sentence(candidate: CandidateRow, gate: GateRow) -> str:
+    text = f"{candidate.precision.value}: {gate.name} is {gate.measured}, limit {gate.limit}: {gate.reason}"
+    return f"{text}; next: {gate.remedy}" if gate.remedy else text
+
+
+def _not_measured(result: ReleaseResult) -> Lines:
+    return Lines("Not shown on this machine", tuple(_absences(result)))
+
+
+def _absences(result: ReleaseResult) -> Iterator[Line]:
+    for row in result.targets:
+        said: set[str] = set()
+        for each in row.candidates:
+            wanting = [each.caveat] if each.caveat else []
+            wanting += [f"{gate.name}: {gate.reason}" for gate in each.gates if gate.status == "not_measured"]
+            for text in wanting:
+                if text not in said:
+                    said.add(text)
+                    yield Line(f"{row.target}: {text}", "warn")
+
+
+def _findings(result: ReleaseResult) -> Lines:
+    return Lines("Findings", tuple(Line(text, "warn") for text in result.findings))
+
+
+def _where(result: ReleaseResult) -> Facts:
+    bundle = str(result.bundle) if result.bundle else "none was written"
+    lock = f"{result.lock}: {result.lock_reason}" if result.lock_reason else result.lock
+    return Facts("Written", (("bundle", bundle), ("lock", lock)))
+
+
+def _plot(result: ReleaseResult) -> Scatter:
+    return Scatter(
+        title="Accuracy against speed",
+        x_title="latency as a multiple of float on the same target (left is faster)",
+        y_title="accuracy drop, pp (down is better)",
+        x_reference=1.0,
+        y_reference=0.0,
+        points=tuple(_points(result)),
+        caption="One point per measured candidate with its intervals; the lines cross at the float model.",
+    )
+
+
+def _points(result: ReleaseResult) -> Iterator[Point]:
+    for row in result.targets:
+        for each in row.candidates:
+            if each.role == "candidate" and each.accuracy is not None and each.ratio is not None:
+                yield Point(
+                    label=f"{row.target} {each.precision.value}" + (" (ships)" if each.shipped else ""),
+                    tone=status_tone(each.status),
+                    x=each.ratio.value,
+                    x_low=each.ratio.low,
+                    x_high=each.ratio.high,
+                    y=each.accuracy.drop_pp,
+                    y_low=each.accuracy.drop_low_pp,
+                    y_high=each.accuracy.drop_high_pp,
+                )
+
+
+def _proof(row: TargetRow) -> list[Block]:
+    """Everything that is known about one target."""
+    labelled = [(_label(each), each) for each in row.candidates]
+    notes = [Line(f"{label}: {note}") for label, each in labelled for note in each.notes]
+    warnings = [
+        Line(f"{label}: {each.latency.warning}", "warn")
+        for label, each in labelled
+        if each.latency and each.latency.warning
+    ]
+    blocks: list[Block] = [
+        Heading(row.target),
+        Lines("", (Line(row.reason, tone_of(row.exit_code, ok="plain")),), detail=True),
+        _candidates_table(row),
+        gates_table("Gates", [(label, gate) for label, each in labelled for gate in each.gates], detail=True),
+        drift_table(
+            "Drift from the float reference",
+            [(label, drift) for label, each in labelled for drift in each.drift],
+            detail=True,
+        ),
+        _files_table(row),
+        Lines("Notes", (*warnings, *notes), detail=True),
+        Lines("Why the target refuses the model", tuple(rejections_lines(row.rejections)), detail=True),
+    ]
+    blocks += [
+        Lines(f"Left in float: {label}", tuple(rejections_lines(each.left_float)), detail=True)
+        for label, each in labelled
+    ]
+    return blocks
+
+
+def _label(each: CandidateRow) -> str:
+    return f"{each.precision.value} ({each.role})" if each.role == "float" else each.precision.value
+
+
+def _candidates_table(row: TargetRow) -> Table:
+    columns = (
+        Column("artifact"),
+        Column("status"),
+        Column("size", right=True),
+        Column("accuracy", right=True),
+        Column("drop, pp", right=True),
+        Column("p50/p95, ms", right=True),
+        Column("ratio", right=True),
+        Column("agrees with float", right=True),
+    )
+    return Table("Candidates", columns, tuple(_candidate_row(each) for each in row.candidates), detail=True)
+
+
+def _candidate_row(each: CandidateRow) -> tuple[Cell, ...]:
+    accuracy, drop = accuracy_cells(each.accuracy)
+    tone: Tone = status_tone(each.status)
+    return (
+        Cell(_label(each) + (", ships" if each.shipped else "")),
+        Cell(each.status, tone),
+        Cell(number.size(each.size_bytes)),
+        accuracy,
+        drop,
+        latency_cell(each.latency),
+        ratio_cell(each),
+        Cell(number.percent(each.accuracy.label_agreement if each.accuracy else None)),
+    )
+
+
+def _files_table(row: TargetRow) -> Table:
+    columns = tuple(map(Column, ("artifact", "file", "sha256", "ran on", "plan")))
+    rows = tuple(
+        (
+            Cell(_label(each)),
+            Cell(each.file),
+            Cell(each.sha256),
+            Cell(each.ran_on or number.ABSENT),
+            Cell(each.plan_digest[:_DIGEST_SHOWN] or number.ABSENT),
+        )
+        for each in row.candidates
+    )
+    return Table("Files", columns, rows, detail=True)
+
+
+def _agreement(result: ReleaseResult) -> Table:
+    columns = (
+        Column("first"),
+        Column("second"),
+        Column("same label", right=True),
+        Column("samples", right=True),
+    )
+    rows = tuple(
+        (Cell(each.first), Cell(each.second), Cell(number.percent(each.agreement)), Cell(str(each.samples)))
+        for each in result.agreement
+    )
+    return Table("Agreement of artifacts with an equal plan", columns, rows, detail=True)
+
+
+def _provenance(result: ReleaseResult) -> tuple[Block, ...]:
+    return (facts_of_machine(result.machine), tools_facts(result.tools))

@@ -1,0 +1,149 @@
+"""Rows that several results share -> cells, tables and lines: gates, drift, latency, ratio, rejections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from edgekit.errors import ExitCode
+from edgekit.pipeline.result import (
+    AccuracyRow,
+    CandidateRow,
+    DriftRow,
+    GateRow,
+    LatencyRow,
+    MachineRow,
+    RatioRow,
+)
+from edgekit.report import number
+from edgekit.report.page import Cell, Column, Facts, Line, Table, Tone
+from edgekit.spec import Rejection
+
+_STATUS_TONES: dict[str, Tone] = {
+    "pass": "good",
+    "ok": "good",
+    "fail": "bad",
+    "inconclusive": "warn",
+    "not_measured": "warn",
+    "not_run": "warn",
+    "missing": "warn",
+    "not usable": "warn",
+}
+
+
+def status_tone(status: str) -> Tone:
+    """The tone of a gate's, a check's or a candidate's status."""
+    return _STATUS_TONES[status]
+
+
+def tone_of(code: ExitCode, *, ok: Tone = "good") -> Tone:
+    """The tone of an exit code; ``ok`` where a success needs no emphasis."""
+    if code is ExitCode.OK:
+        return ok
+    return "warn" if code in {ExitCode.INCONCLUSIVE, ExitCode.BACKEND_MISSING} else "bad"
+
+
+def accuracy_cells(row: AccuracyRow | None) -> tuple[Cell, Cell]:
+    """The metric's value, and its drop against the float reference with the interval."""
+    if row is None:
+        return Cell(number.ABSENT, "muted"), Cell(number.ABSENT, "muted")
+    bounds = number.bounds(row.drop_low_pp, row.drop_high_pp, plus=True)
+    drop = Cell(number.signed(row.drop_pp), note=bounds)
+    return Cell(number.significant(row.value, digits=4)), drop
+
+
+def latency_cell(row: LatencyRow | None) -> Cell:
+    """``1.23 / 1.40``, or that nothing was measured; an unstable figure is marked."""
+    if row is None:
+        return Cell("not measured", "muted")
+    text = f"{number.significant(row.p50_ms)} / {number.significant(row.p95_ms)}"
+    return Cell(text) if row.stable else Cell(text, "warn", "(unstable)")
+
+
+def ratio_cell(row: CandidateRow | None) -> Cell:
+    """The latency as a multiple of the baseline's with its interval."""
+    if row is None or row.ratio is None:
+        baseline = row is not None and row.role == "float" and row.latency is not None
+        return Cell("baseline" if baseline else number.ABSENT, "muted")
+    return ratio_value(row.ratio)
+
+
+def ratio_value(row: RatioRow) -> Cell:
+    """``0.62×`` with its interval."""
+    return Cell(f"{number.significant(row.value)}×", note=number.bounds(row.low, row.high))
+
+
+def gates_table(title: str, gates: Sequence[tuple[str, GateRow]], *, detail: bool = False) -> Table:
+    """One row per gate; the label says whose gate it is ("" leaves the column out)."""
+    labelled = any(label for label, _ in gates)
+    columns = tuple(
+        Column(name)
+        for name in (
+            *(("artifact",) if labelled else ()),
+            "gate",
+            "status",
+            "measured",
+            "limit",
+            "reason",
+            "next",
+        )
+    )
+    rows = tuple(
+        (
+            *((Cell(label),) if labelled else ()),
+            Cell(gate.name),
+            Cell(gate.status.replace("_", " "), status_tone(gate.status)),
+            Cell(gate.measured),
+            Cell(gate.limit),
+            Cell(gate.reason),
+            Cell(gate.remedy or number.ABSENT),
+        )
+        for label, gate in gates
+    )
+    return Table(title, columns, rows, detail=detail)
+
+
+def drift_table(title: str, rows: Sequence[tuple[str, DriftRow]], *, detail: bool = False) -> Table:
+    """One row per output: how far it is from the float reference's."""
+    labelled = any(label for label, _ in rows)
+    columns = (
+        *((Column("artifact"),) if labelled else ()),
+        Column("output"),
+        Column("max abs", right=True),
+        Column("max steps", right=True),
+        Column("cosine", right=True),
+        Column("SQNR, dB", right=True),
+    )
+    cells = tuple(
+        (
+            *((Cell(label),) if labelled else ()),
+            Cell(row.output),
+            Cell(number.significant(row.max_abs)),
+            Cell(number.significant(row.max_steps)),
+            Cell(number.significant(row.cosine, digits=6)),
+            Cell(number.significant(row.sqnr_db)),
+        )
+        for label, row in rows
+    )
+    return Table(title, columns, cells, detail=detail)
+
+
+def rejections_lines(rejections: Sequence[Rejection]) -> list[Line]:
+    """One sentence per rejection: node, reason, what to do."""
+    return [
+        Line(
+            (f"{each.node}: " if each.node else "")
+            + f"{each.reason} [{each.rule}]"
+            + (f"; next: {each.remedy}" if each.remedy else "")
+        )
+        for each in rejections
+    ]
+
+
+def facts_of_machine(machine: MachineRow, *, detail: bool = True) -> Facts:
+    """The machine that measured."""
+    return Facts("Machine", (("key", machine.key), *sorted(machine.facts.items())), detail=detail)
+
+
+def tools_facts(tools: Mapping[str, str]) -> Facts:
+    """Tool versions."""
+    return Facts("Tools", tuple(sorted(tools.items())), detail=True)

@@ -1,0 +1,322 @@
+"""The results of the single verbs -> Pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from edgekit.errors import EXIT_CODE_MEANINGS, ExitCode
+from edgekit.pipeline.clean import CleanResult
+from edgekit.pipeline.result import (
+    AccuracyRow,
+    BenchResult,
+    BenchRow,
+    CalibrateResult,
+    CompileResult,
+    DoctorResult,
+    ExportResult,
+    InspectResult,
+    QuantizeResult,
+    ValidateResult,
+    VerifyResult,
+)
+from edgekit.report import number
+from edgekit.report.listing import InitResult, SchemasResult, TargetResult, TargetsResult
+from edgekit.report.page import Block, Cell, Column, Facts, Line, Lines, Page, Table, Tone
+from edgekit.report.view_rows import (
+    drift_table,
+    facts_of_machine,
+    gates_table,
+    ratio_value,
+    rejections_lines,
+    status_tone,
+    tone_of,
+)
+from edgekit.spec import TensorSpec
+
+
+def _page(title: str, blocks: Sequence[Block], *, code: ExitCode | None = None) -> Page:
+    """A page; the verdict is said where the result judges something."""
+    filled = tuple(block for block in blocks if not _is_empty(block))
+    if code is None:
+        return Page(title, "", "plain", filled)
+    return Page(title, EXIT_CODE_MEANINGS[code] if code else "pass", tone_of(code), filled)
+
+
+def _is_empty(block: Block) -> bool:
+    if isinstance(block, Table):
+        return not block.rows
+    return isinstance(block, Lines | Facts) and not block.items
+
+
+def view_export(result: ExportResult) -> Page:
+    """What was written and how it compares with its framework."""
+    if result.parity_max_abs is None:
+        parity = "not checked: the source is ONNX already"
+    else:
+        parity = (
+            f"largest difference {number.significant(result.parity_max_abs)}, "
+            f"{number.significant(result.parity_relative)} of the output's range "
+            f"(limit {number.significant(result.parity_tolerance)})"
+        )
+    items = (
+        ("model", str(result.path)),
+        ("source", f"{result.source} ({result.framework})"),
+        ("size", number.size(result.size_bytes)),
+        ("opset", str(result.opset)),
+        ("nodes", str(result.nodes)),
+        ("inputs", _specs(result.inputs)),
+        ("outputs", _specs(result.outputs)),
+        ("parity", parity),
+    )
+    return _page("Exported", (Facts("", items),))
+
+
+def _specs(specs: Sequence[TensorSpec]) -> str:
+    return ", ".join(map(str, specs))
+
+
+def _findings(findings: Sequence[str]) -> Lines:
+    return Lines("Findings", tuple(Line(text, "warn") for text in findings))
+
+
+def view_calibrate(result: CalibrateResult) -> Page:
+    """Where the ranges are and what they came from."""
+    items = (
+        ("ranges", str(result.path)),
+        ("method", result.method),
+        ("samples", str(result.samples)),
+        ("tensors", str(result.tensors)),
+    )
+    return _page("Calibrated", (Facts("", items), _findings(result.findings)))
+
+
+def view_quantize(result: QuantizeResult) -> Page:
+    """What became integer, what stayed float and why, and the gates where data was given."""
+    items = (
+        ("model", str(result.path)),
+        ("target", result.target),
+        ("precision", result.precision.value),
+        ("size", f"{number.size(result.size_bytes)} (float: {number.size(result.float_size_bytes)})"),
+        ("quantized operators", str(result.quantized)),
+        ("left in float", str(len(result.left_float))),
+        ("plan", result.plan_digest or number.ABSENT),
+        *_accuracy_items(result.accuracy),
+    )
+    blocks: tuple[Block, ...] = (
+        Facts("", items),
+        gates_table("Gates", [("", gate) for gate in result.gates]),
+        Lines("Left in float", tuple(rejections_lines(result.left_float))),
+        _findings(result.findings),
+    )
+    return _page("Quantized", blocks, code=result.exit_code if result.gates else None)
+
+
+def _accuracy_items(row: AccuracyRow | None) -> tuple[tuple[str, str], ...]:
+    if row is None:
+        return ()
+    drop = number.interval(row.drop_pp, row.drop_low_pp, row.drop_high_pp, unit=" pp", plus=True)
+    value, reference = (number.significant(each, digits=4) for each in (row.value, row.reference))
+    items = [
+        ("accuracy", f"{row.metric} {value} (float: {reference})"),
+        ("drop", f"{drop} on {row.samples} samples"),
+    ]
+    if row.label_agreement is not None:
+        items.append(("agrees with float", f"{number.percent(row.label_agreement)} of labels"))
+    return tuple(items)
+
+
+def view_compile(result: CompileResult) -> Page:
+    """One row per artifact."""
+    columns = (Column("target"), Column("precision"), Column("size", right=True), Column("artifact"))
+    rows = tuple(
+        (
+            Cell(each.target),
+            Cell(each.precision.value),
+            Cell(number.size(each.size_bytes)),
+            Cell(str(each.path)),
+        )
+        for each in result.artifacts
+    )
+    notes = tuple(Line(f"{each.target}: {note}") for each in result.artifacts for note in each.notes)
+    return _page("Compiled", (Table("", columns, rows), Lines("Notes", notes)))
+
+
+def view_validate(result: ValidateResult) -> Page:
+    """The verdict on one artifact."""
+    items = (
+        ("artifact", result.artifact),
+        ("reference", result.reference),
+        ("ran on", result.ran_on),
+        *_accuracy_items(result.accuracy),
+    )
+    blocks = (
+        Facts("", items),
+        gates_table("Gates", [("", gate) for gate in result.gates]),
+        drift_table("Drift from the float reference", [("", row) for row in result.drift]),
+    )
+    return _page("Validated", blocks, code=result.exit_code)
+
+
+_BENCH_TONES: dict[str, Tone] = {
+    "": "plain",
+    "baseline": "muted",
+    "faster": "good",
+    "slower": "bad",
+    "undecided": "warn",
+}
+
+
+def view_bench(result: BenchResult) -> Page:
+    """One row per artifact, measured interleaved."""
+    titles = ("p50, ms", "p90, ms", "p95, ms", "p99, ms", "95 % interval of p50", "runs", "ratio")
+    columns = (Column("artifact"), *(Column(title, right=True) for title in titles), Column("verdict"))
+    warnings = [
+        Line(f"{row.artifact}: {row.latency.warning}", "warn") for row in result.rows if row.latency.warning
+    ]
+    ran_on = [Line(f"{row.artifact}: {row.ran_on}") for row in result.rows]
+    blocks = (
+        Table("", columns, tuple(_bench_row(row) for row in result.rows)),
+        Lines("", tuple(warnings)),
+        Lines("Ran on", tuple(ran_on)),
+        facts_of_machine(result.machine),
+    )
+    judged = any(row.ratio is not None for row in result.rows)
+    return _page("Measured", blocks, code=result.exit_code if judged or result.exit_code else None)
+
+
+def _bench_row(row: BenchRow) -> tuple[Cell, ...]:
+    found = row.latency
+    tone: Tone = "plain" if found.stable else "warn"
+    return (
+        Cell(row.artifact),
+        *(
+            Cell(number.significant(value), tone)
+            for value in (found.p50_ms, found.p90_ms, found.p95_ms, found.p99_ms)
+        ),
+        Cell(f"{number.significant(found.low_ms)} to {number.significant(found.high_ms)}", tone),
+        Cell(str(found.runs)),
+        ratio_value(row.ratio) if row.ratio else Cell(number.ABSENT, "muted"),
+        Cell(row.verdict or number.ABSENT, _BENCH_TONES[row.verdict]),
+    )
+
+
+def view_verify(result: VerifyResult) -> Page:
+    """One row per check of the bundle."""
+    columns = tuple(Column(title) for title in ("check", "subject", "status", "detail"))
+    rows = tuple(
+        (
+            Cell(row.check),
+            Cell(row.subject),
+            Cell(row.status.replace("_", " "), status_tone(row.status)),
+            Cell(row.detail),
+        )
+        for row in result.rows
+    )
+    return _page(f"Verified {result.bundle}", (Table("", columns, rows),), code=result.exit_code)
+
+
+def view_inspect(result: InspectResult) -> Page:
+    """What is inside a file."""
+    operators = sorted(result.operators.items(), key=lambda item: (-item[1], item[0]))
+    items = (
+        ("kind", result.kind),
+        *result.facts.items(),
+        *((f"input {spec.name}", f"{spec.dtype} {_shape(spec)}") for spec in result.inputs),
+        *((f"output {spec.name}", f"{spec.dtype} {_shape(spec)}") for spec in result.outputs),
+    )
+    table = Table(
+        "Operators",
+        (Column("operator"), Column("count", right=True)),
+        tuple((Cell(name), Cell(str(count))) for name, count in operators),
+    )
+    return _page(str(result.path), (Facts("", items), table))
+
+
+def _shape(spec: TensorSpec) -> str:
+    return "(" + ", ".join("?" if size is None else str(size) for size in spec.shape) + ")"
+
+
+def view_doctor(result: DoctorResult) -> Page:
+    """What this machine can do, and what to type for what it cannot."""
+    columns = tuple(Column(title) for title in ("name", "status", "version", "used for", "next"))
+    rows = tuple(
+        (
+            Cell(row.name),
+            Cell(row.status, status_tone(row.status)),
+            Cell(row.version or number.ABSENT),
+            Cell(row.used_for),
+            Cell(row.remedy or number.ABSENT),
+        )
+        for row in result.rows
+    )
+    machine = facts_of_machine(result.machine, detail=False)
+    return _page(
+        "This machine", (Table("", columns, rows), machine, Facts("", (("cache", str(result.cache)),)))
+    )
+
+
+def view_targets(result: TargetsResult) -> Page:
+    """One row per target."""
+    columns = tuple(Column(title) for title in ("target", "precisions", "file", "install", "what it is"))
+    rows = tuple(
+        (
+            Cell(each.name),
+            Cell(", ".join(precision.value for precision in each.ladder)),
+            Cell(f".{each.extension}"),
+            Cell(f"edgekit[{each.extra}]" if each.extra else "edgekit"),
+            Cell(each.summary),
+        )
+        for each in result.targets
+    )
+    hint = Lines("", (Line("`edgekit targets show NAME` shows one with its kernels", "muted"),))
+    return _page("Targets", (Table("", columns, rows), hint))
+
+
+def view_target(result: TargetResult) -> Page:
+    """One target's file, and one row per quantized kernel."""
+    kernels = result.target["kernel"]
+    titles = ("pattern", "weight", "activation", "output", "constraints", "requires")
+    rows = tuple(tuple(Cell(_words(kernel[title])) for title in titles) for kernel in kernels)
+    sources = tuple(Line(text) for text in dict.fromkeys(str(kernel["source"]) for kernel in kernels))
+    blocks = (
+        Facts("", tuple(_named(result.target))),
+        Table("Kernels", tuple(map(Column, titles)), rows),
+        Lines("Learned from", sources),
+    )
+    return _page(result.name, blocks)
+
+
+def _named(target: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Keys and values of a target without its kernels; a table's keys come after its name."""
+    for key, value in target.items():
+        if isinstance(value, dict):
+            yield from ((f"{key} {name}", _words(each)) for name, each in value.items() if _words(each))
+        elif key != "kernel" and _words(value):
+            yield key, _words(value)
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} = {_words(each)}" for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_words, value))
+    return str(value)
+
+
+def view_init(result: InitResult) -> Page:
+    """What was written and what to type next."""
+    written = Lines("", tuple(Line(str(path)) for path in result.files))
+    command = f"edgekit release {result.folder / 'edgekit.toml'} -o dist/"
+    return _page("Written", (written, Lines("Next", (Line(command),))))
+
+
+def view_clean(result: CleanResult) -> Page:
+    """What was removed."""
+    items = (("cache", str(result.path)), ("freed", number.size(result.size_bytes)))
+    return _page("Cleaned", (Facts("", items),))
+
+
+def view_schemas(result: SchemasResult) -> Page:
+    """The names that `edgekit schema` takes."""
+    return _page("Schemas", (Lines("", tuple(Line(name) for name in result.names)),))
