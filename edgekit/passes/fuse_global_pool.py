@@ -2,12 +2,15 @@
 
     ReduceMean(x, axes=[2, 3], keepdims=1)  ->  GlobalAveragePool(x)              x: (n, c, *spatial)
     ReduceMean(x, axes=[2, 3], keepdims=0)  ->  Squeeze(GlobalAveragePool(x), [2, 3])
+    ReduceMean(Transpose(x, [0, 2, 3, 1]), axes=[1, 2], keepdims=0)  ->  the same over [2, 3] of x
 
 The value is the same mean. PyTorch's exporter writes AdaptiveAvgPool2d(1) as ReduceMean, for which ONNX
-Runtime has no int8 kernel; for GlobalAveragePool it has one.
+Runtime has no int8 kernel; for GlobalAveragePool it has one. Keras' exporter takes the mean in its own
+layout, behind a Transpose that the mean makes unnecessary.
 
 C1: axes that are not constants, not exactly all from 2 on, or an input of unknown rank or rank below 3
     -> left alone.
+C2: a Transpose whose remaining axes change their order, or keepdims = 1 behind one -> left alone.
 
 Source: ONNX operator specification, GlobalAveragePool and ReduceMean-18.
 """
@@ -19,8 +22,17 @@ from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
+import onnx_ir.passes.common as ir_passes
 
-from edgekit.ir.graph import add_initializer, constant, int_attribute, is_float32, is_onnx, rank
+from edgekit.ir.graph import (
+    add_initializer,
+    constant,
+    int_attribute,
+    ints_attribute,
+    is_float32,
+    is_onnx,
+    rank,
+)
 from edgekit.passes.base import Pass
 
 
@@ -34,9 +46,33 @@ class FuseGlobalPool(Pass):
     def apply(self, model: ir.Model) -> ir.Model:
         """Rewrite each one in its place."""
         for node in tuple(model.graph):
-            if is_onnx(node, "ReduceMean") and _is_global(node):
+            if not is_onnx(node, "ReduceMean"):
+                continue
+            _look_through_transpose(node, model.graph)
+            if _is_global(node):
                 _rewrite(node, model.graph)
+        ir_passes.RemoveUnusedNodesPass()(model)
         return model
+
+
+def _look_through_transpose(node: ir.Node, graph: ir.Graph) -> None:
+    """Take the mean of what is behind a Transpose, over the axes that those were before it."""
+    transposed = node.inputs[0]
+    transpose = None if transposed is None else transposed.producer()
+    axes = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    if transpose is None or axes is None or not is_onnx(transpose, "Transpose"):
+        return
+    size = rank(transposed)
+    if size is None or axes.size == 0 or int_attribute(node, "keepdims", 1):
+        return
+    order = ints_attribute(transpose, "perm", range(size)[::-1])
+    reduced = {order[int(axis) % size] for axis in axes.ravel()}
+    kept = [axis for axis in order if axis not in reduced]
+    if kept != sorted(kept):  # C2
+        return
+    before = add_initializer(graph, f"{node.name}_axes", np.asarray(sorted(reduced), np.int64))
+    node.replace_input_with(0, transpose.inputs[0])
+    node.replace_input_with(1, before)
 
 
 def _is_global(node: ir.Node) -> bool:
