@@ -150,7 +150,7 @@ class TargetRow:
 
 @dataclass(frozen=True)
 class AgreementRow:
-    """How often two shipped artifacts of equal plan give the same label on the evaluation set."""
+    """How often two targets' artifacts of equal plan give the same label on the evaluation set."""
 
     first: str
     second: str

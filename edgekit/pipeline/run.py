@@ -114,7 +114,7 @@ def release(
             lock=locking.state,
             lock_reason=locking.reason,
             machine=machine_row(),
-            agreement=_agreement(shipped),
+            agreement=_agreement(outcomes),
             findings=ranges.findings,
             tools=used_tools,
         )
@@ -325,17 +325,20 @@ def _failed_row(target: TargetPlan, error: EdgekitError) -> TargetRow:
     return TargetRow(target=target.target.name, chosen=None, reason=str(error), exit_code=error.exit_code)
 
 
-def _agreement(shipped: Mapping[str, Judged]) -> tuple[AgreementRow, ...]:
-    """Label agreement of every two shipped artifacts of equal plan."""
+def _agreement(outcomes: Mapping[str, Outcome]) -> tuple[AgreementRow, ...]:
+    """Label agreement of every two artifacts of equal plan on different targets, shipped or not."""
+    planned = [
+        (name, judged)
+        for name, outcome in outcomes.items()
+        for judged in outcome.judged
+        if judged.artifact.plan_digest and judged.proof.labels is not None
+    ]
     rows = []
-    for (first, one), (second, other) in itertools.combinations(shipped.items(), 2):
-        plan = one.artifact.plan_digest
-        if not plan or plan != other.artifact.plan_digest:
+    for (first, one), (second, other) in itertools.combinations(planned, 2):
+        if first == second or one.artifact.plan_digest != other.artifact.plan_digest:
             continue
-        if one.proof.labels is None or other.proof.labels is None:
-            continue
-        same = float(np.mean(one.proof.labels == other.proof.labels))
-        rows.append(AgreementRow(first, second, same, len(one.proof.labels)))
+        pair = [each.proof.labels for each in (one, other) if each.proof.labels is not None]
+        rows.append(AgreementRow(first, second, float(np.mean(pair[0] == pair[1])), len(pair[0])))
     return tuple(rows)
 
 
