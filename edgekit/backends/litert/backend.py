@@ -1,0 +1,172 @@
+"""Model -> <stem>.tflite -> LiteRT; target litert-cpu.
+
+C1 structural rules of the target (``backends.refusal``): opset, domain
+C2 an operator without a lowering, or one that its lowering refuses (``lower``)
+C3 the file that was written does not load: a defect of edgekit, reported as such; nothing is left behind
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from edgekit.backends.base import CompileRequest, file_entries
+from edgekit.backends.installed import installed_version, satisfies
+from edgekit.backends.litert import flatbuffer, layout, lower, units
+from edgekit.backends.litert.layouts import Layout
+from edgekit.backends.litert.operands import Operand
+from edgekit.backends.refusal import refuse, structural_rejections
+from edgekit.backends.worker import open_worker
+from edgekit.errors import EdgekitError, OutputError
+from edgekit.spec import Artifact, Availability, IoBinding, Rejection, RunOptions, Session, TensorSpec
+from edgekit.target import Target
+
+_ENGINE = "edgekit.backends.litert.engine:LiteRtEngine"
+_DISTRIBUTION = "ai-edge-litert"
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A model as TFLite, in memory.
+
+    Attributes:
+        lowered: the graph, or the reasons why there is none.
+        inputs: one binding per model input.
+        outputs: one binding per model output.
+        transposes: values for which a TRANSPOSE was written.
+        notes: for the report.
+    """
+
+    lowered: lower.Lowered
+    inputs: tuple[IoBinding, ...]
+    outputs: tuple[IoBinding, ...]
+    transposes: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def translate(model: ir.Model) -> Compiled:
+    """``model`` as a TFLite graph; needs no runtime and writes nothing."""
+    program = units.read(model)
+    plan = layout.decide(program)
+    lowered = lower.lower(program, plan)
+    notes = [*program.notes, *lowered.notes]
+    if plan.transposes:
+        notes.append(f"{len(plan.transposes)} transposes remain, of: {', '.join(plan.transposes)}")
+    return Compiled(
+        lowered,
+        tuple(map(_binding, program.inputs, plan.inputs)),
+        tuple(map(_binding, program.outputs, plan.outputs)),
+        plan.transposes,
+        tuple(notes),
+    )
+
+
+def _binding(operand: Operand, where: Layout) -> IoBinding:
+    return IoBinding(
+        reference=TensorSpec(operand.key, operand.dtype, operand.shape),
+        name=operand.key,
+        dtype=operand.dtype,
+        shape=where.shape(operand.shape),
+        permutation=() if where.is_identity else where.perm,
+    )
+
+
+class LiteRt:
+    """``backends.base.Backend`` for LiteRT (TFLite)."""
+
+    def probe(self, target: Target) -> Availability:
+        """Installed and recent enough."""
+        version = installed_version(_DISTRIBUTION)
+        if not version:
+            return Availability(False, "", "ai-edge-litert is not installed", 'pip install "edgekit[litert]"')
+        if not satisfies(version, target.runtime):
+            return Availability(
+                False,
+                version,
+                f"ai-edge-litert {version} is installed, {target.name} needs {target.runtime}",
+                f'pip install "ai-edge-litert{target.runtime}"',
+            )
+        return Availability(True, version)
+
+    def check(self, model: ir.Model, target: Target) -> tuple[Rejection, ...]:
+        """C1 and C2."""
+        return structural_rejections(model, target) or translate(model).lowered.rejections
+
+    def compile(self, request: CompileRequest, folder: Path) -> Artifact:
+        """Write ``<stem>.tflite``; the same model gives the same bytes.
+
+        Raises:
+            TargetRefusalError: ``check`` found something.
+            MissingBackendError: ai-edge-litert is not installed.
+            OutputError: ``folder`` cannot be written.
+        """
+        compiled = translate(request.model)
+        rejections = structural_rejections(request.model, request.target) or compiled.lowered.rejections
+        if rejections:
+            raise refuse(request.target, rejections)
+        name = f"{request.stem}.tflite"
+        _write(flatbuffer.pack(compiled.lowered.graph), folder / name)
+        return Artifact(
+            folder=folder,
+            files=file_entries(folder, (name,)),
+            target=request.target.name,
+            backend="litert",
+            precision=request.precision,
+            options=request.options,
+            inputs=compiled.inputs,
+            outputs=compiled.outputs,
+            plan_digest=request.plan_digest,
+            output_steps=dict(request.output_steps),
+            tools={
+                _DISTRIBUTION: installed_version(_DISTRIBUTION),
+                "flatbuffers": installed_version("flatbuffers"),
+            },
+            notes=compiled.notes,
+        )
+
+    def open(self, artifact: Artifact, options: RunOptions) -> Session:
+        """Open in a worker; see ``Backend.open``."""
+        return open_worker(_ENGINE, artifact, options)
+
+
+def _write(content: bytes, path: Path) -> None:
+    """Write beside the final place, let the runtime load it (C3), then rename."""
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=".edgekit-", suffix=".tflite", dir=path.parent)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write into {path.parent}", why=str(error), remedy="choose another folder with -o"
+        ) from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        verify_loads(Path(temporary), path.name)
+        Path(temporary).replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}", why=str(error), remedy="check the free space") from error
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def verify_loads(path: Path, name: str) -> None:
+    """C3: the interpreter takes the file.
+
+    Raises:
+        EdgekitError: it does not.
+        MissingBackendError: ai-edge-litert is not installed.
+    """
+    from edgekit.backends.litert.engine import LiteRtEngine
+    from edgekit.errors import ModelFileError
+
+    try:
+        LiteRtEngine(path, RunOptions(), [], [])
+    except ModelFileError as error:
+        raise EdgekitError(
+            f"LiteRT refuses {name}, which edgekit has just written",
+            why=error.why,
+            remedy="report it with the model; the file was not kept",
+        ) from error

@@ -1,0 +1,153 @@
+"""Constants of an ONNX graph: initializers, Constant nodes, and Q/DQ of constants, by value name.
+
+    q = saturate(round_half_even(x / scale) + zero_point)        x = (q - zero_point) * scale
+(ONNX QuantizeLinear, DequantizeLinear, opset 21)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from edgekit.spec import Array, QuantParams
+
+Reals = npt.NDArray[np.float64]
+INTEGER_LIMITS = {
+    "int8": (-128, 127),
+    "uint8": (0, 255),
+    "int16": (-32768, 32767),
+    "int32": (-(2**31), 2**31 - 1),
+}
+
+
+class Constants:
+    """Value name -> elements, for everything that is known when compiling."""
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self._data: dict[str, Array] = {}
+        self._quantized: dict[str, tuple[Array, QuantParams]] = {}
+        for name, value in graph.initializers.items():
+            if value.const_value is not None:
+                self._data[name] = value.const_value.numpy()
+        for node in graph:
+            self._learn(node)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._data
+
+    def __getitem__(self, name: str) -> Array:
+        return self._data[name]
+
+    def get(self, value: ir.Value | None) -> Array | None:
+        """Elements of ``value``, or None where they are not known."""
+        return self._data.get(value.name or "") if value is not None else None
+
+    def quantized(self, value: ir.Value) -> tuple[Array, QuantParams] | None:
+        """Integers and parameters of a constant that a DequantizeLinear makes; uint8 comes back as int8."""
+        return self._quantized.get(value.name or "")
+
+    def holds_all(self, node: ir.Node) -> bool:
+        """Whether all outputs of ``node`` are known, so that nothing runs for it."""
+        return all((out.name or "") in self._data for out in node.outputs)
+
+    def params(self, node: ir.Node) -> QuantParams | None:
+        """Scale and zero point of a Q or DQ node; None where they are not constant or blocked."""
+        scale = self.get(node.inputs[1])
+        if scale is None or scale.ndim > 1 or _int_attribute(node, "block_size", 0):
+            return None
+        zero_input = node.inputs[2] if len(node.inputs) > 2 else None
+        zero = self.get(zero_input)
+        if zero is None:
+            if zero_input is not None:
+                return None
+            zero = np.zeros(scale.shape, _dtype_without_zero_point(node))
+        axis = None
+        if scale.size > 1:
+            source = node.inputs[0]
+            rank = len(source.shape) if source is not None and source.shape is not None else 0
+            axis = _int_attribute(node, "axis", 1)
+            axis = axis + rank if axis < 0 else axis
+        return QuantParams(
+            zero.dtype.name,
+            tuple(float(s) for s in scale.astype(np.float64).reshape(-1)),
+            tuple(int(z) for z in zero.reshape(-1)),
+            axis,
+        )
+
+    def _learn(self, node: ir.Node) -> None:
+        if node.op_type == "Constant":
+            data = _constant_of(node)
+            if data is not None:
+                self._data[node.outputs[0].name or ""] = data
+            return
+        if node.op_type not in {"QuantizeLinear", "DequantizeLinear"}:
+            return
+        source = self.get(node.inputs[0])
+        params = self.params(node)
+        if source is None or params is None or params.dtype not in INTEGER_LIMITS:
+            return
+        name = node.outputs[0].name or ""
+        if node.op_type == "QuantizeLinear":
+            self._data[name] = quantize(source, params)
+            return
+        self._data[name] = dequantize(source, params)
+        if params.dtype == "uint8":
+            source = (source.astype(np.int16) - 128).astype(np.int8)
+            params = QuantParams("int8", params.scale, tuple(z - 128 for z in params.zero_point), params.axis)
+        self._quantized[name] = (source, params)
+
+
+def quantize(x: Array, params: QuantParams) -> Array:
+    """ONNX QuantizeLinear of real values."""
+    low, high = INTEGER_LIMITS[params.dtype]
+    scale, zero = _broadcast(params, x.ndim)
+    scaled = np.rint(x.astype(np.float32) / scale.astype(np.float32)).astype(np.float64) + zero
+    out: Array = np.clip(scaled, low, high).astype(params.dtype)
+    return out
+
+
+def dequantize(q: Array, params: QuantParams) -> Array:
+    """ONNX DequantizeLinear: float32 values."""
+    scale, zero = _broadcast(params, q.ndim)
+    steps = (q.astype(np.float64) - zero).astype(np.float32)
+    out: Array = (steps * scale.astype(np.float32)).astype(np.float32)
+    return out
+
+
+def _broadcast(params: QuantParams, rank: int) -> tuple[Reals, Reals]:
+    shape = [1] * rank
+    if params.axis is not None:
+        shape[params.axis] = len(params.scale)
+    scale = np.asarray(params.scale, np.float64)
+    zero = np.asarray(params.zero_point, np.float64)
+    return scale.reshape(shape), zero.reshape(shape)
+
+
+def _dtype_without_zero_point(node: ir.Node) -> str:
+    """Element type where the zero point is absent: the input's for DQ, uint8 or ``output_dtype`` for Q."""
+    if node.op_type == "DequantizeLinear":
+        source = node.inputs[0]
+        return source.dtype.name.lower() if source is not None and source.dtype is not None else "uint8"
+    wanted = _int_attribute(node, "output_dtype", 0)
+    return ir.DataType(wanted).name.lower() if wanted else "uint8"
+
+
+def _int_attribute(node: ir.Node, name: str, default: int) -> int:
+    attribute = node.attributes.get(name)
+    return int(attribute.value) if isinstance(attribute, ir.Attr) else default
+
+
+def _constant_of(node: ir.Node) -> Array | None:
+    for name, attribute in node.attributes.items():
+        value: Any = attribute.value
+        if name == "value":
+            data: Array = value.numpy()
+            return data
+        if name in {"value_float", "value_floats"}:
+            return np.asarray(value, np.float32)
+        if name in {"value_int", "value_ints"}:
+            return np.asarray(value, np.int64)
+    return None

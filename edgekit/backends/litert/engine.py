@@ -1,0 +1,147 @@
+"""LiteRT interpreter as a worker engine: bind -> invoke -> fetch, in the artifact's own names and layouts.
+
+XNNPACK is applied by the interpreter's default resolver. What runs is read back: "xnnpack" if the delegate
+took nodes, "builtin" if it took none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit import settings
+from edgekit.errors import DataError, InputError, MissingBackendError, ModelFileError, missing_extra
+from edgekit.spec import RunOptions
+
+if TYPE_CHECKING:
+    from edgekit.spec import Array
+
+KERNELS = ("xnnpack", "builtin")
+"""Values of the setting "kernels": XNNPACK where it can, or the builtin kernels only (for comparison)."""
+
+
+class LiteRtEngine:
+    """``backends.engine.Engine`` for LiteRT on the CPU."""
+
+    facts: dict[str, str]
+
+    def __init__(
+        self, path: Path, options: RunOptions, input_names: list[str], output_names: list[str]
+    ) -> None:
+        if options.device != "cpu":
+            raise MissingBackendError(
+                f"LiteRT was asked to run on {options.device!r}",
+                why="edgekit runs .tflite files on the CPU only, and another device is no substitute",
+                remedy='set device = "cpu" in the target',
+            )
+        interpreter, version = _interpreter(path, options)
+        self._interpreter = interpreter
+        self._inputs = _by_name(interpreter.get_input_details(), input_names, path)
+        self._outputs = _by_name(interpreter.get_output_details(), output_names, path)
+        self._shapes = {name: tuple(detail["shape"]) for name, detail in self._inputs.items()}
+        self._read = self._accessors()
+        self.facts = {
+            "runtime": "litert",
+            "version": version,
+            "device": "cpu",
+            "threads": str(options.threads),
+            **_kernels(interpreter),
+        }
+
+    def bind(self, feeds: Mapping[str, Array]) -> None:
+        """Copy ``feeds`` in; a new batch size resizes the inputs first.
+
+        Raises:
+            DataError: a shape that the file does not allow.
+        """
+        shapes = {name: tuple(feeds[name].shape) for name in self._inputs}
+        if shapes != self._shapes:
+            self._resize(shapes)
+        for name, detail in self._inputs.items():
+            self._interpreter.set_tensor(detail["index"], np.ascontiguousarray(feeds[name]))
+
+    def invoke(self) -> None:
+        """One inference."""
+        self._interpreter.invoke()
+
+    def fetch(self) -> dict[str, Array]:
+        """Copies of the outputs."""
+        return {name: self._interpreter.get_tensor(detail["index"]) for name, detail in self._outputs.items()}
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Bind, invoke, fetch."""
+        self.bind(feeds)
+        self.invoke()
+        return self.fetch()
+
+    def _accessors(self) -> dict[str, Callable[[], Array]]:
+        return {name: self._interpreter.tensor(detail["index"]) for name, detail in self._outputs.items()}
+
+    def _resize(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        try:
+            for name, detail in self._inputs.items():
+                self._interpreter.resize_tensor_input(detail["index"], list(shapes[name]), strict=True)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise DataError(
+                f"the file does not take inputs of shapes {dict(shapes)}",
+                why=str(error),
+                remedy="give the shapes that it was compiled for, or export with a dynamic batch",
+            ) from error
+        self._shapes = dict(shapes)
+
+
+def _interpreter(path: Path, options: RunOptions) -> tuple[Any, str]:
+    settings.silence_native_libraries()
+    try:
+        from importlib import metadata
+
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+        version = metadata.version("ai-edge-litert")
+    except ImportError as error:
+        raise missing_extra("ai-edge-litert", "litert", needed_for="running .tflite files") from error
+    wanted = dict(options.settings)
+    kernels = wanted.pop("kernels", "xnnpack")
+    if wanted or kernels not in KERNELS:
+        raise InputError(
+            f"unknown LiteRT setting {next(iter(wanted), f'kernels = {kernels}')!r}",
+            why=f"the only one is kernels = {' or '.join(KERNELS)}",
+            remedy="correct [run.settings] of the target",
+        )
+    builtin = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    resolver = OpResolverType.AUTO if kernels == "xnnpack" else builtin
+    try:
+        interpreter = Interpreter(
+            model_path=str(path), num_threads=options.threads, experimental_op_resolver_type=resolver
+        )
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError, OSError) as error:
+        raise ModelFileError(
+            f"{path.name} is not a TFLite file that LiteRT {version} takes",
+            why=str(error),
+            remedy="compile it again, or copy it again and compare its hash",
+        ) from error
+    return interpreter, version
+
+
+def _by_name(details: list[dict[str, Any]], names: list[str], path: Path) -> dict[str, dict[str, Any]]:
+    found = {detail["name"]: detail for detail in details}
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise ModelFileError(
+            f"{path.name} has no tensor {missing[0]!r}",
+            why=f"it has {', '.join(sorted(found))}",
+            remedy="compile it again: the file and its description do not belong together",
+        )
+    return {name: found[name] for name in names}
+
+
+def _kernels(interpreter: Any) -> dict[str, str]:
+    """What computes: "xnnpack" if the delegate took at least one operator."""
+    names = [detail["op_name"] for detail in interpreter._get_ops_details()]
+    delegated = [name for name in names if "XNNPACK" in name.upper() or name == "DELEGATE"]
+    return {"kernels": "xnnpack" if delegated else "builtin"}

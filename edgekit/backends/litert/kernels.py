@@ -1,0 +1,125 @@
+"""TFLite builtin -> element types and largest rank that its CPU kernel takes; anything else is refused.
+
+For operators with broadcasting the rank only counts where shapes differ: equal shapes are one flat loop.
+
+Source: google-ai-edge/LiteRT tflite/kernels/*.cc (the ``switch`` over types in Prepare and Eval) and
+tflite/kernels/register.cc; the type is that of the first data input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FLOAT = frozenset({"float32"})
+FLOAT_INT8 = frozenset({"float32", "int8", "uint8"})
+ARITHMETIC = frozenset({"float32", "int8", "uint8", "int32", "int64"})
+COPIES = frozenset({"float32", "int8", "uint8", "int16", "int32", "int64", "bool"})
+BOOL = frozenset({"bool"})
+ANY_RANK = 8  # RuntimeShape keeps 5 to 8 sizes; no kernel here is known to fail below it
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """Element types of the first data input, and the largest rank."""
+
+    dtypes: frozenset[str]
+    rank: int = ANY_RANK
+
+
+BROADCASTING = frozenset(
+    {
+        "ADD",
+        "SUB",
+        "MUL",
+        "DIV",
+        "MAXIMUM",
+        "MINIMUM",
+        "POW",
+        "PRELU",
+        "FLOOR_MOD",
+        "SQUARED_DIFFERENCE",
+        "SELECT_V2",
+    }
+    | {"EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL", "LOGICAL_AND", "LOGICAL_OR"}
+)
+
+KERNELS: dict[str, Kernel] = {
+    "ABS": Kernel(frozenset({"float32", "int32"})),
+    "ADD": Kernel(ARITHMETIC, 6),
+    "ARG_MAX": Kernel(frozenset({"float32", "int8", "uint8", "int32", "bool"})),
+    "ARG_MIN": Kernel(frozenset({"float32", "int8", "uint8", "int32", "bool"})),
+    "AVERAGE_POOL_2D": Kernel(FLOAT_INT8, 4),
+    "BATCH_MATMUL": Kernel(frozenset({"float32", "int8"}), 5),
+    "BROADCAST_TO": Kernel(COPIES),
+    "CAST": Kernel(COPIES),
+    "CEIL": Kernel(FLOAT),
+    "CONCATENATION": Kernel(COPIES),
+    "CONV_2D": Kernel(frozenset({"float32", "int8"}), 4),
+    "COS": Kernel(FLOAT),
+    "CUMSUM": Kernel(frozenset({"float32", "int32", "int64"})),
+    "DEPTHWISE_CONV_2D": Kernel(frozenset({"float32", "int8"}), 4),
+    "DEPTH_TO_SPACE": Kernel(frozenset({"float32", "int8", "uint8", "int32", "int64"}), 4),
+    "DEQUANTIZE": Kernel(frozenset({"int8", "uint8", "int16"})),
+    "DIV": Kernel(frozenset({"float32", "int32"}), 5),
+    "ELU": Kernel(FLOAT),
+    "EQUAL": Kernel(COPIES - {"int16"}, 4),
+    "EXP": Kernel(FLOAT),
+    "FLOOR": Kernel(FLOAT),
+    "FLOOR_MOD": Kernel(frozenset({"float32", "int32", "int64"}), 4),
+    "FULLY_CONNECTED": Kernel(frozenset({"float32", "int8"})),
+    "GATHER": Kernel(COPIES),
+    "GATHER_ND": Kernel(COPIES),
+    "GELU": Kernel(FLOAT),
+    "GREATER": Kernel(ARITHMETIC, 4),
+    "GREATER_EQUAL": Kernel(ARITHMETIC, 4),
+    "HARD_SWISH": Kernel(FLOAT_INT8),
+    "LEAKY_RELU": Kernel(FLOAT_INT8),
+    "LESS": Kernel(ARITHMETIC, 4),
+    "LESS_EQUAL": Kernel(ARITHMETIC, 4),
+    "LOG": Kernel(FLOAT),
+    "LOGICAL_AND": Kernel(BOOL, 4),
+    "LOGICAL_NOT": Kernel(BOOL),
+    "LOGICAL_OR": Kernel(BOOL, 4),
+    "LOGISTIC": Kernel(FLOAT_INT8),
+    "LOG_SOFTMAX": Kernel(FLOAT),
+    "MAXIMUM": Kernel(ARITHMETIC, 5),
+    "MAX_POOL_2D": Kernel(FLOAT_INT8, 4),
+    "MEAN": Kernel(frozenset({"float32", "int8"})),
+    "MINIMUM": Kernel(ARITHMETIC, 5),
+    "MIRROR_PAD": Kernel(FLOAT_INT8 | {"int32", "int64"}, 5),
+    "MUL": Kernel(ARITHMETIC, 6),
+    "NEG": Kernel(frozenset({"float32", "int32", "int64"})),
+    "NOT_EQUAL": Kernel(COPIES - {"int16"}, 4),
+    "PAD": Kernel(frozenset({"float32", "int8", "uint8", "int32", "int64"}), 5),
+    "PADV2": Kernel(frozenset({"float32", "int8", "uint8", "int32", "int64"}), 5),
+    "POW": Kernel(FLOAT, 4),
+    "PRELU": Kernel(FLOAT, 4),
+    "QUANTIZE": Kernel(frozenset({"float32", "int8", "uint8"})),
+    "REDUCE_MAX": Kernel(ARITHMETIC),
+    "REDUCE_MIN": Kernel(ARITHMETIC),
+    "REDUCE_PROD": Kernel(frozenset({"float32", "int32", "int64"})),
+    "RELU": Kernel(FLOAT_INT8),
+    "RELU6": Kernel(FLOAT_INT8),
+    "RELU_N1_TO_1": Kernel(FLOAT_INT8),
+    "RESHAPE": Kernel(COPIES),
+    "RESIZE_BILINEAR": Kernel(FLOAT_INT8, 4),
+    "RESIZE_NEAREST_NEIGHBOR": Kernel(FLOAT_INT8, 4),
+    "ROUND": Kernel(FLOAT),
+    "RSQRT": Kernel(FLOAT),
+    "SELECT_V2": Kernel(BOOL, 4),
+    "SIGN": Kernel(FLOAT),
+    "SIN": Kernel(FLOAT),
+    "SLICE": Kernel(COPIES, 5),
+    "SOFTMAX": Kernel(FLOAT_INT8),
+    "SPACE_TO_DEPTH": Kernel(frozenset({"float32", "int8", "uint8", "int32", "int64"}), 4),
+    "SPLIT_V": Kernel(frozenset({"float32", "int8", "uint8", "int32", "int64"})),
+    "SQRT": Kernel(FLOAT),
+    "SQUARE": Kernel(FLOAT),
+    "SQUARED_DIFFERENCE": Kernel(frozenset({"float32", "int32"}), 4),
+    "STRIDED_SLICE": Kernel(COPIES, 5),
+    "SUB": Kernel(ARITHMETIC, 6),
+    "SUM": Kernel(frozenset({"float32", "int32", "int64"})),
+    "TANH": Kernel(FLOAT_INT8),
+    "TILE": Kernel(frozenset({"float32", "int32", "int64", "bool"})),
+    "TRANSPOSE": Kernel(COPIES, 6),
+}

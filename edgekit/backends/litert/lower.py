@@ -1,0 +1,190 @@
+"""Program + LayoutPlan -> Graph: walk the units, look each operator up, let it emit.
+
+One row per ONNX operator; a duplicate is an error. An operator that is not in the table, or whose lowering
+refuses it, becomes a ``Rejection``; the walk goes on, so that all are reported at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from edgekit.backends.litert.constants import dequantize
+from edgekit.backends.litert.layout import LayoutPlan
+from edgekit.backends.litert.layouts import Layout, identity
+from edgekit.backends.litert.operands import Operand
+from edgekit.backends.litert.ops import (
+    conv,
+    elementwise,
+    gather,
+    matrix,
+    normalize,
+    pool,
+    quantized,
+    reduce,
+    resize,
+    shape,
+)
+from edgekit.backends.litert.refusal import FloatOnlyError, RefusedError
+from edgekit.backends.litert.step import TENSOR_DTYPES, Step, Tensors, known, reshape_into
+from edgekit.backends.litert.tensors import Graph, GraphBuilder
+from edgekit.backends.litert.units import Program
+from edgekit.errors import closest
+from edgekit.spec import Rejection
+
+Lowering = Callable[[Step], None]
+
+
+def merged(*tables: Mapping[str, Lowering]) -> dict[str, Lowering]:
+    """One table out of the families' tables.
+
+    Raises:
+        ValueError: two families claim one operator.
+    """
+    out: dict[str, Lowering] = {}
+    for table in tables:
+        twice = sorted(out.keys() & table.keys())
+        if twice:
+            raise ValueError(f"two lowerings for {', '.join(twice)}")
+        out.update(table)
+    return out
+
+
+LOWERINGS: dict[str, Lowering] = merged(
+    conv.LOWERINGS,
+    elementwise.LOWERINGS,
+    gather.LOWERINGS,
+    matrix.LOWERINGS,
+    normalize.LOWERINGS,
+    pool.LOWERINGS,
+    quantized.LOWERINGS,
+    reduce.LOWERINGS,
+    resize.LOWERINGS,
+    shape.LOWERINGS,
+)
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """The graph, or why there is none.
+
+    Attributes:
+        graph: complete only if ``rejections`` is empty.
+        rejections: one per unit that cannot be written.
+        notes: what the user should know.
+    """
+
+    graph: Graph
+    rejections: tuple[Rejection, ...]
+    notes: tuple[str, ...]
+
+
+def lower(program: Program, plan: LayoutPlan) -> Lowered:
+    """Write every unit of ``program`` in the layouts of ``plan``."""
+    builder = GraphBuilder()
+    tensors = Tensors(builder)
+    rejections: list[Rejection] = []
+    notes: list[str] = []
+    inputs = [
+        _input(operand, layout, tensors, rejections)
+        for operand, layout in zip(program.inputs, plan.inputs, strict=True)
+    ]
+    for unit, ports in zip(program.units, plan.units, strict=True):
+        try:
+            _lower_unit(Step(unit, ports, tensors, notes))
+        except RefusedError as error:
+            rejections.append(Rejection(unit.node, error.rule, error.reason, error.remedy))
+            for index, out in enumerate(unit.outputs):
+                if out.key not in tensors:
+                    placeholder = builder.tensor(out.key, out.dtype, out.shape)
+                    tensors.set(out.key, placeholder, ports.outputs[index], logical=out.shape)
+    outputs: list[int] = []
+    for operand, layout in zip(program.outputs, plan.outputs, strict=True):
+        outputs.append(_output(operand, layout, tensors, taken={*inputs, *outputs}))
+    graph = Graph(
+        tuple(builder.tensors),
+        tuple(builder.operators),
+        tuple(inputs),
+        tuple(outputs),
+        tuple(operand.key for operand in program.inputs),
+        tuple(operand.key for operand in program.outputs),
+    )
+    return Lowered(graph, tuple(rejections), tuple(notes))
+
+
+def _lower_unit(step: Step) -> None:
+    unit = step.unit
+    lowering = LOWERINGS.get(unit.op)
+    if lowering is None:
+        near = closest(unit.op, LOWERINGS)
+        raise RefusedError(
+            "unknown-operator",
+            f"there is no lowering for {unit.op}"
+            + (f" (there is one for {', '.join(near)})" if near else ""),
+            "replace the operator in the model, or choose a target that runs it, such as onnxruntime-cpu",
+        )
+    for operand in (*unit.inputs, *unit.outputs):
+        if operand is not None and not known(operand.shape):
+            raise RefusedError(
+                "shape-unknown",
+                f"the rank of {operand.key!r} is not known",
+                "export with shapes, or run onnx.shape_inference on the model",
+            )
+    try:
+        lowering(step)
+    except FloatOnlyError as error:
+        step.note(f"computes in float: {error}")
+        _in_float(step, lowering)
+
+
+def _in_float(step: Step, lowering: Lowering) -> None:
+    """An integer unit between DEQUANTIZE and QUANTIZE, in the same layouts."""
+    unit, tensors = step.unit, step.tensors
+    inputs: list[Operand | None] = []
+    for index, operand in enumerate(unit.inputs):
+        if operand is None or operand.quant is None:
+            inputs.append(operand)
+        elif operand.const is not None:
+            real = dequantize(operand.const, operand.quant)
+            inputs.append(Operand(f"{operand.key}/float", real.shape, "float32", None, real))
+        else:
+            float_operand = Operand(f"{unit.node}/input{index}", operand.shape, "float32")
+            layout = step.ports.inputs[index] or identity(operand.rank)
+            quantized = step.x(index)
+            tensor = step.emit("DEQUANTIZE", [quantized], step.shape(quantized), dtype="float32")
+            tensors.set(float_operand.key, tensor, layout, logical=operand.shape)
+            inputs.append(float_operand)
+    outputs = tuple(Operand(f"{out.key}/float", out.shape, "float32") for out in unit.outputs)
+    lowering(step.of(replace(unit, inputs=tuple(inputs), outputs=outputs)))
+    for index, out in enumerate(outputs):
+        step.quantize(tensors.get(out.key, step.ports.outputs[index]), index=index)
+
+
+def _input(operand: Operand, layout: Layout, tensors: Tensors, rejections: list[Rejection]) -> int:
+    if operand.dtype not in TENSOR_DTYPES or not known(operand.shape):
+        rejections.append(
+            Rejection(
+                operand.key,
+                "input-type",
+                f"model input {operand.key!r} is {operand.dtype} of shape {operand.shape}",
+                f"use one of {', '.join(sorted(TENSOR_DTYPES))} and a known rank",
+            )
+        )
+    tensor = tensors.builder.tensor(operand.key, operand.dtype, layout.shape(operand.shape))
+    tensors.set(operand.key, tensor, layout, logical=operand.shape)
+    return tensor
+
+
+def _output(operand: Operand, layout: Layout, tensors: Tensors, *, taken: set[int]) -> int:
+    """The output's tensor; a copy where it is an input, a constant, or another output already."""
+    builder = tensors.builder
+    if operand.const is not None:
+        source = builder.constant(f"{operand.key}/value", operand.const)
+    else:
+        source = tensors.get(operand.key, layout)
+    tensor = builder.tensors[source]
+    if source not in taken and tensor.data is None:
+        return source
+    copy = builder.tensor(operand.key, tensor.dtype, tensor.shape, quant=tensor.quant)
+    reshape_into(builder, source, copy)
+    return copy

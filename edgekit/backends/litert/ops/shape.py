@@ -1,0 +1,227 @@
+"""Operators that move or cut data: Reshape, Transpose, Concat, Split, Slice, Pad, Expand, Tile, DepthToSpace.
+
+Transpose runs nothing by itself: the layout pass renames the axes, and where somebody needs the data in
+another order, the reader gets a TRANSPOSE. Reshape takes its sizes from the inferred output shape, so that a
+shape computed from the input's own shape costs nothing. In int8 all of them keep the scale; a QUANTIZE
+follows where the QDQ graph has another one behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from edgekit.backends.litert.constants import quantize
+from edgekit.backends.litert.layouts import Layout
+from edgekit.backends.litert.parameters import axis_of, constant, integers
+from edgekit.backends.litert.refusal import FloatOnlyError
+from edgekit.backends.litert.step import Step
+from edgekit.backends.litert.tensors import Shape
+from edgekit.spec import Array
+
+INT32_MAX = 2**31 - 1
+
+
+def lower_copy(step: Step) -> None:
+    """Reshape, Flatten, Squeeze, Unsqueeze, Transpose: RESHAPE if the stored shapes differ, else nothing."""
+    step.copy(step.x(0))
+
+
+def lower_concat(step: Step) -> None:
+    """Concat; int8 inputs of other scales are requantized first."""
+    axis = step.label.axis(axis_of(step.unit, step.out.rank, default=0))
+    inputs = [step.requantized(_concat_input(step, i), step.out.quant) for i in range(len(step.unit.inputs))]
+    inputs = [tensor for tensor in inputs if 0 not in step.shape(tensor)]
+    step.result("CONCATENATION", inputs, options={"axis": axis})
+
+
+def _concat_input(step: Step, index: int) -> int:
+    operand = step.operand(index)
+    if operand.const is None:
+        return step.x(index)
+    return step.constant(operand.key, step.label.store(operand.const), quant=operand.quant)
+
+
+def lower_split(step: Step) -> None:
+    """Split into given or equal sizes: SPLIT_V."""
+    x = step.operand(0)
+    axis = axis_of(step.unit, x.rank, default=0)
+    sizes = [out.shape[axis] for out in step.unit.outputs]
+    if not all(isinstance(size, int) for size in sizes):
+        raise step.refusal("dynamic-split", "a split along a dynamic axis", "fix the size of that axis")
+    layout = _layout(step)
+    tensor = step.x(0)
+    parts = [_part(step, tensor, index) for index in range(len(sizes))]
+    stored = step.constant("axis", np.asarray(layout.axis(axis), np.int32))
+    inputs = [tensor, step.integers("sizes", [size for size in sizes if isinstance(size, int)]), stored]
+    step.many("SPLIT_V", inputs, parts, options={"numSplits": len(sizes)})
+    for index, part in enumerate(parts):
+        step.copy(part, index=index)
+
+
+def _part(step: Step, tensor: int, index: int) -> int:
+    out = step.unit.outputs[index]
+    source = step.builder.tensors[tensor]
+    shape = step.ports.outputs[index].shape(out.shape)
+    return step.builder.tensor(out.key, source.dtype, shape, quant=source.quant)
+
+
+def _layout(step: Step) -> Layout:
+    layout = step.ports.inputs[0]
+    if layout is None:
+        raise step.refusal(
+            "constant-input", "its input is a constant", "fold constants first (edgekit export)"
+        )
+    return layout
+
+
+def lower_slice(step: Step) -> None:
+    """Slice with constant bounds: SLICE for steps of 1, STRIDED_SLICE otherwise."""
+    x = step.operand(0)
+    layout = _layout(step)
+    starts, ends = integers(step.unit, 1, "starts") or (), integers(step.unit, 2, "ends") or ()
+    axes = integers(step.unit, 3, "axes") or tuple(range(len(starts)))
+    strides = integers(step.unit, 4, "steps") or (1,) * len(starts)
+    cuts: dict[int, tuple[int, int, int]] = {}
+    for start, end, axis, stride in zip(starts, ends, axes, strides, strict=True):
+        logical = axis + x.rank if axis < 0 else axis
+        cuts[logical] = _cut(step, x.shape[logical], start, end, stride)
+    tensor = step.x(0)
+    ordered = [cuts.get(axis) for axis in layout.perm]
+    if all(cut is None or cut[2] == 1 for cut in ordered):
+        begin = [0 if cut is None else cut[0] for cut in ordered]
+        size = [-1 if cut is None else cut[1] - cut[0] for cut in ordered]
+        inputs = [tensor, step.integers("begin", begin), step.integers("size", size)]
+        step.result("SLICE", inputs, scale_of=tensor)
+        return
+    open_ends = sum(1 << i for i, cut in enumerate(ordered) if cut is None or (cut[2] < 0 and cut[1] < 0))
+    open_begins = sum(1 << i for i, cut in enumerate(ordered) if cut is None)
+    full = [(0, 0, 1) if cut is None else cut for cut in ordered]
+    inputs = [
+        tensor,
+        *(
+            step.integers(name, [cut[i] for cut in full])
+            for i, name in enumerate(("begin", "end", "strides"))
+        ),
+    ]
+    step.result(
+        "STRIDED_SLICE", inputs, options={"beginMask": open_begins, "endMask": open_ends}, scale_of=tensor
+    )
+
+
+def _cut(step: Step, size: int | str | None, start: int, end: int, stride: int) -> tuple[int, int, int]:
+    """Bounds clamped as ONNX Slice says; the end is -1 if a negative step runs to the start."""
+    if not isinstance(size, int):
+        raise step.refusal("dynamic-slice", "a slice along a dynamic axis", "fix the size of that axis")
+    start = start + size if start < 0 else start
+    end = end + size if end < 0 else end
+    if stride > 0:
+        return min(max(start, 0), size), max(min(max(end, 0), size), min(max(start, 0), size)), stride
+    return min(max(start, 0), size - 1), min(max(end, -1), size - 1), stride
+
+
+def lower_pad(step: Step) -> None:
+    """Pad: PAD for zeros, PADV2 for another constant, MIRROR_PAD for reflect."""
+    x = step.operand(0)
+    mode = str(step.attribute("mode", "constant"))
+    amounts = integers(step.unit, 1, "pads") or ()
+    axes = integers(step.unit, 3, "axes") or tuple(range(x.rank))
+    before, after = [0] * x.rank, [0] * x.rank
+    for index, axis in enumerate(axes):
+        before[axis % x.rank], after[axis % x.rank] = amounts[index], amounts[len(axes) + index]
+    if min(*before, *after, 0) < 0:
+        raise step.refusal("negative-pads", f"pads {amounts} are negative", "use Slice to cut")
+    tensor = step.x(0)
+    rows: Array = np.asarray([(before[axis], after[axis]) for axis in _layout(step).perm], np.int32)
+    paddings = step.constant("paddings", rows)
+    if mode == "reflect":
+        if any(
+            isinstance(dim, int) and max(b, a) >= dim
+            for b, a, dim in zip(before, after, x.shape, strict=True)
+        ):
+            raise step.refusal(
+                "reflect-size", "a reflection longer than the axis", "pad by less than the axis"
+            )
+        step.result("MIRROR_PAD", [tensor, paddings], options={"mode": "REFLECT"}, scale_of=tensor)
+        return
+    if mode != "constant":
+        raise step.refusal(
+            "pad-mode", f"Pad with mode {mode!r}", "LiteRT pads with a constant or by reflection"
+        )
+    fill = constant(step.unit, 2, "the fill value")
+    value = 0.0 if fill is None else float(fill.reshape(()))
+    if value == 0.0:
+        step.result("PAD", [tensor, paddings], scale_of=tensor)
+        return
+    quant = step.builder.tensors[tensor].quant
+    if quant is not None and quant != step.out.quant:
+        raise FloatOnlyError("it pads with a value other than 0 into another scale")
+    element = (
+        np.asarray([value], x.dtype) if quant is None else quantize(np.asarray([value], np.float32), quant)
+    )
+    step.result("PADV2", [tensor, paddings, step.constant("fill", element, quant=quant)], scale_of=tensor)
+
+
+def _static(step: Step, shape: Shape) -> list[int]:
+    if not all(isinstance(dim, int) for dim in shape):
+        raise step.refusal(
+            "dynamic-size", f"{step.unit.op} to a dynamic shape {shape}", "fix the sizes when exporting"
+        )
+    return [dim for dim in shape if isinstance(dim, int)]
+
+
+def lower_expand(step: Step) -> None:
+    """Expand: BROADCAST_TO the inferred shape."""
+    tensor = step.x(0)
+    if step.shape(tensor) == step.out.shape:
+        step.copy(tensor)
+        return
+    step.result("BROADCAST_TO", [tensor, step.integers("shape", _static(step, step.out.shape))])
+
+
+def lower_tile(step: Step) -> None:
+    """Tile with constant repeats."""
+    repeats = integers(step.unit, 1, "repeats") or ()
+    ordered = [repeats[axis] for axis in _layout(step).perm]
+    step.result("TILE", [step.x(0), step.integers("repeats", ordered)])
+
+
+def lower_depth_to_space(step: Step) -> None:
+    """DepthToSpace in DCR order, which is what DEPTH_TO_SPACE does on channels-last data."""
+    block = int(step.attribute("blocksize", 1))
+    channels = step.out.shape[1]
+    if step.attribute("mode", "DCR") != "DCR" and channels != 1:
+        raise step.refusal(
+            "crd", "DepthToSpace in CRD order", "reorder the channels of the convolution before it"
+        )
+    tensor = step.x(0)
+    step.result("DEPTH_TO_SPACE", [tensor], options={"blockSize": block}, scale_of=tensor)
+
+
+def lower_space_to_depth(step: Step) -> None:
+    """SpaceToDepth."""
+    tensor = step.x(0)
+    step.result(
+        "SPACE_TO_DEPTH",
+        [tensor],
+        options={"blockSize": int(step.attribute("blocksize", 1))},
+        scale_of=tensor,
+    )
+
+
+LOWERINGS: dict[str, Callable[[Step], None]] = {
+    "Concat": lower_concat,
+    "DepthToSpace": lower_depth_to_space,
+    "Expand": lower_expand,
+    "Flatten": lower_copy,
+    "Pad": lower_pad,
+    "Reshape": lower_copy,
+    "Slice": lower_slice,
+    "SpaceToDepth": lower_space_to_depth,
+    "Split": lower_split,
+    "Squeeze": lower_copy,
+    "Tile": lower_tile,
+    "Transpose": lower_copy,
+    "Unsqueeze": lower_copy,
+}

@@ -1,0 +1,123 @@
+"""TFLite tensors, operators and one subgraph, as plain values before they become bytes.
+
+A dimension that is not an ``int`` is dynamic: it is written as 1 with -1 in the shape signature
+(schema.fbs, ``Tensor.shape_signature``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from edgekit.spec import Array, Dim, QuantParams
+
+Shape = tuple[Dim, ...]
+
+UNKNOWN_RANK: Shape = ("?",)
+"""Stands for a shape of which nothing is known; whatever meets it is refused."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One TFLite tensor.
+
+    Attributes:
+        name: shown by tools; that of an input or output is its reference name.
+        dtype: NumPy name of the element type ("int8" for quantized tensors).
+        shape: stored shape, in the artifact's own layout.
+        quant: scale(s) and zero point(s); ``axis`` counts stored axes.
+        data: the constant's elements, or None.
+    """
+
+    name: str
+    dtype: str
+    shape: Shape
+    quant: QuantParams | None = None
+    data: Array | None = None
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One TFLite operator: builtin name, tensor indices (-1 = absent), options by schema field name."""
+
+    code: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One subgraph, ready to be written.
+
+    Attributes:
+        tensors: all tensors; operators name them by index.
+        operators: in the order in which they run.
+        inputs: tensor indices.
+        outputs: tensor indices.
+        input_names: signature names, one for each input.
+        output_names: likewise.
+    """
+
+    tensors: tuple[Tensor, ...]
+    operators: tuple[Operator, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+
+
+class GraphBuilder:
+    """Collects tensors and operators; equal constants become one tensor."""
+
+    def __init__(self) -> None:
+        self.tensors: list[Tensor] = []
+        self.operators: list[Operator] = []
+        self._constants: dict[tuple[str, tuple[int, ...], bytes, QuantParams | None], int] = {}
+        self._names: dict[str, int] = {}
+
+    def tensor(self, name: str, dtype: str, shape: Shape, *, quant: QuantParams | None = None) -> int:
+        """Add a tensor that an operator or the caller fills; ``name`` is made unique."""
+        return self._add(Tensor(self._unique(name), dtype, tuple(shape), quant))
+
+    def constant(self, name: str, data: Array, *, quant: QuantParams | None = None) -> int:
+        """Add a constant, or find the equal one that is there already."""
+        data = np.asarray(data, order="C")
+        key = (data.dtype.name, data.shape, data.tobytes(), quant)
+        if key not in self._constants:
+            tensor = Tensor(self._unique(name), data.dtype.name, data.shape, quant, data)
+            self._constants[key] = self._add(tensor)
+        return self._constants[key]
+
+    def operator(
+        self,
+        code: str,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        *,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Append one operator."""
+        self.operators.append(Operator(code, tuple(inputs), tuple(outputs), dict(options or {})))
+
+    def _add(self, tensor: Tensor) -> int:
+        self.tensors.append(tensor)
+        return len(self.tensors) - 1
+
+    def _unique(self, name: str) -> str:
+        count = self._names.get(name, 0)
+        self._names[name] = count + 1
+        return name if count == 0 else self._unique(f"{name}#{count}")
+
+
+def written_shape(shape: Shape) -> tuple[int, ...]:
+    """The shape as the file holds it: 1 where a size is dynamic."""
+    return tuple(dim if isinstance(dim, int) else 1 for dim in shape)
+
+
+def signature(shape: Shape) -> tuple[int, ...]:
+    """The shape signature: -1 where a size is dynamic."""
+    return tuple(dim if isinstance(dim, int) else -1 for dim in shape)
