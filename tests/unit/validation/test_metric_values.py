@@ -111,6 +111,16 @@ CASES = [
         TRUTH[:, :1],
         1.0,
     ),
+    # The first detection overlaps both boxes alike (IoU 90/110) and takes the later one; only so the second,
+    # which overlaps the earlier one at 90/110 and the later at 70/130, is right up to threshold 0.80.
+    Case(
+        "map-equal-overlap-takes-the-later-box",
+        "map",
+        {"boxes": boxes((1, 0, 11, 10), (-1, 0, 9, 10)), "scores": np.array([[0.9, 0.8]]),
+         "classes": np.array([[0, 0]])},
+        np.array([[[0, 0, 10, 10, 0], [2, 0, 12, 10, 0]]], np.float32),
+        0.7,
+    ),
     # Class 1 has a box that nobody found; detections of class 2, which has no box, do not count.
     Case(
         "map-classes",
