@@ -19,7 +19,6 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import onnx_ir as ir
-import onnx_ir.passes.common as ir_passes
 
 from edgekit.errors import ModelFileError, OutputError
 from edgekit.spec import Dim, TensorSpec
@@ -135,34 +134,6 @@ def check(model: ir.Model, *, name: str = "model") -> None:
         ) from error
 
 
-def convert_opset(model: ir.Model, version: int) -> ir.Model:
-    """The same computation in another version of the standard operators (onnx.version_converter).
-
-    Raises:
-        ModelFileError: an operator has no counterpart in that version.
-    """
-    import onnx
-
-    try:
-        proto = onnx.version_converter.convert_version(onnx.load_from_string(to_bytes(model)), version)
-    except RuntimeError as error:  # ConvertError is one
-        raise ModelFileError(
-            f"the model cannot be moved from opset {model.opset_imports.get('')} to {version}: "
-            f"{_first_line(error)}",
-            why=f"edgekit works on opset {version}",
-            remedy=f"export the model again with opset {version}",
-        ) from error
-    converted: ir.Model = ir.from_proto(proto)
-    return converted
-
-
-def infer_shapes(model: ir.Model) -> ir.Model:
-    """A clone with every type and shape that onnx.shape_inference finds; unknown ones stay unknown."""
-    clone = model.clone()
-    ir_passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(clone)
-    return clone
-
-
 def specs(model: ir.Model) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """Inputs and outputs; an initializer that is also listed as an input is not an input.
 
@@ -170,6 +141,8 @@ def specs(model: ir.Model) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ..
         ModelFileError: an input or output has no type or no rank, and inference does not find one.
     """
     if any(v.shape is None or v.dtype is None for v in (*model.graph.inputs, *model.graph.outputs)):
+        from edgekit.ir.infer import infer_shapes
+
         model = infer_shapes(model)
     graph = model.graph
     inputs = tuple(_spec(value, "input") for value in graph.inputs if value.name not in graph.initializers)

@@ -187,7 +187,7 @@ def _has_functions(model: ir.Model) -> Iterator[tuple[str, str]]:
 
 def _leftovers(model: ir.Model) -> Iterator[tuple[str, str]]:
     for node in walk(model):
-        if is_onnx(node, "Constant"):
+        if is_onnx(node, "Constant") and not node.outputs[0].is_graph_output():
             yield node.name or "Constant", "is a Constant node; constants are initializers"
         if is_onnx(node, "Dropout") and len(node.inputs) < 3:
             yield node.name or "Dropout", "is a Dropout, which does nothing at inference"

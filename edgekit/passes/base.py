@@ -20,6 +20,7 @@ import onnx_ir as ir
 
 from edgekit.errors import EdgekitError
 from edgekit.ir.verify import FLOAT, RuleTable, verify
+from edgekit.passes.quiet import quiet
 
 
 class PassOrderError(EdgekitError):
@@ -85,7 +86,8 @@ def run(
     check_order(passes, known=known)
     current = model.clone()
     for item in passes:
-        current = item.apply(current)
+        with quiet():
+            current = item.apply(current)
         verify(current, FLOAT, after=item.name)
     verify(current, rules, after="the last pass")
     return current

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from edgekit.ir import io
+from edgekit.ir.infer import infer_shapes
 from edgekit.passes.base import Pass
 
 
@@ -24,4 +24,4 @@ class InferShapes(Pass):
 
     def apply(self, model: ir.Model) -> ir.Model:
         """Infer."""
-        return io.infer_shapes(model)
+        return infer_shapes(model)

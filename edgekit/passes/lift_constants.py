@@ -1,7 +1,7 @@
 """Constant nodes -> initializers; initializers that are also inputs -> initializers alone.
 
 An initializer that is listed as an input is a default that a caller may override (onnx IR.md). edgekit
-compiles the model as it stands: the defaults are its weights.
+compiles the model as it stands: the defaults are its weights. A Constant that is an output stays a node.
 """
 
 from __future__ import annotations
