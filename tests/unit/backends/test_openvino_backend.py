@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +45,16 @@ def compiled(model: ir.Model, folder: Path, *, options: RunOptions | None = None
     return OpenVino().compile(CompileRequest(model, CPU, Precision.W8A8, options, "m-1-ov-w8a8"), folder)
 
 
+@pytest.fixture(scope="module")
+def quantized(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    return compiled(qdq(), tmp_path_factory.mktemp("quantized"))
+
+
+@pytest.fixture(scope="module")
+def floating(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    return compiled(relu(), tmp_path_factory.mktemp("floating"))
+
+
 def test_it_is_a_back_end() -> None:
     backend: Backend = OpenVino()
     assert backend.probe(CPU).ok
@@ -53,26 +65,24 @@ def test_probe_says_what_is_too_old() -> None:
     assert (found.ok, found.remedy) == (False, 'pip install "openvino>=9999"')
 
 
-def test_the_ir_has_the_same_bytes_each_time_and_names_no_path(tmp_path: Path) -> None:
-    first = compiled(qdq(), tmp_path / "first")
+def test_the_ir_has_the_same_bytes_each_time_and_names_no_path(quantized: Artifact, tmp_path: Path) -> None:
+    first = quantized
     again = compiled(qdq(), tmp_path / "another place")
     assert [entry.path for entry in first.files] == ["m-1-ov-w8a8.xml", "m-1-ov-w8a8.bin"]
     assert first.files == again.files
     text = first.path.read_text()
     assert "model.onnx" not in text
-    assert str(tmp_path) not in text
+    assert str(first.folder) not in text
     assert sorted(path.name for path in first.folder.iterdir()) == sorted(e.path for e in first.files)
 
 
-def test_weights_stay_int8_in_the_file(tmp_path: Path) -> None:
-    artifact = compiled(qdq(), tmp_path)
-    assert 'element_type="i8"' in artifact.path.read_text()
-    assert artifact.files[1].size_bytes < 128 * 4  # the 128 weights alone would be more in float
+def test_weights_stay_int8_in_the_file(quantized: Artifact) -> None:
+    assert 'element_type="i8"' in quantized.path.read_text()
+    assert quantized.files[1].size_bytes < 128 * 4  # the 128 weights alone would be more in float
 
 
-def test_int8_kernels_really_run_and_names_and_batches_hold(tmp_path: Path) -> None:
-    artifact = compiled(qdq(), tmp_path)
-    with OpenVino().open(artifact, artifact.options) as session:
+def test_int8_kernels_really_run_and_names_and_batches_hold(quantized: Artifact) -> None:
+    with OpenVino().open(quantized, quantized.options) as session:
         assert "_I8:" in session.facts["kernels"]
         assert session.facts["precision_hint"] == "f32"
         assert (session.facts["device"], session.facts["threads"]) == ("cpu", "1")
@@ -82,30 +92,39 @@ def test_int8_kernels_really_run_and_names_and_batches_hold(tmp_path: Path) -> N
         for batch in (1, 2, 3):  # other shapes, compiled on their own: bit-equal integer arithmetic
             alone = np.concatenate([session.run({"x": part})["logits"] for part in np.split(x, 6 // batch)])
             np.testing.assert_array_equal(alone, together)
+        for batch in (4, 5, 6):  # more shapes than are kept
+            np.testing.assert_array_equal(session.run({"x": x[:batch]})["logits"], together[:batch])
         assert len(session.time_ms({"x": x[:1]}, runs=3)) == 3
 
 
-def test_float_kernels_are_not_called_int8(tmp_path: Path) -> None:
-    artifact = compiled(relu(), tmp_path)
+def test_a_model_that_one_cannot_be_put_into_runs_with_dynamic_shapes(tmp_path: Path) -> None:
+    text = QDQ.replace("[batch,16]", "[batch,n]") % ",".join(["1"] * 128)
+    artifact = compiled(ir.serde.deserialize_model(onnx.parser.parse_model(text)), tmp_path)
     with OpenVino().open(artifact, artifact.options) as session:
+        found = session.run({"x": np.ones((2, 16), np.float32)})["logits"].astype(np.float32)
+    # 16 products of 1.0 and 0.01: 0.16, to the output's step of 0.05
+    np.testing.assert_allclose(found, np.full((2, 8), 0.15), atol=0.0001)
+
+
+def test_float_kernels_are_not_called_int8(floating: Artifact) -> None:
+    with OpenVino().open(floating, floating.options) as session:
         assert "_I8:" not in session.facts["kernels"]
 
 
-def test_settings_of_the_options_reach_the_plug_in(tmp_path: Path) -> None:
-    artifact = compiled(relu(), tmp_path)
+def test_settings_of_the_options_reach_the_plug_in(floating: Artifact) -> None:
     with pytest.raises(EngineError, match="NO_SUCH_SETTING"):
-        OpenVino().open(artifact, RunOptions(settings=(("NO_SUCH_SETTING", "1"),)))
+        OpenVino().open(floating, RunOptions(settings=(("NO_SUCH_SETTING", "1"),)))
 
 
-def test_another_device_is_refused_not_replaced(tmp_path: Path) -> None:
-    artifact = compiled(relu(), tmp_path)
+def test_another_device_is_refused_not_replaced(floating: Artifact) -> None:
     with pytest.raises(MissingBackendError, match="not on 'cuda'"):
-        OpenVino().open(artifact, RunOptions(device="cuda"))
+        OpenVino().open(floating, RunOptions(device="cuda"))
 
 
 @pytest.mark.parametrize("broken", ["m-1-ov-w8a8.xml", "m-1-ov-w8a8.bin"])
-def test_a_damaged_ir_is_named(tmp_path: Path, broken: str) -> None:
-    artifact = compiled(qdq(), tmp_path)
+def test_a_damaged_ir_is_named(quantized: Artifact, tmp_path: Path, broken: str) -> None:
+    shutil.copytree(quantized.folder, tmp_path, dirs_exist_ok=True)
+    artifact = dataclasses.replace(quantized, folder=tmp_path)
     (tmp_path / broken).write_bytes(b"<net>")
     with pytest.raises(ModelFileError, match=r"m-1-ov-w8a8\.xml is not a readable OpenVINO IR"):
         OpenVino().open(artifact, artifact.options)
