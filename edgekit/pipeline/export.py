@@ -7,10 +7,10 @@ from pathlib import Path
 
 from edgekit import settings
 from edgekit.frontends.source import SourceRequest
-from edgekit.ir import io
 from edgekit.pipeline import model as models
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.result import ExportResult
+from edgekit.pipeline.write import write_model
 from edgekit.spec import Progress, TensorSpec
 
 CANONICAL_OPSET = 21
@@ -46,7 +46,7 @@ def export(
     )
     cache = Cache(cache_dir or settings.cache_dir())
     found = models.obtain(request, tolerance=tolerance, cache=cache, progress=progress)
-    io.save(found.model, out)
+    write_model(found.model, out)
     return ExportResult(
         path=out,
         source=source,

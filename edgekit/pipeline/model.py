@@ -12,6 +12,7 @@ from typing import Any
 import onnx_ir as ir
 
 from edgekit.backends.onnxruntime import open_model
+from edgekit.backends.worker_process import EngineError
 from edgekit.errors import ExportError
 from edgekit.frontends import parity
 from edgekit.frontends.source import Loaded, SourceRequest, load
@@ -84,8 +85,15 @@ def obtain(request: SourceRequest, *, tolerance: float, cache: Cache, progress: 
 def _make(request: SourceRequest, tolerance: float) -> tuple[ir.Model, dict[str, Any]]:
     loaded = load(request)
     model = canonicalize(loaded.model)
-    with _reference(loaded) as reference, open_model(model, RunOptions()) as candidate:
-        report = parity.check(reference, candidate, tolerance=tolerance, seed=PARITY_SEED)
+    try:
+        with _reference(loaded) as reference, open_model(model, RunOptions()) as candidate:
+            report = parity.check(reference, candidate, tolerance=tolerance, seed=PARITY_SEED)
+    except EngineError as error:
+        raise ExportError(
+            f"{request.source} holds something that ONNX Runtime, the float reference, cannot run",
+            why=error.why,
+            remedy="remove or replace the operator that the message names",
+        ) from error
     if not report.passed:
         raise ExportError(
             f"{request.source} computes something else as ONNX: output {report.worst_output!r} differs by "

@@ -15,6 +15,7 @@ from edgekit.pipeline.evaluation import Evaluated, evaluate_pair
 from edgekit.pipeline.model import Canonical
 from edgekit.pipeline.result import QuantizeResult
 from edgekit.pipeline.variant import Variant
+from edgekit.pipeline.write import write_model
 from edgekit.spec import Precision, Progress, Ranges, RunOptions
 from edgekit.target import Target
 from edgekit.validation.budget import Budget
@@ -62,7 +63,7 @@ def quantize(
     verdict = hold(Budget(max_drop_pp=max_drop_pp), drop=evaluated.drop) if evaluated else None
     exit_code = verdict.exit_code if verdict else ExitCode.OK
     if exit_code is ExitCode.OK:
-        io.save(made.model, out)
+        write_model(made.model, out)
     return QuantizeResult(
         path=out,
         target=wanted.name,

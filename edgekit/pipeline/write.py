@@ -1,10 +1,13 @@
-"""Text -> file, by a temporary name and a rename: nothing is ever half-written."""
+"""Text or model -> file, by a temporary name and a rename: nothing is ever half-written."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import onnx_ir as ir
+
 from edgekit.errors import OutputError
+from edgekit.ir import io
 
 
 def write_text(path: Path, text: str) -> None:
@@ -22,3 +25,18 @@ def write_text(path: Path, text: str) -> None:
         raise OutputError(
             f"{path} cannot be written", why=str(error), remedy="choose another place with -o"
         ) from error
+
+
+def write_model(model: ir.Model, path: Path) -> None:
+    """Write ``model`` to ``path``, making its folder.
+
+    Raises:
+        OutputError: the folder or the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"folder {path.parent} cannot be made", why=str(error), remedy="choose another place with -o"
+        ) from error
+    io.save(model, path)
