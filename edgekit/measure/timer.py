@@ -20,7 +20,7 @@ from edgekit.spec import Feeds, Progress, Session, Silent
 
 NOT_SLOWER_LIMIT = 1.05  # two builds of one program in two processes differ by some per cent by themselves
 ROUNDS = 20  # ten blocks of ABBA: enough for an interval, 1.2 s for two small models
-ROUND_MS = 30.0  # 1000 times what a change of process costs (about 30 us)
+ROUND_MS = 30.0  # 150 times what the way to a worker and back costs (0.2 ms)
 FEWEST_ROUNDS = 10  # five blocks; in simulation three miss the true ratio in 28 % of cases, five in 5 %
 MOST_RUNS = 500  # in a round: keeps the raw samples of a 20 us model below 10,000
 LEAD_IN_FROM = 4  # runs in a round from which the first, with cold caches, is left out
