@@ -29,7 +29,7 @@ def report(error: Exception, args: Sequence[str]) -> ExitCode:
     """Show ``error`` and say which exit code it has."""
     if "--debug" in args:
         traceback.print_exception(error)
-    known, code = _explained(error)
+    known, code = _explained(error, args)
     _write(known, code, args)
     return code
 
@@ -40,19 +40,20 @@ def interrupted(args: Sequence[str]) -> ExitCode:
     return ExitCode.INTERRUPTED
 
 
-def _explained(error: Exception) -> tuple[EdgekitError, ExitCode]:
+def _explained(error: Exception, args: Sequence[str]) -> tuple[EdgekitError, ExitCode]:
     if isinstance(error, EdgekitError):
         return error, error.exit_code
     if isinstance(error, typer.TyperException):
-        return _usage(error), ExitCode.BAD_INPUT
+        return _usage(error, args), ExitCode.BAD_INPUT
     what = f"internal error: {type(error).__name__}: {error}"
     return EdgekitError(what, why="this is a bug in edgekit", remedy=_BUG_REPORT), ExitCode.INTERNAL
 
 
-def _usage(error: typer.TyperException) -> InputError:
+def _usage(error: typer.TyperException, args: Sequence[str]) -> InputError:
     """A command line that typer refuses, in four parts."""
     context = getattr(error, "ctx", None)
-    command = context.command_path if context else "edgekit"
+    verb = f"edgekit {args[0]}" if args and not args[0].startswith("-") else "edgekit"
+    command = context.command_path if context else verb  # some of typer's errors have no context
     near = tuple(getattr(error, "possibilities", None) or ())
     hint = f"did you mean {', '.join(near)}? " if near else ""
     what = error.message if near else error.format_message()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -53,7 +54,8 @@ def write_report(result: object, request: ReportRequest) -> Path:
         temporary.write_text(text, "utf-8")
         temporary.replace(request.path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise OutputError(
             f"report {request.path} cannot be written", why=str(error), remedy="choose another path"
         ) from error

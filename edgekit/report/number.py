@@ -29,6 +29,12 @@ def significant(value: float | None, *, digits: int = 3) -> str:
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 
+def given(value: float) -> str:
+    """A number that somebody wrote, with the digits that it has: 0.001, 400, 1e-5."""
+    mantissa, mark, exponent = f"{value:g}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if mark else mantissa
+
+
 def signed(value: float | None, *, digits: int = 3) -> str:
     """As ``significant``, with a plus sign before what is above zero."""
     text = significant(value, digits=digits)

@@ -15,7 +15,7 @@ from edgekit.report.page import Block, Cell, Facts, Heading, Line, Lines, Page, 
 Span = tuple[str, Tone]
 Row = tuple[Span, ...]
 
-_LOG_WIDTH = 160  # without a terminal: wide enough for the release table, narrow enough for a CI log
+_LOG_WIDTH = 180  # without a terminal: wide enough for the release table, narrow enough for a CI log
 _GAP = "  "
 _STYLES: dict[Tone, str] = {"plain": "", "good": "green", "bad": "bold red", "warn": "yellow", "muted": "dim"}
 

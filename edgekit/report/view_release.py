@@ -97,7 +97,7 @@ def _targets_table(result: ReleaseResult) -> Table:
         Column("precision"),
         Column("size", right=True),
         Column(f"accuracy ({', '.join(sorted(found))})" if found else "accuracy", right=True),
-        Column("drop, pp", right=True),
+        Column("drop", right=True),
         Column("float p50/p95, ms", right=True),
         Column("candidate p50/p95, ms", right=True),
         Column("ratio", right=True),
@@ -238,7 +238,7 @@ def _proof(row: TargetRow) -> list[Block]:
         ),
         _files_table(row),
         Lines("Notes", (*warnings, *notes), detail=True),
-        Lines("Why the target refuses the model", tuple(rejections_lines(row.rejections)), detail=True),
+        Lines("What stands in the way", tuple(rejections_lines(row.rejections)), detail=True),
     ]
     blocks += [
         Lines(f"Left in float: {label}", tuple(rejections_lines(each.left_float)), detail=True)
@@ -257,7 +257,7 @@ def _candidates_table(row: TargetRow) -> Table:
         Column("status"),
         Column("size", right=True),
         Column("accuracy", right=True),
-        Column("drop, pp", right=True),
+        Column("drop", right=True),
         Column("p50/p95, ms", right=True),
         Column("ratio", right=True),
         Column("agrees with float", right=True),
@@ -310,4 +310,6 @@ def _agreement(result: ReleaseResult) -> Table:
 
 
 def _provenance(result: ReleaseResult) -> tuple[Block, ...]:
-    return (facts_of_machine(result.machine), tools_facts(result.tools))
+    methods = {each.accuracy.method for row in result.targets for each in row.candidates if each.accuracy}
+    stated = tuple(Line(f"Intervals of accuracy drops: {text}.") for text in sorted(methods) if text)
+    return (Lines("", stated, detail=True), facts_of_machine(result.machine), tools_facts(result.tools))

@@ -47,7 +47,7 @@ def accuracy_cells(row: AccuracyRow | None) -> tuple[Cell, Cell]:
     if row is None:
         return Cell(number.ABSENT, "muted"), Cell(number.ABSENT, "muted")
     bounds = number.bounds(row.drop_low_pp, row.drop_high_pp, plus=True)
-    drop = Cell(number.signed(row.drop_pp), note=bounds)
+    drop = Cell(f"{number.signed(row.drop_pp)} {row.unit}", note=bounds)
     return Cell(number.significant(row.value, digits=4)), drop
 
 

@@ -57,7 +57,7 @@ def view_export(result: ExportResult) -> Page:
         parity = (
             f"largest difference {number.significant(result.parity_max_abs)}, "
             f"{number.significant(result.parity_relative)} of the output's range "
-            f"(limit {number.significant(result.parity_tolerance)})"
+            f"(limit {number.given(result.parity_tolerance)})"
         )
     items = (
         ("model", str(result.path)),
@@ -115,11 +115,11 @@ def view_quantize(result: QuantizeResult) -> Page:
 def _accuracy_items(row: AccuracyRow | None) -> tuple[tuple[str, str], ...]:
     if row is None:
         return ()
-    drop = number.interval(row.drop_pp, row.drop_low_pp, row.drop_high_pp, unit=" pp", plus=True)
+    drop = number.interval(row.drop_pp, row.drop_low_pp, row.drop_high_pp, unit=f" {row.unit}", plus=True)
     value, reference = (number.significant(each, digits=4) for each in (row.value, row.reference))
     items = [
         ("accuracy", f"{row.metric} {value} (float: {reference})"),
-        ("drop", f"{drop} on {row.samples} samples"),
+        ("drop", f"{drop} on {row.samples} samples" + (f", {row.method}" if row.method else "")),
     ]
     if row.label_agreement is not None:
         items.append(("agrees with float", f"{number.percent(row.label_agreement)} of labels"))

@@ -1,0 +1,53 @@
+"""Text fits the width, turns wide tables into records, and says the same with colour as without."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from edgekit.report import text
+from edgekit.report.page import Cell, Column, Facts, Heading, Line, Lines, Page, Table
+
+WIDE = Table(
+    "Things",
+    (Column("name"), Column("size", right=True), Column("reason")),
+    (
+        (Cell("first"), Cell("9", "good"), Cell("a reason that is long enough to be broken in two " * 2)),
+        (Cell("second"), Cell("10", note="[9, 11]"), Cell("short")),
+    ),
+)
+PAGE = Page(
+    "Title", "failed", "bad", (WIDE, Lines("", (Line("word " * 40, "warn"),)), Facts("F", (("a", "b"),)))
+)
+
+
+@pytest.mark.parametrize("width", [30, 60, 100])
+def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+    lines = text.render(PAGE, width=width).splitlines()
+    assert max(map(len, lines)) <= width
+
+
+def test_a_table_that_fits_is_a_table_and_one_that_does_not_is_records() -> None:
+    table = text.render(PAGE, width=130)
+    assert re.search(r"^name +size +reason$", table, re.MULTILINE)
+    records = text.render(PAGE, width=60)
+    assert not re.search(r"^name +size", records, re.MULTILINE)
+    assert re.search(r"^  size +10 \[9, 11\]$", records, re.MULTILINE)
+
+
+def test_a_log_keeps_a_sentence_on_one_line() -> None:
+    assert ("word " * 40).strip() in text.render(PAGE)
+
+
+def test_colour_changes_no_character() -> None:
+    colored = text.render(PAGE, width=100, color=True)
+    plain = text.render(PAGE, width=100)
+    assert "\x1b[" in colored
+    stripped = re.sub(r"\x1b\[[0-9;]*m", "", colored)
+    assert [line.rstrip() for line in stripped.splitlines()] == plain.splitlines()
+
+
+def test_details_are_for_reports() -> None:
+    page = Page("T", "", "plain", (Heading("Part"), Lines("Deep", (Line("deep"),), detail=True)))
+    assert text.render(page) == "T\n"
