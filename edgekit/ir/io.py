@@ -21,6 +21,7 @@ from typing import Any
 import onnx_ir as ir
 
 from edgekit.errors import ModelFileError, OutputError
+from edgekit.ir.quiet import quiet
 from edgekit.spec import Dim, TensorSpec
 
 PROTOBUF_LIMIT_BYTES = 2**31 - 1  # protobuf refuses to serialize larger messages
@@ -174,7 +175,8 @@ def _model_from_bytes(content: bytes, *, name: str, folder: Path | None) -> ir.M
     for tensor in _external_tensors(proto):
         _take_inside(tensor, _external_file(tensor, name=name, folder=folder), name=name)
     try:
-        model: ir.Model = ir.from_proto(proto)
+        with quiet():  # what it warns about, the FLOAT rules refuse
+            model: ir.Model = ir.from_proto(proto)
     except Exception as error:  # onnx_ir raises whatever the malformed field provokes
         raise ModelFileError(
             f"{name} cannot be read as an ONNX graph: {_first_line(error)}",

@@ -61,7 +61,7 @@ def canonicalize(model: ir.Model) -> ir.Model:
     names, no metadata. Names of inputs and outputs stay; a dynamic batch stays dynamic.
 
     Raises:
-        ModelFileError: the model's opset cannot be converted.
+        ModelFileError: the model is not well-formed, or its opset cannot be converted.
         BrokenRuleError: a pass broke a rule: a bug of edgekit.
     """
     return run(model, CANONICAL_PASSES, rules=CANONICAL)

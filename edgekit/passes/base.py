@@ -18,9 +18,9 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from edgekit.errors import EdgekitError
+from edgekit.errors import EdgekitError, ModelFileError
+from edgekit.ir.quiet import quiet
 from edgekit.ir.verify import FLOAT, RuleTable, verify
-from edgekit.passes.quiet import quiet
 
 
 class PassOrderError(EdgekitError):
@@ -81,9 +81,11 @@ def run(
 
     Raises:
         PassOrderError: the table is in a wrong order.
+        ModelFileError: ``model`` itself is not well-formed.
         BrokenRuleError: a pass left a model that breaks a rule.
     """
     check_order(passes, known=known)
+    verify(model, FLOAT, after="reading", error=ModelFileError)
     current = model.clone()
     for item in passes:
         with quiet():

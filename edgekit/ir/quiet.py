@@ -1,4 +1,4 @@
-"""Log records of onnxscript and onnx_ir below ERROR -> nowhere, while a pass runs.
+"""Log records of onnxscript and onnx_ir below ERROR -> nowhere, while they work.
 
 They are notes for the authors of those packages ("Skipping constant folding for op ..."); without a logging
 configuration Python prints them on the user's terminal.
