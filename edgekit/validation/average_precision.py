@@ -97,38 +97,39 @@ def sufficient(outputs: Mapping[str, Numbers], labels: Numbers) -> dict[str, Num
     return {"score": scores, "class": kept, "matched": matched, "truth": truth}
 
 
-def _precision_at_recalls(right: Floats, wrong: Floats, boxes: Floats) -> Floats:
-    """Weights of right and wrong detections (R, D), best first, and of boxes (R,) -> mean precision (R,)."""
-    right, wrong = np.cumsum(right, axis=1), np.cumsum(wrong, axis=1)
-    seen = right + wrong
+def _mean_precision(right: Floats, seen: Floats, boxes: Floats) -> Floats:
+    """Mean precision over the recall points (R,); NaN where there is no box.
+
+    Args:
+        right: weights of right detections up to and with each right one (R, D), best first.
+        seen: weights of all detections up to the same places (R, D). Wrong ones in between need no place of
+            their own: precision only falls there.
+        boxes: weights of the boxes (R,).
+    """
     precision = np.divide(right, seen, out=np.zeros_like(right), where=seen > 0)
     precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]  # M3
-    value = np.full(len(right), np.nan)
-    for r in np.flatnonzero(boxes > 0):
-        at = np.searchsorted(right[r] / boxes[r], RECALLS, side="left")
-        reached = at < right.shape[1]
-        value[r] = precision[r, at[reached]].sum() / len(RECALLS)
-    return value
+    recall = right / np.where(boxes > 0, boxes, 1.0)[:, None]
+    points = np.searchsorted(RECALLS, recall, side="right")  # recall points reached so far
+    value: Floats = (np.diff(points, axis=1, prepend=0) * precision).sum(axis=1) / len(RECALLS)
+    return np.where(boxes > 0, value, np.nan)
 
 
 def aggregate(statistics: Mapping[str, Numbers], weights: Floats) -> Floats:
     """Statistics of N images, weights (R, N) -> mAP (R,); NaN where no image has a box."""
     classes, scores, truth = statistics["class"], statistics["score"], statistics["truth"]
-    values = []
+    total, counted = np.zeros(len(weights)), np.zeros(len(weights))
     for klass in np.unique(truth[truth >= 0]):
         boxes = weights @ (truth == klass).sum(axis=1).astype(np.float64)
         image, slot = np.nonzero(classes == klass)
         order = np.argsort(-scores[image, slot], kind="stable")
         image, slot = image[order], slot[order]
-        each = weights[:, image]
+        matched = statistics["matched"][image, slot]
+        seen = np.cumsum(np.take(weights, image, axis=1), axis=1)
         for bit in BITS:
-            hit = (statistics["matched"][image, slot] & bit) > 0
-            values.append(_precision_at_recalls(each * hit, each * ~hit, boxes))
-    if not values:
-        return np.full(len(weights), np.nan)
-    table = np.stack(values)
-    present = np.isfinite(table)
-    counted = present.sum(axis=0)
-    total = np.where(present, table, 0.0).sum(axis=0)
+            places = np.flatnonzero(matched & bit)
+            right = np.cumsum(np.take(weights, image[places], axis=1), axis=1)
+            value = _mean_precision(right, np.take(seen, places, axis=1), boxes)
+            total += np.where(boxes > 0, value, 0.0)
+            counted += boxes > 0
     mean: Floats = np.divide(total, counted, out=np.full(len(weights), np.nan), where=counted > 0)  # M4
     return mean

@@ -30,7 +30,7 @@ Drops = Callable[[Floats], Floats]
 RESAMPLES = (
     2000  # Efron and Tibshirani ask for at least 1000 for BCa; the ends then move by ~3 % of the width
 )
-JACKKNIFE_GROUPS = 200  # more change the acceleration by less than its own effect on the ends
+JACKKNIFE_GROUPS = 200  # a tenth of the bootstrap's own cost
 WEIGHTS_AT_ONCE = 4_000_000  # 32 MB of float64: a block of resamples that fits beside everything else
 LARGEST_UNDEFINED_SHARE = 0.05  # of resamples; beyond it, dropping them would bend the quantiles
 

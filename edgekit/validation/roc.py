@@ -52,16 +52,23 @@ def sufficient(outputs: Mapping[str, Numbers], labels: Numbers) -> dict[str, Num
 
 
 def _binary(scores: Floats, positive: npt.NDArray[np.bool_], weights: Floats) -> Floats:
-    """Scores (N,), positive (N,), weights (R, N) -> AUC (R,), NaN where one side is empty."""
+    """Scores (N,), positive (N,), weights (R, N) -> AUC (R,), NaN where one side is empty.
+
+    The mid-rank form: with M_i the weight of *all* samples below i plus half of those tied with it, the sum
+    over positives of w_i M_i counts positive pairs too, and those are exactly P^2 / 2.
+    """
     order = np.argsort(scores, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) > 0])  # first of each group of equal scores
-    ordered = weights[:, order]
-    here = positive[order]
-    positives = np.add.reduceat(ordered * here, starts, axis=1)
-    negatives = np.add.reduceat(ordered * ~here, starts, axis=1)
-    below = np.cumsum(negatives, axis=1) - negatives
-    wins = (positives * (below + 0.5 * negatives)).sum(axis=1)
-    pairs = positives.sum(axis=1) * negatives.sum(axis=1)
+    ordered = scores[order]
+    chosen = np.flatnonzero(positive[order])
+    first = np.searchsorted(ordered, ordered[chosen], side="left")
+    last = np.searchsorted(ordered, ordered[chosen], side="right")
+    below = np.zeros((len(weights), len(scores) + 1))
+    np.cumsum(np.take(weights, order, axis=1), axis=1, out=below[:, 1:])
+    own = np.take(weights, order[chosen], axis=1)
+    middle = 0.5 * (np.take(below, first, axis=1) + np.take(below, last, axis=1))
+    positives = own.sum(axis=1)
+    wins = (own * middle).sum(axis=1) - 0.5 * positives**2
+    pairs = positives * (below[:, -1] - positives)
     auc: Floats = np.divide(wins, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
     return auc
 
