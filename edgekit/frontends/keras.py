@@ -133,7 +133,9 @@ def load_saved_model(request: SourceRequest) -> Loaded:
     except Exception as error:  # TensorFlow raises whatever the file's content leads to
         raise _not_loaded(path, error) from error
     signature = _signature(dict(loaded.signatures), request.source)
-    touching = sorted({op.type for op in signature.graph.get_operations()} & _FILE_OPERATIONS)
+    graph = signature.graph.as_graph_def()
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    touching = sorted({node.op for node in nodes} & _FILE_OPERATIONS)
     if touching and not request.trust_source:
         raise ModelFileError(
             f"{path.name} reads or writes files when it runs ({', '.join(touching)})",

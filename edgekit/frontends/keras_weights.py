@@ -15,6 +15,7 @@ from typing import Any
 from edgekit.errors import ExportError, ModelFileError
 from edgekit.frontends.explain import explain
 from edgekit.frontends.extras import import_extra
+from edgekit.frontends.quiet import quiet
 
 SUFFIX = ".weights.h5"
 _SHOWN = 5  # names in a message; the count says how many there are
@@ -41,10 +42,12 @@ def apply_weights(model: Any, path: Path) -> None:
         )
     with tempfile.TemporaryDirectory() as folder:
         own = Path(folder) / f"own{SUFFIX}"
-        model.save_weights(own)
+        with quiet():
+            model.save_weights(own)
         _compare(_variables(path), _variables(own), path)
     try:
-        model.load_weights(path)
+        with quiet():
+            model.load_weights(path)
     except Exception as error:  # Keras raises what its layers raise
         raise ExportError(
             f"weights {path.name} do not fit the model: {explain(error)}",

@@ -20,6 +20,10 @@ _LOGGERS = ("torch.onnx", "torch.export", "tf2onnx", "tensorflow", "absl", "onnx
 _HARMLESS: tuple[tuple[str, type[Warning]], ...] = (
     # torch 2.13 copies its own LeafSpec in every torch.export (torch/utils/_pytree.py).
     (r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning),
+    # Keras 3.15 variables lack NumPy 2's "copy" keyword, which h5py asks for when weights are saved.
+    (r"__array__ implementation doesn't accept a copy keyword", DeprecationWarning),
+    # torch 2.13 says it of every second input whose batch axis has the same name, where that is the point.
+    (r"# The axis name: .* will not be used, since it shares the same shape constraints", UserWarning),
 )
 
 

@@ -53,9 +53,11 @@ def load_module(module: Any, request: SourceRequest) -> Loaded:
         apply_weights(module, request.base / request.weights, trust_source=request.trust_source)
     specs = with_dynamic(request.inputs, request.dynamic, source=request.source)
     module = module.to("cpu").eval()
-    feeds = sample(specs, batch=TRACE_BATCH, rng=np.random.default_rng(TRACE_SEED))
     by_name = _takes_by_name(module, specs)
-    outputs = _run_once(module, specs, feeds, by_name=by_name, request=request)
+    # torch.export trusts the declaration: a forward that only works at the traced batch would pass.
+    for batch in (1, TRACE_BATCH):
+        feeds = sample(specs, batch=batch, rng=np.random.default_rng(TRACE_SEED))
+        outputs = _run_once(module, specs, feeds, by_name=by_name, request=request)
     program = _export_module(module, specs, feeds, by_name=by_name, outputs=tuple(outputs), request=request)
     return _loaded(program, module, specs, by_name)
 
