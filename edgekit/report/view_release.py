@@ -172,11 +172,18 @@ def _absences(result: ReleaseResult) -> Iterator[Line]:
         said: set[str] = set()
         for each in row.candidates:
             wanting = [each.caveat] if each.caveat else []
-            wanting += [f"{gate.name}: {gate.reason}" for gate in each.gates if gate.status == "not_measured"]
+            wanting += [_gap(gate, each.caveat) for gate in each.gates if gate.status == "not_measured"]
             for text in wanting:
                 if text not in said:
                     said.add(text)
                     yield Line(f"{row.target}: {text}", "warn")
+
+
+def _gap(gate: GateRow, caveat: str) -> str:
+    """Which gate has no measurement; the reason only where the caveat has not said it already."""
+    return (
+        f"{gate.name} was not judged" if caveat and caveat in gate.reason else f"{gate.name}: {gate.reason}"
+    )
 
 
 def _findings(result: ReleaseResult) -> Lines:

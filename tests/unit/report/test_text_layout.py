@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
-from edgekit.report import text
+from edgekit.pipeline.result import ReleaseResult
+from edgekit.report import render_text, text
 from edgekit.report.page import Cell, Column, Facts, Heading, Line, Lines, Page, Table
 
+PASSING = Path(__file__).parents[2] / "golden" / "report" / "release_passing.json"
 WIDE = Table(
     "Things",
     (Column("name"), Column("size", right=True), Column("reason")),
@@ -51,3 +57,18 @@ def test_colour_changes_no_character() -> None:
 def test_details_are_for_reports() -> None:
     page = Page("T", "", "plain", (Heading("Part"), Lines("Deep", (Line("deep"),), detail=True)))
     assert text.render(page) == "T\n"
+
+
+def test_a_gate_repeats_no_reason_that_the_caveat_gave() -> None:
+    found = TypeAdapter(ReleaseResult).validate_python(json.loads(PASSING.read_text("utf-8")))
+    gpu = found.targets[-1]
+    caveat = gpu.candidates[-1].caveat
+    gates = tuple(
+        replace(gate, reason=f"not here: {caveat}") if gate.status == "not_measured" else gate
+        for gate in gpu.candidates[-1].gates
+    )
+    repeating = replace(gpu, candidates=(gpu.candidates[0], replace(gpu.candidates[-1], gates=gates)))
+    shown = render_text(replace(found, targets=(*found.targets[:-1], repeating)))
+    assert shown.count(caveat) == 1
+    assert "gpu-cuda: never_slower was not judged" in shown
+    assert "never_slower: no CUDA device on this machine" in render_text(found)
