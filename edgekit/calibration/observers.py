@@ -131,9 +131,9 @@ class Percentile:
         """The two cuts, inside the exact extrema; an end where nothing rare lies is exact."""
         total = int(state.counts.sum())
         cut = total * (1.0 - self.percent / 100.0)
-        low = _quantile(state, cut)
-        high = _quantile(state, total - cut)
-        return Range(max(low, state.extent.low), max(min(high, state.extent.high), state.extent.low))
+        ends = (_quantile(state, cut), _quantile(state, total - cut))
+        low, high = (min(max(end, state.extent.low), state.extent.high) for end in ends)
+        return Range(low, high)
 
 
 def _grown(state: Histogram, extent: Extent) -> Histogram:
