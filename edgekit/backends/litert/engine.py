@@ -6,7 +6,7 @@ took nodes, "builtin" if it took none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +42,6 @@ class LiteRtEngine:
         self._inputs = _by_name(interpreter.get_input_details(), input_names, path)
         self._outputs = _by_name(interpreter.get_output_details(), output_names, path)
         self._shapes = {name: tuple(detail["shape"]) for name, detail in self._inputs.items()}
-        self._read = self._accessors()
         self.facts = {
             "runtime": "litert",
             "version": version,
@@ -61,7 +60,7 @@ class LiteRtEngine:
         if shapes != self._shapes:
             self._resize(shapes)
         for name, detail in self._inputs.items():
-            self._interpreter.set_tensor(detail["index"], np.ascontiguousarray(feeds[name]))
+            self._interpreter.set_tensor(detail["index"], np.asarray(feeds[name], order="C"))
 
     def invoke(self) -> None:
         """One inference."""
@@ -76,9 +75,6 @@ class LiteRtEngine:
         self.bind(feeds)
         self.invoke()
         return self.fetch()
-
-    def _accessors(self) -> dict[str, Callable[[], Array]]:
-        return {name: self._interpreter.tensor(detail["index"]) for name, detail in self._outputs.items()}
 
     def _resize(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         try:

@@ -43,6 +43,12 @@ BROADCASTING = frozenset(
     | {"EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL", "LOGICAL_AND", "LOGICAL_OR"}
 )
 
+MOVING = frozenset(
+    {"RESHAPE", "TRANSPOSE", "CONCATENATION", "GATHER", "SLICE", "STRIDED_SLICE", "SPLIT_V", "BROADCAST_TO"}
+    | {"SELECT_V2"}
+)
+"""Kernels that take int8 and uint8 as plain integers; the others read a scale, and abort if there is none."""
+
 KERNELS: dict[str, Kernel] = {
     "ABS": Kernel(frozenset({"float32", "int32"})),
     "ADD": Kernel(ARITHMETIC, 6),

@@ -28,6 +28,7 @@ from edgekit.backends.litert.ops import (
 from edgekit.backends.litert.refusal import FloatOnlyError, RefusedError
 from edgekit.backends.litert.step import TENSOR_DTYPES, Step, Tensors, known, reshape_into
 from edgekit.backends.litert.tensors import Graph, GraphBuilder
+from edgekit.backends.litert.tidy import tidy
 from edgekit.backends.litert.units import Program
 from edgekit.errors import closest
 from edgekit.spec import Rejection
@@ -101,6 +102,7 @@ def lower(program: Program, plan: LayoutPlan) -> Lowered:
     outputs: list[int] = []
     for operand, layout in zip(program.outputs, plan.outputs, strict=True):
         outputs.append(_output(operand, layout, tensors, taken={*inputs, *outputs}))
+    _name_outputs(builder, outputs, [operand.key for operand in program.outputs], inputs=inputs)
     graph = Graph(
         tuple(builder.tensors),
         tuple(builder.operators),
@@ -109,7 +111,7 @@ def lower(program: Program, plan: LayoutPlan) -> Lowered:
         tuple(operand.key for operand in program.inputs),
         tuple(operand.key for operand in program.outputs),
     )
-    return Lowered(graph, tuple(rejections), tuple(notes))
+    return Lowered(tidy(graph), tuple(rejections), tuple(notes))
 
 
 def _lower_unit(step: Step) -> None:
@@ -173,6 +175,15 @@ def _input(operand: Operand, layout: Layout, tensors: Tensors, rejections: list[
     tensor = tensors.builder.tensor(operand.key, operand.dtype, layout.shape(operand.shape))
     tensors.set(operand.key, tensor, layout, logical=operand.shape)
     return tensor
+
+
+def _name_outputs(builder: GraphBuilder, outputs: list[int], names: list[str], *, inputs: list[int]) -> None:
+    """Give each output its reference name; what had it (the same value in another layout) takes another."""
+    for index, tensor in enumerate(builder.tensors):
+        if tensor.name in names and index not in {*outputs, *inputs}:
+            builder.rename(index, f"{tensor.name}/stored")
+    for index, name in zip(outputs, names, strict=True):
+        builder.rename(index, name)
 
 
 def _output(operand: Operand, layout: Layout, tensors: Tensors, *, taken: set[int]) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.backends.litert.constants import INTEGER_LIMITS, quantize
-from edgekit.backends.litert.kernels import BROADCASTING, KERNELS
+from edgekit.backends.litert.kernels import BROADCASTING, KERNELS, MOVING
 from edgekit.backends.litert.layout_rules import Ports, aligned
 from edgekit.backends.litert.layouts import Layout, identity, same_storage
 from edgekit.backends.litert.operands import Clamp, Operand, Unit
@@ -141,9 +141,15 @@ def reshape_into(builder: GraphBuilder, tensor: int, out: int) -> None:
     builder.operator("RESHAPE", [tensor, shape], [out], options={"newShape": sizes})
 
 
-def check_kernel(code: str, dtype: str, rank: int) -> None:
-    """Refuse what LiteRT's kernel of ``code`` cannot take."""
+def check_kernel(code: str, dtype: str, rank: int, *, plain: bool = False) -> None:
+    """Refuse what LiteRT's kernel of ``code`` cannot take; ``plain``: the tensor has no scale."""
     kernel = KERNELS[code]
+    if plain and dtype in {"int8", "uint8"} and code not in MOVING:
+        raise RefusedError(
+            "plain-bytes",
+            f"LiteRT's {code} takes {dtype} with a scale only, and this tensor is a plain integer",
+            "compute in int32 or float32, or quantize the tensor with QuantizeLinear",
+        )
     if dtype not in kernel.dtypes:
         raise RefusedError(
             "kernel-type",
@@ -335,7 +341,8 @@ class Step:
         options: Mapping[str, Any] | None = None,
     ) -> None:
         """An operator with several outputs, into tensors that are there already."""
-        check_kernel(code, self.builder.tensors[inputs[0]].dtype, len(self.shape(inputs[0])))
+        first = self.builder.tensors[inputs[0]]
+        check_kernel(code, first.dtype, len(first.shape), plain=first.quant is None)
         self.builder.operator(code, inputs, outputs, options=options)
 
     def copy(self, tensor: int, *, index: int = 0) -> None:
@@ -385,9 +392,8 @@ class Step:
     ) -> None:
         tensors = [self.builder.tensors[i] for i in inputs if i >= 0]
         spread = code in BROADCASTING and len({tensor.shape for tensor in tensors}) == 1
-        check_kernel(
-            code, tensors[0].dtype, 0 if spread else max(len(tensor.shape) for tensor in tensors[:3])
-        )
+        rank = 0 if spread else max(len(tensor.shape) for tensor in tensors[:3])
+        check_kernel(code, tensors[0].dtype, rank, plain=tensors[0].quant is None)
         self.builder.operator(code, inputs, [output], options=options)
 
     def _effective_clamp(self) -> Clamp:

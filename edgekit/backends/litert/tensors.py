@@ -7,7 +7,7 @@ A dimension that is not an ``int`` is dynamic: it is written as 1 with -1 in the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -91,6 +91,10 @@ class GraphBuilder:
             tensor = Tensor(self._unique(name), data.dtype.name, data.shape, quant, data)
             self._constants[key] = self._add(tensor)
         return self._constants[key]
+
+    def rename(self, index: int, name: str) -> None:
+        """Give a tensor another name."""
+        self.tensors[index] = replace(self.tensors[index], name=name)
 
     def operator(
         self,
