@@ -33,6 +33,7 @@ from edgekit.ir import io
 from edgekit.spec import Array, Dim, TensorSpec
 
 TF2ONNX_OPSET = 18  # the newest that tf2onnx 1.17 writes
+IR_VERSION = 10  # of opset 21, onnx/docs/Versioning.md; tf2onnx writes 8
 _PROBE_SEED = 0
 _PROBE_BATCHES = (1, 3)
 
@@ -223,6 +224,7 @@ def _export(source: _Source, request: SourceRequest) -> Loaded:
     reference = _reference(source, request)
     model = _converted(source, request)
     _refuse_foreign_operators(model, request.source)
+    _order(model, source.inputs, reference.outputs)
     model = with_stable_names(model)
     ir_passes.ClearMetadataAndDocStringPass()(model)
     model = set_input_shapes(model, source.inputs)
@@ -259,6 +261,13 @@ def _converted(source: _Source, request: SourceRequest) -> ir.Model:
     return io.from_bytes(proto.SerializeToString(deterministic=True), name=request.source)
 
 
+def _order(model: ir.Model, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> None:
+    """Inputs and outputs in the order of the source: TensorFlow sorts those of a mapping by name."""
+    for values, specs in ((model.graph.inputs, inputs), (model.graph.outputs, outputs)):
+        by_name = {value.name: value for value in values}
+        values[:] = [by_name[spec.name] for spec in specs]
+
+
 def _refuse_foreign_operators(model: ir.Model, source: str) -> None:
     """TensorFlow operations that tf2onnx could not convert stay in its output under their own names."""
     import onnx
@@ -286,6 +295,7 @@ def _lifted(model: ir.Model, request: SourceRequest) -> ir.Model:
     for domain in list(model.opset_imports):
         if domain not in used:
             del model.opset_imports[domain]
+    model.ir_version = max(model.ir_version or 0, IR_VERSION)
     if model.opset_imports[""] < request.opset:
         from onnxscript import version_converter
 

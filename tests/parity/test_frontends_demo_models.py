@@ -53,6 +53,7 @@ def exported(demo: Demo) -> Loaded:
 @pytest.fixture(params=DEMOS, ids=lambda demo: demo.id)
 def demo(request: pytest.FixtureRequest) -> Demo:
     found: Demo = request.param
+    settings.silence_native_libraries()
     pytest.importorskip(found.extra)
     return found
 

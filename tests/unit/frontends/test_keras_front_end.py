@@ -21,6 +21,7 @@ from edgekit.frontends.source import Loaded, SourceRequest, load
 from edgekit.ir import io
 from edgekit.spec import TensorSpec
 
+settings.silence_native_libraries()  # before importorskip imports one
 pytest.importorskip("tensorflow")
 pytest.importorskip("tf2onnx")
 

@@ -19,6 +19,7 @@ from edgekit.frontends.source import Loaded, SourceRequest, load
 from edgekit.ir import io
 from edgekit.spec import TensorSpec
 
+settings.silence_native_libraries()  # before importorskip imports one
 torch = pytest.importorskip("torch")
 
 X = TensorSpec("x", "float32", ("batch", 4))
