@@ -149,9 +149,9 @@ def _retype(node: ir.Node) -> None:
         filling = np.zeros(1, np.float32) if value is None else value.as_tensor().numpy()
         if filling.dtype == np.float32:
             node.attributes["value"] = ir.AttrTensor("value", ir.tensor(filling.astype(np.float16)))
-    for value in node.outputs:
-        if is_float32(value):
-            value.type = ir.TensorType(ir.DataType.FLOAT16)
+    for result in node.outputs:
+        if is_float32(result):
+            result.type = ir.TensorType(ir.DataType.FLOAT16)
 
 
 def _feed_subgraphs(node: ir.Node, converter: _Converter, was_float: set[int]) -> None:
