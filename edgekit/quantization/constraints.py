@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from edgekit.errors import RecipeError, closest
 from edgekit.ir.graph import constant, int_attribute, is_float32, rank
+from edgekit.passes.fuse_activation import clip_bounds
 from edgekit.target import Target
 
 Match = Sequence[ir.Node]
@@ -136,16 +137,6 @@ def check_constraints(target: Target) -> None:
                     why=f"known: {', '.join(sorted(known))}",
                     remedy=f"did you mean {near[0]!r}?" if near else "see targets/README.md",
                 )
-
-
-def clip_bounds(node: ir.Node) -> tuple[float | None, float | None]:
-    """(minimum, maximum) of a Clip as numbers; infinite where absent, None where not constant."""
-    bounds: list[float | None] = []
-    for index, absent in ((1, -np.inf), (2, np.inf)):
-        value = node.inputs[index] if len(node.inputs) > index else None
-        array = constant(value)
-        bounds.append(absent if value is None else None if array is None else float(array.reshape(())))
-    return bounds[0], bounds[1]
 
 
 def float_inputs(node: ir.Node) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ import onnx_ir as ir
 
 from edgekit.ir.digest import digest
 from edgekit.ir.graph import constant, is_float32, is_onnx, sole_reader
+from edgekit.passes.fuse_activation import clip_bounds
 from edgekit.quantization.arithmetic import (
     activation_params,
     below,
@@ -43,7 +44,6 @@ from edgekit.quantization.constraints import (
     INSIDE_INT8,
     Match,
     check_constraints,
-    clip_bounds,
     float_inputs,
 )
 from edgekit.quantization.plan import QuantOperator, QuantPlan, QuantWeight, plan_from_json
