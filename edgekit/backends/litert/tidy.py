@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edgekit.backends.litert.tensors import Graph, Operator
+from edgekit.backends.litert.tensors import Graph, Operator, Tensor, signature
 
 
 def tidy(graph: Graph) -> Graph:
@@ -28,13 +28,17 @@ def _with_short_reshapes(graph: Graph) -> Graph:
             first = source.get(inputs[0], inputs[0])
             inputs = (first, *inputs[1:])
             source[op.outputs[0]] = first
-            if (
-                graph.tensors[first].shape == graph.tensors[op.outputs[0]].shape
-                and op.outputs[0] not in graph.outputs
-            ):
+            result = op.outputs[0]
+            if result not in graph.outputs and _equal(graph.tensors[first], graph.tensors[result]):
                 instead[op.outputs[0]] = first
         operators.append(replace(op, inputs=inputs))
     return replace(graph, operators=tuple(operators))
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors of the same elements have one shape, by whatever name a dynamic size goes."""
+    sizes = signature(a.shape)
+    return sizes == signature(b.shape) and sizes.count(-1) <= 1
 
 
 def _without_unread(graph: Graph) -> Graph:

@@ -25,8 +25,8 @@ import onnx_ir as ir
 from edgekit.backends.litert import integer
 from edgekit.backends.litert.constants import Constants
 from edgekit.backends.litert.operands import Clamp, Operand, Unit
-from edgekit.backends.litert.tensors import UNKNOWN_RANK, Shape
-from edgekit.spec import QuantParams, TensorSpec
+from edgekit.backends.litert.shapes import shape_of, with_shapes
+from edgekit.spec import QuantParams
 
 # Kernels with a fused activation that XNNPACK and the builtin kernels both run (schema.fbs, options tables).
 CLAMPED_KERNELS = frozenset({"Conv", "Gemm", "MatMul", "Add", "Sub", "Mul", "Div", "MaxPool", "AveragePool"})
@@ -106,35 +106,6 @@ def read(model: ir.Model) -> Program:
     alive = {unit.node for unit in units}
     notes = tuple(text for node, text in reader.notes if node in alive)
     return Program(inputs, outputs, units, notes)
-
-
-def with_shapes(model: ir.Model) -> ir.Model:
-    """``model``, or a clone with inferred shapes and types where some value has none."""
-    missing = any(
-        value.shape is None or value.dtype is None
-        for node in model.graph
-        for value in node.outputs
-        if value.name
-    )
-    if not missing:
-        return model
-    from onnx_ir.passes.common import ShapeInferencePass
-
-    clone = model.clone()
-    ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(clone)
-    return clone
-
-
-def spec_of(value: ir.Value) -> TensorSpec:
-    """Name, dtype and shape of a model input or output."""
-    return TensorSpec(_name(value), dtype_of(value), shape_of(value))
-
-
-def shape_of(value: ir.Value) -> Shape:
-    """Sizes of ``value``; a symbolic size is its name, an unknown rank is ``UNKNOWN_RANK``."""
-    if value.shape is None:
-        return UNKNOWN_RANK
-    return tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape)
 
 
 def dtype_of(value: ir.Value) -> str:
