@@ -101,13 +101,14 @@ def graphs(draw: st.DrawFn) -> onnx.ModelProto:
     )
     values: list[Value] = [(m.input("x", shape), shape)]
     for _ in range(draw(st.integers(2, 8))):
-        source = values[-1] if draw(st.integers(0, 3)) else draw(st.sampled_from(values))
+        source = values[-1 if draw(st.integers(0, 3)) else draw(st.integers(0, len(values) - 1))]
         made = STEPS[draw(st.integers(0, len(STEPS) - 1))](m, draw, source)
         if np.prod(made[1]) <= 4096:
             values.append(made)
         same = [v for v in values[:-1] if v[1] == values[-1][1]]
-        if same and draw(st.booleans()):
-            values.append((m.add("Add", values[-1][0], draw(st.sampled_from(same))[0]), values[-1][1]))
+        if draw(st.booleans()) and same:
+            other = same[draw(st.integers(0, len(same) - 1))]
+            values.append((m.add("Add", values[-1][0], other[0]), values[-1][1]))
     last, end = values[-1]
     if draw(st.booleans()):
         flat = m.add("Flatten", last)

@@ -91,8 +91,8 @@ def _pool(step: Step) -> tuple[Windows, int]:
 def _is_nothing(step: Step, windows: Windows) -> bool:
     """A window of one element everywhere: nothing runs.
 
-    XNNPACK of ai-edge-litert 2.3.0 reads uninitialised memory behind two such MAX_POOL_2D in a row (found by the
-    random graphs of tests/property; no upstream issue is known).
+    XNNPACK of ai-edge-litert 2.3.0 also reads uninitialised memory behind two such MAX_POOL_2D in a row
+    (found by the random graphs of tests/property; no upstream issue is known).
     """
     single = all(axis.kernel == axis.stride == 1 and axis.is_valid for axis in windows.axes)
     return single and len(step.unit.outputs) == 1 and step.unit.clamp is None
