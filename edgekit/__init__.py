@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from edgekit._version import __version__
+
 if TYPE_CHECKING:
     from edgekit.api import (
         bench,
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
         validate,
         verify,
     )
-
-__version__ = "0.1.0"
 
 __all__ = [
     "__version__",

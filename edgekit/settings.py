@@ -12,15 +12,16 @@ import os
 from pathlib import Path
 
 # Measured on onnxruntime 1.31 and openvino 2026.4: both write identifiers into the home folder at import
-# unless told not to. ORT_DISABLE_TELEMETRY must be set before the import; OpenVINO looks at CI == "true"
-# (onnxruntime upstream change 27379; openvino-telemetry's own opt-out check).
+# unless told not to. ORT_DISABLE_TELEMETRY must be set before the import (onnxruntime upstream change 27379).
 QUIET_NATIVE_ENVIRONMENT: dict[str, str] = {
     "ORT_DISABLE_TELEMETRY": "1",
-    "CI": "true",
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "TF_ENABLE_ONEDNN_OPTS": "0",  # silences a banner; changes no result that edgekit uses
     "KERAS_BACKEND": "tensorflow",  # the torch back end unrolls LSTM into thousands of nodes
 }
+# openvino-telemetry looks for exactly CI == "true" ("1" does not count). For workers only: in the user's own
+# process the variable means something to others.
+QUIET_WORKER_ENVIRONMENT: dict[str, str] = {**QUIET_NATIVE_ENVIRONMENT, "CI": "true"}
 
 
 def cache_dir() -> Path:
@@ -41,10 +42,9 @@ def data_dir() -> Path | None:
 
 def silence_native_libraries() -> None:
     """Turn telemetry and start-up banners of native libraries off; call before importing one."""
-    for name, value in QUIET_NATIVE_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    os.environ.update(QUIET_NATIVE_ENVIRONMENT)
 
 
 def child_environment() -> dict[str, str]:
-    """The environment for a worker process: this one with telemetry and banners off."""
-    return {**QUIET_NATIVE_ENVIRONMENT, **os.environ}
+    """The environment for a worker process: this one, with telemetry and banners off whatever it says."""
+    return {**os.environ, **QUIET_WORKER_ENVIRONMENT}

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import edgekit
+from edgekit._version import __version__
 from edgekit.bundle.evidence import AccuracyFacts, LatencyFacts, MachineFacts, Measurement, RatioFacts
 from edgekit.bundle.golden import tolerance_for
 from edgekit.bundle.write import BundleContent, Shipped, write
@@ -49,7 +49,7 @@ def deliver(
     content = BundleContent(
         name=plan.recipe.model.name,
         version=plan.recipe.model.version,
-        edgekit_version=edgekit.__version__,
+        edgekit_version=__version__,
         model_digest=canonical.digest,
         calibration_digest=ranges.data_digest if ranges else "",
         recipe=json.loads(plan.recipe.resolved_json()),

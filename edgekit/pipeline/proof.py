@@ -222,7 +222,6 @@ class Prover:
         """
 
         def make(folder: Path) -> None:
-            self._progress.note(f"evaluating {subject.name}")
             with opener() as session, reference() as truth:
                 _store(folder, self._measure(session, truth, subject))
 

@@ -45,7 +45,7 @@ def make(canonical: Canonical, target: Target, precision: Precision, ranges: Ran
         case Precision.FP32:
             return Variant(canonical.model, precision)
         case Precision.FP16:
-            return Variant(to_float16(canonical.model), precision)
+            return Variant(to_float16(canonical.model, ranges=ranges.tensors if ranges else None), precision)
         case Precision.W8A8:
             if ranges is None:
                 raise InputError(

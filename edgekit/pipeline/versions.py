@@ -8,7 +8,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-import edgekit
+from edgekit._version import __version__
 
 _BASE = ("numpy", "onnx", "onnx-ir", "onnxscript", "onnxruntime")
 _BY_EXTRA = {
@@ -31,7 +31,7 @@ def tools(*extras: str) -> dict[str, str]:
     """Name -> version of edgekit, its base packages and those of ``extras`` (unknown names are skipped)."""
     names = [*_BASE, *(name for extra in sorted(set(extras)) for name in _BY_EXTRA.get(extra, ()))]
     found = {name: version(name) for name in names}
-    return {"edgekit": edgekit.__version__, "python": platform.python_version()} | {
+    return {"edgekit": __version__, "python": platform.python_version()} | {
         name: value for name, value in found.items() if value
     }
 
@@ -39,7 +39,7 @@ def tools(*extras: str) -> dict[str, str]:
 @cache
 def code_digest() -> str:
     """SHA-256 over edgekit's own modules: a changed compiler never serves results of the old one."""
-    root = Path(edgekit.__file__).parent
+    root = Path(__file__).parents[1]
     sha = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         sha.update(path.relative_to(root).as_posix().encode())

@@ -22,6 +22,7 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, "utf-8")
         temporary.replace(path)
     except OSError as error:
+        temporary.unlink(missing_ok=True)
         raise OutputError(
             f"{path} cannot be written", why=str(error), remedy="choose another place with -o"
         ) from error
