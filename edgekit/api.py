@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from edgekit.errors import GateError
 from edgekit.pipeline import bench as _bench
 from edgekit.pipeline import calibrate as _calibrate
 from edgekit.pipeline import compile as _compile
@@ -136,6 +137,14 @@ def quantize(
         max_drop_pp=max_drop_pp,
         progress=progress or Silent(),
     )
+    missed = next((gate for gate in result.gates if gate.status in {"fail", "inconclusive"}), None)
+    if missed is not None:
+        raise GateError(
+            f"{result.target} {result.precision}: {missed.name} gate is {missed.status}: {missed.measured}",
+            exit_code=result.exit_code,
+            why=f"{missed.limit}; {missed.reason}; nothing was written",
+            remedy=missed.remedy,
+        )
     return result.path
 
 

@@ -8,9 +8,10 @@ refused, what to type next, and where to read more. The tree:
     │   └── UnknownNameError     2  a name nobody knows, with the closest ones
     ├── TargetRefusalError       5  the target cannot hold this model
     ├── MissingBackendError      6  a runtime, an extra or a device is not here
-    └── VerificationError        8  a bundle is not what its manifest says
+    ├── VerificationError        8  a bundle is not what its manifest says
+    └── GateError            3 4 7  a function that gives a file could not give one inside the budget
 
-Gates (3, 4, 7) are verdicts, not exceptions: a failed gate is a result with an exit code.
+Otherwise gates are verdicts, not exceptions: a failed gate is a result with an exit code.
 """
 
 from __future__ import annotations
@@ -139,6 +140,14 @@ class VerificationError(EdgekitError):
     """A bundle differs from its manifest or its golden vectors."""
 
     exit_code = ExitCode.VERIFICATION_FAILED
+
+
+class GateError(EdgekitError):
+    """A budget was missed where a function was to give a file; ``exit_code`` says which gate (3, 4 or 7)."""
+
+    def __init__(self, what: str, *, exit_code: ExitCode, why: str = "", remedy: str = "") -> None:
+        super().__init__(what, why=why, remedy=remedy)
+        self.exit_code = exit_code
 
 
 def closest(name: str, known: Iterable[str]) -> tuple[str, ...]:

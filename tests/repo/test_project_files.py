@@ -68,6 +68,19 @@ def test_make_knows_its_targets(target: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_the_readmes_edgekit_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a reader would type them, one after the other, in an empty folder."""
+    from edgekit.cli.main import run
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
+    blocks = re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
+    commands = [line for block in blocks for line in block.splitlines() if line.startswith("edgekit ")]
+    assert [command.split()[1] for command in commands] == ["init", "release", "verify"]
+    for command in commands:
+        assert run(command.split()[1:]) == 0, command
+
+
 def test_ci_calls_make_test() -> None:
     assert "make test" in (ROOT / ".ci" / "run").read_text("utf-8")
 
