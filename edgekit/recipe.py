@@ -78,9 +78,9 @@ class CalibrationTable(_Closed):
 class EvaluationTable(CalibrationTable):
     """`[data] evaluation`: what accuracy is measured on."""
 
-    metric: Literal["top1", "top5", "auc", "mae", "map", "miou", "perplexity"] = Field(
-        default="top1", description="task metric"
-    )
+    metric: Literal[
+        "top1", "top5", "accuracy", "token_accuracy", "auc", "mae", "map", "miou", "psnr", "perplexity"
+    ] = Field(default="top1", description="task metric")
     output: str = Field(
         default="", description="name of the output that is scored; needed where there are several"
     )

@@ -19,7 +19,11 @@ Method = Annotated[
     str, typer.Option("--method", help="Ranges of activations: minmax, percentile, or percentile:99.99.")
 ]
 Metric = Annotated[
-    str, typer.Option("--metric", help="Task metric: top1, top5, auc, mae, map, miou or perplexity.")
+    str,
+    typer.Option(
+        "--metric",
+        help="Task metric: top1, top5, accuracy, token_accuracy, auc, mae, map, miou, psnr or perplexity.",
+    ),
 ]
 Samples = Annotated[
     int | None,

@@ -28,7 +28,7 @@ class Budget:
     """What an artifact must keep; None = no such limit.
 
     Attributes:
-        max_drop_pp: largest loss, in percentage points (percent of the value for mae and perplexity).
+        max_drop_pp: largest loss, in percentage points (percent for mae and perplexity, dB for psnr).
         max_size_bytes: of all files of the artifact.
         max_latency_ms: of the p95 latency.
         never_slower: the artifact must not be slower than the best float variant.

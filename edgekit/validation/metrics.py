@@ -8,7 +8,8 @@ resamples with a few matrix products and never runs the model again. ``aggregate
 metric is undefined (one class only, no box); for the data itself that is an error, never a number.
 
 "Drop" is what the candidate loses against the reference, positive = worse: in percentage points for
-metrics between 0 and 1, in percent of the reference's value for those without an upper bound.
+metrics between 0 and 1, in decibels for those that are decibels, in percent of the reference's value for
+those without an upper bound.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit.errors import DataError, UnknownNameError
-from edgekit.validation import average_precision, roc
+from edgekit.validation import average_precision, image_quality, roc
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[Any]
@@ -43,7 +44,8 @@ class TaskMetric:
         higher_is_better: direction.
         best: the best possible value.
         undefined: when there is no value; always an error.
-        drop_unit: "pp" = 100 * (loss of the value); "%" = 100 * (relative rise of the value).
+        drop_unit: "pp" = 100 * (loss of the value); "%" = 100 * (relative rise of the value); "dB" = the loss
+            of the value itself.
         binary: each sample is right or wrong (statistic "hit"), so paired proportions apply.
         roles: what outputs it scores; one role = the model's sole or named output.
         sufficient: outputs by role, labels of the batch -> arrays with a leading sample axis.
@@ -57,7 +59,7 @@ class TaskMetric:
     higher_is_better: bool
     best: float
     undefined: str
-    drop_unit: Literal["pp", "%"]
+    drop_unit: Literal["pp", "%", "dB"]
     sufficient: Callable[[Mapping[str, Numbers], Numbers], dict[str, Numbers]]
     aggregate: Callable[[Statistics, Floats], Floats]
     binary: bool = False
@@ -120,6 +122,41 @@ def _top5(outputs: Mapping[str, Numbers], labels: Numbers) -> dict[str, Numbers]
             remedy='use metric = "top1"',
         )
     return {"hit": rank < 5}
+
+
+def _accuracy(outputs: Mapping[str, Numbers], labels: Numbers) -> dict[str, Numbers]:
+    """Scores (N, C >= 2) by their largest; probabilities (N, 1) or (N,) of class 1 by the threshold 0.5."""
+    scores = outputs["output"]
+    if scores.ndim == 2 and scores.shape[1] >= 2:
+        return {"hit": _rank_of_label("accuracy", outputs, labels) < 1}
+    chance = scores.reshape(len(scores), -1)
+    truth = labels.reshape(len(labels), -1)
+    if chance.shape[1] != 1 or truth.shape != chance.shape:
+        needs = "scores (batch, classes >= 2) or one probability a sample, and labels (batch,)"
+        raise _wrong_shape("accuracy", scores, labels, needs)
+    if not bool(((truth == 0) | (truth == 1)).all()) or bool(((chance < 0) | (chance > 1)).any()):
+        raise DataError(
+            f"accuracy got outputs from {chance.min():g} to {chance.max():g} and labels from {truth.min():g}"
+            f" to {truth.max():g}",
+            why="a model with one output gives the probability of class 1, and labels are 0 or 1",
+            remedy='put the sigmoid into the model, or use metric = "auc", which needs no threshold',
+        )
+    return {"hit": ((chance > 0.5) == (truth == 1))[:, 0]}
+
+
+def _token_accuracy(outputs: Mapping[str, Numbers], labels: Numbers) -> dict[str, Numbers]:
+    scores = outputs["output"]
+    if scores.ndim != 3 or labels.shape != scores.shape[:2] or labels.dtype.kind not in "iu":
+        needs = "scores (N, T, C) and integer labels (N, T)"
+        raise _wrong_shape("token_accuracy", scores, labels, needs)
+    counted = labels != IGNORED_TOKEN
+    right = (scores.argmax(axis=2) == labels) & counted
+    return {"right": right.sum(axis=1), "tokens": counted.sum(axis=1)}
+
+
+def _share_of_tokens(statistics: Statistics, weights: Floats) -> Floats:
+    whole = weights @ statistics["tokens"].astype(np.float64)
+    return _ratio(weights @ statistics["right"].astype(np.float64), whole)
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:
@@ -248,6 +285,29 @@ _ROWS = (
         binary=True,
     ),
     TaskMetric(
+        id="accuracy",
+        formula="share of right samples: highest score as top1, or probability above 0.5 for one output",
+        unit="share",
+        higher_is_better=True,
+        best=1.0,
+        undefined="no sample",
+        drop_unit="pp",
+        sufficient=_accuracy,
+        aggregate=_share_of_hits,
+        binary=True,
+    ),
+    TaskMetric(
+        id="token_accuracy",
+        formula="share of positions whose label has the highest score; labels of -100 are ignored",
+        unit="share",
+        higher_is_better=True,
+        best=1.0,
+        undefined="every position is ignored",
+        drop_unit="pp",
+        sufficient=_token_accuracy,
+        aggregate=_share_of_tokens,
+    ),
+    TaskMetric(
         id="auc",
         formula="area under the ROC curve, ties one half; several classes: one against the rest, plain mean",
         unit="share",
@@ -292,6 +352,17 @@ _ROWS = (
         drop_unit="pp",
         sufficient=_miou,
         aggregate=_mean_iou,
+    ),
+    TaskMetric(
+        id="psnr",
+        formula="mean over samples of min(60, -10 log10(mean squared error)); pixels in 0..1",
+        unit="dB",
+        higher_is_better=True,
+        best=image_quality.CAP_DB,
+        undefined="no sample",
+        drop_unit="dB",
+        sufficient=image_quality.sufficient,
+        aggregate=image_quality.aggregate,
     ),
     TaskMetric(
         id="perplexity",

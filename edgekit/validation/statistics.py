@@ -8,8 +8,8 @@ reference's value.
 
 A resample cannot show what no sample showed. So with fewer than ten differing samples the bootstrap interval
 is widened by the share of unseen differing samples that the data cannot exclude, z^2 / (n + z^2) (Tango's
-limit without discordant pairs), each counted as one that loses everything: 100 units of the drop. Two equal
-evaluations therefore have an interval around 0 and not the point 0.
+limit without discordant pairs), each counted as one that loses everything: 100 units of the drop (the cap in
+decibels). Two equal evaluations therefore have an interval around 0 and not the point 0.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Drop:
         value_pp: the loss, in ``unit``.
         low_pp: lower end of the interval, in ``unit``.
         high_pp: upper end.
-        unit: "pp" (percentage points) or "%" (of the reference's value).
+        unit: "pp" (percentage points), "%" (of the reference's value) or "dB".
         method: how the interval was found.
         confidence: of the two-sided interval.
         count: number of samples.
@@ -79,9 +79,9 @@ def _check_pair(reference: Evaluation, candidate: Evaluation) -> None:
 
 def _drops(row: TaskMetric, reference: npt.NDArray[Any], candidate: npt.NDArray[Any]) -> Floats:
     """Values (R,) of both -> drops (R,) in the row's unit; NaN where the reference leaves it undefined."""
-    if row.drop_unit == "pp":
+    if row.drop_unit != "%":
         loss = (reference - candidate) if row.higher_is_better else (candidate - reference)
-        return np.asarray(100.0 * loss, np.float64)
+        return np.asarray((100.0 if row.drop_unit == "pp" else 1.0) * loss, np.float64)
     change = 100.0 * (candidate - reference)
     drop = np.full(change.shape, np.nan)
     np.divide(change, reference, out=drop, where=reference > 0)
@@ -166,7 +166,8 @@ def paired_drop(
     method = f"paired bootstrap, BCa, {bootstrap.RESAMPLES} resamples, seed {seed}"
     differing = _differing(reference, candidate)
     if differing < FEW_DIFFERENCES:
-        unseen = 100.0 * _unseen_share(count, confidence)
+        everything = row.best if row.drop_unit == "dB" else 100.0
+        unseen = everything * _unseen_share(count, confidence)
         low, high = min(low, value - unseen), max(high, value + unseen)
         method += f"; widened, as only {differing} samples differ"
     return Drop(

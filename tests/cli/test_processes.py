@@ -17,8 +17,11 @@ from edgekit.cli.main import run
 from edgekit.report.schema import names, schema
 
 # A verb whose stage waits: the process says "ready" once it works, and is then sent a signal.
+# A shell starts what runs in its background with Ctrl-C ignored; the child takes the default back, or the
+# test would depend on how the suite was started.
 WAITING = """
-import os, sys, time
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from edgekit.pipeline import clean
 def wait(*, cache_dir):
     os.write(1, b"native code writes to stdout\\n")

@@ -46,7 +46,10 @@ def test_one_more_loss_raises_both_ends(case: tuple[int, int, int]) -> None:
     assert after[1] >= before[1] - 1e-12
 
 
-@given(st.integers(0, 2**32 - 1), st.sampled_from(sorted(set(TASK_METRICS) - {"map", "miou", "perplexity"})))
+RANKED = ("accuracy", "auc", "mae", "top1", "top5")
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(RANKED))
 @settings(max_examples=60, deadline=None)
 def test_the_order_of_samples_does_not_matter(seed: int, metric: str) -> None:
     rng = np.random.default_rng(seed)

@@ -144,6 +144,23 @@ REFUSALS = [
     Refusal("top1-rank", lambda: sufficient("top1", LABELS, output=FINE[:, :, None]), "needs scores"),
     Refusal("top1-one-column", lambda: sufficient("top1", LABELS, output=FINE[:, :1]), "classes >= 2"),
     Refusal("top5-few-classes", lambda: score(metric="top5"), "top5 got 3 classes"),
+    Refusal("accuracy-rank", lambda: sufficient("accuracy", LABELS, output=FINE[:, :, None]), "accuracy got"),
+    Refusal(
+        "accuracy-no-probability",
+        lambda: sufficient("accuracy", ONES, output=np.full((4, 1), 3.0)),
+        "outputs from 3 to 3",
+    ),
+    Refusal(
+        "accuracy-label", lambda: sufficient("accuracy", ONES * 2, output=FINE[:, :1] * 0), "from 2 to 2"
+    ),
+    Refusal("tokens-shape", lambda: sufficient("token_accuracy", LABELS, output=FINE), "token_accuracy got"),
+    Refusal(
+        "tokens-all-ignored",
+        lambda: sufficient("token_accuracy", np.array([[-100]]), output=np.zeros((1, 1, 3))),
+        "every position is ignored",
+    ),
+    Refusal("psnr-shape", lambda: sufficient("psnr", LABELS, output=FINE), "psnr got an output"),
+    Refusal("psnr-range", lambda: sufficient("psnr", FINE * 0 + 255, output=FINE), "from 255 to 255"),
     Refusal("auc-rank", lambda: sufficient("auc", LABELS, output=FINE[:, :, None]), "auc got an output"),
     Refusal("auc-labels", lambda: sufficient("auc", LABELS, output=FINE[:, 0]), "0 to 1"),
     Refusal("auc-one-class", lambda: sufficient("auc", ONES, output=FINE[:, 0]), "auc has no value"),

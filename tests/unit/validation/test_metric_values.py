@@ -45,6 +45,19 @@ CASES = [
     Case("top5", "top5", {"output": np.tile(np.arange(7.0), (2, 1))}, np.array([2, 1]), 0.5),
     # Five equal scores before it in class order: label 5 is sixth, label 4 is fifth.
     Case("top5-tie", "top5", {"output": np.zeros((2, 7))}, np.array([5, 4]), 0.5),
+    Case("accuracy", "accuracy", {"output": np.array([[1, 3], [2, 1.0]])}, np.array([1, 1]), 0.5),
+    # Probability 0.5 itself is not above one half.
+    Case("accuracy-sigmoid", "accuracy", {"output": np.array([[0.5], [0.6]])}, np.array([0, 1]), 1.0),
+    Case("accuracy-flat", "accuracy", {"output": np.array([0.2, 0.9])}, np.array([[1], [1]]), 0.5),
+    Case(
+        "token-accuracy",
+        "token_accuracy",
+        {"output": np.eye(3)[None]},
+        np.array([[0, 2, -100]]),
+        0.5,
+    ),
+    # Mean squared errors of 1/100 and 0: 20 dB and the cap of 60 dB.
+    Case("psnr", "psnr", {"output": np.array([[0.1], [1.0]])}, np.array([[0.0], [1.0]]), 40.0),
     Case("auc", "auc", {"output": np.array([0.1, 0.4, 0.35, 0.8])}, np.array([0, 0, 1, 1]), 0.75),
     Case("auc-all-tied", "auc", {"output": np.array([[1.0], [1.0], [1.0]])}, np.array([0, 1, 1]), 0.5),
     # Logits: only the difference of the columns ranks.
@@ -261,6 +274,9 @@ Maker = Callable[[np.random.Generator], tuple[dict[str, Numbers], Numbers]]
 MAKERS: dict[str, Maker] = {
     "top1": lambda rng: ({"output": rng.normal(size=(40, 6))}, rng.integers(0, 6, 40)),
     "top5": lambda rng: ({"output": rng.normal(size=(40, 9))}, rng.integers(0, 9, 40)),
+    "accuracy": lambda rng: ({"output": rng.random((40, 1))}, rng.integers(0, 2, 40)),
+    "token_accuracy": lambda rng: ({"output": rng.normal(size=(40, 5, 7))}, rng.integers(0, 7, (40, 5))),
+    "psnr": lambda rng: ({"output": rng.random((40, 1, 4, 4))}, rng.random((40, 1, 4, 4))),
     "auc": lambda rng: ({"output": rng.normal(size=(40, 3)).round(1)}, rng.integers(0, 3, 40)),
     "mae": lambda rng: ({"output": rng.normal(size=(40, 2))}, rng.normal(size=(40, 2))),
     "map": lambda rng: detection_batch(rng, 40),
