@@ -46,12 +46,16 @@ class Loaded:
     Attributes:
         model: float model; names of values and nodes are the same in every process.
         reference: the framework's own forward pass, with the names of ``model``; None for ONNX sources.
-        framework: "torch", "keras" or "onnx".
+        framework: "torch", "keras", "tflite" or "onnx".
+        notes: what the user should know, for example why an axis is not dynamic.
+        output_steps: of a quantized source, the quantization step of each output that has one, by name.
     """
 
     model: ir.Model
     reference: Runner | None
     framework: str
+    notes: tuple[str, ...] = ()
+    output_steps: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@
 The value is the mean over samples. The cap makes equal images comparable: 60 dB is a root mean square error
 of 1/1000, a quarter of the step of an 8-bit picture, and no screen shows more.
 
-Source: ISO/IEC 29170-2, annex B (PSNR with the peak value 1).
+PSNR = 10 log10(peak^2 / mean squared error) with the peak 1, as scikit-image.metrics has it.
 """
 
 from __future__ import annotations
