@@ -122,7 +122,7 @@ def _tables(node: Schema, schema: Schema, path: str) -> Iterator[str]:
     """One table of keys for each table of the recipe, in the order of the file."""
     rows, below = [], []
     for key, field in node["properties"].items():
-        found = _resolve(field, schema)
+        found = _resolve(_without_null(field), schema)
         inner = _resolve(found.get("items", {}), schema) if found.get("type") == "array" else found
         if "properties" in inner:
             many = "[[{}]]" if found.get("type") == "array" and not path else "[{}]"
@@ -133,7 +133,7 @@ def _tables(node: Schema, schema: Schema, path: str) -> Iterator[str]:
             )
         else:
             meaning = str(field.get("description", ""))
-            rows.append((f"`{key}`", _type(found, schema), _default(key, found, node), meaning))
+            rows.append((f"`{key}`", _type(found, schema), _default(key, field, node), meaning))
     if rows:
         title = f"`[{path}]`" if path else "At the top"
         yield f"### {title}" if path not in {"target"} else "### `[[target]]`"
@@ -142,6 +142,12 @@ def _tables(node: Schema, schema: Schema, path: str) -> Iterator[str]:
         yield _table(("key", "type", "default", "meaning"), rows)
     for name, _, inner in below:
         yield from _tables(inner, schema, name)
+
+
+def _without_null(field: Schema) -> Schema:
+    """An optional table as the table itself."""
+    kinds = [each for each in field.get("anyOf", ()) if each.get("type") != "null"]
+    return kinds[0] if len(kinds) == 1 and "$ref" in kinds[0] else field
 
 
 def _sentence(description: str) -> str:

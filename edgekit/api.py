@@ -42,8 +42,9 @@ def export(
     weights: PathLike | None = None,
     dynamic: Mapping[str, Mapping[int, str]] | None = None,
     opset: int | None = None,
-    tolerance: float = 1e-3,
+    tolerance: float = 1e-4,
     trust_source: bool = False,
+    calibration_data: str = "",
     progress: Progress | None = None,
 ) -> Path:
     """Export a PyTorch, Keras or ONNX source to canonical ONNX and prove that it computes the same.
@@ -57,10 +58,12 @@ def export(
         opset: ONNX opset of the file; edgekit's canonical one by default.
         tolerance: largest difference between framework and ONNX, as a part of the output's range.
         trust_source: allow a source that runs code on loading.
+        calibration_data: data of yours on which the export is proved too, besides random inputs.
         progress: where to say how far it is.
 
     Raises:
-        ExportError: the source cannot be exported, or parity fails.
+        ExportError: the source cannot be exported.
+        ParityError: its ONNX form computes something else; nothing is written.
         MissingBackendError: the source's framework is not installed.
     """
     result = _export.export(
@@ -72,6 +75,7 @@ def export(
         opset=opset,
         tolerance=tolerance,
         trust_source=trust_source,
+        calibration_data=calibration_data,
         progress=progress or Silent(),
     )
     return result.path

@@ -5,7 +5,8 @@ refused, what to type next, and where to read more. The tree:
 
     EdgekitError                 1  a bug, or a native runtime that died
     ├── InputError               2  bad input: file, data, recipe, flag
-    │   └── UnknownNameError     2  a name nobody knows, with the closest ones
+    │   ├── UnknownNameError     2  a name nobody knows, with the closest ones
+    │   └── ParityError          3  an export that computes something else than its framework
     ├── TargetRefusalError       5  the target cannot hold this model
     ├── MissingBackendError      6  a runtime, an extra or a device is not here
     ├── VerificationError        8  a bundle is not what its manifest says
@@ -103,7 +104,13 @@ class RecipeError(InputError):
 
 
 class ExportError(InputError):
-    """A source cannot be exported, or its ONNX form computes something else."""
+    """A source cannot be exported."""
+
+
+class ParityError(ExportError):
+    """The ONNX form of a source computes something else than its framework; ``report`` has the figures."""
+
+    exit_code = ExitCode.ACCURACY_GATE
 
 
 class OutputError(InputError):

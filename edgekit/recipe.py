@@ -55,17 +55,22 @@ class ModelTable(_Closed):
         default=(), description="needed for callables; read from the file otherwise"
     )
     tolerance: float = Field(
-        default=1e-3,
+        default=1e-4,
         gt=0,
         description="largest difference between framework and ONNX, as a part of the output's range",
     )
     trust_source: bool = Field(
         default=False, description="allow sources that run code on loading (pickle, Lambda layers)"
     )
+    files: tuple[str, ...] = Field(
+        default=(),
+        description="files that belong to the model and travel in the bundle: vocabulary, labels; "
+        "paths relative to the recipe",
+    )
 
 
 class CalibrationTable(_Closed):
-    """`[data] calibration`: what ranges are learned from."""
+    """`[data] calibration`: what ranges are learned from; not needed where the model comes quantized."""
 
     source: str = Field(description=".npz, .npy, folder of images, shipped set, or file.py:callable")
     split: str = Field(default="", description="split of a shipped set")
@@ -89,7 +94,9 @@ class EvaluationTable(CalibrationTable):
 class DataTable(_Closed):
     """`[data]`: calibration set, evaluation set, and what happens to a raw sample."""
 
-    calibration: CalibrationTable
+    calibration: CalibrationTable | None = Field(
+        default=None, description="needed to quantize; not for a model that comes quantized already"
+    )
     evaluation: EvaluationTable
     preprocess: tuple[Step, ...] = Field(
         default=(), description="steps from the raw sample to the model's input"

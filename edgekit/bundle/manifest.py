@@ -26,6 +26,7 @@ from edgekit.spec import FileEntry as SpecFileEntry
 
 FILE_NAME = "manifest.json"
 ARTIFACTS = "artifacts"
+FILES = "files"
 GOLDEN = "golden"
 GOLDEN_INPUTS = "golden/inputs.npz"
 RANGES = "ranges.json"

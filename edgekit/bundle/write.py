@@ -2,6 +2,7 @@
 
     manifest.json        reproducible facts and hashes         (manifest)
     artifacts/           what ships
+    files/               what belongs to the model: vocabulary, labels
     golden/inputs.npz    fixed inputs                          ranges.json, recipe.json, edgekit.lock
     evidence.json        what this machine measured            (evidence)
     golden/<target>.npz  what this machine's runtimes gave     report/
@@ -65,6 +66,7 @@ class BundleContent:
         ranges: the calibrated ranges, JSON-ready.
         lock: content of edgekit.lock.
         golden_inputs: (samples, ...) by reference input name.
+        associated: content of the files that belong to the model, by name.
         shipped: one for each target.
         machine: that measured.
         created: ISO 8601 time of the release; evidence only.
@@ -86,6 +88,7 @@ class BundleContent:
     created: str
     sources: Mapping[str, str] = field(default_factory=dict)
     calibration_digest: str = ""
+    associated: Mapping[str, bytes] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     measurements: tuple[Measurement, ...] = ()
     reports: Mapping[str, bytes] = field(default_factory=dict)
@@ -136,6 +139,7 @@ def _manifest(content: BundleContent) -> tuple[dict[str, bytes], Manifest]:
         manifest_file.RANGES: canonical_json.render(dict(content.ranges)),
         manifest_file.RECIPE: canonical_json.render(dict(content.recipe)),
         manifest_file.LOCK: content.lock,
+        **{f"{manifest_file.FILES}/{safe_path(name)}": body for name, body in content.associated.items()},
     }
     for each in content.shipped:
         for path, body in _artifact_files(each.artifact).items():

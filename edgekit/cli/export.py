@@ -20,6 +20,7 @@ EXIT_CODES = (
     ExitCode.OK,
     ExitCode.INTERNAL,
     ExitCode.BAD_INPUT,
+    ExitCode.ACCURACY_GATE,
     ExitCode.BACKEND_MISSING,
     ExitCode.INTERRUPTED,
 )
@@ -61,11 +62,12 @@ def run(
         typer.Option(
             "--tolerance", help="Largest difference from the framework, as a part of the output's range."
         ),
-    ] = 1e-3,
+    ] = 1e-4,
     trust_source: Annotated[
         bool,
         typer.Option("--trust-source", help="Allow a source that runs code on loading (pickle, Lambda)."),
     ] = False,
+    calibration_data: flags.CalibrationData = "",
     cache_dir: flags.CacheDir = None,
 ) -> ExitCode:
     """Write the canonical ONNX form of a trained model, proved to compute what its framework computes."""
@@ -83,6 +85,7 @@ def run(
             opset=opset,
             tolerance=tolerance,
             trust_source=trust_source,
+            calibration_data=calibration_data,
             progress=progress,
             cache_dir=cache_dir,
         )

@@ -29,9 +29,10 @@ import numpy.typing as npt
 
 from edgekit._resources import shipped
 from edgekit.dataset.stream import Dataset, Sample, split_batch
-from edgekit.errors import DataError, RecipeError, UnknownNameError, missing_extra
+from edgekit.errors import DataError, InputError, RecipeError, UnknownNameError, missing_extra
 from edgekit.preprocess import Step, apply, preprocess_id
 from edgekit.spec import TensorSpec
+from edgekit.user_code import importable, load_file
 
 LABELS = "labels"
 _IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
@@ -255,7 +256,9 @@ def _from_shipped(name: str, split: str, input_name: str) -> _Raw:
 
 def _from_callable(source: str, base: Path) -> _Raw:
     where, _, attribute = source.rpartition(":")
-    module = _import(where, base, source)
+    folder = (base / where).resolve().parent if where.endswith(".py") else base.resolve()
+    with importable(folder):
+        module = _import(where, base, source)
     function = getattr(module, attribute, None)
     if not callable(function):
         raise UnknownNameError(
@@ -264,11 +267,33 @@ def _from_callable(source: str, base: Path) -> _Raw:
             (n for n in vars(module) if not n.startswith("_")),
             listing=f"grep def {where}",
         )
-    stream = cast("Callable[[], Iterable[dict[str, npt.NDArray[Any]]]]", function)
-    labels = _labels_of(stream)
+    stream = cast("Callable[[], Iterable[Any]]", function)
+
+    def batches() -> Iterator[Any]:
+        """What the callable yields; its folder is on the path while its code runs, and not between."""
+        passing: Iterator[Any] | None = None
+        while True:
+            try:
+                with importable(folder):
+                    passing = iter(stream()) if passing is None else passing
+                    batch = next(passing)
+            except StopIteration:
+                return
+            except InputError:
+                raise
+            except Exception as error:  # user code may raise anything
+                raise DataError(
+                    f"{source} raised {type(error).__name__}: {error}",
+                    why="the samples come from that code",
+                    remedy="run it by itself and correct it",
+                    more=_MORE,
+                ) from error
+            yield batch
+
+    labels = _labels_of(batches())
 
     def samples() -> Iterator[Sample]:
-        for batch in stream():
+        for batch in batches():
             if not isinstance(batch, dict):
                 raise DataError(
                     f"{source} yields {type(batch).__name__}",
@@ -281,8 +306,8 @@ def _from_callable(source: str, base: Path) -> _Raw:
     return _Raw(samples, None, labels)
 
 
-def _labels_of(stream: Callable[[], Iterable[dict[str, npt.NDArray[Any]]]]) -> npt.NDArray[Any] | None:
-    found = [np.asarray(batch[LABELS]) for batch in stream() if isinstance(batch, dict) and LABELS in batch]
+def _labels_of(batches: Iterable[Any]) -> npt.NDArray[Any] | None:
+    found = [np.asarray(batch[LABELS]) for batch in batches if isinstance(batch, dict) and LABELS in batch]
     return np.concatenate(found) if found else None
 
 
@@ -296,18 +321,18 @@ def _import(where: str, base: Path, source: str) -> ModuleType:
                 why=str(error),
                 remedy="correct the name, or write file.py:callable",
             ) from error
-    path = (base / where).resolve()
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if not path.is_file() or spec is None or spec.loader is None:
+    path = base / where
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        if path.is_file():
+            raise  # the user's own code looked for another file
         raise DataError(
-            f"{source}: file {path} does not exist",
+            f"{source}: file {path.resolve()} does not exist",
             why="relative paths start at the recipe's folder",
             remedy="correct the path",
             more=_MORE,
-        )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+        ) from error
 
 
 def _pick(raw: _Raw, request: DataSource) -> _Raw:

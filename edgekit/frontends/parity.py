@@ -1,77 +1,138 @@
 """Reference Runner x candidate Runner -> ParityReport: does the export compute what the framework computes?
 
-    relative_to_range = max over outputs of  max |reference - candidate| / (max reference - min reference)
+    relative = max |reference - candidate| / (max reference - min reference)      over all cases of one output
+    ulps     = max |reference - candidate| / spacing of its element type at max |reference|
+    steps    = |reference - candidate| / quantization step                        where the model is quantized
 
-Cases differ in batch size (1, 5, 2, where the batch is dynamic) and in distribution (uniform, normal). A NaN
-or an infinity counts as equal only to the same at the same place. It takes Runners and knows no runtime.
+Cases differ in batch size (1, 5, 2, where the batch is dynamic) and in distribution (uniform, normal); some
+calibration data comes on top where there is any. A NaN or an infinity counts as equal only to the same at the
+same place.
+
+What passes:
+
+P1 float: ``relative`` is within the tolerance, and the most likely class is the same wherever the reference's
+   own margin is larger than the tolerance (below it, the tie is the model's).
+P2 quantized: 95 % of the values are within 1 step and 99.9 % within 5; an output that has no step of its own
+   is judged in steps of range / 255. Every rounding inside may fall the other way on another runtime.
+
+It takes Runners and knows no runtime.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
 from edgekit.errors import ExportError
 from edgekit.frontends.samples import Distribution, sample
-from edgekit.spec import Array, Runner
+from edgekit.spec import Array, Feeds, Runner
 
 _CASES: tuple[tuple[int, Distribution], ...] = ((1, "uniform"), (5, "normal"), (2, "normal"))
+LEVELS = 255  # steps of an 8-bit tensor, where an output's own step is not known
+STEPS_95, STEPS_999 = 1.0, 5.0  # what kernels that round differently inside reach
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class OutputParity:
+    """One output.
+
+    Attributes:
+        name: of the output.
+        max_abs: largest absolute difference, in the output's own unit; inf where one has NaN or infinity and
+            the other has not.
+        relative: the same as a part of the output's range over all cases.
+        ulps: the same in units in the last place at the output's largest magnitude; None for integers.
+        label_agreement: share of rows with the same most likely class; None where the output has no classes.
+        steps_95: 95th percentile of the difference in quantization steps; None for a float model.
+        steps_999: 99.9th percentile.
+        passed: P1 or P2.
+    """
+
+    name: str
+    max_abs: float
+    relative: float
+    ulps: float | None
+    label_agreement: float | None
+    steps_95: float | None
+    steps_999: float | None
+    passed: bool
 
 
 @dataclass(frozen=True)
 class ParityReport:
-    """How far a candidate is from its reference on random inputs.
+    """How far a candidate is from its reference.
 
     Attributes:
-        max_abs: largest absolute difference, in the worst output's own unit; inf where one has NaN or
-            infinity and the other has not.
-        relative_to_range: largest difference as a part of that output's range over all cases.
-        worst_output: the output with the largest ``relative_to_range``.
-        cases: how many random inputs were compared.
-        tolerance: largest ``relative_to_range`` that passes.
-        passed: whether it does.
+        outputs: every output, in the reference's order.
+        cases: how many inputs were compared, those of the data included.
+        from_data: how many of them came from the data.
+        tolerance: largest ``relative`` that passes.
     """
 
-    max_abs: float
-    relative_to_range: float
-    worst_output: str
+    outputs: tuple[OutputParity, ...]
     cases: int
+    from_data: int
     tolerance: float
-    passed: bool
+
+    @property
+    def worst(self) -> OutputParity:
+        """The output that is furthest off; one that fails before one that passes."""
+        return max(self.outputs, key=lambda each: (not each.passed, each.relative))
+
+    @property
+    def passed(self) -> bool:
+        """Whether every output does."""
+        return all(each.passed for each in self.outputs)
 
 
 def check(
-    reference: Runner, candidate: Runner, *, tolerance: float, seed: int, cases: int = 3
+    reference: Runner,
+    candidate: Runner,
+    *,
+    tolerance: float,
+    seed: int,
+    cases: int = 3,
+    data: Iterable[Feeds] = (),
+    output_steps: Mapping[str, float] | None = None,
 ) -> ParityReport:
-    """Run both on the same random inputs and compare every output.
+    """Run both on the same inputs and compare every output.
 
     Args:
         reference: the framework.
         candidate: its export; it has the same names of inputs and outputs.
-        tolerance: largest difference that passes, as a part of the output's range.
-        seed: of the inputs.
-        cases: how many inputs.
+        tolerance: largest difference that passes (P1), as a part of the output's range.
+        seed: of the random inputs.
+        cases: how many random inputs.
+        data: further inputs, out of the calibration data.
+        output_steps: of a quantized model (P2): the step by output name, as far as known; None = float.
 
     Raises:
         ExportError: names or shapes of the outputs differ.
     """
-    rng = np.random.default_rng(seed)
     pairs: dict[str, list[tuple[Array, Array]]] = {}
-    for index in range(cases):
-        batch, distribution = _CASES[index % len(_CASES)]
-        feeds = sample(reference.inputs, batch=batch, rng=rng, distribution=distribution)
+    given = 0
+    for index, feeds in enumerate(chain(_random(reference, seed=seed, cases=cases), data)):
         want, have = reference.run(feeds), candidate.run(feeds)
         _require_same_form(want, have)
         for name, array in want.items():
             pairs.setdefault(name, []).append((array, have[name]))
-    figures = {name: _difference(found) for name, found in pairs.items()}
-    worst = max(figures, key=lambda name: figures[name][1])
-    max_abs, relative = figures[worst]
-    return ParityReport(max_abs, relative, worst, cases, tolerance, relative <= tolerance)
+        given = index + 1
+    outputs = tuple(_compared(name, found, tolerance, output_steps) for name, found in pairs.items())
+    return ParityReport(outputs, given, given - cases, tolerance)
+
+
+def _random(reference: Runner, *, seed: int, cases: int) -> Iterator[Feeds]:
+    rng = np.random.default_rng(seed)
+    for index in range(cases):
+        batch, distribution = _CASES[index % len(_CASES)]
+        yield sample(reference.inputs, batch=batch, rng=rng, distribution=distribution)
 
 
 def _require_same_form(want: Mapping[str, Array], have: Mapping[str, Array]) -> None:
@@ -91,22 +152,52 @@ def _require_same_form(want: Mapping[str, Array], have: Mapping[str, Array]) -> 
             )
 
 
-def _difference(pairs: list[tuple[Array, Array]]) -> tuple[float, float]:
-    """Largest absolute difference of one output over all cases, and the same as a part of its range."""
+def _compared(
+    name: str,
+    pairs: list[tuple[Array, Array]],
+    tolerance: float,
+    output_steps: Mapping[str, float] | None,
+) -> OutputParity:
     want = np.concatenate([_flat(first) for first, _ in pairs])
     have = np.concatenate([_flat(second) for _, second in pairs])
+    kind = pairs[0][0].dtype
     finite = np.isfinite(want)
     odd = ~finite | ~np.isfinite(have)
     if not np.array_equal(want[odd], have[odd], equal_nan=True):
-        return math.inf, math.inf
-    if not finite.any():
-        return 0.0, 0.0
+        return OutputParity(name, math.inf, math.inf, math.inf, None, None, None, passed=False)
     want, have = want[finite], have[finite]
-    largest = float(np.max(np.abs(want - have)))
+    apart = np.abs(want - have)
+    largest = float(apart.max(initial=0.0))
     # A constant output has no range: then its magnitude is the measure, and 1.0 where that is zero too.
-    span = float(np.ptp(want)) or float(np.max(np.abs(want))) or 1.0
-    return largest, largest / span
+    peak = float(np.abs(want).max(initial=0.0))
+    span = (float(np.ptp(want)) if want.size else 0.0) or peak or 1.0
+    agreement, flipped = _labels(pairs, margin=tolerance * span)
+    ulps = largest / float(np.spacing(kind.type(peak or 1.0))) if kind.kind == "f" else None
+    if output_steps is None:
+        passed = largest <= tolerance * span and not flipped
+        return OutputParity(name, largest, largest / span, ulps, agreement, None, None, passed)
+    steps = apart / output_steps.get(name, span / LEVELS)
+    common, rare = (float(np.quantile(steps, q)) if steps.size else 0.0 for q in (0.95, 0.999))
+    within = common <= STEPS_95 + 1e-3 and rare <= STEPS_999 + 1e-3  # 1e-3: float32 outputs of whole steps
+    return OutputParity(name, largest, largest / span, ulps, agreement, common, rare, within)
 
 
-def _flat(array: Array) -> npt.NDArray[np.float64]:
+def _labels(pairs: list[tuple[Array, Array]], *, margin: float) -> tuple[float | None, bool]:
+    """Share of rows with the same most likely class, and whether one with a clear margin differs."""
+    rows = [
+        pair for pair in pairs if pair[0].ndim == 2 and pair[0].shape[1] > 1 and pair[0].dtype.kind == "f"
+    ]
+    if not rows or len(rows) != len(pairs):
+        return None, False
+    want = np.concatenate([first for first, _ in rows]).astype(np.float64)
+    have = np.concatenate([second for _, second in rows]).astype(np.float64)
+    if not np.isfinite(want).all() or not len(want):
+        return None, False
+    same = want.argmax(axis=1) == have.argmax(axis=1)
+    top = np.sort(want, axis=1)
+    clear = top[:, -1] - top[:, -2] > margin
+    return float(same.mean()), bool((~same & clear).any())
+
+
+def _flat(array: Array) -> Floats:
     return np.asarray(array).astype(np.float64).ravel()

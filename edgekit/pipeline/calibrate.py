@@ -21,7 +21,7 @@ from edgekit.spec import Progress, Ranges, from_json, to_json
 
 _SCHEMA = "edgekit/ranges/1"
 # An ONNX file is canonicalized with this: passes keep numerics, folding a BatchNorm rounds once.
-ONNX_TOLERANCE = 1e-3
+ONNX_TOLERANCE = 1e-4
 
 
 def calibrate(
@@ -67,11 +67,28 @@ def learn(
     cache: Cache,
     progress: Progress,
 ) -> Calibrated:
-    """Ranges of ``canonical`` on the data that a flag names."""
+    """Ranges of ``canonical`` on the data that a flag names.
+
+    Raises:
+        InputError: the model is quantized already.
+        DataError: the data does not fit.
+    """
+    require_float(canonical)
     request = dataset.DataSource(source, samples=samples, seed=seed)
     data = dataset.load(request, inputs=canonical.inputs, base=Path.cwd())
     dataset.check(data, canonical.inputs)
     return calibration.obtain(canonical, data, method=method, cache=cache, progress=progress)
+
+
+def require_float(canonical: Canonical) -> None:
+    """Raise InputError where there is nothing to calibrate or quantize any more."""
+    if canonical.quantized:
+        raise InputError(
+            "the model is quantized already",
+            why="its scales and zero points are its own, and are kept",
+            remedy="compile it as it is: `edgekit compile MODEL.onnx --target T -o OUTDIR`, "
+            "or give the float original",
+        )
 
 
 def read(path: Path, *, canonical: Canonical) -> Ranges:

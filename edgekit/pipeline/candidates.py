@@ -109,7 +109,8 @@ def try_target(plan: TargetPlan, bench: Bench, *, locked: LockedTarget | None) -
 def _make(plan: TargetPlan, precision: Precision, bench: Bench) -> _Made:
     bench.progress.stage(f"{plan.target.name}: compile {precision}")
     # fp16 needs them too: a value near 65,504 must stay float32, which a CPU's stand-in would not show
-    ranges = None if precision is Precision.FP32 else bench.ranges()
+    needless = precision is Precision.FP32 or bench.canonical.quantized
+    ranges = None if needless else bench.ranges()
     made = variant.make(bench.canonical, plan.target, precision, ranges)
     return _Made(made, artifacts.obtain(made, plan.target, plan.options, stem=bench.stem, cache=bench.cache))
 

@@ -6,12 +6,11 @@ from pathlib import Path
 
 from edgekit import settings
 from edgekit import target as targets_
-from edgekit.ir import io
 from edgekit.pipeline import artifact as artifacts
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.calibrate import canonical_file
 from edgekit.pipeline.result import CompileResult
-from edgekit.pipeline.variant import Variant, is_quantized
+from edgekit.pipeline.variant import Variant, as_it_came
 from edgekit.spec import Precision, Progress
 
 
@@ -29,13 +28,9 @@ def compile(
     """Compile ``model`` for each target into ``out``; all targets are checked before anything is written."""
     wanted = [targets_.load(each) for each in targets]
     cache = Cache(cache_dir or settings.cache_dir())
-    loaded = io.load(model)
+    canonical = canonical_file(model, cache=cache, progress=progress)
     stem = f"{name or model.stem}-{version or '0'}"
-    variant = (
-        Variant(loaded, Precision.W8A8)
-        if is_quantized(loaded)
-        else Variant(canonical_file(model, cache=cache, progress=progress).model, Precision.FP32)
-    )
+    variant = as_it_came(canonical) if canonical.quantized else Variant(canonical.model, Precision.FP32)
     made = []
     for target in wanted:
         progress.stage(f"compile for {target.name}")

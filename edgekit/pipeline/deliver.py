@@ -15,7 +15,7 @@ from edgekit.bundle.write import BundleContent, Shipped, write
 from edgekit.dataset import Dataset
 from edgekit.pipeline.judge import Judged
 from edgekit.pipeline.model import Canonical
-from edgekit.pipeline.plan import Plan
+from edgekit.pipeline.plan import Plan, associated_files
 from edgekit.pipeline.proof import golden_inputs
 from edgekit.pipeline.result import CandidateRow, LatencyRow, ReleaseResult
 from edgekit.spec import Ranges, to_json
@@ -56,6 +56,9 @@ def deliver(
         ranges=to_json(ranges) if ranges else _NO_RANGES,
         lock=lock_text.encode(),
         golden_inputs=golden_inputs(data),
+        associated={
+            name: path.read_bytes() for name, path in associated_files(plan.recipe, base=plan.base).items()
+        },
         shipped=tuple(
             Shipped(each.artifact, tolerance_for(each.artifact.precision), each.proof.golden)
             for each in shipped.values()

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgekit import settings
+from edgekit.dataset import DataSource
 from edgekit.frontends.source import SourceRequest
 from edgekit.pipeline import model as models
 from edgekit.pipeline.cache import Cache
-from edgekit.pipeline.result import ExportResult
+from edgekit.pipeline.model import ParityData
+from edgekit.pipeline.result import ExportResult, ParityRow
 from edgekit.pipeline.write import write_model
 from edgekit.spec import Progress, TensorSpec
 
@@ -26,13 +28,15 @@ def export(
     opset: int | None,
     tolerance: float,
     trust_source: bool,
+    calibration_data: str = "",
     progress: Progress,
     cache_dir: Path | None = None,
 ) -> ExportResult:
-    """Write the canonical ONNX form of ``source`` to ``out``.
+    """Write the canonical ONNX form of ``source`` to ``out``; ``calibration_data`` helps to prove it.
 
     Raises:
-        ExportError: the source cannot be exported, or its ONNX form computes something else.
+        ExportError: the source cannot be exported.
+        ParityError: its ONNX form computes something else; nothing is written.
         OutputError: ``out`` cannot be written.
     """
     request = SourceRequest(
@@ -45,7 +49,8 @@ def export(
         trust_source=trust_source,
     )
     cache = Cache(cache_dir or settings.cache_dir())
-    found = models.obtain(request, tolerance=tolerance, cache=cache, progress=progress)
+    data = ParityData(DataSource(calibration_data), Path.cwd()) if calibration_data else None
+    found = models.obtain(request, tolerance=tolerance, cache=cache, progress=progress, data=data)
     write_model(found.model, out)
     return ExportResult(
         path=out,
@@ -56,7 +61,21 @@ def export(
         size_bytes=out.stat().st_size,
         inputs=found.inputs,
         outputs=found.outputs,
-        parity_max_abs=found.parity.max_abs,
-        parity_relative=found.parity.relative,
+        parity=tuple(
+            ParityRow(
+                output=each.name,
+                max_abs=each.max_abs,
+                relative=each.relative,
+                ulps=each.ulps,
+                label_agreement=each.label_agreement,
+                steps_95=each.steps_95,
+                steps_999=each.steps_999,
+            )
+            for each in found.parity.outputs
+        ),
         parity_tolerance=tolerance,
+        parity_cases=found.parity.cases,
+        parity_from_data=found.parity.from_data,
+        quantized=found.quantized,
+        notes=found.notes,
     )

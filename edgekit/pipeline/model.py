@@ -1,66 +1,137 @@
-"""Source -> canonical float model, proved against its framework (or, for ONNX, against the file itself)."""
+"""Source -> canonical model, proved against its framework (or, for ONNX, against the file itself).
+
+A source that is quantized already stays so: its scales and zero points are the truth, nothing is calibrated,
+and it is proved in quantization steps.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
 
+from edgekit import dataset
 from edgekit.backends.onnxruntime import open_model
 from edgekit.backends.worker_process import EngineError
-from edgekit.errors import ExportError
+from edgekit.dataset import DataSource
+from edgekit.errors import ExportError, ParityError
 from edgekit.frontends import parity
+from edgekit.frontends.parity import ParityReport
 from edgekit.frontends.source import Loaded, SourceRequest, load
 from edgekit.ir import digest, io
+from edgekit.ir.verify import is_quantized
 from edgekit.passes import canonicalize
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.plan import source_digest
 from edgekit.pipeline.versions import tools
-from edgekit.spec import Progress, Runner, RunOptions, TensorSpec
+from edgekit.preprocess import Step, preprocess_id
+from edgekit.spec import Feeds, Progress, Runner, RunOptions, TensorSpec, from_json, to_json
 
 PARITY_SEED = 0
+PARITY_SAMPLES, PARITY_BATCH = 16, 8  # of the calibration data: real values, on top of the random ones
+HASHED_BYTES = 256_000_000  # a data file above this is not read only to make a cache key
 _MODEL, _FACTS = "model.onnx", "facts.json"
 
 
 @dataclass(frozen=True)
-class Parity:
-    """How far the ONNX form is from its framework: ``relative`` is the largest difference / output range."""
+class ParityData:
+    """Real inputs that an export is proved on besides random ones.
 
-    max_abs: float
-    relative: float
-    tolerance: float
-    cases: int
+    Attributes:
+        source: as a recipe or a flag names it.
+        base: folder that relative paths start from.
+        preprocess: from the raw sample to the model's input.
+    """
+
+    source: DataSource
+    base: Path
+    preprocess: tuple[Step, ...] = ()
+
+    def identity(self) -> dict[str, object]:
+        """What a cached proof depends on; the content of a file, not its age."""
+        path = self.base / self.source.source
+        content = ""
+        if path.is_file() and path.stat().st_size <= HASHED_BYTES:
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+        return {
+            "source": self.source.source,
+            "split": self.source.split,
+            "samples": self.source.samples,
+            "seed": self.source.seed,
+            "preprocess": preprocess_id(self.preprocess),
+            "content": content,
+        }
+
+    def feeds(self, inputs: tuple[TensorSpec, ...]) -> list[Feeds]:
+        """The first samples, in batches that the model takes.
+
+        Raises:
+            DataError: the data cannot be read, or does not fit the inputs.
+        """
+        data = dataset.load(self.source, inputs=inputs, base=self.base, preprocess=self.preprocess)
+        dataset.check(data, inputs)
+        fixed = next(
+            (spec.shape[0] for spec in inputs if spec.shape and isinstance(spec.shape[0], int)), None
+        )
+        size = fixed or PARITY_BATCH
+        whole = (batch for batch in data.batches(size) if fixed is None or _length(batch) == size)
+        return list(itertools.islice(whole, max(1, PARITY_SAMPLES // size)))
+
+
+def _length(batch: Feeds) -> int:
+    return len(next(iter(batch.values())))
 
 
 @dataclass(frozen=True)
 class Canonical:
-    """The canonical float model: the truth that every candidate is made from and held against."""
+    """The canonical model: the truth that every candidate is made from and held against.
+
+    Attributes:
+        parity: how far it is from its framework.
+        quantized: whether the source came quantized; then ``model`` is its QDQ form.
+        output_steps: of a quantized source, one quantization step by output name, as far as known.
+        notes: what the front end wants the user to know.
+    """
 
     model: ir.Model
     digest: str
     framework: str
-    parity: Parity
+    parity: ParityReport
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    quantized: bool = False
+    output_steps: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
-def obtain(request: SourceRequest, *, tolerance: float, cache: Cache, progress: Progress) -> Canonical:
+def obtain(
+    request: SourceRequest,
+    *,
+    tolerance: float,
+    cache: Cache,
+    progress: Progress,
+    data: ParityData | None = None,
+) -> Canonical:
     """Load, canonicalize and prove a source; out of the cache while nothing it may read has changed.
 
     Raises:
-        ExportError: the source cannot be exported, or computes something else as ONNX.
+        ExportError: the source cannot be exported.
+        ParityError: its ONNX form computes something else.
+        DataError: ``data`` does not fit the model.
     """
     progress.stage(f"export {request.source}")
     weights = str(request.weights) if request.weights else None
     files = source_digest(request.source, base=request.base, weights=weights)
     if files is None:
         progress.note("export is not cached: the source's folder is too large to hash")
-        model, facts = _make(request, tolerance)
+        model, facts = _make(request, tolerance, data)
         return _canonical(model, facts)
     key = {
         "source": request.source,
@@ -70,11 +141,12 @@ def obtain(request: SourceRequest, *, tolerance: float, cache: Cache, progress: 
         "opset": request.opset,
         "trust": request.trust_source,
         "tolerance": tolerance,
-        "tools": tools("torch", "keras"),
+        "data": data.identity() if data else None,
+        "tools": tools("torch", "keras", "litert"),
     }
 
     def make(folder: Path) -> None:
-        model, facts = _make(request, tolerance)
+        model, facts = _make(request, tolerance, data)
         io.save(model, folder / _MODEL)
         (folder / _FACTS).write_text(json.dumps(facts))
 
@@ -82,12 +154,22 @@ def obtain(request: SourceRequest, *, tolerance: float, cache: Cache, progress: 
     return _canonical(io.load(entry / _MODEL), json.loads((entry / _FACTS).read_text()))
 
 
-def _make(request: SourceRequest, tolerance: float) -> tuple[ir.Model, dict[str, Any]]:
+def _make(
+    request: SourceRequest, tolerance: float, data: ParityData | None
+) -> tuple[ir.Model, dict[str, Any]]:
     loaded = load(request)
     model = canonicalize(loaded.model)
+    quantized = is_quantized(model)
     try:
         with _reference(loaded) as reference, open_model(model, RunOptions()) as candidate:
-            report = parity.check(reference, candidate, tolerance=tolerance, seed=PARITY_SEED)
+            report = parity.check(
+                reference,
+                candidate,
+                tolerance=tolerance,
+                seed=PARITY_SEED,
+                data=data.feeds(reference.inputs) if data else (),
+                output_steps=loaded.output_steps if quantized else None,
+            )
     except EngineError as error:
         raise ExportError(
             f"{request.source} holds something that ONNX Runtime, the float reference, cannot run",
@@ -95,15 +177,35 @@ def _make(request: SourceRequest, tolerance: float) -> tuple[ir.Model, dict[str,
             remedy="remove or replace the operator that the message names",
         ) from error
     if not report.passed:
-        raise ExportError(
-            f"{request.source} computes something else as ONNX: output {report.worst_output!r} differs by "
-            f"{report.relative_to_range:.3g} of its range (tolerance {tolerance:g})",
-            why=f"seen on {report.cases} random inputs, {loaded.framework} against ONNX Runtime",
-            remedy="look for operators with training behaviour or data-dependent branches; "
-            "raise --tolerance only if the difference is understood",
+        raise _differs(request, loaded, report)
+    facts = {
+        "framework": loaded.framework,
+        "parity": to_json(report),
+        "quantized": quantized,
+        "output_steps": dict(loaded.output_steps),
+        "notes": list(loaded.notes),
+    }
+    return model, facts
+
+
+def _differs(request: SourceRequest, loaded: Loaded, report: ParityReport) -> ParityError:
+    worst = report.worst
+    if worst.steps_95 is not None and worst.steps_999 is not None:
+        amount = (
+            f"{worst.steps_95:.3g} quantization steps on 95 % of its values and {worst.steps_999:.3g} "
+            f"on 99.9 % (limits {parity.STEPS_95:g} and {parity.STEPS_999:g})"
         )
-    found = Parity(report.max_abs, report.relative_to_range, tolerance, report.cases)
-    return model, {"framework": loaded.framework, "parity": asdict(found)}
+    elif worst.relative <= report.tolerance:
+        amount = f"its most likely class ({worst.label_agreement:.3%} agree)"
+    else:
+        amount = f"{worst.relative:.3g} of its range (tolerance {report.tolerance:g})"
+    return ParityError(
+        f"{request.source} computes something else as ONNX: output {worst.name!r} differs by {amount}",
+        why=f"seen on {report.cases} inputs ({report.from_data} of them batches of your data), "
+        f"{loaded.framework} against ONNX Runtime; largest difference {worst.max_abs:.3g}",
+        remedy="look for operators with training behaviour or data-dependent branches; "
+        "raise --tolerance (`tolerance` under [model]) only if the difference is understood",
+    )
 
 
 def _reference(loaded: Loaded) -> AbstractContextManager[Runner]:
@@ -118,9 +220,12 @@ def _canonical(model: ir.Model, facts: dict[str, Any]) -> Canonical:
         model=model,
         digest=digest.digest(model),
         framework=facts["framework"],
-        parity=Parity(**facts["parity"]),
+        parity=from_json(ParityReport, facts["parity"]),
         inputs=inputs,
         outputs=outputs,
+        quantized=facts["quantized"],
+        output_steps=facts["output_steps"],
+        notes=tuple(facts["notes"]),
     )
 
 

@@ -6,8 +6,8 @@ import hashlib
 import importlib.util
 import itertools
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgekit import recipe as recipes
@@ -53,6 +53,7 @@ class Plan:
         base: folder that relative paths start from.
         recipe_digest: over the resolved recipe.
         targets: those asked for, in the recipe's order.
+        files: SHA-256 of each file that travels with the model, by the name it has in the bundle.
     """
 
     recipe: Recipe
@@ -60,6 +61,7 @@ class Plan:
     base: Path
     recipe_digest: str
     targets: tuple[TargetPlan, ...]
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def stem(self) -> str:
@@ -98,7 +100,38 @@ def make(path: Path, *, only: Sequence[str] = ()) -> Plan:
         base=base,
         recipe_digest=hashlib.sha256(recipe.resolved_json().encode()).hexdigest(),
         targets=tuple(_target_plan(table, recipe, base) for table in tables),
+        files={
+            name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for name, path in associated_files(recipe, base=base).items()
+        },
     )
+
+
+def associated_files(recipe: Recipe, *, base: Path) -> dict[str, Path]:
+    """The files of ``[model] files`` by the name that each has in the bundle.
+
+    Raises:
+        RecipeError: one is missing, or two have the same name.
+    """
+    found: dict[str, Path] = {}
+    for entry in recipe.model.files:
+        path = base / entry
+        if not path.is_file():
+            raise RecipeError(
+                f"file {entry} of [model] files is not at {path}",
+                why="what belongs to the model travels in the bundle",
+                remedy="correct the path; it is relative to the recipe",
+                more="docs/recipe.md",
+            )
+        if path.name in found:
+            raise RecipeError(
+                f"[model] files names two files {path.name}",
+                why="they would have one name in the bundle",
+                remedy="rename one",
+                more="docs/recipe.md",
+            )
+        found[path.name] = path
+    return found
 
 
 def _target_plan(table: TargetTable, recipe: Recipe, base: Path) -> TargetPlan:

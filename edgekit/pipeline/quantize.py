@@ -42,12 +42,14 @@ def quantize(
     A failed budget is in the result's exit code, and then nothing is written.
 
     Raises:
-        InputError: neither data nor ranges where they are needed, or a precision that the target lacks.
+        InputError: the model is quantized already; neither data nor ranges where they are needed; or a
+            precision that the target lacks.
     """
     cache = Cache(cache_dir or settings.cache_dir())
     wanted = targets.load(target)
     chosen = _precision(precision, wanted)
     canonical = calibrate.canonical_file(model, cache=cache, progress=progress)
+    calibrate.require_float(canonical)
     findings: tuple[str, ...] = ()
     learned: Ranges | None = None
     if chosen is Precision.W8A8 and ranges is not None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgekit.errors import ExitCode
+from edgekit.ir.contents import LayerCost, Quantization
 from edgekit.spec import Artifact, Precision, Rejection, TensorSpec
 
 GateStatus = Literal["pass", "fail", "inconclusive", "not_measured"]
@@ -196,8 +197,39 @@ class ReleaseResult:
 
 
 @dataclass(frozen=True)
+class ParityRow:
+    """How far one output of an export is from its framework's.
+
+    Attributes:
+        max_abs: largest absolute difference, in the output's own unit.
+        relative: the same as a part of the output's range.
+        ulps: the same in units in the last place at the output's largest magnitude; None for integers.
+        label_agreement: share of rows with the same most likely class; None where there are no classes.
+        steps_95: 95th percentile in quantization steps; None for a float model.
+        steps_999: 99.9th percentile.
+    """
+
+    output: str
+    max_abs: float
+    relative: float
+    ulps: float | None = None
+    label_agreement: float | None = None
+    steps_95: float | None = None
+    steps_999: float | None = None
+
+
+@dataclass(frozen=True)
 class ExportResult:
-    """An exported model and how it compares with its framework."""
+    """An exported model and how it compares with its framework.
+
+    Attributes:
+        parity: one row for each output.
+        parity_tolerance: largest ``relative`` that passes.
+        parity_cases: how many inputs were compared.
+        parity_from_data: how many of them are batches of the calibration data.
+        quantized: whether the source came quantized.
+        notes: what the front end wants the user to know.
+    """
 
     path: Path
     source: str
@@ -207,9 +239,12 @@ class ExportResult:
     size_bytes: int
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    parity_max_abs: float | None
-    parity_relative: float | None
+    parity: tuple[ParityRow, ...]
     parity_tolerance: float
+    parity_cases: int
+    parity_from_data: int = 0
+    quantized: bool = False
+    notes: tuple[str, ...] = ()
     schema: str = "edgekit/export-result/1"
 
 
@@ -309,8 +344,65 @@ class VerifyResult:
 
 
 @dataclass(frozen=True)
+class TargetFit:
+    """Whether a target would take a model.
+
+    Attributes:
+        status: "not_installed" = its back end is not here, so it was not asked; "not_checked" = it could not be.
+        reason: why it was not asked, or what its answer does not show.
+        remedy: what to type so that it can be asked.
+        rejections: every reason for a refusal.
+    """
+
+    target: str
+    status: Literal["takes", "refuses", "not_installed", "not_checked"]
+    reason: str = ""
+    remedy: str = ""
+    rejections: tuple[Rejection, ...] = ()
+
+
+@dataclass(frozen=True)
+class BundledRow:
+    """One artifact of a bundle: what it is, and what the evidence says that it does.
+
+    Attributes:
+        macs: None where the file could not be looked into (``note`` says why).
+        accuracy: task metric in words, with the drop; "" where nothing was measured.
+        p50_ms: median latency on the machine that wrote the evidence.
+        ratio: latency as a multiple of the float variant's.
+        ran_on: what measured it.
+    """
+
+    target: str
+    precision: Precision
+    file: str
+    size_bytes: int
+    operators: int | None = None
+    parameters: int | None = None
+    macs: int | None = None
+    accuracy: str = ""
+    p50_ms: float | None = None
+    ratio: RatioRow | None = None
+    ran_on: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class InspectResult:
-    """What is inside a file, an artifact folder or a bundle."""
+    """What is inside a file, an artifact folder or a bundle.
+
+    Attributes:
+        operators: how many of each type.
+        versions: operator -> its versions, where the format has them.
+        layers: every operator with its cost, in the file's order (``ir.cost`` states the convention).
+        macs: multiply-accumulates of one inference at batch 1; the sum of what is known, None for a bundle.
+        parameters: None for a bundle.
+        peak_bytes: most bytes of activations alive at once; None where it is not known.
+        quantization: how much is integer; None where the question does not arise.
+        targets: whether each shipped target would take it; empty for a compiled file.
+        bundled: the artifacts of a bundle.
+        notes: what the reader wants the user to know.
+    """
 
     path: Path
     kind: str
@@ -318,6 +410,17 @@ class InspectResult:
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
     operators: Mapping[str, int] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    size_bytes: int | None = None
+    parameters: int | None = None
+    parameter_bytes: int | None = None
+    macs: int | None = None
+    peak_bytes: int | None = None
+    layers: tuple[LayerCost, ...] = ()
+    quantization: Quantization | None = None
+    targets: tuple[TargetFit, ...] = ()
+    bundled: tuple[BundledRow, ...] = ()
+    notes: tuple[str, ...] = ()
     schema: str = "edgekit/inspect-result/1"
 
 

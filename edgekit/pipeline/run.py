@@ -16,7 +16,7 @@ import numpy as np
 from edgekit import dataset, settings
 from edgekit.backends.onnxruntime import open_model
 from edgekit.dataset import Dataset, DataSource
-from edgekit.errors import EdgekitError, ExitCode, MissingBackendError, TargetRefusalError
+from edgekit.errors import EdgekitError, ExitCode, MissingBackendError, RecipeError, TargetRefusalError
 from edgekit.frontends.source import SourceRequest
 from edgekit.pipeline import cache as caches
 from edgekit.pipeline import lock as locks
@@ -29,7 +29,7 @@ from edgekit.pipeline.deliver import deliver
 from edgekit.pipeline.doctor import machine_row
 from edgekit.pipeline.judge import Judged
 from edgekit.pipeline.lock import Lock, LockedTarget
-from edgekit.pipeline.model import Canonical
+from edgekit.pipeline.model import Canonical, ParityData
 from edgekit.pipeline.plan import Plan, TargetPlan
 from edgekit.pipeline.proof import Prover, Subject
 from edgekit.pipeline.ranges import Calibrated
@@ -115,7 +115,7 @@ def release(
             lock_reason=locking.reason,
             machine=machine_row(),
             agreement=_agreement(outcomes),
-            findings=ranges.findings,
+            findings=(*canonical.notes, *ranges.findings),
             tools=used_tools,
         )
         if dry_run or result.exit_code is not ExitCode.OK:
@@ -140,7 +140,8 @@ def release(
 
 
 def _export(plan: Plan, cache: Cache, progress: Progress) -> Canonical:
-    table = plan.recipe.model
+    table, data = plan.recipe.model, plan.recipe.data
+    learning = data.calibration
     request = SourceRequest(
         source=table.source,
         base=plan.base,
@@ -148,37 +149,43 @@ def _export(plan: Plan, cache: Cache, progress: Progress) -> Canonical:
         inputs=plan.inputs,
         trust_source=table.trust_source,
     )
-    return models.obtain(request, tolerance=table.tolerance, cache=cache, progress=progress)
+    proving = ParityData(_source_of(learning), plan.base, data.preprocess) if learning is not None else None
+    return models.obtain(request, tolerance=table.tolerance, cache=cache, progress=progress, data=proving)
 
 
-def _data(plan: Plan, canonical: Canonical) -> tuple[Dataset, Dataset]:
+def _data(plan: Plan, canonical: Canonical) -> tuple[Dataset | None, Dataset]:
     """Calibration and evaluation data, both checked against the model before anything long starts."""
     tables = plan.recipe.data
-    found = []
-    for table, labelled in ((tables.calibration, False), (tables.evaluation, True)):
-        data = _load(table, plan, canonical)
-        dataset.check(data, canonical.inputs, labelled=labelled)
-        found.append(data)
-    return found[0], found[1]
+    learning = None
+    if tables.calibration is not None and not canonical.quantized:
+        learning = _load(tables.calibration, plan, canonical, labelled=False)
+    return learning, _load(tables.evaluation, plan, canonical, labelled=True)
 
 
-def _load(table: CalibrationTable, plan: Plan, canonical: Canonical) -> Dataset:
-    request = DataSource(table.source, split=table.split, samples=table.samples, seed=table.seed)
-    return dataset.load(
-        request, inputs=canonical.inputs, base=plan.base, preprocess=plan.recipe.data.preprocess
-    )
+def _load(table: CalibrationTable, plan: Plan, canonical: Canonical, *, labelled: bool) -> Dataset:
+    steps = plan.recipe.data.preprocess
+    data = dataset.load(_source_of(table), inputs=canonical.inputs, base=plan.base, preprocess=steps)
+    dataset.check(data, canonical.inputs, labelled=labelled)
+    return data
+
+
+def _source_of(table: CalibrationTable) -> DataSource:
+    return DataSource(table.source, split=table.split, samples=table.samples, seed=table.seed)
 
 
 def _framework_extra(canonical: Canonical) -> str:
     return canonical.framework.split()[0]
 
 
-def _input_digests(plan: Plan, canonical: Canonical, learning: Dataset, judging: Dataset) -> dict[str, str]:
+def _input_digests(
+    plan: Plan, canonical: Canonical, learning: Dataset | None, judging: Dataset
+) -> dict[str, str]:
     return {
         "recipe": plan.recipe_digest,
         "model": canonical.digest,
-        "calibration data": learning.digest,
+        "calibration data": learning.digest if learning else "",
         "evaluation data": judging.digest,
+        **{f"file {name}": digest for name, digest in plan.files.items()},
         **{f"target {each.target.name}": each.digest for each in plan.targets},
     }
 
@@ -204,7 +211,7 @@ class _Ranges:
     def __init__(
         self,
         canonical: Canonical,
-        learning: Dataset,
+        learning: Dataset | None,
         *,
         method: str,
         lock: Lock | None,
@@ -221,6 +228,13 @@ class _Ranges:
 
     def __call__(self) -> Ranges:
         if self._found is None:
+            if self._learning is None:
+                raise RecipeError(
+                    "the recipe has no [data] calibration, and a candidate needs ranges",
+                    why="static quantization (and fp16's guard against overflow) learns them from data",
+                    remedy='add calibration = { source = "..." } under [data], or ask for precision = "fp32"',
+                    more="docs/recipe.md",
+                )
             self._found = calibration.obtain(
                 self._canonical,
                 self._learning,

@@ -1,4 +1,8 @@
-"""Canonical model x target x precision -> the ONNX form that is compiled: float, half float, or QDQ."""
+"""Canonical model x target x precision -> the ONNX form that is compiled: float, half float, or QDQ.
+
+A source that came quantized is its own w8a8 form on every target, with its own scales; its float forms are
+what those integers stand for.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,11 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from edgekit.errors import InputError
+from edgekit.ir.graph import constant, is_onnx, walk
+from edgekit.passes import canonicalize
 from edgekit.pipeline.model import Canonical
 from edgekit.quantization.apply import apply, output_steps
+from edgekit.quantization.dequantize import to_float
 from edgekit.quantization.float16 import to_float16
 from edgekit.quantization.place import place
 from edgekit.spec import Precision, Ranges, Rejection
@@ -43,10 +50,14 @@ def make(canonical: Canonical, target: Target, precision: Precision, ranges: Ran
     """
     match precision:
         case Precision.FP32:
-            return Variant(canonical.model, precision)
+            return Variant(_float(canonical), precision)
         case Precision.FP16:
-            return Variant(to_float16(canonical.model, ranges=ranges.tensors if ranges else None), precision)
+            return Variant(
+                to_float16(_float(canonical), ranges=ranges.tensors if ranges else None), precision
+            )
         case Precision.W8A8:
+            if canonical.quantized:
+                return as_it_came(canonical)
             if ranges is None:
                 raise InputError(
                     "w8a8 needs calibration data",
@@ -69,10 +80,32 @@ def make(canonical: Canonical, target: Target, precision: Precision, ranges: Ran
             )
 
 
-def is_quantized(model: ir.Model) -> bool:
-    """Whether the graph holds integer arithmetic or QDQ pairs: such a model is compiled as it is."""
-    return any(
-        node.op_type in {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}
-        or node.op_type.startswith("QLinear")
-        for node in model.graph.all_nodes()
+def as_it_came(canonical: Canonical) -> Variant:
+    """The variant of a source that came quantized: nothing is decided anew."""
+    return Variant(
+        model=canonical.model,
+        precision=Precision.W8A8,
+        plan_digest=f"source-{canonical.digest[:16]}",
+        output_steps=canonical.output_steps,
+        quantized=quantized_operators(canonical.model),
     )
+
+
+def quantized_operators(model: ir.Model) -> int:
+    """How many operators of a QDQ model read nothing but dequantized values (constants aside)."""
+    return sum(
+        1
+        for node in walk(model)
+        if not is_onnx(node, "QuantizeLinear", "DequantizeLinear") and _reads_integers(node)
+    )
+
+
+def _reads_integers(node: ir.Node) -> bool:
+    producers = [value.producer() for value in node.inputs if value is not None and constant(value) is None]
+    return bool(producers) and all(
+        producer is not None and is_onnx(producer, "DequantizeLinear") for producer in producers
+    )
+
+
+def _float(canonical: Canonical) -> ir.Model:
+    return canonicalize(to_float(canonical.model)) if canonical.quantized else canonical.model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +67,30 @@ def test_callable_is_read_as_a_stream(tmp_path: Path) -> None:
     assert first.count == 3
     assert first.labels is not None
     assert len(first.labels) == 3
+
+
+def test_two_folders_with_a_module_of_the_same_name_keep_their_own(tmp_path: Path) -> None:
+    for index, name in enumerate(("one", "two")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "neighbour.py").write_text(f"VALUE = {index}\n")
+        (tmp_path / name / "data.py").write_text(
+            "import numpy as np\nfrom neighbour import VALUE\n"
+            "def samples():\n    import neighbour\n"
+            "    yield {'image': np.full((2, 2, 3), VALUE + neighbour.VALUE)}\n"
+        )
+    found = [
+        dataset.load(DataSource("data.py:samples"), inputs=IMAGE, base=tmp_path / name)
+        for name in ("one", "two")
+    ]
+    assert [next(each.batches(2))["image"].max() for each in found] == [0, 2]
+    assert "neighbour" not in sys.modules
+    assert str(tmp_path / "one") not in sys.path
+
+
+def test_a_callable_that_raises_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data.py").write_text("def samples():\n    raise KeyError('labels.csv')\n    yield\n")
+    with pytest.raises(DataError, match=r"data.py:samples raised KeyError: 'labels.csv'"):
+        dataset.load(DataSource("data.py:samples"), inputs=IMAGE, base=tmp_path)
 
 
 def test_a_callable_that_does_not_exist_names_its_neighbours(tmp_path: Path) -> None:

@@ -29,7 +29,9 @@ def runner(**functions: Callable[[Any], Any]) -> FunctionRunner:
 
 def test_equal_runners_differ_by_nothing() -> None:
     report = check(runner(y=np.tanh), runner(y=np.tanh), tolerance=1e-4, seed=SEED)
-    assert (report.passed, report.max_abs, report.relative_to_range, report.cases) == (True, 0.0, 0.0, 3)
+    assert (report.passed, report.cases, report.from_data) == (True, 3, 0)
+    assert (report.worst.max_abs, report.worst.relative, report.worst.ulps) == (0.0, 0.0, 0.0)
+    assert report.worst.label_agreement == 1.0
 
 
 def test_difference_is_relative_to_the_range_of_the_worst_output() -> None:
@@ -46,16 +48,17 @@ def test_difference_is_relative_to_the_range_of_the_worst_output() -> None:
         tolerance=1e-2,
         seed=SEED,
     )
-    assert report.worst_output == "z"
-    assert report.relative_to_range == pytest.approx(0.005)
-    assert report.max_abs == pytest.approx(0.01)
+    assert report.worst.name == "z"
+    assert report.worst.relative == pytest.approx(0.005)
+    assert report.worst.max_abs == pytest.approx(0.01)
+    assert [each.name for each in report.outputs] == ["y", "z"]
     assert report.passed
 
 
 def test_the_tolerance_is_the_border() -> None:
     off = runner(y=lambda x: np.asarray(np.clip(x, 0, 1) * np.float32(1.01)))
     exact = runner(y=lambda x: np.clip(x, 0, 1))
-    figure = check(exact, off, tolerance=1.0, seed=SEED).relative_to_range
+    figure = check(exact, off, tolerance=1.0, seed=SEED).worst.relative
     assert check(exact, off, tolerance=figure, seed=SEED).passed
     assert not check(exact, off, tolerance=figure * 0.99, seed=SEED).passed
 
@@ -67,14 +70,14 @@ def test_constant_output_is_measured_by_its_magnitude() -> None:
         tolerance=1,
         seed=SEED,
     )
-    assert report.relative_to_range == pytest.approx(0.02)
+    assert report.worst.relative == pytest.approx(0.02)
 
 
 def test_zero_output_is_measured_as_it_is() -> None:
     report = check(
         runner(y=np.zeros_like), runner(y=lambda x: np.full_like(x, 0.5)), tolerance=1e-4, seed=SEED
     )
-    assert (report.relative_to_range, report.passed) == (0.5, False)
+    assert (report.worst.relative, report.passed) == (0.5, False)
 
 
 @dataclass(frozen=True)
@@ -106,13 +109,75 @@ def test_nan_and_infinity_are_equal_only_to_themselves(case: Odd) -> None:
     )
     assert report.passed is case.passed
     if not case.passed:
-        assert math.isinf(report.relative_to_range)
+        assert math.isinf(report.worst.relative)
 
 
 def test_a_fault_that_only_batches_show_is_seen() -> None:
     broken = runner(y=lambda x: np.broadcast_to(x[:1], x.shape).copy())
     assert not check(runner(y=np.copy), broken, tolerance=1e-4, seed=SEED).passed
     assert check(runner(y=np.copy), broken, tolerance=1e-4, seed=SEED, cases=1).passed  # batch 1 hides it
+
+
+def test_the_difference_is_said_in_units_in_the_last_place() -> None:
+    eight = runner(y=lambda x: np.full_like(x, 8))
+    off = runner(y=lambda x: np.full_like(x, 8) + 3 * np.spacing(np.float32(8)))
+    assert check(eight, off, tolerance=1e-4, seed=SEED).worst.ulps == pytest.approx(3.0)
+
+
+def test_a_clear_class_that_changes_fails_inside_the_tolerance() -> None:
+    def scores(first: float) -> Callable[[Any], Any]:
+        return lambda x: np.tile(np.array([first, 1.0, -1.0, 0.0], np.float32), (len(x), 1))
+
+    # Both scores move by 0.06 of a range of 2.1: less than 0.04, and the margin of 0.1 turns around.
+    want = scores(1.1)
+    flipped = check(
+        runner(y=want),
+        runner(y=lambda x: want(x) + np.array([-0.06, 0.06, 0, 0], np.float32)),
+        tolerance=0.04,
+        seed=SEED,
+    )
+    assert flipped.worst.relative < 0.04
+    assert flipped.worst.label_agreement == 0.0
+    assert not flipped.passed
+    tie = check(runner(y=scores(1.001)), runner(y=scores(0.999)), tolerance=0.04, seed=SEED)
+    assert (tie.worst.label_agreement, tie.passed) == (0.0, True)  # a tie of the model's own
+
+
+def test_real_data_shows_what_random_inputs_do_not() -> None:
+    broken = runner(y=lambda x: np.where(x > 100, 0, x))
+    data = [{"x": np.full((2, 4), 200, np.float32)}]
+    assert check(runner(y=np.copy), broken, tolerance=1e-4, seed=SEED).passed
+    report = check(runner(y=np.copy), broken, tolerance=1e-4, seed=SEED, data=data)
+    assert (report.passed, report.cases, report.from_data) == (False, 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("off", "share", "passed"),
+    [(1, 1.0, True), (2, 0.02, True), (2, 0.2, False), (6, 0.02, False)],
+    ids=["one step everywhere", "two steps, rarely", "two steps, often", "six steps, rarely"],
+)
+def test_quantized_outputs_are_judged_in_steps(off: int, share: float, passed: bool) -> None:
+    spec = TensorSpec("x", "float32", ("batch", 500))
+    moved = off * 0.25 * (np.random.default_rng(SEED).random(500) < share)
+    want, have = (
+        FunctionRunner((spec,), (TensorSpec("y", "float32", ("batch", 500)),), function)
+        for function in (
+            lambda arrays: {"y": np.round(arrays[0]) * 0.25},
+            lambda arrays: {"y": np.round(arrays[0]) * 0.25 + moved.astype(np.float32)},
+        )
+    )
+    report = check(want, have, tolerance=1e-4, seed=SEED, output_steps={"y": 0.25})
+    assert report.passed is passed
+    assert report.worst.steps_95 is not None
+
+
+def test_an_output_without_a_step_is_judged_by_its_range() -> None:
+    def ramp(x: Floats) -> Any:
+        return np.tile(np.array([0, 255, 100, 3], np.float32), (len(x), 1))
+
+    near, far = (runner(y=lambda x, by=by: ramp(x) + np.float32(by)) for by in (0.9, 1.2))
+    assert check(runner(y=ramp), near, tolerance=1e-4, seed=SEED, output_steps={}).passed
+    assert not check(runner(y=ramp), far, tolerance=1e-4, seed=SEED, output_steps={}).passed
 
 
 def test_integer_outputs_are_compared() -> None:

@@ -1,0 +1,58 @@
+"""``file.py`` of a user -> module, with its folder first on the path while its code runs.
+
+Two models that both have a ``layers.py`` (or ``model.py``) beside them must not get each other's, so modules
+that were imported from the folder meanwhile are forgotten afterwards. Their functions keep what they hold.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+_PREFIX = "_edgekit_user_"
+
+
+@contextlib.contextmanager
+def importable(folder: Path) -> Iterator[None]:
+    """``folder`` first on the path; modules imported from it meanwhile are dropped afterwards."""
+    before = set(sys.modules)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # the user's code may have removed it itself
+            sys.path.remove(str(folder))
+        for name in set(sys.modules) - before:
+            if not name.startswith(_PREFIX) and _lies_in(sys.modules[name], folder):
+                del sys.modules[name]
+
+
+def load_file(path: Path) -> ModuleType:
+    """Execute ``path`` under a name of its own; call inside ``importable``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        Exception: whatever its code raises.
+    """
+    path = path.resolve()
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    # One name per path: dataclasses and pickle look a class's module up by name.
+    name = _PREFIX + hashlib.sha256(str(path).encode()).hexdigest()[:12]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:  # only for endings other than .py
+        raise ImportError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _lies_in(module: ModuleType, folder: Path) -> bool:
+    file = getattr(module, "__file__", None)
+    return file is not None and Path(file).is_relative_to(folder) and "site-packages" not in Path(file).parts
