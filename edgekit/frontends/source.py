@@ -4,6 +4,7 @@
 |---|---|
 | ``file.py:callable``, ``package.module:callable`` | by the type of what the callable returns |
 | ``.onnx`` | onnx |
+| ``.tflite`` | tflite |
 | ``.pt2`` | torch |
 | ``.keras``, ``.h5``, folder with ``saved_model.pb`` | keras |
 
@@ -17,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgekit.errors import ExportError, InputError
-from edgekit.frontends import keras, onnx, torch
+from edgekit.frontends import keras, onnx, tflite, torch
 from edgekit.frontends.call_source import call_source
 from edgekit.frontends.request import OPSET, FunctionRunner, Loaded, SourceRequest
 
@@ -27,13 +28,14 @@ SAVED_MODEL_FILE = "saved_model.pb"
 OPSETS = range(13, 24)  # per-channel QuantizeLinear came with 13; torch 2.13 writes up to 23
 _FILES: dict[str, Callable[[SourceRequest], Loaded]] = {
     ".onnx": onnx.load_onnx,
+    ".tflite": tflite.load_tflite,
     ".pt2": torch.load_program,
     ".keras": keras.load_archive,
     ".h5": keras.load_archive,
     ".hdf5": keras.load_archive,
 }
 _WEIGHTS = (".pt", ".pth", ".safetensors", ".bin", ".ckpt")
-_FORMS = "file.py:callable, package.module:callable, .onnx, .pt2, .keras, .h5 or a SavedModel folder"
+_FORMS = "file.py:callable, package.module:callable, .onnx, .tflite, .pt2, .keras, .h5 or a SavedModel folder"
 _MORE = "docs/recipe.md"
 
 
