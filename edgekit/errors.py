@@ -20,6 +20,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from enum import IntEnum
+from typing import Any
 
 
 class ExitCode(IntEnum):
@@ -132,9 +133,25 @@ class UnknownNameError(InputError):
 
 
 class TargetRefusalError(EdgekitError):
-    """A target cannot run the model; the message lists node, rule, reason and remedy."""
+    """A target cannot run the model; the message lists node, rule, reason and remedy.
+
+    Attributes:
+        rejections: the same as data (``spec.Rejection``), for reports.
+    """
 
     exit_code = ExitCode.TARGET_REFUSES
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        why: str = "",
+        remedy: str = "",
+        more: str = "",
+        rejections: tuple[Any, ...] = (),  # spec stands above this module
+    ) -> None:
+        super().__init__(what, why=why, remedy=remedy, more=more)
+        self.rejections = rejections
 
 
 class MissingBackendError(EdgekitError):

@@ -66,4 +66,5 @@ def refuse(target: Target, rejections: tuple[Rejection, ...]) -> TargetRefusalEr
         why="\n        ".join(lines),
         remedy="; ".join(list(remedies)[:3]),
         more=f"edgekit targets show {target.name}",
+        rejections=rejections,
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from edgekit.dataset import Dataset
-from edgekit.errors import VerificationError
+from edgekit.errors import TargetRefusalError, VerificationError
 from edgekit.pipeline import artifact as artifacts
 from edgekit.pipeline import judge, latency, search, variant
 from edgekit.pipeline.cache import Cache
@@ -72,7 +72,7 @@ def try_target(plan: TargetPlan, bench: Bench, *, locked: LockedTarget | None) -
     place = where(plan.target, plan.options)
     wanted = (Precision.FP32, locked.precision) if locked else plan.candidates
     precisions = tuple(dict.fromkeys(wanted))
-    made = [_make(plan, precision, bench) for precision in precisions]
+    made, refused = _make_all(plan, precisions, bench, locked=locked is not None)
     if locked:
         _hold_to_lock(plan, made, locked)
     openers = {each.artifact.precision.value: _opener(each.artifact, place) for each in made}
@@ -102,8 +102,29 @@ def try_target(plan: TargetPlan, bench: Bench, *, locked: LockedTarget | None) -
         wanted=locked.precision if locked else plan.precision,
         locked=locked is not None,
     )
+    if refused:
+        choice = replace(choice, reason="; ".join((choice.reason, *refused)))
     marked = tuple(search.mark_shipped(each) if each is choice.judged else each for each in judged)
     return Outcome(marked, choice)
+
+
+def _make_all(
+    plan: TargetPlan, precisions: tuple[Precision, ...], bench: Bench, *, locked: bool
+) -> tuple[list[_Made], list[str]]:
+    """The variants that the target takes, and in words those it refuses.
+
+    A refusal ends the target where it takes not even float, or refuses the very precision that was asked for;
+    of an open choice the refused rung is only no candidate.
+    """
+    made, refused = [], []
+    for precision in precisions:
+        try:
+            made.append(_make(plan, precision, bench))
+        except TargetRefusalError as error:
+            if not made or locked or plan.precision is not Precision.AUTO:
+                raise
+            refused.append(f"{precision} is refused: {error.what}")
+    return made, refused
 
 
 def _make(plan: TargetPlan, precision: Precision, bench: Bench) -> _Made:

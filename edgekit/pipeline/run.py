@@ -336,7 +336,14 @@ def _try_all(plan: Plan, bench: Bench, lock: Lock | None) -> tuple[dict[str, Out
 
 
 def _failed_row(target: TargetPlan, error: EdgekitError) -> TargetRow:
-    return TargetRow(target=target.target.name, chosen=None, reason=str(error), exit_code=error.exit_code)
+    rejections = error.rejections if isinstance(error, TargetRefusalError) else ()
+    return TargetRow(
+        target=target.target.name,
+        chosen=None,
+        reason=error.what if rejections else str(error),  # reports list the rejections themselves
+        exit_code=error.exit_code,
+        rejections=rejections,
+    )
 
 
 def _agreement(outcomes: Mapping[str, Outcome]) -> tuple[AgreementRow, ...]:
