@@ -35,6 +35,12 @@ def load_tflite(request: SourceRequest) -> Loaded:
     path = request.base / request.source
     try:
         content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise ModelFileError(
+            f"no model file at {path}",
+            why="there is nothing to read",
+            remedy="check the path",
+        ) from error
     except OSError as error:
         raise ModelFileError(
             f"{path} cannot be read: {error.strerror}",
