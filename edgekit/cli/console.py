@@ -53,8 +53,10 @@ class Console:
             with progress.shown(sys.stderr, quiet=self.quiet, log_json=self.log_json) as shown:
                 yield shown
 
-    def show(self, result: object, *, reports: Sequence[ReportRequest] = ()) -> ExitCode:
-        """Write the reports, print the result, and say which exit code it stands for."""
+    def show(
+        self, result: object, *, reports: Sequence[ReportRequest] = (), everything: bool = False
+    ) -> ExitCode:
+        """Write the reports, print the result (its short form, or ``everything``), give its exit code."""
         from edgekit import report
 
         for each in reports:
@@ -65,7 +67,7 @@ class Console:
         else:
             terminal = sys.stdout.isatty()
             width = shutil.get_terminal_size().columns if terminal else None
-            emit(report.render_text(result, width=width, color=terminal))
+            emit(report.render_text(result, width=width, color=terminal, everything=everything))
         return report.json.exit_code(result)
 
     def note(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""``edgekit inspect``: file, artifact folder or bundle -> what is inside."""
+"""``edgekit inspect``: file, artifact folder or bundle -> what is inside, and which targets would take it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ import typer
 from edgekit.cli.console import Console
 from edgekit.errors import ExitCode
 
-EXAMPLES = ("edgekit inspect model.onnx", "edgekit inspect dist/digits-cnn-1.0.0")
+EXAMPLES = (
+    "edgekit inspect model.onnx",
+    "edgekit inspect model.tflite --all",
+    "edgekit inspect dist/digits-cnn-1.0.0",
+)
 EXIT_CODES = (
     ExitCode.OK,
     ExitCode.INTERNAL,
@@ -25,12 +29,24 @@ def run(
     console: Console,
     *,
     path: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Model file, artifact or bundle.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="An .onnx, .tflite or OpenVINO .xml file, or a folder that `compile` or `release` wrote.",
+            show_default=False,
+        ),
     ],
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show every layer and every reason, not the first ones only.")
+    ] = False,
 ) -> ExitCode:
-    """Say what is inside a model file, an artifact or a bundle. Nothing is run."""
-    with console.working():
+    """Show what is inside a model file, an artifact or a bundle, and which targets would take it.
+
+    Inputs, outputs, operators, parameters, size and multiply-accumulates (MACs) of every layer; for an ONNX
+    model also every target's verdict, with the reasons of a refusal; for a bundle what was measured of it.
+    """
+    with console.working() as progress:
         from edgekit.pipeline import inspect
 
-        result = inspect.inspect(path)
-    return console.show(result)
+        result = inspect.inspect(path, progress=progress)
+    return console.show(result, everything=everything)

@@ -1,7 +1,8 @@
 """Path -> Artifact -> Session: what a user may name where a verb takes an ARTIFACT.
 
-A1 a file with a sidecar (what `compile` wrote) · A2 a plain .onnx · A3 a folder with one sidecar ·
-A4 a bundle, with a target where it holds several. Anything else is an error that says what is missing.
+A1 a file with a sidecar (what `compile` wrote) · A2 a plain .onnx, .tflite or .xml, by its own interface ·
+A3 a folder with one sidecar · A4 a bundle, with a target where it holds several. Anything else is an error
+that says what is missing.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from edgekit.bundle import manifest
 from edgekit.errors import InputError, UnknownNameError
 from edgekit.ir import io
 from edgekit.pipeline import artifact as artifacts
+from edgekit.pipeline import compiled_file
 from edgekit.spec import Artifact, IoBinding, Precision, RunOptions, Session, TensorSpec
 
 _PLAIN_TARGET = "onnxruntime-cpu"
@@ -40,6 +42,7 @@ def artifact_at(path: Path, *, target: str | None = None) -> Artifact:
 
     Raises:
         InputError: nothing there, or nothing that edgekit can open.
+        MissingBackendError: a bare compiled file whose reader is not installed.
         UnknownNameError: the bundle has no such target.
     """
     if not path.exists():
@@ -53,6 +56,8 @@ def artifact_at(path: Path, *, target: str | None = None) -> Artifact:
         return artifacts.read(sidecar)
     if path.suffix == ".onnx":
         return _plain_onnx(path)
+    if compiled_file.is_compiled(path):
+        return compiled_file.artifact(path)
     raise InputError(
         f"{path} has no description beside it ({sidecar.name})",
         why="the file alone determines neither layouts nor run options",

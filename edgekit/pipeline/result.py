@@ -348,7 +348,7 @@ class TargetFit:
     """Whether a target would take a model.
 
     Attributes:
-        status: "not_installed" = its back end is not here, so it was not asked; "not_checked" = it could not be.
+        status: "not_installed" = its back end is not here; "not_checked" = it could not be asked.
         reason: why it was not asked, or what its answer does not show.
         remedy: what to type so that it can be asked.
         rejections: every reason for a refusal.
@@ -367,7 +367,7 @@ class BundledRow:
 
     Attributes:
         macs: None where the file could not be looked into (``note`` says why).
-        accuracy: task metric in words, with the drop; "" where nothing was measured.
+        accuracy: task metric; None where nothing was measured.
         p50_ms: median latency on the machine that wrote the evidence.
         ratio: latency as a multiple of the float variant's.
         ran_on: what measured it.
@@ -380,7 +380,7 @@ class BundledRow:
     operators: int | None = None
     parameters: int | None = None
     macs: int | None = None
-    accuracy: str = ""
+    accuracy: AccuracyRow | None = None
     p50_ms: float | None = None
     ratio: RatioRow | None = None
     ran_on: str = ""

@@ -12,7 +12,7 @@ from typing import Any
 
 from edgekit.pipeline import result as results
 from edgekit.pipeline.clean import CleanResult
-from edgekit.report import html, json, listing, markdown, text, view_release, view_verbs
+from edgekit.report import html, json, listing, markdown, text, view_inspect, view_release, view_verbs
 from edgekit.report.page import Page
 
 # result type -> the function that lays it out; each takes exactly that type
@@ -25,7 +25,7 @@ VIEWS: Mapping[type, Callable[[Any], Page]] = {
     results.ValidateResult: view_verbs.view_validate,
     results.BenchResult: view_verbs.view_bench,
     results.VerifyResult: view_verbs.view_verify,
-    results.InspectResult: view_verbs.view_inspect,
+    results.InspectResult: view_inspect.view,
     results.DoctorResult: view_verbs.view_doctor,
     listing.TargetsResult: view_verbs.view_targets,
     listing.TargetResult: view_verbs.view_target,
@@ -53,9 +53,11 @@ def render(result: object, form: str) -> str:
     return write(result)
 
 
-def render_text(result: object, *, width: int | None = None, color: bool = False) -> str:
-    """A result in its short form for a terminal or a log."""
-    return text.render(page(result), width=width, color=color)
+def render_text(
+    result: object, *, width: int | None = None, color: bool = False, everything: bool = False
+) -> str:
+    """A result for a terminal or a log: in its short form, or ``everything``."""
+    return text.render(page(result), width=width, color=color, everything=everything)
 
 
 def render_release(result: results.ReleaseResult) -> dict[str, bytes]:

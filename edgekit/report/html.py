@@ -43,6 +43,8 @@ def _block(block: Block) -> Iterator[str]:
             yield from _title(block.title)
             pairs = (f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in block.items)
             yield f"<dl>{''.join(pairs)}</dl>"
+        case Lines(short=True):
+            pass
         case Lines():
             yield from _title(block.title)
             items = (f'<li class="{line.tone}">{escape(line.text)}</li>' for line in block.items)

@@ -48,6 +48,8 @@ def _block(block: Block) -> Iterator[str]:
         case Facts():
             yield from _title(block.title)
             yield "\n".join(f"- {_escaped(name)}: {_escaped(value)}" for name, value in block.items)
+        case Lines(short=True):
+            pass
         case Lines():
             yield from _title(block.title)
             yield "\n".join(f"- {_escaped(line.text)}" for line in block.items)

@@ -30,10 +30,15 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its title (with the unit) and whether numbers in it are aligned to the right."""
+    """One column: its title (with the unit) and whether numbers in it are aligned to the right.
+
+    Attributes:
+        cut: whether a narrow terminal may leave out the beginning of its values; reports hold all of them.
+    """
 
     title: str
     right: bool = False
+    cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,12 +47,14 @@ class Table:
 
     Attributes:
         detail: left out of the terminal, where the short form is wanted; reports hold everything.
+        brief: how many of the first rows the short form shows; 0 for all.
     """
 
     title: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     detail: bool = False
+    brief: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,11 +76,18 @@ class Line:
 
 @dataclass(frozen=True)
 class Lines:
-    """Sentences below a title ("" for none)."""
+    """Sentences below a title ("" for none).
+
+    Attributes:
+        brief: how many of the first ones the short form shows; 0 for all.
+        short: for the short form only: it says what is left out there.
+    """
 
     title: str
     items: tuple[Line, ...]
     detail: bool = False
+    brief: int = 0
+    short: bool = False
 
 
 @dataclass(frozen=True, slots=True)

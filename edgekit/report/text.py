@@ -1,7 +1,8 @@
 """Page -> text for a terminal or a log: aligned tables, records where a table is too wide.
 
-Blocks marked ``detail`` are left out; ``--format json`` and the reports hold everything. Colour is applied
-last (rich, which knows the terminal and NO_COLOR), so that a log and a terminal show the same characters.
+Blocks marked ``detail`` and the rows behind ``brief`` are left out unless everything is wanted; ``--format
+json`` and the reports hold everything. Colour is applied last (rich, which knows the terminal and NO_COLOR),
+so that a log and a terminal show the same characters.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from edgekit.report.page import Block, Cell, Facts, Heading, Line, Lines, Page, Scatter, Table, Tone
 
@@ -17,32 +19,46 @@ Row = tuple[Span, ...]
 
 _LOG_WIDTH = 180  # without a terminal: wide enough for the release table, narrow enough for a CI log
 _GAP = "  "
+_CUT_LEAST = 12  # characters of a name that still tell rows apart
 _STYLES: dict[Tone, str] = {"plain": "", "good": "green", "bad": "bold red", "warn": "yellow", "muted": "dim"}
 
 
-def render(page: Page, *, width: int | None = None, color: bool = False) -> str:
+def render(page: Page, *, width: int | None = None, color: bool = False, everything: bool = False) -> str:
     """The page as text that ends in one newline.
 
     Args:
         page: what to draw.
         width: columns of the terminal; None for a log, where a sentence stays on one line for grep.
         color: whether to add escape sequences.
+        everything: whether to draw what the short form leaves out.
     """
-    rows = list(_page(page, width))
+    rows = list(_page(page, width, everything=everything))
     if color:
         return _colored(rows)
     return "\n".join("".join(text for text, _ in row).rstrip() for row in rows) + "\n"
 
 
-def _page(page: Page, width: int | None) -> Iterator[Row]:
+def _page(page: Page, width: int | None, *, everything: bool) -> Iterator[Row]:
     yield ((page.title, "plain"),)
     for block in page.blocks:
-        if not block.detail:
+        left_out = isinstance(block, Lines) and block.short if everything else block.detail
+        if not left_out:
             yield ()
-            yield from _block(block, width)
+            yield from _block(block if everything else _short(block), width)
     if page.verdict:
         yield ()
         yield (("verdict: ", "plain"), (page.verdict, page.tone))
+
+
+def _short(block: Block) -> Block:
+    """The first rows of a table that says how many are enough."""
+    match block:
+        case Table(brief=brief, rows=rows) if brief:
+            return replace(block, rows=rows[:brief])
+        case Lines(brief=brief, items=items) if brief:
+            return replace(block, items=items[:brief])
+        case _:
+            return block
 
 
 def _block(block: Block, width: int | None) -> Iterator[Row]:
@@ -50,8 +66,9 @@ def _block(block: Block, width: int | None) -> Iterator[Row]:
         yield ((f"{block.title}:", "plain"),)
     match block:
         case Table():
-            fits = _table_width(block) <= (width or _LOG_WIDTH)
-            yield from _table(block) if fits else _records(block, width)
+            room = width or _LOG_WIDTH
+            table = _narrowed(block, room)
+            yield from _table(table) if _table_width(table) <= room else _records(block, width)
         case Facts():
             yield from _pairs(
                 [(name, Cell(value)) for name, value in block.items],
@@ -72,6 +89,22 @@ def _widths(table: Table) -> list[int]:
 
 def _table_width(table: Table) -> int:
     return sum(_widths(table)) + len(_GAP) * (len(table.columns) - 1)
+
+
+def _narrowed(table: Table, room: int) -> Table:
+    """The table with the beginnings cut off in columns that allow it, as far as it needs to fit."""
+    for index, column in enumerate(table.columns):
+        widths = _widths(table)
+        size = max(widths[index] - (_table_width(table) - room), _CUT_LEAST)
+        if column.cut and size < widths[index]:
+            rows = tuple((*row[:index], _tail(row[index], size), *row[index + 1 :]) for row in table.rows)
+            table = replace(table, rows=rows)
+    return table
+
+
+def _tail(cell: Cell, size: int) -> Cell:
+    text = cell.text
+    return cell if len(text) <= size else replace(cell, text=f"…{text[len(text) - size + 1 :]}")
 
 
 def _table(table: Table) -> Iterator[Row]:

@@ -15,7 +15,6 @@ from edgekit.pipeline.result import (
     CompileResult,
     DoctorResult,
     ExportResult,
-    InspectResult,
     QuantizeResult,
     ValidateResult,
     VerifyResult,
@@ -233,27 +232,6 @@ def view_verify(result: VerifyResult) -> Page:
         for row in result.rows
     )
     return _page(f"Verified {result.bundle}", (Table("", columns, rows),), code=result.exit_code)
-
-
-def view_inspect(result: InspectResult) -> Page:
-    """What is inside a file."""
-    operators = sorted(result.operators.items(), key=lambda item: (-item[1], item[0]))
-    items = (
-        ("kind", result.kind),
-        *result.facts.items(),
-        *((f"input {spec.name}", f"{spec.dtype} {_shape(spec)}") for spec in result.inputs),
-        *((f"output {spec.name}", f"{spec.dtype} {_shape(spec)}") for spec in result.outputs),
-    )
-    table = Table(
-        "Operators",
-        (Column("operator"), Column("count", right=True)),
-        tuple((Cell(name), Cell(str(count))) for name, count in operators),
-    )
-    return _page(str(result.path), (Facts("", items), table))
-
-
-def _shape(spec: TensorSpec) -> str:
-    return "(" + ", ".join("?" if size is None else str(size) for size in spec.shape) + ")"
 
 
 def view_doctor(result: DoctorResult) -> Page:

@@ -22,6 +22,8 @@ KINDS: dict[str, type] = {
     **RESULTS,
     **LISTINGS,
     "clean": CleanResult,
+    "inspect_bundle": RESULTS["inspect"],
+    "inspect_tflite": RESULTS["inspect"],
     "release_passing": RESULTS["release"],
     "release_failing": RESULTS["release"],
 }
@@ -35,6 +37,9 @@ def example(name: str) -> Any:
 def rendered(name: str) -> dict[str, str]:
     result = example(name)
     texts = {f"{name}.txt": report.render_text(result)}
+    if name.startswith("inspect"):
+        texts[f"{name}.narrow.txt"] = report.render_text(result, width=80)
+        texts[f"{name}.all.txt"] = report.render_text(result, width=120, everything=True)
     if name.startswith("release"):
         texts[f"{name}.narrow.txt"] = report.render_text(result, width=78)
         texts[f"{name}.md"] = report.render(result, "markdown")
