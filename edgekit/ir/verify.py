@@ -7,6 +7,7 @@ A rule is (id, what it looks at, predicate, message). A table per stage says wha
 | FLOAT | any model that was read: the graph is well-formed (F1 to F5) |
 | CANONICAL | FLOAT, and what ``passes.canonicalize`` promises (C1 to C6) |
 | QDQ | FLOAT, and quantization as every runtime reads it (Q1 to Q8) |
+| CANONICAL_QDQ | CANONICAL, of a model that came quantized: Q1 to Q8 but Q6 (integers may be outputs) |
 
 A broken rule is a bug of the pass that ran before (exit code 1), except for FLOAT on a file
 that was just read, where the file is at fault: ``verify(..., error=ModelFileError)``.
@@ -72,7 +73,7 @@ def verify(
 
     Args:
         model: what to look at.
-        rules: FLOAT, CANONICAL or QDQ.
+        rules: FLOAT, CANONICAL, QDQ or CANONICAL_QDQ.
         after: the pass that just ran, for the message.
         error: the class to raise.
     """
@@ -218,15 +219,36 @@ CANONICAL: RuleTable = (
 )
 
 
+_INTEGER_OPERATORS = frozenset(
+    {
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "DynamicQuantizeLinear",
+        "ConvInteger",
+        "MatMulInteger",
+        "MatMulNBits",
+        "QGemm",
+        "QAttention",
+    }
+)
+
+
 def is_quantized(model: ir.Model) -> bool:
-    """Whether the model holds quantized values (any QuantizeLinear or DequantizeLinear)."""
-    return any(True for _ in _quantizers(model))
+    """Whether the model holds quantized values: quantizers, or operators that compute on integers.
+
+    True of QDQ and QOperator models (``QLinear...``) and of those that quantize while they run.
+    """
+    return any(
+        node.op_type in _INTEGER_OPERATORS or node.op_type.startswith(("QLinear", "DynamicQuantize"))
+        for node in walk(model)
+    )
 
 
 # --- QDQ -----------------------------------------------------------------------------------------------
 
 _ZERO_POINT_TYPES = frozenset(
-    {ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT16, ir.DataType.UINT16, ir.DataType.INT32}
+    {ir.DataType.INT4, ir.DataType.UINT4, ir.DataType.INT8, ir.DataType.UINT8}
+    | {ir.DataType.INT16, ir.DataType.UINT16, ir.DataType.INT32}
 )
 
 
@@ -336,3 +358,21 @@ QDQ: RuleTable = (
     Rule("Q7-same", _pair_mismatch),
     Rule("Q8-bias", _bias_scale),
 )
+
+_QUANTIZE_AGAIN = "quantize the float model again, with static quantization (onnxruntime: quantize_static)"
+
+CANONICAL_QDQ: RuleTable = (
+    *CANONICAL,
+    Rule("Q1-constant", _parameters_not_constant, _QUANTIZE_AGAIN),
+    Rule("Q2-scale", _bad_scales, _QUANTIZE_AGAIN),
+    Rule("Q3-per-tensor", _vector_activations, "quantize activations with one scale per tensor"),
+    Rule("Q4-axis", _axis_mismatch, _QUANTIZE_AGAIN),
+    Rule("Q5-type", _type_mismatch, "quantize to int8 or uint8"),
+    Rule("Q7-same", _pair_mismatch, _QUANTIZE_AGAIN),
+    Rule("Q8-bias", _bias_scale, _QUANTIZE_AGAIN),
+)
+
+
+def canonical_rules(model: ir.Model) -> RuleTable:
+    """The table of a canonical model: CANONICAL, or CANONICAL_QDQ where it is quantized."""
+    return CANONICAL_QDQ if is_quantized(model) else CANONICAL

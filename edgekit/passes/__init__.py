@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from edgekit.ir.verify import CANONICAL
+from edgekit.errors import ModelFileError
+from edgekit.ir.verify import CANONICAL, canonical_rules, verify
 from edgekit.passes.base import Pass, run
 from edgekit.passes.clear_metadata import ClearMetadata
 from edgekit.passes.eliminate_identity import EliminateIdentity
+from edgekit.passes.expand_qoperators import ExpandQOperators
 from edgekit.passes.fix_names import FixNames
 from edgekit.passes.fold_batchnorm import FoldBatchnorm
 from edgekit.passes.fold_constants import FoldConstants
@@ -22,6 +24,7 @@ from edgekit.passes.infer_shapes import InferShapes
 from edgekit.passes.inline_functions import InlineFunctions
 from edgekit.passes.lift_constants import LiftConstants
 from edgekit.passes.lift_opset import LiftOpset
+from edgekit.passes.normalize_quantizers import NormalizeQuantizers
 from edgekit.passes.remove_unused import RemoveUnused
 
 CANONICAL_PASSES: tuple[Pass, ...] = (
@@ -29,11 +32,14 @@ CANONICAL_PASSES: tuple[Pass, ...] = (
     LiftOpset(),
     LiftConstants(),
     FixNames(),
+    ExpandQOperators(),
     InferShapes(),
     FoldConstants(),
     InferShapes(),
     EliminateIdentity(),
     LiftConstants(),
+    InferShapes(),
+    NormalizeQuantizers(),
     InferShapes(),
     FusePadding(),
     LiftConstants(),
@@ -46,6 +52,7 @@ CANONICAL_PASSES: tuple[Pass, ...] = (
     FuseGlobalPool(),
     EliminateIdentity(),  # again: pairs that the rewrites brought together
     LiftConstants(),
+    NormalizeQuantizers(),  # again: Q and DQ that now stand next to each other
     RemoveUnused(),
     FixNames(),
     InferShapes(),
@@ -60,8 +67,14 @@ def canonicalize(model: ir.Model) -> ir.Model:
     identities, dense layers as Gemm with (out, in) weights, global average pooling under its name, unique
     names, no metadata. Names of inputs and outputs stay; a dynamic batch stays dynamic.
 
+    A model that came quantized stays so: integer operators are written as DequantizeLinear, the float
+    operator, QuantizeLinear (rule table CANONICAL_QDQ); every scale and zero point is the model's own.
+
     Raises:
-        ModelFileError: the model is not well-formed, or its opset cannot be converted.
+        ModelFileError: the model is not well-formed, its opset cannot be converted, or it is quantized in a
+            way that runtimes read differently.
         BrokenRuleError: a pass broke a rule: a bug of edgekit.
     """
-    return run(model, CANONICAL_PASSES, rules=CANONICAL)
+    result = run(model, CANONICAL_PASSES, rules=CANONICAL)
+    verify(result, canonical_rules(result), after="canonicalization", error=ModelFileError)
+    return result

@@ -9,6 +9,9 @@ bias has a place in it. The transposed constant is the same numbers; alpha and b
 C1: x has another rank than 2 -> MatMul stays (a batch of matrices is not a Gemm).
 C2: b is not one value per output (or one for all) -> Gemm without bias, Add stays.
 C3: alpha != 1 with bias that is not constant, or beta != 1 with such a bias -> left alone.
+C4: W behind DequantizeLinear (integers with scales) is a constant like any other: the integers are
+    transposed, the scales go with their axis. alpha or beta != 1 would change scales -> left alone. A bias
+    behind DequantizeLinear has to be (out,) already.
 
 Source: onnxscript/rewriter/rules/common/_matmul_add_to_gemm.py (which takes any rank-2 b).
 """
@@ -32,6 +35,7 @@ from edgekit.ir.graph import (
     sole_reader,
 )
 from edgekit.passes.base import Pass
+from edgekit.passes.dequantized_constant import dequantizer, integers, permuted
 from edgekit.passes.fold_batchnorm import bypass_keeps_result
 from edgekit.spec import Array
 
@@ -58,14 +62,23 @@ class FuseGemm(Pass):
         return model
 
 
+def _array(value: ir.Value | None) -> Array | None:
+    """A constant, or the integers of one behind DequantizeLinear (C4): for its shape."""
+    array, quantized = constant(value), dequantizer(value)
+    return integers(quantized) if array is None and quantized is not None else array
+
+
 def _gemm_from_matmul(node: ir.Node) -> None:
-    weight = constant(node.inputs[1])
+    weight = _array(node.inputs[1])
     if weight is None or weight.ndim != 2 or rank(node.inputs[0]) != 2:  # C1
         return
     node.op_type = "Gemm"
 
 
 def _normalize(node: ir.Node) -> None:
+    if dequantizer(node.inputs[1]) is not None:
+        _normalize_quantized(node)
+        return
     weight, source = constant(node.inputs[1]), node.inputs[1]
     if weight is None or source is None or not isinstance(node.graph, ir.Graph):
         return
@@ -86,6 +99,43 @@ def _normalize(node: ir.Node) -> None:
         elif full is None and beta != 1.0:
             scaled_bias = (beta * bias_array.astype(np.float64)).astype(bias_array.dtype)
             node.replace_input_with(2, add_initializer(node.graph, f"{bias.name}", scaled_bias))
+    _set_attributes(node)
+
+
+def _normalize_quantized(node: ir.Node) -> None:
+    """C4."""
+    quantized, bias = dequantizer(node.inputs[1]), node.inputs[2] if len(node.inputs) > 2 else None
+    plain = float_attribute(node, "alpha", 1.0) == 1.0
+    if quantized is None or not plain or (bias is not None and float_attribute(node, "beta", 1.0) != 1.0):
+        return
+    if not int_attribute(node, "transB", 0):
+        node.replace_input_with(1, permuted(quantized, (1, 0)))
+    bias_array = constant(bias)
+    vector = None if bias_array is None else _bias_vector(bias_array, _outputs(node))
+    if (
+        bias is not None
+        and bias_array is not None
+        and vector is not None
+        and vector.shape != bias_array.shape
+    ):
+        node.replace_input_with(2, add_initializer(_graph(node), f"{bias.name}", vector))
+    _set_attributes(node)
+
+
+def _outputs(gemm: ir.Node) -> int:
+    """Outputs of a Gemm in the one form."""
+    weight = _array(gemm.inputs[1])
+    return 0 if weight is None else int(weight.shape[0])
+
+
+def _graph(node: ir.Node) -> ir.Graph:
+    if not isinstance(node.graph, ir.Graph):
+        raise TypeError(f"{node.name} stands outside of a graph")
+    return node.graph
+
+
+def _set_attributes(node: ir.Node) -> None:
+    """The one form: alpha = beta = 1, transB = 1; transA as it is."""
     trans_a = int_attribute(node, "transA", 0)
     node.attributes.clear()
     if trans_a:
@@ -96,27 +146,37 @@ def _normalize(node: ir.Node) -> None:
 def _take_bias(node: ir.Node) -> None:
     for value, other in ((node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])):
         gemm = None if value is None else value.producer()
-        bias = constant(other)
+        bias = _array(other)
         if value is None or other is None or gemm is None or bias is None or not is_onnx(gemm, "Gemm"):
             continue
-        weight = constant(gemm.inputs[1])
         has_bias = len(gemm.inputs) > 2 and gemm.inputs[2] is not None
-        if (
-            weight is None
-            or has_bias
-            or sole_reader(value) is not node
-            or not int_attribute(gemm, "transB", 0)
-        ):
+        if has_bias or sole_reader(value) is not node or not int_attribute(gemm, "transB", 0):
             return
-        vector = _bias_vector(bias, weight.shape[0])
-        if vector is None or not isinstance(gemm.graph, ir.Graph):  # C2
+        if _outputs(gemm) == 0 or float_attribute(gemm, "alpha", 1.0) != 1.0:
+            return
+        vector = _bias_vector(bias, _outputs(gemm))
+        if vector is None:  # C2
+            return
+        if constant(other) is None and bias.shape != vector.shape:  # C4
             return
         if not bypass_keeps_result(node, gemm):
             return
         if len(gemm.inputs) < 3:
             gemm.resize_inputs(3)
-        gemm.replace_input_with(2, add_initializer(gemm.graph, f"{other.name}", vector))
+        if constant(other) is None:
+            _move_before(gemm, other)
+            gemm.replace_input_with(2, other)
+        else:
+            gemm.replace_input_with(2, add_initializer(_graph(gemm), f"{other.name}", vector))
         return
+
+
+def _move_before(node: ir.Node, value: ir.Value) -> None:
+    """The DequantizeLinear of a constant may stand behind ``node``: it goes right before it."""
+    producer = value.producer()
+    if producer is not None:
+        _graph(node).remove(producer)
+        _graph(node).insert_before(node, producer)
 
 
 def _bias_vector(bias: Array, outputs: int) -> Array | None:

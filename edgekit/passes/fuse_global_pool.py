@@ -11,6 +11,9 @@ layout, behind a Transpose that the mean makes unnecessary.
 C1: axes that are not constants, not exactly all from 2 on, or an input of unknown rank or rank below 3
     -> left alone.
 C2: a Transpose whose remaining axes change their order, or keepdims = 1 behind one -> left alone.
+C3: a mean that is quantized right behind (its only reader is QuantizeLinear) -> the pool is, too, with the
+    same parameters, and Squeeze works between DequantizeLinear and QuantizeLinear: a runtime needs the pair
+    right behind the pool to choose its integer kernel, and the same parameters twice change nothing.
 
 Source: ONNX operator specification, GlobalAveragePool and ReduceMean-18.
 """
@@ -32,6 +35,7 @@ from edgekit.ir.graph import (
     is_float32,
     is_onnx,
     rank,
+    sole_reader,
 )
 from edgekit.passes.base import Pass
 
@@ -94,16 +98,34 @@ def _rewrite(node: ir.Node, graph: ir.Graph) -> None:
     if keeps:
         return
     axes = add_initializer(graph, f"{result.name}_axes", np.arange(2, len(source.shape), dtype=np.int64))
-    squeeze = ir.node("Squeeze", [result, axes], name=f"{node.name}_squeeze")
+    readers = tuple(result.uses())
+    pair = _quantizer_pair(result)
+    pooled = pair[1].outputs[0] if pair else result
+    squeeze = ir.node("Squeeze", [pooled, axes], name=f"{node.name}_squeeze")
     squeezed = squeeze.outputs[0]
     squeezed.type, squeezed.shape = result.type, result.shape
-    graph.insert_after(node, squeeze)
-    for reader, index in tuple(result.uses()):
-        if reader is not squeeze:
-            reader.replace_input_with(index, squeezed)
+    graph.insert_after(node, [*pair, squeeze])
+    for reader, index in readers:
+        reader.replace_input_with(index, squeezed)
     for index, output in enumerate(graph.outputs):
         if output is result:
             graph.outputs[index] = squeezed
     squeezed.name, result.name = result.name, f"{result.name}_pooled"
     spatial = [1] * (len(source.shape) - 2)
     result.shape = ir.Shape([*source.shape[:2], *spatial])
+    for each in pair:
+        each.outputs[0].shape = result.shape
+
+
+def _quantizer_pair(result: ir.Value) -> tuple[ir.Node, ...]:
+    """C3: a pair with the parameters of the one QuantizeLinear that reads ``result``; or nothing."""
+    reader = sole_reader(result)
+    if reader is None or not is_onnx(reader, "QuantizeLinear") or len(reader.inputs) < 3:
+        return ()
+    quantize = ir.node("QuantizeLinear", [result, *reader.inputs[1:]], name=f"{result.name}_pooled_Q")
+    integer = quantize.outputs[0]
+    integer.name, integer.type = f"{result.name}_pooled_quantized", reader.outputs[0].type
+    dequantize = ir.node("DequantizeLinear", [integer, *reader.inputs[1:]], name=f"{result.name}_pooled_DQ")
+    real = dequantize.outputs[0]
+    real.name, real.type = f"{result.name}_pooled_dequantized", result.type
+    return quantize, dequantize
