@@ -7,8 +7,12 @@ on.
 from __future__ import annotations
 
 import re
+import traceback
+from pathlib import Path
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_INSTALLED = {"site-packages", "dist-packages"}
+_OWN = Path(__file__).parents[1]
 _LONGEST = 300  # a message, not a dump; the full text stays in the exception chain
 
 
@@ -19,3 +23,19 @@ def explain(error: BaseException) -> str:
     lines = [line.strip() for line in _ANSI.sub("", str(error)).splitlines()]
     text = next((line for line in lines if line), "")
     return f"{type(error).__name__}: {text[:_LONGEST]}" if text else type(error).__name__
+
+
+def user_line(error: BaseException) -> str:
+    """``model.py, line 5: return x if x.sum() > 0 else -x``: where the user's own code led to ``error``.
+
+    The last frame outside of installed packages and edgekit, of ``error`` or what caused it; "" if there is none.
+    """
+    found = ""
+    cause: BaseException | None = error
+    while cause is not None:
+        for frame in traceback.extract_tb(cause.__traceback__):
+            path = Path(frame.filename)
+            if path.suffix == ".py" and not _INSTALLED & set(path.parts) and not path.is_relative_to(_OWN):
+                found = f"{path.name}, line {frame.lineno}: {frame.line}"
+        cause = cause.__cause__
+    return found

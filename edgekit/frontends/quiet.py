@@ -14,7 +14,20 @@ import warnings
 from collections.abc import Iterator
 
 # Loggers of the exporters. Unsupported operators are reported by edgekit itself, from the exported graph.
-_LOGGERS = ("torch.onnx", "torch.export", "tf2onnx", "tensorflow", "absl", "onnxscript", "onnx_ir")
+_LOGGERS = (
+    "torch.onnx",
+    "torch.export",
+    "torch._export",
+    "torch._dynamo",
+    "torch.fx",
+    "torch.utils",
+    "torchao",
+    "tf2onnx",
+    "tensorflow",
+    "absl",
+    "onnxscript",
+    "onnx_ir",
+)
 
 # (message, category): who says it, and since when.
 _HARMLESS: tuple[tuple[str, type[Warning]], ...] = (

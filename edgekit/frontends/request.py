@@ -19,12 +19,13 @@ class SourceRequest:
     """Where a model comes from and how it is to be exported.
 
     Attributes:
-        source: ``file.py:callable``, ``package.module:callable``, .pt2, .keras, .h5, .onnx or the folder of
-            a SavedModel.
+        source: ``file.py:callable``, ``package.module:callable``, .pt2, TorchScript .pt, .keras, .h5, .onnx
+            or the folder of a SavedModel.
         base: folder that relative paths start from.
         weights: checkpoint for what the callable returns: .pt, .pth, .safetensors, .weights.h5.
         inputs: names, element types and shapes; a str in a shape is a dynamic axis of that name. Needed for
-            PyTorch callables; elsewhere read from the source and checked against this.
+            PyTorch callables without ``example_inputs()`` and for TorchScript; elsewhere read from the source
+            and checked against this.
         dynamic: axes to make dynamic besides those, by input name: axis -> name.
         opset: operator set of the exported model.
         trust_source: allow formats that run code on loading.

@@ -6,6 +6,7 @@
 | ``.onnx`` | onnx |
 | ``.tflite`` | tflite |
 | ``.pt2`` | torch |
+| ``.pt``, ``.pth``, ``.th`` | torch_file: TorchScript; what holds only weights is refused |
 | ``.keras``, ``.h5``, folder with ``saved_model.pb`` | keras |
 
 A framework is asked whether the object is its own only if it is loaded already: no import is made to decide.
@@ -14,11 +15,11 @@ A framework is asked whether the object is its own only if it is loaded already:
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from edgekit.errors import ExportError, InputError
-from edgekit.frontends import keras, onnx, tflite, torch
+from edgekit.frontends import keras, onnx, tflite, torch, torch_file
 from edgekit.frontends.call_source import call_source
 from edgekit.frontends.request import OPSET, FunctionRunner, Loaded, SourceRequest
 
@@ -30,6 +31,7 @@ _FILES: dict[str, Callable[[SourceRequest], Loaded]] = {
     ".onnx": onnx.load_onnx,
     ".tflite": tflite.load_tflite,
     ".pt2": torch.load_program,
+    **dict.fromkeys((".pt", ".pth", ".th"), torch_file.load_file),
     ".keras": keras.load_archive,
     ".h5": keras.load_archive,
     ".hdf5": keras.load_archive,
@@ -82,10 +84,21 @@ def _load_object(found: object, request: SourceRequest) -> Loaded:
         return keras.load_model(found, request)
     if _is_a(found, "torch.nn", "Module"):
         return torch.load_module(found, request)
-    raise ExportError(
-        f"{request.source} returned an object of type {type(found).__name__}",
+    raise _no_model(found, request.source)
+
+
+def _no_model(found: object, source: str) -> ExportError:
+    what, remedy = f"an object of type {type(found).__name__}", "return the model itself"
+    if isinstance(found, type):
+        what, remedy = f"the class {found.__name__}", f"return an instance: `return {found.__name__}()`"
+    elif isinstance(found, Mapping):
+        remedy = "if these are weights: return the module, and give the weights with --weights FILE"
+    elif isinstance(found, (tuple, list)):
+        remedy = "return the model alone"
+    return ExportError(
+        f"{source} returned {what}",
         why="edgekit exports a torch.nn.Module or a keras.Model",
-        remedy="return the model itself",
+        remedy=remedy,
         more=_MORE,
     )
 
@@ -97,12 +110,7 @@ def _is_a(found: object, module: str, name: str) -> bool:
 
 def _unknown_form(path: Path, source: str) -> ExportError:
     if path.suffix.lower() in _WEIGHTS:
-        return ExportError(
-            f"{source} holds weights without an architecture",
-            why="a graph cannot be made from weights alone",
-            remedy=f"edgekit export model.py:build --weights {source}",
-            more=_MORE,
-        )
+        return torch_file.only_weights(source)
     if path.suffix == ".py" and path.is_file():
         return ExportError(
             f"{source} names a file without a callable",

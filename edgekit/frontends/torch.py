@@ -1,65 +1,70 @@
-"""torch.nn.Module or .pt2 -> float ONNX model, by ``torch.onnx.export(dynamo=True)``.
+"""torch.nn.Module or ExportedProgram -> float ONNX model, by ``torch.onnx.export(dynamo=True)``.
 
-    Module --eval, run once--> output names --torch.onnx.export--> Model
-    .pt2 --torch.export.load--> ExportedProgram --torch.onnx.export--> Model
+    Module --eval, run once--> output names --torch_export--> Model
+    .pt2 --torch_archive--> ExportedProgram --torch_export--> Model
 
-Names of outputs come from the structure of what ``forward`` returns: keys of a mapping, fields of a named
-tuple, ``output`` for a tensor, ``output_0``, ``output_1`` for a tuple.
-
-Source: https://docs.pytorch.org/docs/stable/onnx_export.html; torch.export's dynamic shapes (a dynamic axis
-that the model fixes is an error there, and here).
+The model's ``forward`` may take and return nested tuples, lists and dicts: see ``torch_arguments`` and
+``torch_outputs`` for the names. Quantized models keep their scales: see ``torch_quantized``.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping, Sequence
+import contextlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-import onnx_ir.passes.common as ir_passes
 
-from edgekit.errors import ExportError, UnknownNameError
+from edgekit.errors import ExportError
 from edgekit.frontends.explain import explain
 from edgekit.frontends.extras import import_extra
 from edgekit.frontends.quiet import quiet
 from edgekit.frontends.request import FunctionRunner, Loaded, SourceRequest
-from edgekit.frontends.samples import sample
 from edgekit.frontends.shapes import agree, set_input_shapes, with_dynamic
 from edgekit.frontends.torch_archive import read_program
+from edgekit.frontends.torch_arguments import Arguments, parameters_of
+from edgekit.frontends.torch_export import export_module, export_program
+from edgekit.frontends.torch_graph import finish, refuse_state
+from edgekit.frontends.torch_inputs import Inputs, inputs_of
+from edgekit.frontends.torch_outputs import named_outputs, to_numpy
+from edgekit.frontends.torch_quantized import freeze, integer_weights
 from edgekit.frontends.torch_weights import apply_weights
 from edgekit.ir import io
 from edgekit.spec import Array, TensorSpec
 
 TRACE_BATCH = 2  # 0 and 1 are special to torch.export: it would fix the axis
-TRACE_SEED = 0  # of the arrays that the model is run on once; they do not reach the exported graph
+_WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
+_PROBES = (1, TRACE_BATCH)  # torch.export trusts the declaration: a forward that fails at batch 1 would pass
+
+Call = Callable[[Sequence[Any]], Any]
+"""Tensors in the order of the inputs -> what ``forward`` returns."""
 
 
 def load_module(module: Any, request: SourceRequest) -> Loaded:
     """Export a ``torch.nn.Module`` in evaluation mode; the module is the caller's own fresh one.
 
     Raises:
-        ExportError: no inputs are declared, the module does not run on them, or it cannot be exported.
+        ExportError: no inputs are declared, the module does not run on them, it keeps state between calls, or
+            it cannot be exported.
         ModelFileError, ExportError: the weights, see ``torch_weights``.
     """
-    if not request.inputs:
-        raise ExportError(
-            f"{request.source} needs its inputs declared",
-            why="a PyTorch module does not know the shapes that it is called with",
-            remedy="--input image:float32:batchx3x224x224, or `inputs` under [model] in the recipe",
-        )
+    module = _unwrapped(module)
     if request.weights is not None:
         apply_weights(module, request.base / request.weights, trust_source=request.trust_source)
-    specs = with_dynamic(request.inputs, request.dynamic, source=request.source)
-    module = module.to("cpu").eval()
-    by_name = _takes_by_name(module, specs)
-    # torch.export trusts the declaration: a forward that only works at the traced batch would pass.
-    for batch in (1, TRACE_BATCH):
-        feeds = sample(specs, batch=batch, rng=np.random.default_rng(TRACE_SEED))
-        outputs = _run_once(module, specs, feeds, by_name=by_name, request=request)
-    program = _export_module(module, specs, feeds, by_name=by_name, outputs=tuple(outputs), request=request)
-    return _loaded(program, module, specs, by_name)
+    _require_values(module, request.source)
+    module = _evaluating(module.to("cpu"))
+    notes = freeze(module)
+    inputs = inputs_of(module, parameters_of(module), request)
+    try:
+        loaded = _export(module, inputs, request)
+    except ExportError as error:
+        if not inputs.guessed:
+            raise
+        loaded = _export(module, inputs.fixed(error.what), request)
+    return replace(loaded, notes=(*notes, *loaded.notes))
 
 
 def load_program(request: SourceRequest) -> Loaded:
@@ -69,61 +74,154 @@ def load_program(request: SourceRequest) -> Loaded:
         ModelFileError: the file is missing, damaged, or would run code on loading.
         ExportError: weights are given besides, the declared inputs do not fit, or it cannot be exported.
     """
-    torch = import_extra("torch", needed_for=request.source)
+    import_extra("torch", needed_for=request.source)
+    refuse_weights(request)
+    program = read_program(request.base / request.source, trust_source=request.trust_source)
+    with quiet():
+        module = program.module()
+        call = _program_call(program, module)
+    return load_exported(program, call, request)
+
+
+def load_exported(
+    program: Any, call: Call, request: SourceRequest, *, names: Sequence[str] | None = None
+) -> Loaded:
+    """Export an ExportedProgram, whose axes are what they are.
+
+    Args:
+        program: the program.
+        call: runs what the program was made from, on tensors in the order of the program's inputs.
+        request: declared inputs narrow the axes that the program has.
+        names: of the inputs; None = as the program calls them.
+
+    Raises:
+        ExportError: the declared inputs do not fit, or it cannot be exported.
+    """
+    refuse_state(program, request.source)
+    exported, _ = export_program(program, request)
+    exported = integer_weights(finish(exported, inputs=names, outputs=_program_outputs(program, request)))
+    known, _ = io.specs(exported)
+    specs = agree(known, request.inputs, source=request.source, rename=False)
+    specs = with_dynamic(specs, {**_unnamed_axes(specs), **request.dynamic}, source=request.source)
+    model = set_input_shapes(exported, specs)
+    return _loaded(model, call, (*_quantized_note(model), *_unread_note(model)))
+
+
+def refuse_weights(request: SourceRequest) -> None:
+    """A file that holds its weights takes no others.
+
+    Raises:
+        ExportError: ``request`` has some.
+    """
     if request.weights is not None:
         raise ExportError(
             f"{request.source} has its weights inside, and {request.weights.name} is given besides",
             why="one of the two would be ignored",
             remedy="remove --weights, or export the module itself with file.py:callable",
         )
-    program = read_program(request.base / request.source, trust_source=request.trust_source)
-    with quiet():
-        exported = _onnx_program(
-            lambda: torch.onnx.export(program, (), dynamo=True, opset_version=request.opset, verbose=False),
-            request,
-        )
-    known, _ = io.specs(exported)
-    specs = agree(known, request.inputs, source=request.source, rename=False)
-    specs = with_dynamic(specs, {**_unnamed_axes(specs), **request.dynamic}, source=request.source)
-    with quiet():
-        module = program.module()
-    model = set_input_shapes(exported, specs)
-    return Loaded(model, _reference(module, *io.specs(model), by_name=False), "torch")
 
 
-def _takes_by_name(module: Any, specs: tuple[TensorSpec, ...]) -> bool:
-    """Whether the declared inputs are parameters of ``forward``; where none is, they go by position."""
-    parameters = inspect.signature(module.forward).parameters
-    strangers = [spec.name for spec in specs if spec.name not in parameters]
-    if strangers and len(strangers) < len(specs):
-        raise UnknownNameError(
-            "parameter of forward", strangers[0], parameters, listing="python -m pydoc MODULE.CLASS.forward"
-        )
-    return not strangers
+def run_once(call: Call, arrays: Mapping[str, Array], source: str) -> dict[str, Any]:
+    """The outputs by name; what the model prints goes to stderr.
 
-
-def _run_once(
-    module: Any,
-    specs: tuple[TensorSpec, ...],
-    feeds: Mapping[str, Array],
-    *,
-    by_name: bool,
-    request: SourceRequest,
-) -> dict[str, Any]:
+    Raises:
+        ExportError: the model raises, or gives something else than arrays.
+    """
     try:
-        return _named_outputs(_forward(module, specs, tuple(feeds.values()), by_name), request.source)
+        with contextlib.redirect_stdout(sys.stderr):
+            outputs = named_outputs(_forward(call, tuple(arrays.values())), source)
     except ExportError:
         raise
     except Exception as error:  # the user's forward may raise anything
-        shapes = ", ".join(f"{name} {array.shape} {array.dtype}" for name, array in feeds.items())
+        shapes = ", ".join(f"{name} {array.shape} {array.dtype}" for name, array in arrays.items())
         raise ExportError(
-            f"{request.source} does not run on its declared inputs ({shapes}): {explain(error)}",
+            f"{source} does not run on its declared inputs ({shapes}): {explain(error)}",
             why="a model is run once before it is exported",
             remedy="correct names, element types or shapes of the inputs, or the model",
         ) from error
+    if not outputs:
+        raise ExportError(
+            f"{source} returns no tensor",
+            why="a model without outputs computes nothing",
+            remedy="return a tensor from forward",
+        )
+    for name, tensor in outputs.items():
+        to_numpy(name, tensor, source)
+    return outputs
 
 
-def _forward(module: Any, specs: tuple[TensorSpec, ...], arrays: tuple[Array, ...], by_name: bool) -> Any:
+def _export(module: Any, inputs: Inputs, request: SourceRequest) -> Loaded:
+    torch = import_extra("torch", needed_for=request.source)
+    names = inputs.arguments.names
+    call = _module_call(module, inputs.arguments)
+    for batch in _PROBES if inputs.has_batch else _PROBES[-1:]:
+        arrays = inputs.arrays(batch)
+        outputs = run_once(call, {name: arrays[name] for name in names}, request.source)
+    tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+    exported, program = export_module(module, inputs.arguments, tensors, inputs.specs, request)
+    refuse_state(program, request.source)
+    model = integer_weights(finish(exported, inputs=names, outputs=tuple(outputs)))
+    return _loaded(model, call, (*inputs.notes, *_quantized_note(model), *_unread_note(model)))
+
+
+def _module_call(module: Any, arguments: Arguments) -> Call:
+    def call(tensors: Sequence[Any]) -> Any:
+        positional, named = arguments.fill(dict(zip(arguments.names, tensors, strict=True)))
+        return module(*positional, **named)
+
+    return call
+
+
+def _program_call(program: Any, module: Any) -> Call:
+    """The program's own module, on tensors in the order of its inputs; constants go in their places."""
+    pytree = import_extra("torch.utils._pytree", needed_for="a PyTorch source")
+    tensors_of = [spec.arg for spec in program.graph_signature.input_specs if "USER_INPUT" in str(spec.kind)]
+
+    def call(tensors: Sequence[Any]) -> Any:
+        given = iter(tensors)
+        leaves = [arg.value if hasattr(arg, "value") else next(given) for arg in tensors_of]
+        positional, named = pytree.tree_unflatten(leaves, program.call_spec.in_spec)
+        return module(*positional, **named)
+
+    return call
+
+
+def _program_outputs(program: Any, request: SourceRequest) -> tuple[str, ...]:
+    """Names of the outputs, from the structure that the program remembers."""
+    torch = import_extra("torch", needed_for=request.source)
+    pytree = import_extra("torch.utils._pytree", needed_for=request.source)
+    user = [spec.arg for spec in program.graph_signature.output_specs if "USER_OUTPUT" in str(spec.kind)]
+    leaves = [arg.value if hasattr(arg, "value") else torch.empty(0) for arg in user]
+    return tuple(named_outputs(pytree.tree_unflatten(leaves, program.call_spec.out_spec), request.source))
+
+
+def _unwrapped(module: Any) -> Any:
+    """The module inside what training and compiling wrap around it."""
+    inner = _WRAPPERS.get(type(module).__name__)
+    return _unwrapped(getattr(module, inner)) if inner else module
+
+
+def _evaluating(module: Any) -> Any:
+    """``module`` in evaluation mode; a graph that torch exported has none, and is as it was exported."""
+    try:
+        module.eval()
+    except NotImplementedError:
+        for each in module.modules():
+            each.training = False
+    return module
+
+
+def _require_values(module: Any, source: str) -> None:
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if tensor.is_meta:
+            raise ExportError(
+                f"{source} has no values: {name} and others are on the meta device",
+                why="it was built without memory for its weights",
+                remedy="give them with --weights, or build the model outside of torch.device('meta')",
+            )
+
+
+def _forward(call: Call, arrays: tuple[Array, ...]) -> Any:
     """One forward pass without gradients on one thread; the caller's thread count is restored."""
     torch = import_extra("torch", needed_for="a PyTorch source")
     tensors = [torch.from_numpy(np.array(array)) for array in arrays]
@@ -131,104 +229,34 @@ def _forward(module: Any, specs: tuple[TensorSpec, ...], arrays: tuple[Array, ..
     torch.set_num_threads(1)
     try:
         with torch.no_grad():
-            if by_name:
-                return module(**{spec.name: tensor for spec, tensor in zip(specs, tensors, strict=True)})
-            return module(*tensors)
+            return call(tensors)
     finally:
         torch.set_num_threads(threads)
 
 
-def _named_outputs(result: Any, source: str, *, name: str = "") -> dict[str, Any]:
-    """Tensors of a nested result by name, in the order in which torch flattens it; None is left out."""
-    torch = import_extra("torch", needed_for=source)
-    if result is None:
-        return {}
-    if isinstance(result, torch.Tensor):
-        return {name or "output": result}
-    children: Sequence[tuple[str, Any]]
-    if isinstance(result, Mapping):
-        children = [(str(key), value) for key, value in result.items()]
-    elif isinstance(result, tuple) and hasattr(result, "_fields"):
-        children = list(zip(result._fields, result, strict=True))
-    elif isinstance(result, (tuple, list)):
-        children = [(f"{name or 'output'}_{index}", value) for index, value in enumerate(result)]
-        name = ""  # the index already continues the parent's name
-    else:
-        raise ExportError(
-            f"{source} gives an object of type {type(result).__name__}",
-            why="outputs are tensors, or mappings and tuples of tensors",
-            remedy="return a tensor, or a dict whose keys name the outputs",
-        )
-    named: dict[str, Any] = {}
-    for key, value in children:
-        named |= _named_outputs(value, source, name=f"{name}_{key}" if name else key)
-    return named
-
-
-def _export_module(
-    module: Any,
-    specs: tuple[TensorSpec, ...],
-    feeds: Mapping[str, Array],
-    *,
-    by_name: bool,
-    outputs: tuple[str, ...],
-    request: SourceRequest,
-) -> ir.Model:
-    torch = import_extra("torch", needed_for=request.source)
-    tensors = {name: torch.from_numpy(np.array(array)) for name, array in feeds.items()}
-    symbols = {dim: torch.export.Dim(dim) for spec in specs for dim in spec.shape if isinstance(dim, str)}
-    axes = {
-        spec.name: {axis: symbols[dim] for axis, dim in enumerate(spec.shape) if isinstance(dim, str)}
-        for spec in specs
-    }
-    with quiet():
-        return _onnx_program(
-            lambda: torch.onnx.export(
-                module,
-                () if by_name else tuple(tensors.values()),
-                kwargs=tensors if by_name else None,
-                dynamic_shapes=axes if by_name else tuple(axes.values()),
-                input_names=None if by_name else list(tensors),
-                output_names=list(outputs),
-                opset_version=request.opset,
-                dynamo=True,
-                verbose=False,
-            ),
-            request,
-        )
-
-
-def _onnx_program(export: Any, request: SourceRequest) -> ir.Model:
-    """``export()`` as a model of its own: without torch's tensors and without traces of this machine."""
-    try:
-        model: ir.Model = export().model
-    except Exception as error:  # the exporter passes on whatever the model's code raises under tracing
-        raise ExportError(
-            f"{request.source} cannot be exported by torch.onnx.export: {explain(error)}",
-            why="its forward pass must be a graph that does not depend on values, only on shapes",
-            remedy="replace data-dependent branches by torch.where, or give a dynamic axis a number",
-            more="https://docs.pytorch.org/docs/stable/onnx_export.html",
-        ) from error
-    model = io.from_bytes(io.to_bytes(model), name=request.source)
-    ir_passes.ClearMetadataAndDocStringPass()(model)  # stack traces with this machine's paths
-    return model
-
-
-def _loaded(program: ir.Model, module: Any, specs: tuple[TensorSpec, ...], by_name: bool) -> Loaded:
-    _, outputs = io.specs(program)
-    return Loaded(program, _reference(module, specs, outputs, by_name=by_name), "torch")
-
-
-def _reference(
-    module: Any, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], *, by_name: bool
-) -> FunctionRunner:
+def _loaded(model: ir.Model, call: Call, notes: tuple[str, ...]) -> Loaded:
+    inputs, outputs = io.specs(model)
     names = tuple(spec.name for spec in outputs)
 
     def run(arrays: tuple[Array, ...]) -> dict[str, Array]:
-        tensors = _named_outputs(_forward(module, inputs, arrays, by_name), "the model").values()
-        return {name: np.array(tensor.detach().numpy()) for name, tensor in zip(names, tensors, strict=True)}
+        with contextlib.redirect_stdout(sys.stderr):
+            tensors = named_outputs(_forward(call, arrays), "the model").values()
+        return {name: to_numpy(name, each, "the model") for name, each in zip(names, tensors, strict=True)}
 
-    return FunctionRunner(inputs, outputs, run)
+    return Loaded(model, FunctionRunner(inputs, outputs, run), "torch", notes)
+
+
+def _quantized_note(model: ir.Model) -> tuple[str, ...]:
+    count = sum(node.op_type == "DequantizeLinear" for node in model.graph)
+    if not count:
+        return ()
+    return (f"the model came quantized: {count} tensors keep their own scales",)
+
+
+def _unread_note(model: ir.Model) -> tuple[str, ...]:
+    results = set(model.graph.outputs)
+    unread = [str(value.name) for value in model.graph.inputs if not value.uses() and value not in results]
+    return (f"the outputs do not depend on input {', '.join(unread)}",) if unread else ()
 
 
 def _unnamed_axes(specs: tuple[TensorSpec, ...]) -> dict[str, dict[int, str]]:

@@ -39,6 +39,7 @@ def read_program(path: Path, *, trust_source: bool) -> Any:
         unsafe = () if trust_source else _runs_code(path, torch)
         if not unsafe:
             with quiet():
+                _register_quantized_operators(path)
                 return torch.export.load(path)
     except Exception as error:  # torch raises whatever the damaged member provokes
         raise ModelFileError(
@@ -51,6 +52,14 @@ def read_program(path: Path, *, trust_source: bool) -> Any:
         why="it holds pickled Python objects besides tensors",
         remedy="export it again without custom objects; or add --trust-source if you made the file yourself",
     )
+
+
+def _register_quantized_operators(path: Path) -> None:
+    """The operators of a PT2E model exist once the module that defines them is imported."""
+    with zipfile.ZipFile(path) as archive:
+        graphs = [name for name in archive.namelist() if name.endswith(".json")]
+        if any(b"quantized_decomposed" in archive.read(name) for name in graphs):
+            import_extra("torch.ao.quantization.fx._decomposed", needed_for=path.name)
 
 
 def _runs_code(path: Path, torch: Any) -> tuple[str, ...]:
