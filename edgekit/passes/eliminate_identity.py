@@ -23,7 +23,7 @@ import onnx_ir.passes.common as ir_passes
 from edgekit.ir.graph import bypass, constant, ints_attribute, is_onnx, rank, walk
 from edgekit.passes.base import Pass
 
-_RESHAPING = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand")
+_RESHAPING = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,20 @@ def _returns_its_input(node: ir.Node) -> bool:
     if node.op_type == "Pad":
         pads = constant(node.inputs[1])
         return pads is not None and not np.any(pads)
+    if node.op_type == "Expand":
+        return _nothing_to_repeat(source, result)
     return node.op_type in _RESHAPING and _same_shape(source, result)
+
+
+def _nothing_to_repeat(source: ir.Value, result: ir.Value) -> bool:
+    """Whether every size of an Expand's result is the source's own; a size of 1 may become any other."""
+    if source.shape is None or result.shape is None or len(source.shape) != len(result.shape):
+        return False
+    return all(
+        (isinstance(mine, int) and (mine > 1 or mine == other))
+        or (isinstance(mine, ir.SymbolicDim) and mine.value is not None and mine == other)
+        for mine, other in zip(source.shape, result.shape, strict=True)
+    )
 
 
 def _same_shape(left: ir.Value, right: ir.Value) -> bool:

@@ -45,6 +45,14 @@ class Case:
 
 
 CASES = (
+    Case(  # the result is (n, 4), and the source has one row: nothing but a size differs, and it repeats
+        "expand of one row to the batch stays",
+        "g (float[n, 4] x) => (float[n, 8] y) <float[1, 4] r, int64[1] zero, int64[1] one, int64[1] four>"
+        "{ s = Shape(x) f = Slice(s, zero, one) t = Concat <axis = 0> (f, four)"
+        " e = Expand(r, t) y = Concat <axis = 1> (x, e) }",
+        {"Expand": 1},
+        {"r": normal(1, 4), "zero": np.array([0]), "one": np.array([1]), "four": np.array([4])},
+    ),
     Case(
         "batchnorm into conv",
         f"g (float[n, 2, 5, 5] x) => (float[n, 4, 3, 3] y) <float[4, 2, 3, 3] w, {BN_TEXT}>"
