@@ -50,7 +50,7 @@ CASES = (
         "g (float[n, 4] x) => (float[n, 8] y) <float[1, 4] r, int64[1] zero, int64[1] one, int64[1] four>"
         "{ s = Shape(x) f = Slice(s, zero, one) t = Concat <axis = 0> (f, four)"
         " e = Expand(r, t) y = Concat <axis = 1> (x, e) }",
-        {"Expand": 1},
+        {"Expand": 1, "Concat": 2, "Shape": 1, "Slice": 1},
         {"r": normal(1, 4), "zero": np.array([0]), "one": np.array([1]), "four": np.array([4])},
     ),
     Case(
