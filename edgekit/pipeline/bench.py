@@ -11,6 +11,7 @@ import numpy as np
 
 from edgekit.errors import ExitCode, InputError
 from edgekit.measure.timer import Comparison, compare
+from edgekit.pipeline.align import in_terms_of
 from edgekit.pipeline.doctor import machine_row
 from edgekit.pipeline.evaluation import check_same_interface
 from edgekit.pipeline.latency import latency_row, ratio_row
@@ -47,8 +48,14 @@ def bench(
         )
     with ExitStack() as stack:
         sessions: dict[str, Session] = {}
-        for name, path in zip(names, paths, strict=True):
-            session = open_artifact(artifact_at(path), threads=threads)
+        held = [artifact_at(path) for path in paths]
+        inputs = [binding.reference for binding in held[0].inputs]
+        outputs = [binding.reference for binding in held[0].outputs]
+        for name, artifact in zip(names, held, strict=True):
+            aligned, notes = in_terms_of(artifact, inputs, outputs)
+            for note in notes:
+                progress.note(f"{name}: {note}")
+            session = open_artifact(aligned, threads=threads)
             sessions[name] = stack.enter_context(session)
         first = sessions[names[0]]
         for name in names[1:]:

@@ -12,7 +12,7 @@ from edgekit.errors import InputError
 from edgekit.pipeline.result import AccuracyRow, DriftRow
 from edgekit.spec import Progress, Runner
 from edgekit.validation.drift import OutputDrift, drift
-from edgekit.validation.evaluate import evaluate
+from edgekit.validation.evaluate import DEFAULT_BATCH_SIZE, evaluate
 from edgekit.validation.statistics import Drop, paired_drop
 
 BOOTSTRAP_SEED = 0
@@ -47,6 +47,7 @@ def evaluate_pair(
     data = dataset.load(DataSource(source, samples=samples), inputs=reference.inputs, base=Path.cwd())
     dataset.check(data, reference.inputs, labelled=True)
     assert data.labels is not None  # noqa: S101  check has just refused such data
+    size = batch_size(reference, candidate)
     found = [
         evaluate(
             runner,
@@ -55,14 +56,33 @@ def evaluate_pair(
             labels=data.labels,
             count=data.count,
             progress=progress,
+            batch_size=size,
             who=who,
         )
         for who, runner in (("reference", reference), ("candidate", candidate))
     ]
     drop = paired_drop(found[0], found[1], seed=BOOTSTRAP_SEED)
-    away = drift(reference, candidate, batches=data.batches, count=data.count, output_steps=output_steps)
+    away = drift(
+        reference,
+        candidate,
+        batches=data.batches,
+        count=data.count,
+        output_steps=output_steps,
+        batch_size=size,
+    )
     agreement = away.outputs[0].label_agreement if len(away.outputs) == 1 else None
     return Evaluated(drop, accuracy_row(drop, agreement), drift_rows(away.outputs))
+
+
+def batch_size(*runners: Runner) -> int:
+    """The batch that all of them take: the smallest fixed one (a converter's 1, mostly), else the default."""
+    fixed = [
+        spec.shape[0]
+        for runner in runners
+        for spec in runner.inputs
+        if spec.shape and isinstance(spec.shape[0], int)
+    ]
+    return min([DEFAULT_BATCH_SIZE, *(size for size in fixed if isinstance(size, int))])
 
 
 def check_same_interface(reference: Runner, candidate: Runner) -> None:

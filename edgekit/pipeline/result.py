@@ -289,7 +289,7 @@ class CompileResult:
 
 @dataclass(frozen=True)
 class ValidateResult:
-    """An artifact held against its reference and a budget."""
+    """An artifact held against its reference and a budget; ``notes`` says what was matched by position."""
 
     artifact: str
     reference: str
@@ -299,6 +299,7 @@ class ValidateResult:
     accuracy: AccuracyRow
     drift: tuple[DriftRow, ...]
     ran_on: str
+    notes: tuple[str, ...] = ()
     schema: str = "edgekit/validate-result/1"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from edgekit.backends.onnxruntime import open_model
 from edgekit.ir import io
 from edgekit.pipeline import judge
+from edgekit.pipeline.align import in_terms_of
 from edgekit.pipeline.evaluation import evaluate_pair
 from edgekit.pipeline.open import artifact_at, open_artifact
 from edgekit.pipeline.proof import describe
@@ -31,8 +32,11 @@ def validate(
     Raises:
         InputError: either file cannot be read, or they do not belong together.
     """
-    found = artifact_at(artifact)
-    with open_model(io.load(reference), RunOptions()) as truth, open_artifact(found) as session:
+    model = io.load(reference)
+    found, notes = in_terms_of(artifact_at(artifact), *io.specs(model))
+    for note in notes:
+        progress.note(note)
+    with open_model(model, RunOptions()) as truth, open_artifact(found) as session:
         evaluated = evaluate_pair(
             truth,
             session,
@@ -53,4 +57,5 @@ def validate(
         accuracy=evaluated.accuracy,
         drift=evaluated.drift,
         ran_on=ran_on,
+        notes=notes,
     )

@@ -172,6 +172,7 @@ def view_validate(result: ValidateResult) -> Page:
         Facts("", items),
         gates_table("Gates", [("", gate) for gate in result.gates]),
         drift_table("Drift from the float reference", [("", row) for row in result.drift]),
+        Lines("Notes", tuple(Line(note) for note in result.notes)),
     )
     return _page("Validated", blocks, code=result.exit_code)
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from edgekit.errors import ModelFileError
 from edgekit.ir import cost, digest, schemes
 from edgekit.ir.external import external_files
 from edgekit.ir.graph import has_subgraphs, walk
 from edgekit.ir.io import specs
 from edgekit.ir.quiet import quiet
-from edgekit.ir.verify import is_quantized
+from edgekit.ir.verify import FLOAT, is_quantized, verify
 from edgekit.passes.inline_functions import InlineFunctions
 from edgekit.passes.lift_constants import LiftConstants
 from edgekit.pipeline.inspect.figures import notes, with_layers
@@ -23,8 +24,9 @@ def inspect_model(model: ir.Model, path: Path) -> InspectResult:
     """Look into ``model``, which was read from ``path``.
 
     Raises:
-        ModelFileError: an input or output has no known type or rank.
+        ModelFileError: it is not well-formed, or an input or output has no known type or rank.
     """
+    verify(model, FLOAT, after="reading", error=ModelFileError)
     inputs, outputs = specs(model)
     quantized = is_quantized(model)
     sized = cost.with_open_sizes(_plain(model))
