@@ -16,6 +16,7 @@ from edgekit.errors import ExportError
 from edgekit.frontends.extras import import_extra
 from edgekit.frontends.keras_archive import read_archive
 from edgekit.frontends.keras_export import PROBE_SEED, Forward, export, tensors_of
+from edgekit.frontends.keras_recurrent import refuse_stateful
 from edgekit.frontends.keras_saved_model import read_saved_model
 from edgekit.frontends.keras_weights import apply_weights
 from edgekit.frontends.request import Loaded, SourceRequest
@@ -40,6 +41,7 @@ def load_model(model: Any, request: SourceRequest) -> Loaded:
             why="tf2onnx converts TensorFlow graphs; other back ends unroll LSTM and GRU",
             remedy="run with KERAS_BACKEND=tensorflow",
         )
+    refuse_stateful(model, request.source)
     inputs = _inputs(model, request)
     if request.weights is not None:
         if not model.built:

@@ -20,8 +20,10 @@ import onnx_ir as ir
 import onnx_ir.passes.common as ir_passes
 
 from edgekit.errors import ExportError, InputError
+from edgekit.frontends import keras_tf_operators
 from edgekit.frontends.explain import explain
 from edgekit.frontends.extras import import_extra
+from edgekit.frontends.keras_recurrent import single_operators
 from edgekit.frontends.quiet import quiet
 from edgekit.frontends.request import FunctionRunner, Loaded, SourceRequest
 from edgekit.frontends.samples import FREE_AXIS, sample
@@ -91,9 +93,12 @@ def _converted(source: Forward, request: SourceRequest) -> ir.Model:
         lambda *tensors: source.call(tensors), input_signature=signature, autograph=False
     )
     try:
-        with quiet():
+        with quiet(), single_operators() as recurrent:
             proto, _ = tf2onnx.convert.from_function(
-                function, input_signature=signature, opset=min(request.opset, TF2ONNX_OPSET)
+                function,
+                input_signature=signature,
+                opset=min(request.opset, TF2ONNX_OPSET),
+                custom_op_handlers={**recurrent, **keras_tf_operators.handlers()},
             )
     except Exception as error:  # tf2onnx and TensorFlow raise whatever the graph leads to
         raise ExportError(

@@ -2,13 +2,13 @@
 
 C1: Identity; Dropout and Cast to the same type; a Transpose that keeps the order; Concat of one tensor;
     Pad by nothing; Reshape, Flatten, Squeeze, Unsqueeze, Expand to the shape that the input has already.
-C2: x * 1, x + 0, x - 0, x / 1 with a scalar constant.
+C2: x * 1, x + 0, x - 0, x / 1 with a scalar constant of exactly that value: x + 1e-10 keeps log(x) finite.
 C3: two Transposes, Reshapes or Unsqueezes in a row become one.
 C4: a Dropout in training mode computes something: it stays.
 C5: an Identity between a graph input and a graph output gives the output its name: it stays.
 
-Source: onnxscript/rewriter/rules/common (_no_op, _basic_rules); C1 here, because those rules need the
-operator's options to be spelled out.
+Source: onnxscript/rewriter/rules/common (_basic_rules); C1 and C2 here, because those rules need the
+operator's options to be spelled out, and take 1e-10 for zero.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import onnx_ir.passes.common as ir_passes
 from edgekit.ir.graph import bypass, constant, ints_attribute, is_onnx, rank, walk
 from edgekit.passes.base import Pass
 
+_NEUTRAL = {"Mul": 1, "Div": 1, "Add": 0, "Sub": 0}
 _RESHAPING = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 
 
@@ -35,17 +36,13 @@ class EliminateIdentity(Pass):
     breaks: ClassVar[frozenset[str]] = frozenset({"constants-lifted"})
 
     def apply(self, model: ir.Model) -> ir.Model:
-        """Apply C1, the rules for C2 and C3, and C1 again on what they left."""
+        """Apply C1 and C2, the rules for C3, and the first two again on what they left."""
         from onnxscript.rewriter import RewriteRuleSet
         from onnxscript.rewriter.rules import common as rules
 
         _bypass_all(model)
         RewriteRuleSet(
             [
-                *rules.mul_by_1_rule.commute(),
-                *rules.add_0_rule.commute(),
-                rules.sub_0_rule,
-                rules.div_by_1_rule,
                 rules.transpose_transpose_rule,
                 rules.reshape_reshape_rule,
                 rules.unsqueeze_unsqueeze_rule,
@@ -65,6 +62,8 @@ def _bypass_all(model: ir.Model) -> None:
 def _returns_its_input(node: ir.Node) -> bool:
     if not node.inputs or node.inputs[0] is None or not is_onnx(node, node.op_type):
         return False
+    if node.op_type in _NEUTRAL:
+        return _with_its_neutral(node)
     source, result = node.inputs[0], node.outputs[0]
     if node.op_type == "Identity":
         return True
@@ -85,6 +84,19 @@ def _returns_its_input(node: ir.Node) -> bool:
     if node.op_type == "Expand":
         return _nothing_to_repeat(source, result)
     return node.op_type in _RESHAPING and _same_shape(source, result)
+
+
+def _with_its_neutral(node: ir.Node) -> bool:
+    """C2; of ``1 * x`` the inputs are exchanged."""
+    left, right = node.inputs
+    if node.op_type in ("Mul", "Add") and constant(left) is not None and constant(right) is None:
+        node.replace_input_with(0, right)
+        node.replace_input_with(1, left)
+        left, right = right, left
+    value, size = constant(right), rank(left)
+    if value is None or value.size != 1 or size is None or value.ndim > size:
+        return False
+    return bool(value.item() == _NEUTRAL[node.op_type])
 
 
 def _nothing_to_repeat(source: ir.Value, result: ir.Value) -> bool:
