@@ -118,7 +118,7 @@ def attempt(job: Job, form: str, folder: Path) -> Outcome:
     try:
         import onnx_ir as ir
 
-        from edgekit.pipeline.variant import is_quantized
+        from edgekit.ir.verify import is_quantized
 
         loaded = ir.from_proto(model)
         found = loaded if is_quantized(loaded) else canonicalize(loaded)

@@ -115,7 +115,7 @@ def artifact_from_reference(feeds: Feeds, bindings: tuple[IoBinding, ...]) -> di
             array = array.transpose(binding.permutation)
         if binding.quant is not None:
             array = _quantize(array, binding.quant, binding.dtype)
-        arrays[binding.name] = np.ascontiguousarray(_cast(array, binding))
+        arrays[binding.name] = np.asarray(_cast(array, binding), order="C")  # keeps a scalar a scalar
     return arrays
 
 
@@ -128,8 +128,8 @@ def reference_from_artifact(arrays: Mapping[str, Array], bindings: tuple[IoBindi
             array = _dequantize(array, binding.quant)
         if binding.permutation:
             array = array.transpose(np.argsort(binding.permutation))
-        outputs[binding.reference.name] = np.ascontiguousarray(
-            array.astype(dtype_from_name(binding.reference.dtype), copy=False)
+        outputs[binding.reference.name] = np.asarray(
+            array.astype(dtype_from_name(binding.reference.dtype), copy=False), order="C"
         )
     return outputs
 

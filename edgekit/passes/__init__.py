@@ -12,6 +12,7 @@ from edgekit.ir.verify import CANONICAL, canonical_rules, verify
 from edgekit.passes.base import Pass, run
 from edgekit.passes.clear_metadata import ClearMetadata
 from edgekit.passes.eliminate_identity import EliminateIdentity
+from edgekit.passes.expand_operators import ExpandOperators
 from edgekit.passes.expand_qoperators import ExpandQOperators
 from edgekit.passes.fix_names import FixNames
 from edgekit.passes.fold_batchnorm import FoldBatchnorm
@@ -29,6 +30,7 @@ from edgekit.passes.remove_unused import RemoveUnused
 
 CANONICAL_PASSES: tuple[Pass, ...] = (
     InlineFunctions(),
+    ExpandOperators(),
     LiftOpset(),
     LiftConstants(),
     FixNames(),

@@ -39,7 +39,18 @@ class FoldConstants(Pass):
         from onnxscript.optimizer import fold_constants
         from onnxscript.rewriter.rules.common import materialize_reshape_shape_rule
 
-        fold_constants(model, input_size_limit=self.largest_input, output_size_limit=self.largest_output)
+        fold_constants(
+            model,
+            input_size_limit=self.largest_input,
+            output_size_limit=self.largest_output,
+            should_fold=_is_filled_shape,
+        )
         materialize_reshape_shape_rule.apply_to_model(model)
         ir_passes.RemoveUnusedNodesPass()(model)
         return model
+
+
+def _is_filled_shape(node: ir.Node) -> bool | None:
+    """True for a ConstantOfShape of known shape, which onnxscript keeps; None: as its own rules say."""
+    source = node.inputs[0] if node.op_type == "ConstantOfShape" else None
+    return True if source is not None and source.const_value is not None else None

@@ -35,6 +35,15 @@ OPTIONS_OF: dict[str, str] = {
     "REDUCE_MAX": "ReducerOptions",
     "REDUCE_MIN": "ReducerOptions",
     "REDUCE_PROD": "ReducerOptions",
+    "REDUCE_ANY": "ReducerOptions",
+    "REDUCE_ALL": "ReducerOptions",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTMOptions",
+    "UNIDIRECTIONAL_SEQUENCE_RNN": "SequenceRNNOptions",
+    "CONV_3D": "Conv3DOptions",
+    "CONV_3D_TRANSPOSE": "Conv3DOptions",
+    "L2_NORMALIZATION": "L2NormOptions",
+    "NON_MAX_SUPPRESSION_V4": "NonMaxSuppressionV4Options",
+    "NON_MAX_SUPPRESSION_V5": "NonMaxSuppressionV5Options",
     "BATCH_MATMUL": "BatchMatMulOptions",
     "MAXIMUM": "MaximumMinimumOptions",
     "MINIMUM": "MaximumMinimumOptions",
@@ -57,7 +66,7 @@ NO_OPTIONS = frozenset(
         "CEIL",
         "ROUND",
     }
-    | {"SQRT", "RSQRT", "SIN", "LOG"}
+    | {"SQRT", "RSQRT", "SIN", "LOG", "ATAN2"}
 )
 
 

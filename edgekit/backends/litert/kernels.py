@@ -45,13 +45,43 @@ BROADCASTING = frozenset(
 
 MOVING = frozenset(
     {"RESHAPE", "TRANSPOSE", "CONCATENATION", "GATHER", "SLICE", "STRIDED_SLICE", "SPLIT_V", "BROADCAST_TO"}
-    | {"SELECT_V2"}
+    | {
+        "SELECT_V2",
+        "CAST",
+        "PAD",
+        "PADV2",
+        "TILE",
+        "GATHER_ND",
+        "REVERSE_V2",
+        "MAXIMUM",
+        "MINIMUM",
+        "TOPK_V2",
+    }
+    | {"REDUCE_MAX", "REDUCE_MIN", "ARG_MAX", "ARG_MIN", "BITWISE_XOR", "RIGHT_SHIFT", "DEPTH_TO_SPACE"}
+    | {"SPACE_TO_DEPTH", "MIRROR_PAD", "MAX_POOL_2D", "WHERE"}
 )
 """Kernels that take int8 and uint8 as plain integers; the others read a scale, and abort if there is none."""
 
 KERNELS: dict[str, Kernel] = {
     "ABS": Kernel(frozenset({"float32", "int32"})),
     "ADD": Kernel(ARITHMETIC, 6),
+    "ATAN2": Kernel(FLOAT),
+    "BITWISE_XOR": Kernel(frozenset({"int8", "uint8", "int16", "int32"}), 4),
+    "CONV_3D": Kernel(FLOAT, 5),
+    "CONV_3D_TRANSPOSE": Kernel(frozenset({"int32"}), 5),
+    "FLOOR_DIV": Kernel(frozenset({"float32", "int8", "int16", "int32"}), 4),
+    "ONE_HOT": Kernel(frozenset({"int32", "int64"})),
+    "REDUCE_ALL": Kernel(BOOL),
+    "REDUCE_ANY": Kernel(BOOL),
+    "REVERSE_V2": Kernel(COPIES),
+    "RIGHT_SHIFT": Kernel(frozenset({"int8", "uint8", "int16", "int32"}), 4),
+    "SCATTER_ND": Kernel(frozenset({"int32"})),
+    "TOPK_V2": Kernel(COPIES - {"bool"}),
+    "TRANSPOSE_CONV": Kernel(frozenset({"int32"}), 4),
+    "UNSORTED_SEGMENT_MAX": Kernel(frozenset({"float32", "int32"})),
+    "UNSORTED_SEGMENT_MIN": Kernel(frozenset({"float32", "int32"})),
+    "UNSORTED_SEGMENT_PROD": Kernel(frozenset({"float32", "int32"})),
+    "WHERE": Kernel(COPIES - {"int16"}),
     "ARG_MAX": Kernel(frozenset({"float32", "int8", "uint8", "int32", "bool"})),
     "ARG_MIN": Kernel(frozenset({"float32", "int8", "uint8", "int32", "bool"})),
     "AVERAGE_POOL_2D": Kernel(FLOAT_INT8, 4),
@@ -71,7 +101,7 @@ KERNELS: dict[str, Kernel] = {
     "EQUAL": Kernel(COPIES - {"int16"}, 4),
     "EXP": Kernel(FLOAT),
     "FLOOR": Kernel(FLOAT),
-    "FLOOR_MOD": Kernel(frozenset({"float32", "int32", "int64"}), 4),
+    "FLOOR_MOD": Kernel(frozenset({"float32", "int8", "int16", "int32", "int64"}), 4),
     "FULLY_CONNECTED": Kernel(frozenset({"float32", "int8"})),
     "GATHER": Kernel(COPIES),
     "GATHER_ND": Kernel(COPIES),
@@ -96,8 +126,8 @@ KERNELS: dict[str, Kernel] = {
     "MUL": Kernel(ARITHMETIC, 6),
     "NEG": Kernel(frozenset({"float32", "int32", "int64"})),
     "NOT_EQUAL": Kernel(COPIES - {"int16"}, 4),
-    "PAD": Kernel(frozenset({"float32", "int8", "uint8", "int32", "int64"}), 5),
-    "PADV2": Kernel(frozenset({"float32", "int8", "uint8", "int32", "int64"}), 5),
+    "PAD": Kernel(COPIES, 5),
+    "PADV2": Kernel(COPIES, 5),
     "POW": Kernel(FLOAT, 4),
     "PRELU": Kernel(FLOAT, 4),
     "QUANTIZE": Kernel(frozenset({"float32", "int8", "uint8"})),
@@ -126,6 +156,6 @@ KERNELS: dict[str, Kernel] = {
     "SUB": Kernel(ARITHMETIC, 6),
     "SUM": Kernel(frozenset({"float32", "int32", "int64"})),
     "TANH": Kernel(FLOAT_INT8),
-    "TILE": Kernel(frozenset({"float32", "int32", "int64", "bool"})),
+    "TILE": Kernel(COPIES),
     "TRANSPOSE": Kernel(COPIES, 6),
 }

@@ -132,6 +132,18 @@ def _spatial(unit: Unit, label: Layout) -> Ports | None:
     return Ports((label, *rest), (label,) * len(unit.outputs))
 
 
+def is_2d_pool(unit: Unit) -> bool:
+    """Whether a pool is one of TFLite's: one or two spatial axes, no dilation, no indices."""
+    kernel = unit.attributes.get("kernel_shape") or ()
+    dilated = any(int(d) != 1 for d in unit.attributes.get("dilations") or ())
+    indices = len(unit.outputs) > 1 and bool(unit.outputs[1].key)
+    return len(kernel) in {1, 2} and not dilated and not indices
+
+
+def _pool(unit: Unit, label: Layout) -> Ports | None:
+    return _spatial(unit, label) if is_2d_pool(unit) else plain(unit, label)
+
+
 def _permuted(unit: Unit, label: Layout) -> Ports | None:
     """Operators with an axis or per-axis amounts: any permutation, no flattened block."""
     if label.flat and not label.is_identity:
@@ -235,7 +247,9 @@ BROADCASTING = frozenset(
     | {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Xor"}
 )
 UNARY = frozenset(
-    {"Abs", "Cast", "Ceil", "Celu", "Clip", "Cos", "DequantizeLinear", "Elu", "Erf", "Exp", "Floor", "Gelu"}
+    {"Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Cosh", "Erf", "IsInf", "IsNaN", "Sinh"}
+    | {"Shrink", "BitwiseNot"}
+    | {"Abs", "Cast", "Ceil", "Celu", "Clip", "Cos", "DequantizeLinear", "Elu", "Erf", "Exp", "Floor", "Gelu"}
     | {"HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Log", "Mish", "Neg", "Not", "QuantizeLinear"}
     | {
         "Reciprocal",
@@ -260,8 +274,7 @@ REDUCTIONS = frozenset(
 SPATIAL = frozenset(
     {
         "Conv",
-        "MaxPool",
-        "AveragePool",
+        "ConvTranspose",
         "GlobalAveragePool",
         "GlobalMaxPool",
         "Resize",
@@ -278,6 +291,8 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(RESHAPES, _reshape),
     "ArgMax": _arg,
     "ArgMin": _arg,
+    "AveragePool": _pool,
+    "MaxPool": _pool,
     "Concat": _permuted,
     "BatchNormalization": _unary,
     "Gather": _gather,

@@ -14,22 +14,30 @@ from edgekit.backends.litert.layout import LayoutPlan
 from edgekit.backends.litert.layouts import Layout, identity
 from edgekit.backends.litert.operands import Operand
 from edgekit.backends.litert.ops import (
+    bits,
     conv,
+    conv_transpose,
     elementwise,
     gather,
     matrix,
     normalize,
+    order,
     pool,
     quantized,
+    recurrent,
     reduce,
     resize,
+    scatter,
     shape,
+    trigonometric,
 )
+from edgekit.backends.litert.ops.terms import Terms
 from edgekit.backends.litert.refusal import FloatOnlyError, RefusedError
 from edgekit.backends.litert.step import TENSOR_DTYPES, Step, Tensors, known, reshape_into
 from edgekit.backends.litert.tensors import Graph, GraphBuilder
 from edgekit.backends.litert.tidy import tidy
 from edgekit.backends.litert.units import Program
+from edgekit.backends.litert.wider import BYTES, wider_type
 from edgekit.errors import closest
 from edgekit.spec import Rejection
 
@@ -52,16 +60,22 @@ def merged(*tables: Mapping[str, Lowering]) -> dict[str, Lowering]:
 
 
 LOWERINGS: dict[str, Lowering] = merged(
+    bits.LOWERINGS,
     conv.LOWERINGS,
+    conv_transpose.LOWERINGS,
     elementwise.LOWERINGS,
     gather.LOWERINGS,
     matrix.LOWERINGS,
     normalize.LOWERINGS,
+    order.LOWERINGS,
     pool.LOWERINGS,
     quantized.LOWERINGS,
+    recurrent.LOWERINGS,
     reduce.LOWERINGS,
     resize.LOWERINGS,
+    scatter.LOWERINGS,
     shape.LOWERINGS,
+    trigonometric.LOWERINGS,
 )
 
 
@@ -132,6 +146,11 @@ def _lower_unit(step: Step) -> None:
                 f"the rank of {operand.key!r} is not known",
                 "export with shapes, or run onnx.shape_inference on the model",
             )
+    wider = wider_type(unit)
+    if wider:
+        step.note(f"computes in {wider}, and gives {unit.outputs[0].dtype}")
+        _in_wider(step, lowering, wider)
+        return
     try:
         lowering(step)
     except FloatOnlyError as error:
@@ -160,6 +179,32 @@ def _in_float(step: Step, lowering: Lowering) -> None:
     lowering(step.of(replace(unit, inputs=tuple(inputs), outputs=outputs)))
     for index, out in enumerate(outputs):
         step.quantize(tensors.get(out.key, step.ports.outputs[index]), index=index)
+
+
+def _in_wider(step: Step, lowering: Lowering, dtype: str) -> None:
+    """A unit of plain bytes between two CASTs; what overflows wraps around, as in ONNX."""
+    unit, tensors = step.unit, step.tensors
+    inputs: list[Operand | None] = []
+    for index, operand in enumerate(unit.inputs):
+        if operand is None or operand.dtype not in BYTES:
+            inputs.append(operand)
+        elif operand.const is not None:
+            data = operand.const.astype(dtype)
+            inputs.append(Operand(f"{operand.key}/wide", operand.shape, dtype, None, data))
+        else:
+            wide = Operand(f"{unit.node}/wide{index}", operand.shape, dtype)
+            layout = step.ports.inputs[index] or identity(operand.rank)
+            tensor = Terms(step).cast(step.x(index), dtype)
+            tensors.set(wide.key, tensor, layout, logical=operand.shape)
+            inputs.append(wide)
+    outputs = tuple(
+        Operand(f"{out.key}/wide", out.shape, dtype) if out.dtype in BYTES else out for out in unit.outputs
+    )
+    lowering(step.of(replace(unit, inputs=tuple(inputs), outputs=outputs)))
+    for index, (out, wide) in enumerate(zip(unit.outputs, outputs, strict=True)):
+        if out is not wide:
+            made = tensors.get(wide.key, step.ports.outputs[index])
+            step.alias(Terms(step).cast(made, out.dtype), index=index)
 
 
 def _input(operand: Operand, layout: Layout, tensors: Tensors, rejections: list[Rejection]) -> int:

@@ -138,7 +138,8 @@ def reshape_into(builder: GraphBuilder, tensor: int, out: int) -> None:
         )
     check_kernel("RESHAPE", builder.tensors[tensor].dtype, len(sizes))
     shape = builder.constant("shape", np.asarray(sizes, np.int32).reshape(-1))
-    builder.operator("RESHAPE", [tensor, shape], [out], options={"newShape": sizes})
+    # reshape.cc: newShape = [0] stands for a scalar where the shape tensor is empty
+    builder.operator("RESHAPE", [tensor, shape], [out], options={"newShape": sizes or (0,)})
 
 
 def check_kernel(code: str, dtype: str, rank: int, *, plain: bool = False) -> None:

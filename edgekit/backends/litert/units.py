@@ -34,7 +34,9 @@ CLAMPED_KERNELS = frozenset({"Conv", "Gemm", "MatMul", "Add", "Sub", "Mul", "Div
 # Inputs that are parameters, known when compiling, and not data that flows at run time.
 PARAMETERS: dict[str, tuple[int, ...]] = {
     "Clip": (1, 2),
+    "ConstantOfShape": (0,),
     "CumSum": (1,),
+    "EyeLike": (0,),
     "DequantizeLinear": (1, 2),
     "Expand": (1,),
     "Pad": (1, 2, 3),
@@ -58,6 +60,9 @@ PARAMETERS: dict[str, tuple[int, ...]] = {
     "TopK": (1,),
     "Unsqueeze": (1,),
 }
+
+# Parameters that the kernels also take when they are computed: these keep what makes them alive.
+COMPUTABLE = {"Clip": (1, 2), "Pad": (2,)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -395,7 +400,8 @@ def _live(units: Sequence[Unit], wanted: set[str]) -> Iterator[Unit]:
     alive: list[Unit] = []
     for unit in reversed(units):
         if any(out.key in wanted for out in unit.outputs):
-            parameters = PARAMETERS.get(unit.op, ())
+            computable = COMPUTABLE.get(unit.op, ())
+            parameters = [index for index in PARAMETERS.get(unit.op, ()) if index not in computable]
             wanted.update(
                 operand.key
                 for index, operand in enumerate(unit.inputs)

@@ -147,6 +147,13 @@ def test_an_infinite_float_stays_infinite_in_a_narrower_type() -> None:
     assert np.isinf(artifact_from_reference({"x": np.array([np.inf], np.float32)}, bindings)["x"])[0]
 
 
+def test_a_scalar_stays_a_scalar() -> None:
+    scalar = same_layout(TensorSpec("count", "int64", ()))
+    value = np.asarray(3, np.int64)
+    assert artifact_from_reference({"count": value}, (scalar,))["count"].shape == ()
+    assert reference_from_artifact({"count": value}, (scalar,))["count"].shape == ()
+
+
 def test_same_layout_changes_nothing() -> None:
     x = image()
     assert artifact_from_reference({"image": x}, (same_layout(IMAGE),))["image"] is x

@@ -12,18 +12,22 @@ LOGISTIC and TANH in int8 have fixed output scales (TFLite quantization specific
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
-from edgekit.backends.litert.operands import Clamp
+from edgekit.backends.litert.constants import Reals
+from edgekit.backends.litert.operands import Clamp, Operand
+from edgekit.backends.litert.ops.terms import Terms, static
 from edgekit.backends.litert.parameters import constant
 from edgekit.backends.litert.refusal import FloatOnlyError
 from edgekit.backends.litert.step import FUSED_ACTIVATIONS, Step
-from edgekit.spec import Array, QuantParams
+from edgekit.spec import QuantParams
 
 LOGISTIC_INT8 = QuantParams("int8", (1 / 256,), (-128,))  # quantization_spec: LOGISTIC, output 0
 TANH_INT8 = QuantParams("int8", (1 / 128,), (0,))  # quantization_spec: TANH, output 0
-CASTABLE = frozenset({"float32", "int32", "int64", "bool"})
+CASTABLE = frozenset({"float32", "int8", "uint8", "int32", "int64", "bool"})
+LARGEST_EXPONENT = 63  # of an integer: beyond, every base but 0, 1 and -1 overflows int64
 
 Lowering = Callable[[Step], None]
 
@@ -90,7 +94,10 @@ def lower_relu(step: Step) -> None:
 
 
 def lower_clip(step: Step) -> None:
-    """Clip with constant bounds: a ReLU builtin where there is one, else MAXIMUM and MINIMUM."""
+    """Clip: a ReLU builtin where there is one, else MAXIMUM and MINIMUM; bounds may be computed."""
+    if any(step.has(index) and step.operand(index).runtime for index in (1, 2)):
+        _clip_computed(step)
+        return
     bounds = [constant(step.unit, index, name) for index, name in ((1, "min"), (2, "max"))]
     low = float(bounds[0].reshape(())) if bounds[0] is not None else -np.inf
     high = float(bounds[1].reshape(())) if bounds[1] is not None else np.inf
@@ -108,6 +115,14 @@ def lower_clip(step: Step) -> None:
     for op, value in parts[:-1]:
         x = _on(step, op, x, _bound(step, value))
     step.result(parts[-1][0], [x, _bound(step, parts[-1][1])])
+
+
+def _clip_computed(step: Step) -> None:
+    t, x = Terms(step), step.x(0)
+    for index, code in ((1, "MAXIMUM"), (2, "MINIMUM")):
+        if step.has(index):
+            x = t.binary(code, x, t.reshape(step.x(index), ()))
+    t.finish(x)
 
 
 def _bound(step: Step, value: float) -> int:
@@ -214,45 +229,71 @@ def lower_thresholded_relu(step: Step) -> None:
     step.result("SELECT_V2", [above, x, _scalar(step, 0.0)])
 
 
-def lower_tan(step: Step) -> None:
-    """Tan."""
-    x = step.x(0)
-    step.result("DIV", [_on(step, "SIN", x), _on(step, "COS", x)])
-
-
 def lower_pow(step: Step) -> None:
-    """Pow: SQUARE for a constant 2, POW otherwise; the types must agree."""
-    exponent = step.operand(1)
-    if step.operand(0).dtype != exponent.dtype and exponent.const is None:
-        raise step.refusal(
-            "mixed-types", "base and exponent have different types", "cast the exponent to float32"
-        )
+    """Pow: SQUARE for a constant 2, products for integers with constant exponents, POW otherwise."""
+    base, exponent = step.operand(0), step.operand(1)
     if exponent.const is not None:
-        power = exponent.const.astype(np.float32)
-        if power.size == 1 and power.reshape(()) == 2.0 and step.operand(0).shape == step.out.shape:
+        power = exponent.const.astype(np.float64)
+        if base.dtype != "float32":
+            _integer_power(step, power)
+            return
+        if power.size == 1 and power.reshape(()) == 2.0 and base.shape == step.out.shape:
             step.result("SQUARE", [step.x(0)])
             return
-        data: Array = (
-            power.reshape(-1)
-            if power.size == 1
-            else step.label.store(power)
-            if power.ndim == step.out.rank
-            else power
-        )
-        if power.size != 1 and power.ndim != step.out.rank and not step.label.is_identity:
-            raise step.refusal(
-                "layout", "a constant exponent of lower rank", "expand the exponent to full rank"
-            )
-        step.result("POW", [step.broadcast(0), step.constant(exponent.key, data)])
+        operand = Operand(exponent.key, exponent.shape, "float32", None, power.astype(np.float32))
+        step = step.of(replace(step.unit, inputs=(base, operand)))
+        step.result("POW", [step.broadcast(0), step.broadcast(1)])
         return
-    step.result("POW", [step.broadcast(0), step.broadcast(1)])
+    if base.dtype != "float32":
+        raise step.refusal(
+            "integer-power",
+            f"a power of {base.dtype} with a computed exponent, which may be negative",
+            "make the exponent a constant, or cast the base to float32",
+        )
+    t = Terms(step)
+    t.finish(t.binary("POW", step.broadcast(0), t.cast(step.broadcast(1), "float32")))
+
+
+def _integer_power(step: Step, power: Reals) -> None:
+    """x^n by squaring: the product of x^(2^k) over the bits k of n; n may differ by element."""
+    exponents = power.astype(np.int64)
+    if np.any(exponents != power) or np.any(exponents < 0) or np.any(exponents > LARGEST_EXPONENT):
+        raise step.refusal(
+            "integer-power",
+            f"an integer to a power that is no integer from 0 to {LARGEST_EXPONENT}",
+            "cast the base to float32",
+        )
+    t, x = Terms(step), step.broadcast(0)
+    stored = step.label.store(exponents.reshape((1,) * (step.out.rank - exponents.ndim) + exponents.shape))
+    result = t.like(1, x)
+    for bit in range(int(exponents.max(initial=0)).bit_length()):
+        chosen = np.right_shift(stored, bit) % 2
+        if chosen.all():
+            result = t.mul(x, result)
+        elif chosen.any():
+            result = t.mul(result, t.select(t.const(chosen, "bool"), x, t.like(1, x)))
+        x = t.mul(x, x)
+    t.finish(t.expand(result, step.label.shape(step.out.shape)))
 
 
 def lower_mod(step: Step) -> None:
-    """Mod: FLOOR_MOD has the sign of the divisor, as ONNX wants with fmod = 0."""
-    if step.attribute("fmod", 0):
-        raise step.refusal("fmod", "Mod with fmod = 1", "LiteRT's FLOOR_MOD has the sign of the divisor")
-    step.result("FLOOR_MOD", [step.broadcast(0), step.broadcast(1)])
+    """Mod: FLOOR_MOD has the sign of the divisor; with fmod = 1 that of the dividend, on absolute values."""
+    if not step.attribute("fmod", 0):
+        step.result("FLOOR_MOD", [step.broadcast(0), step.broadcast(1)])
+        return
+    t = Terms(step)
+    a, b = step.broadcast(0), step.broadcast(1)
+    sizes = [t.maximum(x, t.unary("NEG", x)) for x in (a, b)]
+    rest = t.binary("FLOOR_MOD", *sizes)
+    t.finish(t.select(t.compare("LESS", a, t.like(0, a)), t.unary("NEG", rest), rest))
+
+
+def lower_shrink(step: Step) -> None:
+    """Shrink: towards zero by ``bias`` outside of [-lambd, lambd], 0 inside."""
+    t, x = Terms(step), step.x(0)
+    lambd, bias = float(step.attribute("lambd", 0.5)), float(step.attribute("bias", 0.0))
+    above = t.select(t.compare("GREATER", x, t.like(lambd, x)), t.shift(x, -bias), t.like(0, x))
+    t.finish(t.select(t.compare("LESS", x, t.like(-lambd, x)), t.shift(x, bias), above))
 
 
 def lower_cast(step: Step) -> None:
@@ -281,12 +322,21 @@ def lower_xor(step: Step) -> None:
 
 
 def lower_identity(step: Step) -> None:
-    """Identity, and Dropout when not training."""
-    if len(step.unit.outputs) > 1:
-        raise step.refusal(
-            "mask", f"{step.unit.op} with a mask output", "export the model in evaluation mode"
-        )
+    """Identity."""
     step.copy(step.x(0))
+
+
+def lower_dropout(step: Step) -> None:
+    """Dropout when not training: the data, and a mask that keeps all."""
+    training = constant(step.unit, 2, "training_mode")
+    ratio = constant(step.unit, 1, "ratio")
+    if training is not None and bool(training.reshape(())) and (ratio is None or float(ratio.reshape(()))):
+        raise step.refusal("training", "training_mode = 1", "export the model in evaluation mode")
+    step.copy(step.x(0))
+    if len(step.unit.outputs) > 1 and step.unit.outputs[1].key:
+        mask = static(step.ports.outputs[1].shape(step.unit.outputs[1].shape), "Dropout")
+        t = Terms(step)
+        t.finish(t.const(np.ones(mask), "bool"), index=1)
 
 
 def lower_hard_swish(step: Step) -> None:
@@ -306,7 +356,7 @@ LOWERINGS: dict[str, Lowering] = {
     "Clip": lower_clip,
     "Cos": unary("COS"),
     "Div": binary("DIV"),
-    "Dropout": lower_identity,
+    "Dropout": lower_dropout,
     "Elu": lower_elu,
     "Equal": binary("EQUAL"),
     "Exp": unary("EXP"),
@@ -336,6 +386,7 @@ LOWERINGS: dict[str, Lowering] = {
     "Relu": lower_relu,
     "Round": unary("ROUND"),
     "Selu": lower_selu,
+    "Shrink": lower_shrink,
     "Sigmoid": unary("LOGISTIC", fixed=LOGISTIC_INT8),
     "Sign": unary("SIGN"),
     "Sin": unary("SIN"),
@@ -345,7 +396,6 @@ LOWERINGS: dict[str, Lowering] = {
     "Sub": binary("SUB"),
     "Sum": variadic("ADD"),
     "Swish": lower_swish,
-    "Tan": lower_tan,
     "Tanh": unary("TANH", fixed=TANH_INT8),
     "ThresholdedRelu": lower_thresholded_relu,
     "Where": lower_where,

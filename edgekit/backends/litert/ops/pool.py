@@ -9,6 +9,9 @@ A1 no padding: VALID                                 A2 count_include_pad = 0 an
 A3 otherwise: PAD with zeros, VALID, times kernel / count for each position (a constant; left out if all 1)
 A4 int8 with another scale at the output: DEPTHWISE_CONV_2D with all weights 1 and weight scale 1 / kernel
 A5 int8 where A3 would need the factor: in float between DEQUANTIZE and QUANTIZE
+
+What has dilations or three spatial axes, and LpPool, is made of slices (``ops.slices``); MaxPool with indices
+gathers every window, and ARG_MAX finds the place. MaxUnpool scatters.
 """
 
 from __future__ import annotations
@@ -18,7 +21,10 @@ from math import prod
 import numpy as np
 
 from edgekit.backends.litert.constants import INTEGER_LIMITS
+from edgekit.backends.litert.layout_rules import is_2d_pool
 from edgekit.backends.litert.ops.conv import output_shape, widened
+from edgekit.backends.litert.ops.slices import Indices, combined, counts, element_indices, windows_over
+from edgekit.backends.litert.ops.terms import Terms, static
 from edgekit.backends.litert.ops.windows import Axis, Windows, as_2d, pad_spatial, windows_of
 from edgekit.backends.litert.refusal import FloatOnlyError
 from edgekit.backends.litert.step import Step
@@ -26,13 +32,17 @@ from edgekit.spec import Array, QuantParams
 
 
 def lower_max_pool(step: Step) -> None:
-    """MaxPool without indices and without dilation."""
+    """MaxPool."""
+    if len(step.unit.outputs) > 1 and step.unit.outputs[1].key:
+        _max_with_indices(step)
+        return
+    if not _is_builtin(step):
+        _max_of_slices(step)
+        return
     windows, tensor = _pool(step)
     if _is_nothing(step, windows):
         step.copy(step.x(0))
         return
-    if len(step.unit.outputs) > 1 and step.unit.outputs[1].key:
-        raise step.refusal("indices", "MaxPool with a second output", "LiteRT's MAX_POOL_2D gives no indices")
     padding = windows.padding
     if not padding:
         kind = step.builder.tensors[tensor]
@@ -45,6 +55,9 @@ def lower_max_pool(step: Step) -> None:
 
 def lower_average_pool(step: Step) -> None:
     """AveragePool, cases A1 to A5."""
+    if not _is_builtin(step):
+        _average_of_slices(step)
+        return
     windows, tensor = _pool(step)
     if _is_nothing(step, windows):
         step.copy(step.x(0))
@@ -73,19 +86,114 @@ def lower_average_pool(step: Step) -> None:
     step.result("MUL", [averaged, step.constant("kernel/count", factor)], shape=shape)
 
 
+def _is_builtin(step: Step) -> bool:
+    """Whether TFLite's pools hold it: one or two spatial axes, no dilation."""
+    return is_2d_pool(step.unit)
+
+
 def _pool(step: Step) -> tuple[Windows, int]:
-    x = step.operand(0)
-    if x.rank not in {3, 4}:
-        raise step.refusal(
-            "spatial-axes",
-            f"pooling over {x.rank - 2} spatial axes",
-            "LiteRT pools over one or two spatial axes",
-        )
     kernel = tuple(int(k) for k in step.attribute("kernel_shape", ()))
-    windows = as_2d(windows_of(step, x, kernel))
-    if any(axis.dilation != 1 for axis in windows.axes):
-        raise step.refusal("dilated-pool", "pooling with dilations", "LiteRT's pools have no dilation")
+    windows = as_2d(windows_of(step, step.operand(0), kernel))
     return windows, widened(step, step.x(0))
+
+
+def _require_float(step: Step) -> None:
+    if step.unit.is_integer:
+        raise FloatOnlyError("LiteRT's pools have two spatial axes and no dilation")
+
+
+def _max_of_slices(step: Step) -> None:
+    _require_float(step)
+    t = Terms(step)
+    t.finish(combined(t, step.x(0), windows_over(step), t.maximum, fill=_lowest(t.dtype(step.x(0)))))
+
+
+def _lowest(dtype: str) -> float:
+    return float(np.finfo(np.float32).min) if dtype == "float32" else INTEGER_LIMITS[dtype][0]
+
+
+def _average_of_slices(step: Step) -> None:
+    _require_float(step)
+    t = Terms(step)
+    windows = windows_over(step)
+    total = combined(t, step.x(0), windows, t.add, fill=0.0)
+    include = bool(step.attribute("count_include_pad", 0))
+    t.finish(t.mul(total, t.const(1.0 / counts(windows, include=include))))
+
+
+def lower_lp_pool(step: Step) -> None:
+    """LpPool: the p-th root of the sum of the p-th powers."""
+    t, p = Terms(step), float(step.attribute("p", 2))
+    x = step.x(0)
+    powers = t.unary("ABS", x) if p == 1.0 else t.unary("SQUARE", x)
+    if p not in {1.0, 2.0}:
+        powers = t.power(t.unary("ABS", x), p)
+    total = combined(t, powers, windows_over(step), t.add, fill=0.0)
+    t.finish(t.power(total, 1.0 / p))
+
+
+def lower_global_lp_pool(step: Step) -> None:
+    """GlobalLpPool."""
+    t, p = Terms(step), float(step.attribute("p", 2))
+    powers = t.power(t.unary("ABS", step.x(0)), p)
+    t.finish(t.power(t.reduce("SUM", powers, range(2, step.operand(0).rank)), 1.0 / p))
+
+
+def _max_with_indices(step: Step) -> None:
+    """Values and their flat positions in the whole input; row-major, or column-major in storage_order 1."""
+    _require_float(step)
+    t = Terms(step)
+    windows = windows_over(step)
+    sizes = static(step.operand(0).shape, "MaxPool")
+    outer, inner = prod(sizes[:2]), prod(sizes[2:])
+    places = element_indices(windows)
+    lowest = _lowest(t.dtype(step.x(0)))
+    flat = t.pad(t.reshape(step.x(0), (outer, inner)), [(0, 0), (0, 1)], lowest)
+    found = t.rows(flat, np.where(places < 0, inner, places), 1)
+    t.finish(t.reshape(t.reduce("REDUCE_MAX", found, [2], keep=False), step.out.shape))
+    shape = (outer, len(places))
+    inputs = [found, step.integers("axis", [2])]
+    which = step.emit("ARG_MAX", inputs, shape, dtype="int32", options={"outputType": "int32"})
+    if step.attribute("storage_order", 0):
+        places = _column_major(places, sizes[2:])
+    table = t.const(places.reshape(-1), "int32")
+    offsets = np.arange(len(places))[None, :] * places.shape[1]
+    inside = t.gather(table, t.add(which, t.const(offsets, "int32")), 0)
+    whole = t.add(inside, t.const(np.arange(outer)[:, None] * inner, "int32"))
+    t.finish(t.reshape(whole, step.unit.outputs[1].shape), index=1)
+
+
+def _column_major(places: Indices, sizes: tuple[int, ...]) -> Indices:
+    """The same elements, counted with the first axis as the fastest."""
+    coordinates = np.unravel_index(np.maximum(places, 0), sizes)
+    found: Indices = np.where(places < 0, -1, np.ravel_multi_index(coordinates, sizes, order="F"))
+    return found
+
+
+def lower_max_unpool(step: Step) -> None:
+    """MaxUnpool: the values at their flat positions, zeros elsewhere.
+
+    The positions count in the input of the MaxPool; with an output_shape the result is padded at the end.
+    """
+    t = Terms(step)
+    sizes, out = (static(shape, "MaxUnpool") for shape in (step.operand(0).shape, step.out.shape))
+    kernel = [int(k) for k in step.attribute("kernel_shape", ())]
+    strides = [int(v) for v in step.attribute("strides", None) or [1] * len(kernel)]
+    pads = [int(p) for p in step.attribute("pads", None) or [0] * (2 * len(kernel))]
+    plain = [
+        (n - 1) * s - before - after + k
+        for n, s, k, before, after in zip(
+            sizes[2:], strides, kernel, pads[: len(kernel)], pads[len(kernel) :], strict=True
+        )
+    ]
+    inner = (*sizes[:2], *plain)
+    positions = t.reshape(t.cast(step.x(1), "int32"), (prod(sizes), 1))
+    inputs = [positions, t.flat(step.x(0)), t.const([prod(inner)], "int32")]
+    made = step.emit("SCATTER_ND", inputs, (prod(inner),), dtype=t.dtype(step.x(0)))
+    amounts = [(0, b - a) for a, b in zip(inner, out, strict=True)]
+    if any(after < 0 for _, after in amounts):
+        raise step.refusal("output-size", f"output_shape {out} is below {inner}", "correct the output_shape")
+    t.finish(t.pad(t.reshape(made, inner), amounts))
 
 
 def _is_nothing(step: Step, windows: Windows) -> bool:
@@ -172,6 +280,9 @@ def _global(step: Step, code: str) -> None:
 LOWERINGS = {
     "AveragePool": lower_average_pool,
     "GlobalAveragePool": lower_global_average_pool,
+    "GlobalLpPool": lower_global_lp_pool,
     "GlobalMaxPool": lower_global_max_pool,
+    "LpPool": lower_lp_pool,
     "MaxPool": lower_max_pool,
+    "MaxUnpool": lower_max_unpool,
 }

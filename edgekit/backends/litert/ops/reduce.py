@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgekit.backends.litert.layouts import Layout
+from edgekit.backends.litert.ops.terms import Terms, static
 from edgekit.backends.litert.parameters import axis_of, reduced_axes
 from edgekit.backends.litert.step import Step
 from edgekit.backends.litert.tensors import Shape
@@ -93,18 +94,33 @@ def lower_log_sum_exp(step: Step) -> None:
 
 
 def _arg(code: str) -> Callable[[Step], None]:
+    """The first index; the last one is counted from the other end of the reversed axis."""
+
     def lowering(step: Step) -> None:
-        if step.attribute("select_last_index", 0):
-            raise step.refusal(
-                "last-index", "select_last_index = 1", "LiteRT gives the first index of equal values"
-            )
         layout = _layout(step)
         axis = axis_of(step.unit, step.operand(0).rank, default=0)
         tensor = step.x(0)
         stored = layout.axis(axis)
         shape = tuple(dim for i, dim in enumerate(step.shape(tensor)) if i != stored)
         options = {"outputType": step.out.dtype}
-        step.result(code, [tensor, step.integers("axis", [stored])], options=options, shape=shape)
+        if not step.attribute("select_last_index", 0):
+            step.result(code, [tensor, step.integers("axis", [stored])], options=options, shape=shape)
+            return
+        t = Terms(step)
+        (size,) = static(step.shape(tensor)[stored : stored + 1], step.unit.op)
+        inputs = [t.reverse(tensor, stored), step.integers("axis", [stored])]
+        behind = step.emit(code, inputs, shape, dtype=step.out.dtype, options=options)
+        t.finish(t.sub(t.const(size - 1, step.out.dtype), behind))
+
+    return lowering
+
+
+def _extreme(code: str, logical: str) -> Callable[[Step], None]:
+    """REDUCE_MAX or REDUCE_MIN; of booleans REDUCE_ANY or REDUCE_ALL."""
+
+    def lowering(step: Step) -> None:
+        kernel = logical if step.operand(0).dtype == "bool" else code
+        _reduce(step, step.x(0), kernel, keeps_scale=kernel == code)
 
     return lowering
 
@@ -116,9 +132,9 @@ LOWERINGS: dict[str, Callable[[Step], None]] = {
     "ReduceL2": _summed_then("SQRT", "SQUARE"),
     "ReduceLogSum": _summed_then("LOG"),
     "ReduceLogSumExp": lower_log_sum_exp,
-    "ReduceMax": _simple("REDUCE_MAX", keeps_scale=True),
+    "ReduceMax": _extreme("REDUCE_MAX", "REDUCE_ANY"),
     "ReduceMean": _simple("MEAN"),
-    "ReduceMin": _simple("REDUCE_MIN", keeps_scale=True),
+    "ReduceMin": _extreme("REDUCE_MIN", "REDUCE_ALL"),
     "ReduceProd": _simple("REDUCE_PROD"),
     "ReduceSum": _simple("SUM"),
     "ReduceSumSquare": _after("SQUARE"),

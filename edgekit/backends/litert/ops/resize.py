@@ -1,141 +1,171 @@
-"""Resize -> RESIZE_NEAREST_NEIGHBOR, RESIZE_BILINEAR, or GATHER of rows and columns.
+"""Resize -> RESIZE_NEAREST_NEIGHBOR, RESIZE_BILINEAR, GATHER along axes, or a matrix product along axes.
 
 For each spatial axis the source coordinates of all outputs are computed as ONNX says and as the kernel does
-(tflite/kernels/internal/reference/resize_*.h); the kernel is used where all agree. Nearest in any other mode
-is a GATHER with constant indices, which is exact.
+(tflite/kernels/internal/reference/resize_*.h).
+
+R1 all agree: the kernel                     R2 nearest: GATHER with constant indices along each axis
+R3 linear, cubic, antialias: the constant weights of each axis as FULLY_CONNECTED (``ops.resize_weights``)
+R4 tf_crop_and_resize: as R2 or R3, and the extrapolation value where a coordinate is outside
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import floor
 
 import numpy as np
 
 from edgekit.backends.litert.constants import Reals
+from edgekit.backends.litert.ops.resize_weights import ResizedAxis, coordinates, nearest, outside, weights
+from edgekit.backends.litert.ops.terms import Terms, static
 from edgekit.backends.litert.parameters import constant
+from edgekit.backends.litert.refusal import FloatOnlyError
 from edgekit.backends.litert.step import Step
 from edgekit.spec import Array
 
 # (halfPixelCenters, alignCorners), the plain kernel first.
 KERNEL_MODES = ((False, False), (True, False), (False, True))
 SAME_COORDINATE = 1e-5  # of one source element; the kernels compute in float32
-
-
-@dataclass(frozen=True, slots=True)
-class _Axis:
-    """One spatial axis: sizes, and the scale that ONNX uses (out / in, unless it is given)."""
-
-    size: int
-    out: int
-    scale: float
+MODES = frozenset({"nearest", "linear", "cubic"})
 
 
 def lower_resize(step: Step) -> None:
-    """Resize over the spatial axes of a rank-4 tensor with fixed sizes."""
+    """Resize, cases R1 to R4, over any axes of fixed size."""
     axes = _axes(step)
     mode = str(step.attribute("mode", "nearest"))
-    if step.attribute("antialias", 0) or step.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
-        raise step.refusal(
-            "resize-mode", "Resize with antialias or a kept aspect ratio", "resize outside the model"
-        )
-    tensor = step.x(0)
-    size = step.integers("size", [axis.out for axis in axes])
+    where = str(step.attribute("coordinate_transformation_mode", "half_pixel"))
+    if step.unit.op == "Upsample":
+        where = "asymmetric"
+    if mode not in MODES:
+        raise step.refusal("resize-mode", f"Resize with mode {mode!r}", f"use one of {', '.join(MODES)}")
+    at = [_at(step, axis, where) for axis in axes]
     if mode == "nearest":
-        wanted = [_nearest(step, axis) for axis in axes]
-        for half, corners in KERNEL_MODES:
-            if all(
-                np.array_equal(w, _kernel_nearest(a, half, corners))
-                for w, a in zip(wanted, axes, strict=True)
-            ):
-                options = {"halfPixelCenters": half, "alignCorners": corners}
-                step.result("RESIZE_NEAREST_NEIGHBOR", [tensor, size], options=options, scale_of=tensor)
-                return
-        _gather(step, tensor, wanted)
+        rounding = "floor" if step.unit.op == "Upsample" else "round_prefer_floor"
+        rounding = str(step.attribute("nearest_mode", rounding))
+        rows = [nearest(axis, x, rounding) for axis, x in zip(axes, at, strict=True)]
+        if where == "tf_crop_and_resize" or not _nearest_kernel(step, axes, rows):
+            _gathered(step, axes, at, rows, crops=where == "tf_crop_and_resize")
         return
-    if mode != "linear":
-        raise step.refusal("resize-mode", f"Resize with mode {mode!r}", "LiteRT resizes by nearest or linear")
-    for half, corners in KERNEL_MODES:
-        if all(
-            np.allclose(_coordinates(step, a), _kernel_linear(a, half, corners), rtol=0, atol=SAME_COORDINATE)
-            for a in axes
-        ):
-            options = {"halfPixelCenters": half, "alignCorners": corners}
-            step.result("RESIZE_BILINEAR", [tensor, size], options=options, scale_of=tensor)
-            return
-    raise step.refusal(
-        "resize-coordinates",
-        f"linear Resize in mode {step.attribute('coordinate_transformation_mode', 'half_pixel')!r}",
-        "use half_pixel, align_corners or asymmetric",
-    )
+    plain = mode == "linear" and not step.attribute("antialias", 0) and where != "tf_crop_and_resize"
+    if not plain or not _linear_kernel(step, axes, at):
+        _weighted(step, axes, at, cubic=mode == "cubic", crops=where == "tf_crop_and_resize")
 
 
-def _axes(step: Step) -> list[_Axis]:
+def _axes(step: Step) -> list[ResizedAxis]:
+    """The axes that change, or that a region of interest cuts."""
     x, out = step.operand(0), step.out
-    if x.rank != 4 or x.shape[:2] != out.shape[:2]:
-        raise step.refusal(
-            "resize-axes", "Resize of other than two spatial axes", "resize (N, C, H, W) over H and W"
-        )
-    scales = constant(step.unit, 2, "scales")
-    listed = [int(a) % 4 for a in step.attribute("axes", None) or range(4)]
+    index = 1 if step.unit.op == "Upsample" else 2
+    scales = constant(step.unit, index, "scales")
+    region = constant(step.unit, 1, "roi") if step.unit.op == "Resize" else None
+    listed = [int(a) % x.rank for a in step.attribute("axes", None) or range(x.rank)]
+    ratios = _common_scale(step, listed)
     axes = []
-    for axis in (2, 3):
+    for axis in range(x.rank):
         size, target = x.shape[axis], out.shape[axis]
+        place = listed.index(axis) if axis in listed else None
+        given = scales is not None and scales.size and place is not None
+        cut_out = region is not None and region.size and place is not None
+        scaled = given and scales is not None and float(scales[place or 0]) != 1.0
+        if size == target and not scaled and not cut_out:
+            continue
         if not isinstance(size, int) or not isinstance(target, int):
+            if size == target:
+                continue
             raise step.refusal("dynamic-resize", "Resize of a dynamic size", "fix the spatial sizes")
-        given = scales is not None and scales.size and axis in listed
-        scale = float(scales[listed.index(axis)]) if given and scales is not None else target / size
-        axes.append(_Axis(size, target, scale))
+        scale = float(scales[place or 0]) if given and scales is not None else ratios or target / size
+        cut = (0.0, 1.0)
+        if region is not None and region.size and place is not None:
+            cut = (float(region[place]), float(region[len(listed) + place]))
+        axes.append(ResizedAxis(axis, size, target, scale, cut))
     return axes
 
 
-def _coordinates(step: Step, axis: _Axis) -> Reals:
-    """Source coordinate of each output, as ONNX Resize (opset 19) defines it, clamped to the axis."""
-    mode = str(step.attribute("coordinate_transformation_mode", "half_pixel"))
-    i = np.arange(axis.out, dtype=np.float64)
-    if mode == "half_pixel" or (mode == "pytorch_half_pixel" and axis.out > 1):
-        found = (i + 0.5) / axis.scale - 0.5
-    elif mode == "pytorch_half_pixel":
-        found = i * 0
-    elif mode == "asymmetric":
-        found = i / axis.scale
-    elif mode == "align_corners":
-        found = i * ((axis.size - 1) / (axis.out - 1)) if axis.out > 1 else i * 0
-    elif mode == "half_pixel_symmetric":
-        adjustment = axis.out / (axis.scale * axis.size)
-        found = axis.size / 2 * (1 - adjustment) + (i + 0.5) / axis.scale - 0.5
-    else:
+def _common_scale(step: Step, listed: list[int]) -> float | None:
+    """keep_aspect_ratio_policy: one scale for all axes, from the sizes (input 3)."""
+    policy = str(step.attribute("keep_aspect_ratio_policy", "stretch"))
+    sizes = constant(step.unit, 3, "sizes") if step.unit.op == "Resize" else None
+    if policy == "stretch" or sizes is None or not sizes.size:
+        return None
+    have = static(tuple(step.operand(0).shape[axis] for axis in listed), "Resize")
+    ratios = [int(size) / old for size, old in zip(sizes, have, strict=True)]
+    return min(ratios) if policy == "not_larger" else max(ratios)
+
+
+def _at(step: Step, axis: ResizedAxis, where: str) -> Reals:
+    found = coordinates(axis, where)
+    if found is None:
         raise step.refusal(
-            "resize-coordinates", f"Resize in mode {mode!r}", "use half_pixel or align_corners"
+            "resize-coordinates", f"Resize in mode {where!r}", "use half_pixel or align_corners"
         )
-    if str(step.attribute("mode", "nearest")) == "nearest":
-        return found
-    clamped: Reals = np.clip(found, 0, axis.size - 1)
-    return clamped
+    return found
 
 
-def _nearest(step: Step, axis: _Axis) -> Array:
-    coordinates = _coordinates(step, axis)
-    rounding = str(step.attribute("nearest_mode", "round_prefer_floor"))
-    if rounding == "floor":
-        rounded = np.floor(coordinates)
-    elif rounding == "ceil":
-        rounded = np.ceil(coordinates)
-    elif rounding == "round_prefer_ceil":
-        rounded = np.floor(coordinates + 0.5)
-    else:
-        rounded = np.ceil(coordinates - 0.5)
-    clipped: Array = np.clip(rounded, 0, axis.size - 1).astype(np.int32)
-    return clipped
+# R1 ------------------------------------------------------------------------------------------------------
 
 
-def _kernel_scale(axis: _Axis, corners: bool) -> np.float32:
+def _spatial(step: Step, axes: list[ResizedAxis]) -> list[ResizedAxis] | None:
+    """Height and width of a channels-last (N, H, W, C); None where other axes change too."""
+    x = step.operand(0)
+    if x.rank != 4 or step.label.perm != (0, 2, 3, 1) or any(axis.axis < 2 for axis in axes):
+        return None
+    by_axis = {axis.axis: axis for axis in axes}
+    found = []
+    for axis in (2, 3):
+        size = x.shape[axis]
+        if axis not in by_axis and not isinstance(size, int):
+            return None
+        found.append(by_axis.get(axis) or ResizedAxis(axis, int(size or 1), int(size or 1), 1.0))
+    return found
+
+
+def _nearest_kernel(step: Step, axes: list[ResizedAxis], rows: list[Array]) -> bool:
+    spatial = _spatial(step, axes)
+    if spatial is None:
+        return False
+    wanted = {axis.axis: row for axis, row in zip(axes, rows, strict=True)}
+    for half, corners in KERNEL_MODES:
+        if all(
+            np.array_equal(wanted.get(axis.axis, np.arange(axis.size)), _kernel_nearest(axis, half, corners))
+            for axis in spatial
+        ):
+            _emit_kernel(step, "RESIZE_NEAREST_NEIGHBOR", spatial, half, corners)
+            return True
+    return False
+
+
+def _linear_kernel(step: Step, axes: list[ResizedAxis], at: list[Reals]) -> bool:
+    spatial = _spatial(step, axes)
+    if spatial is None:
+        return False
+    wanted = {axis.axis: np.clip(x, 0, axis.size - 1) for axis, x in zip(axes, at, strict=True)}
+    for half, corners in KERNEL_MODES:
+        if all(
+            np.allclose(
+                wanted.get(axis.axis, np.arange(axis.size)),
+                _kernel_linear(axis, half, corners),
+                rtol=0,
+                atol=SAME_COORDINATE,
+            )
+            for axis in spatial
+        ):
+            _emit_kernel(step, "RESIZE_BILINEAR", spatial, half, corners)
+            return True
+    return False
+
+
+def _emit_kernel(step: Step, code: str, spatial: list[ResizedAxis], half: bool, corners: bool) -> None:
+    tensor = step.x(0)
+    size = step.integers("size", [axis.out for axis in spatial])
+    options = {"halfPixelCenters": half, "alignCorners": corners}
+    step.result(code, [tensor, size], options=options, scale_of=tensor)
+
+
+def _kernel_scale(axis: ResizedAxis, corners: bool) -> np.float32:
     if corners and axis.out > 1:
         return np.float32(axis.size - 1) / np.float32(axis.out - 1)
     return np.float32(axis.size) / np.float32(axis.out)
 
 
-def _kernel_nearest(axis: _Axis, half: bool, corners: bool) -> Array:
+def _kernel_nearest(axis: ResizedAxis, half: bool, corners: bool) -> Array:
     scale, offset = _kernel_scale(axis, corners), np.float32(0.5 if half else 0.0)
     found = []
     for i in range(axis.out):
@@ -145,7 +175,7 @@ def _kernel_nearest(axis: _Axis, half: bool, corners: bool) -> Array:
     return np.asarray(found, np.int32)
 
 
-def _kernel_linear(axis: _Axis, half: bool, corners: bool) -> Array:
+def _kernel_linear(axis: ResizedAxis, half: bool, corners: bool) -> Array:
     scale = float(_kernel_scale(axis, corners))
     i = np.arange(axis.out, dtype=np.float64)
     found = (i + 0.5) * scale - 0.5 if half else i * scale
@@ -153,12 +183,55 @@ def _kernel_linear(axis: _Axis, half: bool, corners: bool) -> Array:
     return clamped
 
 
-def _gather(step: Step, tensor: int, indices: list[Array]) -> None:
-    """GATHER of rows, then of columns."""
-    shape = list(step.shape(tensor))
-    shape[1] = len(indices[0])
-    rows = step.emit("GATHER", [tensor, step.constant("rows", indices[0])], tuple(shape), options={"axis": 1})
-    step.result("GATHER", [rows, step.constant("columns", indices[1])], options={"axis": 2}, scale_of=tensor)
+# R2, R3, R4 ----------------------------------------------------------------------------------------------
 
 
-LOWERINGS = {"Resize": lower_resize}
+def _gathered(
+    step: Step, axes: list[ResizedAxis], at: list[Reals], rows: list[Array], *, crops: bool
+) -> None:
+    t, x = Terms(step), step.x(0)
+    for axis, row in zip(axes, rows, strict=True):
+        x = t.rows(x, row, step.label.axis(axis.axis))
+    t.finish(_with_border(step, t, x, axes, at) if crops else x)
+
+
+def _weighted(step: Step, axes: list[ResizedAxis], at: list[Reals], *, cubic: bool, crops: bool) -> None:
+    if step.unit.is_integer or step.operand(0).dtype != "float32":
+        if step.unit.is_integer:
+            raise FloatOnlyError("LiteRT has no int8 kernel for these coordinates")
+        raise step.refusal(
+            "resize-type",
+            f"interpolating Resize of {step.operand(0).dtype}",
+            "cast to float32 before it, and back behind it",
+        )
+    t, x = Terms(step), step.x(0)
+    coefficient = float(step.attribute("cubic_coeff_a", -0.75)) if cubic else None
+    for axis, places in zip(axes, at, strict=True):
+        matrix = weights(
+            axis,
+            places,
+            cubic=coefficient,
+            antialias=bool(step.attribute("antialias", 0)),
+            exclude_outside=bool(step.attribute("exclude_outside", 0)),
+        )
+        x = t.along(x, step.label.axis(axis.axis), matrix.astype(np.float32))
+    t.finish(_with_border(step, t, x, axes, at) if crops else x)
+
+
+def _with_border(step: Step, t: Terms, x: int, axes: list[ResizedAxis], at: list[Reals]) -> int:
+    """R4."""
+    rank = step.out.rank
+    mask = np.zeros((1,) * rank, bool)
+    for axis, places in zip(axes, at, strict=True):
+        shape = [1] * rank
+        shape[step.label.axis(axis.axis)] = axis.out
+        mask = mask | outside(axis, places).reshape(shape)
+    if not mask.any():
+        return x
+    if rank > 4:
+        raise step.refusal("kernel-rank", "tf_crop_and_resize over more than 4 axes", "crop by Slice instead")
+    value = t.like(float(step.attribute("extrapolation_value", 0.0)), x)
+    return t.select(t.const(mask, "bool"), value, x)
+
+
+LOWERINGS = {"Resize": lower_resize, "Upsample": lower_resize}

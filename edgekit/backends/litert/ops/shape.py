@@ -4,6 +4,9 @@ Transpose runs nothing by itself: the layout pass renames the axes, and where so
 another order, the reader gets a TRANSPOSE. Reshape takes its sizes from the inferred output shape, so that a
 shape computed from the input's own shape costs nothing. In int8 all of them keep the scale; a QUANTIZE
 follows where the QDQ graph has another one behind.
+
+Pad   P1 constant: PAD, PADV2     P2 reflect: MIRROR_PAD     P3 edge, wrap, far reflection: GATHER
+      P4 negative amounts: SLICE first
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import numpy as np
 
 from edgekit.backends.litert.constants import quantize
 from edgekit.backends.litert.layouts import Layout
+from edgekit.backends.litert.ops.terms import Terms, static
 from edgekit.backends.litert.parameters import axis_of, constant, integers
 from edgekit.backends.litert.refusal import FloatOnlyError
 from edgekit.backends.litert.step import Step
@@ -122,7 +126,7 @@ def _cut(step: Step, size: int | str | None, start: int, end: int, stride: int) 
 
 
 def lower_pad(step: Step) -> None:
-    """Pad: PAD for zeros, PADV2 for another constant, MIRROR_PAD for reflect."""
+    """Pad, cases P1 to P4."""
     x = step.operand(0)
     mode = str(step.attribute("mode", "constant"))
     amounts = integers(step.unit, 1, "pads") or ()
@@ -130,45 +134,77 @@ def lower_pad(step: Step) -> None:
     before, after = [0] * x.rank, [0] * x.rank
     for index, axis in enumerate(axes):
         before[axis % x.rank], after[axis % x.rank] = amounts[index], amounts[len(axes) + index]
-    if min(*before, *after, 0) < 0:
-        raise step.refusal("negative-pads", f"pads {amounts} are negative", "use Slice to cut")
+    stored = [(before[axis], after[axis]) for axis in _layout(step).perm]
     tensor = step.x(0)
-    rows: Array = np.asarray([(before[axis], after[axis]) for axis in _layout(step).perm], np.int32)
-    paddings = step.constant("paddings", rows)
-    if mode == "reflect":
-        if any(
-            isinstance(dim, int) and max(b, a) >= dim
-            for b, a, dim in zip(before, after, x.shape, strict=True)
-        ):
-            raise step.refusal(
-                "reflect-size", "a reflection longer than the axis", "pad by less than the axis"
-            )
+    if mode == "reflect" and _fits_mirror(step.shape(tensor), stored):  # P2
+        rows: Array = np.asarray(stored, np.int32)
+        paddings = step.constant("paddings", rows)
         step.result("MIRROR_PAD", [tensor, paddings], options={"mode": "REFLECT"}, scale_of=tensor)
         return
     if mode != "constant":
-        raise step.refusal(
-            "pad-mode", f"Pad with mode {mode!r}", "LiteRT pads with a constant or by reflection"
-        )
+        _pad_by_gather(step, tensor, stored, mode)
+        return
+    _pad_constant(step, _cut_negative(step, tensor, stored), [(max(b, 0), max(a, 0)) for b, a in stored])
+
+
+def _fits_mirror(shape: Shape, amounts: list[tuple[int, int]]) -> bool:
+    """Whether MIRROR_PAD holds it: a rank of 5 at most, no axis is cut or reflected more than once."""
+    return len(shape) <= 5 and all(
+        min(pair) >= 0 and (not isinstance(dim, int) or max(pair) < dim)
+        for pair, dim in zip(amounts, shape, strict=True)
+    )
+
+
+def _pad_by_gather(step: Step, tensor: int, amounts: list[tuple[int, int]], mode: str) -> None:
+    """P3: constant indices along each axis."""
+    if mode not in {"edge", "wrap", "reflect"}:
+        raise step.refusal("pad-mode", f"Pad with mode {mode!r}", "use constant, reflect, edge or wrap")
+    if step.unit.is_integer and step.builder.tensors[tensor].quant != step.out.quant:
+        raise FloatOnlyError(f"it pads by {mode} into another scale")
+    t = Terms(step)
+    for axis, (before, after) in enumerate(amounts):
+        if before or after:
+            (size,) = static(t.shape(tensor)[axis : axis + 1], "Pad")
+            grown = np.pad(np.arange(size), (max(before, 0), max(after, 0)), mode=mode)  # type: ignore[call-overload]  # checked above
+            end = len(grown) + min(after, 0)
+            tensor = t.rows(tensor, grown[max(-before, 0) : end], axis)
+    step.copy(tensor)
+
+
+def _cut_negative(step: Step, tensor: int, amounts: list[tuple[int, int]]) -> int:
+    """P4: negative amounts cut."""
+    t = Terms(step)
+    for axis, (before, after) in enumerate(amounts):
+        if before < 0 or after < 0:
+            (size,) = static(t.shape(tensor)[axis : axis + 1], "Pad with negative pads")
+            tensor = t.slice(tensor, axis, max(-before, 0), size + min(after, 0))
+    return tensor
+
+
+def _pad_constant(step: Step, tensor: int, amounts: list[tuple[int, int]]) -> None:
+    """P1: PAD for zeros, PADV2 for another value, which may be computed."""
+    paddings = step.constant("paddings", np.asarray(amounts, np.int32))
+    if step.has(2) and step.operand(2).runtime:
+        t = Terms(step)
+        step.result("PADV2", [tensor, paddings, t.reshape(step.x(2), (1,))])
+        return
+    if not any(any(pair) for pair in amounts):
+        step.copy(tensor)
+        return
     fill = constant(step.unit, 2, "the fill value")
-    value = 0.0 if fill is None else float(fill.reshape(()))
-    if value == 0.0:
+    value = 0 if fill is None else fill.reshape(())
+    if not np.any(value):
         step.result("PAD", [tensor, paddings], scale_of=tensor)
         return
     quant = step.builder.tensors[tensor].quant
     if quant is not None and quant != step.out.quant:
         raise FloatOnlyError("it pads with a value other than 0 into another scale")
     element = (
-        np.asarray([value], x.dtype) if quant is None else quantize(np.asarray([value], np.float32), quant)
+        np.asarray([value], step.operand(0).dtype)
+        if quant is None
+        else quantize(np.asarray([value], np.float32), quant)
     )
     step.result("PADV2", [tensor, paddings, step.constant("fill", element, quant=quant)], scale_of=tensor)
-
-
-def _static(step: Step, shape: Shape) -> list[int]:
-    if not all(isinstance(dim, int) for dim in shape):
-        raise step.refusal(
-            "dynamic-size", f"{step.unit.op} to a dynamic shape {shape}", "fix the sizes when exporting"
-        )
-    return [dim for dim in shape if isinstance(dim, int)]
 
 
 def lower_expand(step: Step) -> None:
@@ -177,7 +213,7 @@ def lower_expand(step: Step) -> None:
     if step.shape(tensor) == step.out.shape:
         step.copy(tensor)
         return
-    step.result("BROADCAST_TO", [tensor, step.integers("shape", _static(step, step.out.shape))])
+    step.result("BROADCAST_TO", [tensor, step.integers("shape", static(step.out.shape, "Expand"))])
 
 
 def lower_tile(step: Step) -> None:
@@ -188,14 +224,15 @@ def lower_tile(step: Step) -> None:
 
 
 def lower_depth_to_space(step: Step) -> None:
-    """DepthToSpace in DCR order, which is what DEPTH_TO_SPACE does on channels-last data."""
+    """DepthToSpace: DCR is DEPTH_TO_SPACE on channels-last data; CRD reorders the channels first."""
     block = int(step.attribute("blocksize", 1))
     channels = step.out.shape[1]
-    if step.attribute("mode", "DCR") != "DCR" and channels != 1:
-        raise step.refusal(
-            "crd", "DepthToSpace in CRD order", "reorder the channels of the convolution before it"
-        )
     tensor = step.x(0)
+    if step.attribute("mode", "DCR") != "DCR" and channels != 1:
+        t = Terms(step)  # (C, block, block) -> (block, block, C) along the last axis
+        (count,) = static((channels,), "DepthToSpace")
+        order = np.arange(count * block * block).reshape(count, block * block).T.reshape(-1)
+        tensor = t.rows(tensor, order, t.rank(tensor) - 1)
     step.result("DEPTH_TO_SPACE", [tensor], options={"blockSize": block}, scale_of=tensor)
 
 
@@ -210,8 +247,18 @@ def lower_space_to_depth(step: Step) -> None:
     )
 
 
+def lower_constant_of_shape(step: Step) -> None:
+    """ConstantOfShape of a shape that is computed, but inferred: a constant."""
+    t = Terms(step)
+    value = step.attribute("value", None)
+    element = np.zeros(1, np.float32) if value is None else np.asarray(value.numpy()).reshape(1)
+    shape = static(step.out.shape, "ConstantOfShape")
+    t.finish(t.const(np.broadcast_to(element, shape), step.out.dtype))
+
+
 LOWERINGS: dict[str, Callable[[Step], None]] = {
     "Concat": lower_concat,
+    "ConstantOfShape": lower_constant_of_shape,
     "DepthToSpace": lower_depth_to_space,
     "Expand": lower_expand,
     "Flatten": lower_copy,
