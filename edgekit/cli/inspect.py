@@ -44,6 +44,10 @@ def run(
 
     Inputs, outputs, operators, parameters, size and multiply-accumulates (MACs) of every layer; for an ONNX
     model also every target's verdict, with the reasons of a refusal; for a bundle what was measured of it.
+
+    One MAC is one multiplication that is added to a sum: convolutions, matrix products, recurrent cells and
+    attention. Elementwise operators, normalization and pooling count as none; the batch and every other open
+    size count as 1.
     """
     with console.working() as progress:
         from edgekit.pipeline import inspect

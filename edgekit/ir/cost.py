@@ -53,6 +53,25 @@ def with_open_sizes(model: ir.Model, *, size: int = 1) -> ir.Model:
     return infer_shapes(clone)
 
 
+def with_shapes_of(model: ir.Model, other: ir.Model) -> ir.Model:
+    """A clone of ``model`` with the shapes that ``other`` knows of values of the same name."""
+    known = {
+        value.name: value
+        for graph in other.graphs()
+        for node in graph
+        for value in node.outputs
+        if elements(value) is not None
+    }
+    clone = model.clone()
+    for graph in clone.graphs():
+        for node in graph:
+            for value in node.outputs:
+                if elements(value) is None and value.name in known:
+                    value.shape = known[value.name].shape
+                    value.type = value.type or known[value.name].type
+    return clone
+
+
 def layers(model: ir.Model) -> tuple[LayerCost, ...]:
     """The cost of every operator of ``model``, in its order; Constant, Q and DQ are no operators here.
 

@@ -14,10 +14,16 @@ from edgekit.ir.graph import has_subgraphs, walk
 from edgekit.ir.io import specs
 from edgekit.ir.quiet import quiet
 from edgekit.ir.verify import FLOAT, is_quantized, verify
+from edgekit.passes.base import run
+from edgekit.passes.fold_constants import FoldConstants
+from edgekit.passes.infer_shapes import InferShapes
 from edgekit.passes.inline_functions import InlineFunctions
 from edgekit.passes.lift_constants import LiftConstants
+from edgekit.passes.lift_opset import LiftOpset
 from edgekit.pipeline.inspect.figures import notes, with_layers
 from edgekit.pipeline.result import InspectResult
+
+_FOLDING = (LiftOpset(), InferShapes(), FoldConstants(), InferShapes())
 
 
 def inspect_model(model: ir.Model, path: Path) -> InspectResult:
@@ -29,7 +35,7 @@ def inspect_model(model: ir.Model, path: Path) -> InspectResult:
     verify(model, FLOAT, after="reading", error=ModelFileError)
     inputs, outputs = specs(model)
     quantized = is_quantized(model)
-    sized = cost.with_open_sizes(_plain(model))
+    sized, computed = _sized(model)
     layers = cost.layers(sized)
     outside = external_files(path)
     facts = {
@@ -53,17 +59,46 @@ def inspect_model(model: ir.Model, path: Path) -> InspectResult:
         operators=_counts(model),
         size_bytes=sum(file.stat().st_size for file in (path, *(path.parent / name for name in outside))),
         # a QDQ graph computes in floats on paper only: its activations say nothing about a kernel's memory
-        peak_bytes=None if quantized or bodies else cost.peak_activation_bytes(sized),
+        peak_bytes=None if quantized or bodies else cost.peak_activation_bytes(computed),
         quantization=schemes.quantization(sized) if quantized else None,
         notes=said,
     )
     return with_layers(result, layers)
 
 
-def _plain(model: ir.Model) -> ir.Model:
-    """A clone with the bodies of functions in place of their calls, and constants in one form."""
+def _sized(model: ir.Model) -> tuple[ir.Model, ir.Model]:
+    """Clones with all sizes that can be known: functions inlined, constants in one form, open sizes as 1.
+
+    Inference follows some shape arithmetic only; where it does not, the arithmetic is computed.
+
+    Returns:
+        The graph with every operator of the file, and the same without the operators that were computed.
+    """
     with quiet():
-        return LiftConstants().apply(InlineFunctions().apply(model.clone()))
+        sized = cost.with_open_sizes(LiftConstants().apply(InlineFunctions().apply(model.clone())))
+    computed, unknown = sized, _unknown(sized)
+    while unknown:  # every round may know the sizes that the next one computes with
+        try:
+            computed = run(computed, _FOLDING, rules=FLOAT, known=InlineFunctions.establishes)
+        except ModelFileError:  # an opset that cannot be lifted: the figures stay unknown, and notes say so
+            break
+        _say_shapes_of_constants(computed)
+        if _unknown(computed) >= unknown:
+            break
+        unknown = _unknown(computed)
+    return (sized if computed is sized else cost.with_shapes_of(sized, computed)), computed
+
+
+def _say_shapes_of_constants(model: ir.Model) -> None:
+    """A value that became a constant may still have the open shape that it was inferred with."""
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if value.const_value is not None:
+                value.shape = ir.Shape(value.const_value.numpy().shape)
+
+
+def _unknown(model: ir.Model) -> int:
+    return sum(layer.output_bytes is None or layer.macs is None for layer in cost.layers(model))
 
 
 def _counts(model: ir.Model) -> dict[str, int]:

@@ -106,6 +106,40 @@ def test_open_sizes_and_unknown_costs_are_said(tmp_path: Path) -> None:
     assert found.macs == 8
 
 
+ARITHMETIC = """
+<ir_version: 10, opset_import: ["" : 21]>
+g (float[batch,4,6] x) => (float[batch,k,3] y)
+<float[6,3] w = {1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9}, int64[2] two = {0, 1},
+ int64[1] one = {2}, int64[1] free = {-1}, int64[3] last = {1, 4, 3}>
+{
+  s = Shape(x)
+  a = Gather(s, two)
+  p = ReduceProd<keepdims = 1>(a, )
+  b = Gather(s, one)
+  r = Concat<axis = 0>(p, b)
+  f = Reshape(x, r)
+  m = MatMul(f, w)
+  t = Shape(m)
+  q = ReduceProd<keepdims = 1>(t, )
+  u = Concat<axis = 0>(free, q)
+  v = Reshape(m, u)
+  n = Transpose<perm = [1, 0]>(v)
+  o = MatMul(v, n)
+  e = Reshape(m, last)
+  y = Add(e, o)
+}
+"""
+
+
+def test_shape_arithmetic_is_computed_where_inference_does_not_follow(tmp_path: Path) -> None:
+    """ReduceProd is nothing that onnx propagates; the second MatMul's sizes hang on the first one's."""
+    found = edgekit.inspect(onnx(tmp_path, ARITHMETIC))
+    assert {layer.name: layer.macs for layer in found.layers if layer.macs} == {"m": 4 * 6 * 3, "o": 12}
+    assert len(found.layers) == 15  # the operators of the file, computed or not
+    assert found.notes == ()
+    assert found.peak_bytes is not None
+
+
 def test_bodies_are_counted_once_and_said(tmp_path: Path) -> None:
     text = """
     <ir_version: 10, opset_import: ["" : 21]>
