@@ -1,7 +1,6 @@
 """Model -> the same with every type and shape that onnx.shape_inference finds.
 
-onnx works on protobuf messages, which end at 2 GB. Large weights go in as inputs of their type and shape:
-inference needs no more of them.
+onnx works on protobuf messages; large weights go in without their numbers (``ir.light``).
 
 Source: onnx docs/ShapeInference.md, with data propagation, so that shape arithmetic is followed.
 """
@@ -12,7 +11,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-SMALL_ELEMENTS = 1024  # shapes, axes and the like keep their values: inference reads them
+from edgekit.ir.light import without_large_weights
 
 
 def infer_shapes(model: ir.Model) -> ir.Model:
@@ -20,17 +19,7 @@ def infer_shapes(model: ir.Model) -> ir.Model:
     import onnx
 
     result = model.clone()
-    light = model.clone()
-    for name, value in tuple(light.graph.initializers.items()):
-        tensor = value.const_value
-        if tensor is None or tensor.size <= SMALL_ELEMENTS:
-            continue
-        del light.graph.initializers[name]
-        if not value.is_graph_input():
-            value.type, value.shape = ir.TensorType(tensor.dtype), ir.Shape(tensor.numpy().shape)
-            light.graph.inputs.append(value)
-        value.const_value = None
-    proto: Any = ir.to_proto(light)
+    proto: Any = ir.to_proto(without_large_weights(model))
     inferred: ir.Model = ir.from_proto(
         onnx.shape_inference.infer_shapes(proto, check_type=False, strict_mode=False, data_prop=True)
     )

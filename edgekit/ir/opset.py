@@ -1,12 +1,14 @@
 """Model of one opset -> the same computation in another.
 
 O1: upwards from 18, onnxscript's converter; it keeps tensors and names.
-O2: upwards from older ones, onnx.version_converter, through protobuf.
+O2: upwards from 7 to 18, ``ir.lift``; older ones are refused: operators broadcast by attributes then, and
+    ONNX Runtime does not read them either.
 O3: downwards, a new label, where the operators in use are the same in both versions: equal inputs, no
     attribute in use that the older version lacks, and element types that it takes (onnx.checker and type
     inference have the last word). Newer versions mostly added element types.
+O4: an opset that the installed onnx does not know yet: refused.
 
-Source: onnx docs/VersionConverter.md and docs/Versioning.md; onnxscript.version_converter.
+Source: onnx docs/Versioning.md; onnxscript.version_converter.
 """
 
 from __future__ import annotations
@@ -16,38 +18,43 @@ from typing import Any
 import onnx_ir as ir
 
 from edgekit.errors import ModelFileError
-from edgekit.ir import io
 from edgekit.ir.graph import is_onnx, walk
-
-NEW_SCAN = 9  # Scan-8 has a batch axis and sequence lengths
-OLDEST_FOR_ONNXSCRIPT = 18  # onnxscript.version_converter: SUPPORTED_MIN_ONNX_OPSET
+from edgekit.ir.lift import NEWEST, OLDEST, lift
+from edgekit.ir.lift.change import CannotLiftError
+from edgekit.ir.light import without_large_weights
+from edgekit.ir.quiet import quiet
 
 
 def convert_opset(model: ir.Model, version: int) -> ir.Model:
-    """``model`` in opset ``version``: the model itself, changed in place (O1, O3), or a new one (O2).
+    """``model`` in opset ``version`` (18 or later), changed in place.
 
     Raises:
         ModelFileError: an operator has no counterpart in that version.
     """
-    current = model.opset_imports[""]
-    if current > version:
-        return _relabelled(model, version)
-    if current >= OLDEST_FOR_ONNXSCRIPT:
-        from onnxscript.version_converter import convert_version
-
-        convert_version(model, target_version=version)
-        return model
-    if current < NEW_SCAN and any(is_onnx(node, "Scan") for node in walk(model)):
-        # onnx 1.23 relabels it, and the result reads its inputs with one axis less.
-        raise _refusal(current, version, "Scan had another meaning before opset 9")
     import onnx
 
-    try:
-        proto = onnx.version_converter.convert_version(onnx.load_from_string(io.to_bytes(model)), version)
-    except RuntimeError as error:  # ConvertError is one
-        raise _refusal(current, version, str(error).strip().splitlines()[0]) from error
-    converted: ir.Model = ir.from_proto(proto)
-    return converted
+    current, newest = model.opset_imports[""], onnx.defs.onnx_opset_version()
+    if current > newest:
+        raise ModelFileError(
+            f"the model is of opset {current}, and onnx {onnx.__version__} knows up to {newest}",
+            why="what its operators mean is not known here",
+            remedy=f"install a newer onnx, or export the model again with opset {version}",
+        )
+    if current < OLDEST:
+        raise _refusal(current, version, f"edgekit reads opset {OLDEST} and later")
+    if current > version:
+        return _relabelled(model, version)
+    if current < NEWEST:
+        try:
+            lift(model)
+        except CannotLiftError as error:
+            raise _refusal(current, version, str(error)) from error
+    if model.opset_imports[""] < version:
+        from onnxscript.version_converter import convert_version
+
+        with quiet():
+            convert_version(model, target_version=version)
+    return model
 
 
 def _relabelled(model: ir.Model, version: int) -> ir.Model:
@@ -59,7 +66,8 @@ def _relabelled(model: ir.Model, version: int) -> ir.Model:
         raise _refusal(current, version, f"{', '.join(changed)} changed in between")
     model.opset_imports[""] = version
     try:
-        onnx.checker.check_model(onnx.load_from_string(io.to_bytes(model)), full_check=True)
+        proto: Any = ir.to_proto(without_large_weights(model))
+        onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise _refusal(current, version, str(error).strip().splitlines()[0]) from error
     return model
