@@ -15,6 +15,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from edgekit.ir.external_data import buffer_of
 from edgekit.ir.io import dims
 
 
@@ -43,7 +44,7 @@ def digest_of_tensor(tensor: ir.TensorProtocol) -> str:
     if tensor.dtype == ir.DataType.STRING:
         sha.update(json.dumps([repr(item) for item in tensor.numpy().ravel().tolist()]).encode())
     else:
-        sha.update(tensor.tobytes())
+        sha.update(buffer_of(tensor))
     return sha.hexdigest()
 
 

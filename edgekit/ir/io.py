@@ -1,36 +1,45 @@
-"""ONNX file or bytes <-> onnx_ir.Model. The only file of edgekit that touches protobuf.
+"""ONNX file or bytes <-> onnx_ir.Model. With ``ir.external_data`` the only file that touches protobuf.
 
     path --load--> Model --to_bytes--> bytes --from_bytes--> Model
     Model --save--> path        (a temporary name, then a rename: nobody sees half a file)
 
-Reading is defensive, because a model file comes from somewhere else. External data must lie inside the
-model's own folder; a path that leaves it reads files that the model's author has no business with
-(GHSA-77fj-vx54-gvh7, path traversal through ``external_data.location``).
+Reading is defensive, because a model file comes from somewhere else. What lies in other files, and models
+that are larger than protobuf can hold, are the business of ``ir.external_data``.
 
 Source: onnx.proto3 (IR version 10) and docs/ExternalData.md of the onnx project.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import onnx_ir as ir
 
 from edgekit.errors import ModelFileError, OutputError
+from edgekit.ir import external_data
+from edgekit.ir.external_data import EXPORT_AGAIN as _EXPORT_AGAIN
+from edgekit.ir.external_data import MAP_FROM_BYTES
+from edgekit.ir.light import without_large_weights
 from edgekit.ir.quiet import quiet
 from edgekit.spec import Dim, TensorSpec
 
 PROTOBUF_LIMIT_BYTES = 2**31 - 1  # protobuf refuses to serialize larger messages
+_STRUCTURE = 1 / 32  # of the limit, left for everything that is not a tensor
+OLDEST_IR_VERSION = 3  # the first that names operator sets (onnx docs/IR.md)
 
-_EXPORT_AGAIN = "export the model again, or copy the file again and compare its size"
 
-
-def load(path: Path | str) -> ir.Model:
+def load(path: Path | str, *, map_from_bytes: int = MAP_FROM_BYTES) -> ir.Model:
     """Read an ONNX file and all external data that it names.
+
+    Args:
+        path: of the ``.onnx`` file.
+        map_from_bytes: external data of this size is mapped into memory instead of read; the file must
+            not change then while the model is in use.
 
     Raises:
         ModelFileError: the file is missing, a folder, empty, truncated or not ONNX, declares no operator
@@ -57,7 +66,7 @@ def load(path: Path | str) -> ir.Model:
             why="the operating system refused",
             remedy="check the file's permissions",
         ) from error
-    return _model_from_bytes(content, name=str(path), folder=path.parent)
+    return _model_from_bytes(content, name=str(path), folder=path.parent, map_from_bytes=map_from_bytes)
 
 
 def from_bytes(content: bytes, *, name: str = "model") -> ir.Model:
@@ -66,7 +75,7 @@ def from_bytes(content: bytes, *, name: str = "model") -> ir.Model:
     Raises:
         ModelFileError: as ``load``; external data is refused, because there is no folder to find it in.
     """
-    return _model_from_bytes(content, name=name, folder=None)
+    return _model_from_bytes(content, name=name, folder=None, map_from_bytes=MAP_FROM_BYTES)
 
 
 def to_bytes(model: ir.Model) -> bytes:
@@ -75,46 +84,88 @@ def to_bytes(model: ir.Model) -> bytes:
     Raises:
         OutputError: the model is larger than protobuf can hold (2 GB).
     """
-    from google.protobuf.message import EncodeError  # type: ignore[import-untyped]  # no stubs
-
-    proto: Any = ir.to_proto(_with_data_inside(model))
-    try:
-        content: bytes = proto.SerializeToString(deterministic=True)
-    except (EncodeError, ValueError) as error:
-        raise OutputError(
-            f"the model does not fit into one ONNX file: {error}",
-            why=f"protobuf messages end at {PROTOBUF_LIMIT_BYTES} bytes",
-            remedy="use a smaller model, or quantize its weights first",
-        ) from error
-    return content
+    size = external_data.size_bytes(model)
+    if size > PROTOBUF_LIMIT_BYTES:
+        raise _too_large(f"{size} bytes of weights")
+    return _serialized(_with_data_inside(model))
 
 
-def save(model: ir.Model, path: Path | str) -> None:
-    """Write ``model`` to ``path`` as one self-contained file, atomically.
+def save(model: ir.Model, path: Path | str, *, limit_bytes: int = PROTOBUF_LIMIT_BYTES) -> tuple[Path, ...]:
+    """Write ``model`` to ``path``, atomically; gives the files that it wrote, the model first.
+
+    A model whose tensors do not fit into ``limit_bytes`` keeps them in ``<name>.onnx.data`` beside it. Both
+    are written under temporary names. Then the old model goes, the new data comes and the new model last: at
+    no time does a model refer to data of another one.
 
     Raises:
-        OutputError: the folder is missing or cannot be written, or the model is larger than 2 GB.
+        OutputError: the folder is missing or cannot be written.
     """
     path = Path(path)
-    content = to_bytes(model)
-    temporary: Path | None = None
-    try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-        temporary = Path(name)
-        with os.fdopen(descriptor, "wb") as file:
+    if external_data.size_bytes(model) <= limit_bytes * (1 - _STRUCTURE):
+        content = to_bytes(model)
+        with _output_errors(path), _temporary(path) as (file, temporary):
             file.write(content)
-        temporary.chmod(0o644)  # mkstemp makes 0600; a model is not a secret
-        temporary.replace(path)
-        temporary = None
+            _finish(file, temporary)
+            temporary.replace(path)
+        return (path,)
+    data = path.with_name(f"{path.name}.data")
+    with _output_errors(path), _temporary(data) as (data_file, data_temporary):
+        content = _serialized(external_data.write_data(model, data_file, location=data.name))
+        _finish(data_file, data_temporary)
+        with _temporary(path) as (file, temporary):
+            file.write(content)
+            _finish(file, temporary)
+            path.unlink(missing_ok=True)
+            data_temporary.replace(data)
+            temporary.replace(path)
+    return path, data
+
+
+@contextlib.contextmanager
+def _output_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise OutputError(
             f"cannot write {path}: {error.strerror}",
-            why="the folder is missing or not writable",
+            why="the folder is missing or not writable, or the disk is full",
             remedy="create the folder or choose another output",
         ) from error
+
+
+@contextlib.contextmanager
+def _temporary(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """A new file beside ``path`` that is gone afterwards unless it was renamed."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file, Path(name)
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        Path(name).unlink(missing_ok=True)
+
+
+def _finish(file: BinaryIO, path: Path) -> None:
+    file.close()  # before it is renamed: Windows refuses otherwise
+    path.chmod(0o644)  # mkstemp makes 0600; a model is not a secret
+
+
+def _serialized(model: ir.Model) -> bytes:
+    from google.protobuf.message import EncodeError  # type: ignore[import-untyped]  # no stubs
+
+    proto: Any = ir.to_proto(model)
+    try:
+        content: bytes = proto.SerializeToString(deterministic=True)
+    except (EncodeError, ValueError) as error:
+        raise _too_large(str(error)) from error
+    return content
+
+
+def _too_large(what: str) -> OutputError:
+    return OutputError(
+        f"the model does not fit into one ONNX file: {what}",
+        why=f"protobuf messages end at {PROTOBUF_LIMIT_BYTES} bytes",
+        remedy="save it to a path: its weights go into a file beside it then",
+    )
 
 
 def check(model: ir.Model, *, name: str = "model") -> None:
@@ -126,7 +177,8 @@ def check(model: ir.Model, *, name: str = "model") -> None:
     import onnx
 
     try:
-        onnx.checker.check_model(onnx.load_from_string(to_bytes(model)))
+        proto: Any = ir.to_proto(without_large_weights(model))
+        onnx.checker.check_model(proto)
     except onnx.checker.ValidationError as error:
         raise ModelFileError(
             f"{name} breaks the ONNX specification: {_first_line(error)}",
@@ -170,13 +222,13 @@ def _spec(value: ir.Value, kind: str) -> TensorSpec:
     return TensorSpec(value.name, dtype_name(value.dtype), dims(value.shape))
 
 
-def _model_from_bytes(content: bytes, *, name: str, folder: Path | None) -> ir.Model:
+def _model_from_bytes(content: bytes, *, name: str, folder: Path | None, map_from_bytes: int) -> ir.Model:
     proto = _parse(content, name=name)
-    for tensor in _external_tensors(proto):
-        _take_inside(tensor, _external_file(tensor, name=name, folder=folder), name=name)
+    mapped = external_data.take_inside(proto, name=name, folder=folder, map_from_bytes=map_from_bytes)
     try:
         with quiet():  # what it warns about, the FLOAT rules refuse
             model: ir.Model = ir.from_proto(proto)
+            external_data.use_mapped(model, mapped)
     except Exception as error:  # onnx_ir raises whatever the malformed field provokes
         raise ModelFileError(
             f"{name} cannot be read as an ONNX graph: {_first_line(error)}",
@@ -209,6 +261,12 @@ def _parse(content: bytes, *, name: str) -> Any:
             why="it is another kind of protobuf file, or it is cut off before its graph",
             remedy=_EXPORT_AGAIN,
         )
+    if proto.ir_version < OLDEST_IR_VERSION:
+        raise ModelFileError(
+            f"{name} is of IR version {proto.ir_version or 'unknown'}, from before ONNX 1.0 (2017)",
+            why="operators had no versions then, and nothing says what they mean",
+            remedy="export the model again with a current exporter",
+        )
     if not proto.opset_import:
         raise ModelFileError(
             f"{name} declares no operator set (no opset_import)",
@@ -216,86 +274,6 @@ def _parse(content: bytes, *, name: str) -> Any:
             remedy=_EXPORT_AGAIN,
         )
     return proto
-
-
-def _external_tensors(proto: Any) -> Iterator[Any]:
-    """Every TensorProto below ``proto`` whose data lies in another file, in file order."""
-    import onnx
-
-    def of_graph(graph: Any) -> Iterator[Any]:
-        yield from graph.initializer
-        for sparse in graph.sparse_initializer:
-            yield from (sparse.values, sparse.indices)
-        yield from of_nodes(graph.node)
-
-    def of_nodes(nodes: Any) -> Iterator[Any]:
-        for node in nodes:
-            for attribute in node.attribute:
-                if attribute.HasField("t"):
-                    yield attribute.t
-                yield from attribute.tensors
-                for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                    yield from of_graph(graph)
-
-    tensors = [*of_graph(proto.graph)]
-    for function in proto.functions:
-        tensors.extend(of_nodes(function.node))
-    return (t for t in tensors if t.data_location == onnx.TensorProto.EXTERNAL)
-
-
-def _external_file(tensor: Any, *, name: str, folder: Path | None) -> Path:
-    """The file that holds the data of ``tensor``, if it exists inside ``folder``."""
-    location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-    subject = f"tensor {tensor.name!r} of {name}"
-    if folder is None:
-        raise ModelFileError(
-            f"{subject} keeps its data in another file ({location!r})",
-            why="bytes in memory have no folder to look into",
-            remedy="load the model from its .onnx file",
-        )
-    parts = (*PurePosixPath(location).parts, *PureWindowsPath(location).parts)
-    absolute = PurePosixPath(location).is_absolute() or PureWindowsPath(location).anchor
-    file = folder / location
-    if not location or absolute or ".." in parts or not file.resolve().is_relative_to(folder.resolve()):
-        raise ModelFileError(
-            f"{subject} wants external data from {location!r}, outside the model's folder",
-            why="a model must not read files that do not belong to it",
-            remedy="put the data file beside the .onnx file and save the model with that relative name",
-        )
-    if not file.is_file():
-        raise ModelFileError(
-            f"{subject} wants external data from {location!r}, which is not there",
-            why="the weights are in that file",
-            remedy=f"copy {location} into {folder} beside the model",
-        )
-    return file
-
-
-def _take_inside(tensor: Any, file: Path, *, name: str) -> None:
-    """Replace the reference of ``tensor`` by the bytes themselves."""
-    import onnx
-
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    size = file.stat().st_size
-    offset, length = entries.get("offset", "0"), entries.get("length", "")
-    if not _extent_fits(offset, length, size=size):
-        raise ModelFileError(
-            f"tensor {tensor.name!r} of {name} wants {length or 'all'} bytes from byte {offset} of "
-            f"{file.name}, which has {size}",
-            why="the data file is cut off or belongs to another model",
-            remedy=_EXPORT_AGAIN,
-        )
-    with file.open("rb") as stream:
-        stream.seek(int(offset))
-        tensor.raw_data = stream.read(int(length)) if length else stream.read()
-    tensor.ClearField("external_data")
-    tensor.data_location = onnx.TensorProto.DEFAULT
-
-
-def _extent_fits(offset: str, length: str, *, size: int) -> bool:
-    if not offset.isdecimal() or not (length or "0").isdecimal():
-        return False
-    return int(offset) + int(length or "0") <= size
 
 
 def _with_data_inside(model: ir.Model) -> ir.Model:

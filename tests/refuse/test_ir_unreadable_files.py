@@ -33,6 +33,14 @@ def without_opset() -> bytes:
     return bytes(proto.SerializeToString())
 
 
+def of_ir_version(version: int) -> bytes:
+    proto: Any = ir.to_proto(ir.from_onnx_text(TEXT))
+    proto.ir_version = version
+    if version < 3:
+        proto.ClearField("opset_import")
+    return bytes(proto.SerializeToString())
+
+
 def other_protobuf() -> bytes:
     proto: Any = ir.to_proto(ir.from_onnx_text(TEXT))
     proto.ClearField("graph")
@@ -74,6 +82,8 @@ CASES = (
     Case("truncated", lambda: whole()[: len(whole()) // 2], "cut off"),
     Case("one byte short", lambda: whole()[:-1], "cut off"),
     Case("no opset", without_opset, "no opset_import"),
+    Case("IR version 1", lambda: of_ir_version(1), "of IR version 1, from before ONNX 1.0"),
+    Case("no IR version", lambda: of_ir_version(0), "of IR version unknown"),
     Case("no graph", other_protobuf, "holds no graph"),
     Case("contradictory", contradictory, "cannot be read as an ONNX graph"),
     Case("external parent", lambda: external("../secret.bin"), "outside the model's folder"),
