@@ -181,7 +181,7 @@ print(f"{read:.2f} {anonymous() - before:.2f}")
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 def test_a_model_of_more_than_two_gigabytes(tmp_path: Path) -> None:
-    """Of its 2.13 GiB: load, check and digest copy nothing, canonicalize one time (dense weights transposed)."""
+    """Of its 2.13 GiB: load, check and digest copy nothing, canonicalize once (transposed weights)."""
     code = [sys.executable, "-c", GIGABYTES, str(tmp_path)]
     found = subprocess.run(code, cwd=ROOT, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
