@@ -58,10 +58,10 @@ class DataSource:
 
 @dataclass(frozen=True)
 class _Raw:
-    """Samples before pre-processing, restartable; count None where only a pass can tell."""
+    """Samples before pre-processing, restartable."""
 
     samples: Callable[[], Iterable[Sample]]
-    count: int | None
+    count: int
     labels: npt.NDArray[Any] | None
 
 
@@ -290,7 +290,7 @@ def _from_callable(source: str, base: Path) -> _Raw:
                 ) from error
             yield batch
 
-    labels = _labels_of(batches())
+    count, labels = _counted(batches())
 
     def samples() -> Iterator[Sample]:
         for batch in batches():
@@ -303,12 +303,19 @@ def _from_callable(source: str, base: Path) -> _Raw:
                 )
             yield from split_batch({k: np.asarray(v) for k, v in batch.items() if k != LABELS})
 
-    return _Raw(samples, None, labels)
+    return _Raw(samples, count, labels)
 
 
-def _labels_of(batches: Iterable[Any]) -> npt.NDArray[Any] | None:
-    found = [np.asarray(batch[LABELS]) for batch in batches if isinstance(batch, dict) and LABELS in batch]
-    return np.concatenate(found) if found else None
+def _counted(batches: Iterable[Any]) -> tuple[int, npt.NDArray[Any] | None]:
+    """Number of samples and their labels, from one pass that keeps nothing else."""
+    count, found = 0, []
+    for batch in batches:
+        if not isinstance(batch, dict):
+            continue  # refused with its name when the samples are read
+        count += sum(1 for _ in split_batch({k: np.asarray(v) for k, v in batch.items() if k != LABELS}))
+        if LABELS in batch:
+            found.append(np.asarray(batch[LABELS]))
+    return count, np.concatenate(found) if found else None
 
 
 def _import(where: str, base: Path, source: str) -> ModuleType:
@@ -337,25 +344,14 @@ def _import(where: str, base: Path, source: str) -> ModuleType:
 
 def _pick(raw: _Raw, request: DataSource) -> _Raw:
     """At most ``request.samples`` of them, drawn without replacement, in their own order."""
-    if request.samples is None or (raw.count is not None and request.samples >= raw.count):
+    if request.samples is None or request.samples >= raw.count:
         return raw
-    if raw.count is None:
-        limit = request.samples
-        labels = raw.labels[:limit] if raw.labels is not None else None
-        return _Raw(lambda: _first(raw.samples(), limit), None, labels)
     chosen = np.sort(np.random.default_rng(request.seed).permutation(raw.count)[: request.samples])
     wanted = frozenset(chosen.tolist())
     labels = raw.labels[chosen] if raw.labels is not None and len(raw.labels) == raw.count else raw.labels
     return _Raw(
         lambda: (sample for index, sample in enumerate(raw.samples()) if index in wanted), len(chosen), labels
     )
-
-
-def _first(samples: Iterable[Sample], limit: int) -> Iterator[Sample]:
-    for index, sample in enumerate(samples):
-        if index == limit:
-            return
-        yield sample
 
 
 def _digest(samples: Callable[[], Iterable[Sample]], labels: npt.NDArray[Any] | None) -> tuple[str, int]:

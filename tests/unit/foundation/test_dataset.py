@@ -63,10 +63,11 @@ def test_callable_is_read_as_a_stream(tmp_path: Path) -> None:
     assert data.count == 8
     assert data.labels is not None
     assert data.labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
-    first = loaded(tmp_path, "feed.py:feed", samples=3)
-    assert first.count == 3
-    assert first.labels is not None
-    assert len(first.labels) == 3
+    drawn = loaded(tmp_path, "feed.py:feed", samples=3, seed=1)
+    assert drawn.count == 3
+    assert drawn.labels is not None
+    assert drawn.labels.tolist() == [batch["image"].flat[0] for batch in drawn.batches(1)]
+    assert drawn.labels.tolist() != [0, 0, 1], "drawn with the seed, not the first ones"
 
 
 def test_two_folders_with_a_module_of_the_same_name_keep_their_own(tmp_path: Path) -> None:
