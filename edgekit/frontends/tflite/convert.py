@@ -8,7 +8,7 @@ Source: one row of ``ops`` for each builtin operator.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import onnx_ir as ir
 import onnx_ir.passes.common as ir_passes
@@ -18,7 +18,7 @@ from edgekit.frontends.shapes import BATCH
 from edgekit.frontends.tflite.graph import Importer, UnreadableError, refusal
 from edgekit.frontends.tflite.ops import activation, conv, elementwise, matrix, pool, recurrent, reduce, shape
 from edgekit.frontends.tflite.read import Operator, TfliteFile
-from edgekit.ir.graph import shape_of
+from edgekit.ir.graph import is_onnx, shape_of
 from edgekit.ir.infer import infer_shapes
 
 LOWERINGS: dict[str, Callable[[Importer, Operator], None]] = {
@@ -87,7 +87,9 @@ def _written(file: TfliteFile, *, dynamic: bool) -> tuple[ir.Model, tuple[str, .
             raise _contradiction(file, f"{operator}: {type(error).__name__}: {error}") from error
     model = _tidy(graph.model())
     _require_same_shapes(file, graph, model)
-    _name_batch(file, graph, model)
+    _complete_shapes(file, graph, model)
+    model = infer_shapes(model)
+    _require_same_shapes(file, graph, model)
     return model, tuple(graph.notes)
 
 
@@ -110,17 +112,51 @@ def _require_same_shapes(file: TfliteFile, graph: Importer, model: ir.Model) -> 
                 raise _contradiction(file, f"tensor {index} is {wanted} in the file, and computed as {found}")
 
 
-def _name_batch(file: TfliteFile, graph: Importer, model: ir.Model) -> None:
-    """A first size that inference lost behind a Reshape, and that the file calls dynamic, is the batch.
+def _complete_shapes(file: TfliteFile, graph: Importer, model: ir.Model) -> None:
+    """Sizes that inference lost (behind a Reshape to a computed shape, a Resize) are those of the file.
 
-    The file states the sizes for one batch; an output that has as many rows there has one for each sample.
+    The file states its sizes for one batch. A first size that it calls dynamic is called the batch where it
+    is as large as the inputs' own: one row for each sample.
     """
     rows = {file.tensors[index].shape[:1] for index in file.inputs if graph.dims(index)[:1] == (None,)}
-    for index, value in zip(file.outputs, model.graph.outputs, strict=True):
-        if value.shape is None or not graph.dims(index) or graph.dims(index)[0] is not None:
-            continue
-        if not isinstance(value.shape[0], int) and file.tensors[index].shape[:1] in rows:
-            value.shape = ir.Shape([BATCH, *list(value.shape)[1:]])
+    values = {value.name: value for node in model.graph for value in node.outputs}
+    for index, names in graph.stored().items():
+        has_rows = file.tensors[index].shape[:1] in rows
+        for name, sizes in names:
+            value = values.get(name)
+            if value is None:
+                continue
+            old = [None] * len(sizes) if value.shape is None else list(value.shape)
+            shape = [
+                _completed(dim, size, is_batch=has_rows and axis == 0)
+                for axis, (dim, size) in enumerate(zip(old, sizes, strict=True))
+            ]
+            for each in _before_pair(value):
+                each.shape = ir.Shape(shape)
+
+
+def _before_pair(value: ir.Value) -> Iterator[ir.Value]:
+    """``value``, and where a pair makes it, the integers and the reals that the pair came from."""
+    current: ir.Value | None = value
+    while current is not None:
+        yield current
+        node = current.producer()
+        if node is None or not is_onnx(node, "DequantizeLinear", "QuantizeLinear"):
+            return
+        current = node.inputs[0]
+        if current is None or current.producer() is None:
+            return
+
+
+def _completed(
+    dim: int | ir.SymbolicDim | None, size: int | None, *, is_batch: bool
+) -> int | str | ir.SymbolicDim | None:
+    if isinstance(dim, int):
+        return dim
+    if size is not None:
+        return size
+    generated = dim is None or dim.value is None or dim.value.startswith("unk__")
+    return BATCH if generated and is_batch else dim
 
 
 def _contradiction(file: TfliteFile, why: str) -> ModelFileError:

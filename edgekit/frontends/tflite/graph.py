@@ -175,6 +175,14 @@ class Importer:
         self._made[index] = layout
         self._real[index, layout] = result
 
+    def moved(self, index: int, op: str, inputs: Sequence[ir.Value | None], **attributes: Any) -> ir.Value:
+        """A step on the way that moves elements of tensor ``index``: between DQ and Q where it is integer.
+
+        A runtime takes an integer kernel for what stands in a pair of its own; between two such steps without
+        one, onnxruntime 1.31 puts a pair of another type (its QDQ propagation, microsoft/onnxruntime 27845).
+        """
+        return self.requantized(index, self.node(op, inputs, **attributes))
+
     def requantized(self, index: int, value: ir.Value) -> ir.Value:
         """``value``, the reals of tensor ``index`` in another order or shape, as a kernel reads it."""
         return self._pair(index, value, name=self._base(index)) if self.is_integer(index) else value

@@ -11,10 +11,11 @@ from edgekit.errors import ExportError, ModelFileError
 from edgekit.frontends.request import Loaded, SourceRequest
 from edgekit.frontends.shapes import agree, set_input_shapes, with_dynamic
 from edgekit.frontends.tflite.convert import convert
-from edgekit.frontends.tflite.read import read
+from edgekit.frontends.tflite.read import TfliteFile, read
 from edgekit.frontends.tflite.reference import reference
 from edgekit.ir import io
 from edgekit.ir.opset import convert_opset
+from edgekit.spec import TensorSpec
 
 
 def load_tflite(request: SourceRequest) -> Loaded:
@@ -69,9 +70,21 @@ def load_tflite(request: SourceRequest) -> Loaded:
         reference=reference(content, file, inputs=inputs, outputs=outputs),
         framework="tflite",
         notes=notes,
-        output_steps={
-            spec.name: float(quant.scale[0])
-            for spec, index in zip(outputs, file.outputs, strict=True)
-            if (quant := file.tensors[index].quant) is not None
-        },
+        output_steps=_output_steps(file, outputs),
     )
+
+
+def _output_steps(file: TfliteFile, outputs: tuple[TensorSpec, ...]) -> dict[str, float]:
+    """One step of each output that is an 8-bit integer, or made out of one by DEQUANTIZE.
+
+    Steps of 16 bits say nothing about parity: the kernels' own tables of sigmoid and tanh are coarser.
+    """
+    made = {index: operator for operator in file.operators for index in operator.outputs}
+    found: dict[str, float] = {}
+    for spec, index in zip(outputs, file.outputs, strict=True):
+        producer = made.get(index)
+        source = producer.inputs[0] if producer is not None and producer.code == "DEQUANTIZE" else index
+        tensor = file.tensors[source]
+        if tensor.quant is not None and tensor.data is None and tensor.dtype in {"int8", "uint8"}:
+            found[spec.name] = float(tensor.quant.scale[0])
+    return found

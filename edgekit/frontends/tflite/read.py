@@ -5,7 +5,7 @@ The generated reader looks wherever it is told; what that provokes is caught, an
 against the rest of the file (D1 to D5) before anything computes with it.
 
 D1 identifier "TFL3" · D2 tables that lie inside the file · D3 indices of buffers, tensors and operator codes
-· D4 as many bytes of data as type and shape say · D5 scales that are finite and positive, one per channel.
+· D4 as many bytes of data as type and shape say · D5 scales that are finite, not negative, one per channel.
 
 Source: tflite/schema/schema.fbs of LiteRT; verification as in tflite/core/tools/verifier.cc.
 """
@@ -257,6 +257,9 @@ def _tensor(
             remedy="convert the model again without sparsity",
         )
     data = _data(table, index, model, content, name=name, label=label, shape=shape)
+    quant = _quant(table, index, shape, name)
+    if quant is not None and not quant.scale.all():
+        data, quant = _real_zeros(data, quant)
     return Tensor(
         index=index,
         name=_text(table.name),
@@ -264,7 +267,7 @@ def _tensor(
         shape=shape,
         signature=signature,
         data=data,
-        quant=_quant(table, index, shape, name),
+        quant=quant,
         is_variable=bool(table.isVariable),
     )
 
@@ -303,6 +306,20 @@ def _data(
     return array
 
 
+def _real_zeros(data: Array | None, quant: Quant) -> tuple[Array | None, Quant]:
+    """Converters give what is always 0 the scale 0: integer 0 of scale 1 says the same, and divides."""
+    empty = quant.scale == 0
+    scale = np.where(empty, np.float32(1), quant.scale).astype(np.float32)
+    zeros = np.where(empty, 0, quant.zero_point).astype(np.int64)
+    if data is not None:
+        shape = [1] * data.ndim
+        if quant.axis is not None:
+            shape[quant.axis] = -1
+        where = empty.reshape(shape if data.ndim else ())
+        data = np.where(where, 0, data).astype(data.dtype)
+    return data, Quant(scale, zeros, quant.axis)
+
+
 def _quant(table: Any, index: int, shape: tuple[int, ...], name: str) -> Quant | None:
     """Scale and zero point (D5); None where there is no scale."""
     given = table.quantization
@@ -318,8 +335,8 @@ def _quant(table: Any, index: int, shape: tuple[int, ...], name: str) -> Quant |
     zeros = np.zeros(scale.size, np.int64)
     if given.zeroPoint is not None and len(given.zeroPoint) > 0:
         zeros = np.array(np.broadcast_to(np.asarray(given.zeroPoint, np.int64), scale.shape))
-    if not (np.isfinite(scale).all() and (scale > 0).all()):
-        raise _damaged(name, f"tensor {index} has a scale that is not finite and positive")
+    if not (np.isfinite(scale).all() and (scale >= 0).all()):
+        raise _damaged(name, f"tensor {index} has a scale that is not finite, or negative")
     if scale.size == 1:
         return Quant(scale, zeros, None)
     axis = int(given.quantizedDimension)

@@ -148,7 +148,8 @@ def _finish(
 def _transpose_conv(graph: Importer, operator: Operator) -> None:
     """Inputs: output shape, weights, data, bias. Pads are those that give the output shape."""
     shape, kernel, data = operator.inputs[:3]
-    wanted = graph.known_integers(shape, "output shape")
+    # With a dynamic batch the shape is computed; the tensor itself then says the sizes that are fixed.
+    wanted = graph.integers(shape) or graph.dims(operator.outputs[0])
     _, kh, kw, _ = graph.tensor(kernel).shape
     _, *sizes, _ = graph.dims(data)
     strides = strides_of(operator)
@@ -156,8 +157,8 @@ def _transpose_conv(graph: Importer, operator: Operator) -> None:
         raise UnreadableError(f"output shape {wanted}, stride {strides}", "")
     before, after, extra = [], [], []
     for size, goal, width, stride in zip(sizes, wanted[1:3], (kh, kw), strides, strict=True):
-        if size is None:
-            raise UnreadableError("its input has a dynamic size", "convert with fixed input shapes")
+        if size is None or goal is None:
+            raise UnreadableError("it has a dynamic height or width", "convert with fixed input shapes")
         full = (size - 1) * stride + width
         # TFLite places the input as the convolution with these sizes would: padding.h, on the output.
         total = max(full - goal, 0)

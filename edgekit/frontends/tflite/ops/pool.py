@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import onnx_ir as ir
 
 from edgekit.frontends.tflite.graph import NCHW, Importer, UnreadableError
 from edgekit.frontends.tflite.ops.activation import fused
@@ -39,7 +40,7 @@ def _resize(mode: str) -> Lowering:
     def lower(graph: Importer, operator: Operator) -> None:
         data = operator.inputs[0]
         sizes = graph.known_integers(operator.inputs[1], "target size")
-        batch, _, _, channels = graph.dims(data)
+        batch, height, width, channels = graph.dims(data)
         corners = bool(operator.options.get("alignCorners"))
         centers = bool(operator.options.get("halfPixelCenters"))
         if len(sizes) != 2 or channels is None or min(sizes) < 1:
@@ -47,20 +48,31 @@ def _resize(mode: str) -> Lowering:
         kind = "align_corners" if corners else "half_pixel" if centers else "asymmetric"
         # Nearest: floor(x + 0.5) with corners or centers, floor(x) otherwise.
         rounding = ("round_prefer_ceil" if corners or centers else "floor") if mode == "nearest" else None
-        target, axes = [batch, channels, *sizes], None
-        if batch is None:
-            target, axes = [*sizes], [2, 3]
+        whole = [_ratio(size, old) for size, old in zip(sizes, (height, width), strict=True)]
+        inputs: list[ir.Value | None] = [graph.value(data, NCHW), None]
+        if corners or None in whole:
+            sizes_only = batch is None
+            target = sizes if sizes_only else (batch or 0, channels, *sizes)
+            inputs += [None, graph.vector(target)]
+        else:  # by factors: it says the same, and the batch may be dynamic
+            sizes_only = False
+            inputs.append(graph.constant("scales", np.asarray([1, 1, *whole], np.float32)))
         result = graph.node(
             "Resize",
-            [graph.value(data, NCHW), None, None, graph.vector([int(each or 0) for each in target])],
+            inputs,
             mode=mode,
             coordinate_transformation_mode=kind,
             nearest_mode=rounding,
-            axes=axes,
+            axes=[2, 3] if sizes_only else None,
         )
         graph.produce(operator.outputs[0], result, NCHW)
 
     return lower
+
+
+def _ratio(new: int, old: int | None) -> int | None:
+    """The whole number that ``old`` grows by, if it is one."""
+    return new // old if old and new % old == 0 else None
 
 
 def _depth(op: str) -> Lowering:
@@ -102,21 +114,21 @@ def _space_to_batch(graph: Importer, operator: Operator) -> None:
     rank = 1 + len(sizes)
     before = [0, *(low for low, _ in pads), *[0] * (rank - 1 - count)]
     after = [0, *(high for _, high in pads), *[0] * (rank - 1 - count)]
-    padded = graph.node("Pad", [graph.value(data), graph.vector([*before, *after])])
+    padded = graph.moved(data, "Pad", [graph.value(data), graph.vector([*before, *after])])
     whole = [size + low + high for size, (low, high) in zip(sizes, pads, strict=False)]
     rest = sizes[count:]
     outer = [size // step for size, step in zip(whole, block, strict=True)]
     if [a * b for a, b in zip(outer, block, strict=True)] != whole:
         raise UnreadableError(f"blocks {block} do not divide {whole}", "")
     split = [each for pair in zip(outer, block, strict=True) for each in pair]
-    parts = graph.node("Reshape", [padded, graph.vector([-1, *split, *rest])])
+    parts = graph.moved(data, "Reshape", [padded, graph.vector([-1, *split, *rest])])
     perm = [
         *range(2, 2 + 2 * count, 2),
         0,
         *range(1, 1 + 2 * count, 2),
         *range(1 + 2 * count, 1 + 2 * count + len(rest)),
     ]
-    moved = graph.node("Transpose", [parts], perm=perm)
+    moved = graph.moved(data, "Transpose", [parts], perm=perm)
     graph.produce(operator.outputs[0], graph.node("Reshape", [moved, graph.vector([-1, *outer, *rest])]))
 
 
@@ -126,15 +138,16 @@ def _batch_to_space(graph: Importer, operator: Operator) -> None:
     data, count = operator.inputs[0], len(block)
     sizes = _fixed(graph, operator, data)
     rest = sizes[count:]
-    parts = graph.node("Reshape", [graph.value(data), graph.vector([*block, -1, *sizes])])
+    parts = graph.moved(data, "Reshape", [graph.value(data), graph.vector([*block, -1, *sizes])])
     inner = [each for index in range(count) for each in (count + 1 + index, index)]
     tail = range(2 * count + 1, 2 * count + 1 + len(rest))
-    moved = graph.node("Transpose", [parts], perm=[count, *inner, *tail])
+    moved = graph.moved(data, "Transpose", [parts], perm=[count, *inner, *tail])
     whole = [size * step for size, step in zip(sizes, block, strict=False)]
     joined = graph.node("Reshape", [moved, graph.vector([-1, *whole, *rest])])
     if any(low or high for low, high in crops):
         starts = graph.vector([low for low, _ in crops])
         ends = graph.vector([size - high for size, (_, high) in zip(whole, crops, strict=True)])
+        joined = graph.requantized(data, joined)
         joined = graph.node("Slice", [joined, starts, ends, graph.vector(range(1, 1 + count))])
     graph.produce(operator.outputs[0], joined)
 

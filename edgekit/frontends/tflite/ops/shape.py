@@ -51,10 +51,16 @@ def _reshape(graph: Importer, operator: Operator) -> None:
             raise UnreadableError("it has no target shape", "")
         known = [int(each) for each in given]
     else:
-        known = graph.integers(shape)
+        known = graph.integers(shape) or _stated(graph, operator.outputs[0])
     target = index_vector(graph, shape) if known is None else graph.vector(known)
     empty = 1 if known is not None and 0 in known else None
     graph.produce(operator.outputs[0], graph.node("Reshape", [graph.flat(source), target], allowzero=empty))
+
+
+def _stated(graph: Importer, index: int) -> list[int] | None:
+    """A computed target shape, where the file says all sizes of the result but one: that one follows."""
+    dims = graph.dims(index)
+    return None if dims.count(None) > 1 else [-1 if size is None else size for size in dims]
 
 
 def _squeeze(graph: Importer, operator: Operator) -> None:
@@ -104,7 +110,10 @@ def _concatenation(graph: Importer, operator: Operator) -> None:
 
 def _pack(graph: Importer, operator: Operator) -> None:
     axis = _axis(operator, graph.rank(operator.outputs[0]))
-    parts = [graph.node("Unsqueeze", [graph.value(index), graph.vector([axis])]) for index in operator.inputs]
+    parts = [
+        graph.moved(index, "Unsqueeze", [graph.value(index), graph.vector([axis])])
+        for index in operator.inputs
+    ]
     graph.produce(operator.outputs[0], graph.node("Concat", parts, axis=axis))
 
 
@@ -126,7 +135,9 @@ def _split_into(
 ) -> None:
     parts = graph.nodes("Split", [value, graph.vector(sizes)], len(sizes), axis=axis)
     for index, part in zip(operator.outputs, parts, strict=True):
-        whole = graph.node("Squeeze", [part, graph.vector([axis])]) if squeeze else part
+        whole = part
+        if squeeze:
+            whole = graph.node("Squeeze", [graph.requantized(index, part), graph.vector([axis])])
         graph.produce(index, whole, layout)
 
 
@@ -226,10 +237,9 @@ def _strided_slice(graph: Importer, operator: Operator) -> None:
         axis += 1
     layout = IDENTITY if shrunk or new else graph.layout(source)
     value = _sliced(graph, source, ranges, layout)
-    if shrunk:
-        value = graph.node("Squeeze", [value, graph.vector(shrunk)])
-    if new:
-        value = graph.node("Unsqueeze", [value, graph.vector(new)])
+    for op, axes in (("Squeeze", shrunk), ("Unsqueeze", new)):
+        if axes:
+            value = graph.node(op, [graph.requantized(source, value), graph.vector(axes)])
     graph.produce(operator.outputs[0], value, layout)
 
 
@@ -291,11 +301,15 @@ def _gather_nd(graph: Importer, operator: Operator) -> None:
 
 
 def _one_hot(graph: Importer, operator: Operator) -> None:
-    places, depth, on, off = (graph.value(index) for index in operator.inputs)
-    both = [graph.node("Unsqueeze", [each, graph.vector([0])]) for each in (off, on)]
-    values = graph.node("Concat", both, axis=0)
-    axis = int(operator.options.get("axis", -1))
-    graph.produce(operator.outputs[0], graph.node("OneHot", [places, depth, values], axis=axis))
+    """An index outside of the depth gives "off" alone; ONNX' OneHot counts a negative one from the end."""
+    places, depth, on, off = operator.inputs
+    (count,) = graph.known_integers(depth, "depth")
+    rank = graph.rank(operator.outputs[0])
+    axis = int(operator.options.get("axis", -1)) % rank
+    classes = np.arange(count, dtype=graph.tensor(places).dtype).reshape([-1] + [1] * (rank - 1 - axis))
+    index = graph.node("Unsqueeze", [graph.value(places), graph.vector([axis])])
+    chosen = graph.node("Equal", [index, graph.constant("classes", classes)])
+    graph.produce(operator.outputs[0], graph.node("Where", [chosen, graph.value(on), graph.value(off)]))
 
 
 def _shape(graph: Importer, operator: Operator) -> None:
