@@ -26,9 +26,9 @@ def explain(error: BaseException) -> str:
 
 
 def user_line(error: BaseException) -> str:
-    """``model.py, line 5: return x if x.sum() > 0 else -x``: where the user's own code led to ``error``.
+    """Where the user's code led to ``error``, as ``model.py, line 5: return x if x.sum() > 0 else -x``.
 
-    The last frame outside of installed packages and edgekit, of ``error`` or what caused it; "" if there is none.
+    The last frame outside of installed packages and edgekit, of ``error`` or what caused it; "" if none is.
     """
     found = ""
     cause: BaseException | None = error

@@ -9,6 +9,7 @@ source, fixed by the user: fixed. A3 fixed in the source and something else aske
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import onnx_ir as ir
@@ -17,6 +18,7 @@ from edgekit.errors import ExportError, InputError, UnknownNameError
 from edgekit.spec import Dim, TensorSpec
 
 BATCH = "batch"
+_NAME = re.compile(r"[A-Za-z_]\w*")
 
 
 def agree(
@@ -105,9 +107,15 @@ def set_input_shapes(model: ir.Model, specs: tuple[TensorSpec, ...]) -> ir.Model
 
 
 def _renamed(dim: int | ir.SymbolicDim, renamed: Mapping[str, int | str]) -> int | str | None:
-    if isinstance(dim, int):
-        return dim
-    return dim.value if dim.value is None else renamed.get(dim.value, dim.value)
+    if isinstance(dim, int) or dim.value is None:
+        return dim if isinstance(dim, int) else None
+    if dim.value in renamed:
+        return renamed[dim.value]
+    # An expression, such as 2*s40: with other names it stays one, with numbers in it inference finds it anew.
+    parts = {part: renamed[part] for part in _NAME.findall(dim.value) if part in renamed}
+    if any(isinstance(new, int) for new in parts.values()):
+        return None
+    return _NAME.sub(lambda match: str(parts.get(match[0], match[0])), dim.value)
 
 
 def _narrowed(have: TensorSpec, want: TensorSpec, source: str) -> TensorSpec:

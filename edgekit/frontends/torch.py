@@ -27,9 +27,9 @@ from edgekit.frontends.shapes import agree, set_input_shapes, with_dynamic
 from edgekit.frontends.torch_archive import read_program
 from edgekit.frontends.torch_arguments import Arguments, parameters_of
 from edgekit.frontends.torch_export import export_module, export_program
-from edgekit.frontends.torch_graph import finish, refuse_state
+from edgekit.frontends.torch_graph import Seen, finish, forget_wrong_sizes, refuse_state
 from edgekit.frontends.torch_inputs import Inputs, inputs_of
-from edgekit.frontends.torch_outputs import named_outputs, to_numpy
+from edgekit.frontends.torch_outputs import apart, named_outputs, to_numpy
 from edgekit.frontends.torch_quantized import freeze, integer_weights
 from edgekit.frontends.torch_weights import apply_weights
 from edgekit.ir import io
@@ -37,6 +37,7 @@ from edgekit.spec import Array, TensorSpec
 
 TRACE_BATCH = 2  # 0 and 1 are special to torch.export: it would fix the axis
 _WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
+_OTHER_FREE_AXIS = 48  # besides samples.FREE_AXIS: what follows an axis is told from what does not
 _PROBES = (1, TRACE_BATCH)  # torch.export trusts the declaration: a forward that fails at batch 1 would pass
 
 Call = Callable[[Sequence[Any]], Any]
@@ -99,7 +100,9 @@ def load_exported(
     """
     refuse_state(program, request.source)
     exported, _ = export_program(program, request)
-    exported = integer_weights(finish(exported, inputs=names, outputs=_program_outputs(program, request)))
+    inputs = [value.name or "" for value in exported.graph.inputs] if names is None else names
+    outputs = apart(_program_outputs(program, request), inputs)
+    exported = integer_weights(finish(exported, inputs=inputs, outputs=outputs))
     known, _ = io.specs(exported)
     specs = agree(known, request.inputs, source=request.source, rename=False)
     specs = with_dynamic(specs, {**_unnamed_axes(specs), **request.dynamic}, source=request.source)
@@ -154,13 +157,21 @@ def _export(module: Any, inputs: Inputs, request: SourceRequest) -> Loaded:
     torch = import_extra("torch", needed_for=request.source)
     names = inputs.arguments.names
     call = _module_call(module, inputs.arguments)
+    seen: list[Seen] = []
     for batch in _PROBES if inputs.has_batch else _PROBES[-1:]:
         arrays = inputs.arrays(batch)
         outputs = run_once(call, {name: arrays[name] for name in names}, request.source)
+        seen.append((inputs.sizes(arrays), [tuple(each.shape) for each in outputs.values()]))
+    if inputs.free_axes:
+        other = inputs.arrays(TRACE_BATCH, _OTHER_FREE_AXIS)
+        with contextlib.suppress(ExportError):  # an axis may take certain sizes only
+            results = run_once(call, {name: other[name] for name in names}, request.source)
+            seen.append((inputs.sizes(other), [tuple(each.shape) for each in results.values()]))
     tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
     exported, program = export_module(module, inputs.arguments, tensors, inputs.specs, request)
     refuse_state(program, request.source)
-    model = integer_weights(finish(exported, inputs=names, outputs=tuple(outputs)))
+    model = integer_weights(finish(exported, inputs=names, outputs=apart(tuple(outputs), names)))
+    forget_wrong_sizes(model, seen)
     return _loaded(model, call, (*inputs.notes, *_quantized_note(model), *_unread_note(model)))
 
 

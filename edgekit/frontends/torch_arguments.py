@@ -102,9 +102,12 @@ def shown(example: Any, parameters: Mapping[str, Parameter]) -> tuple[Arguments,
     else:
         values = tuple(example) if isinstance(example, (tuple, list)) else (example,)
         names = _positions(parameters, len(values))
-        arguments = Arguments(
-            tuple(_apart(value, name, tensors) for name, value in zip(names, values, strict=True)), {}
+        parts = {name: _apart(value, name, tensors) for name, value in zip(names, values, strict=True)}
+        by_name = all(
+            name in parameters and parameters[name].kind is Parameter.POSITIONAL_OR_KEYWORD for name in parts
         )
+        # By name where possible: torch's exporter takes a dict in the last position for all keywords.
+        arguments = Arguments((), parts) if by_name else Arguments(tuple(parts.values()), {})
     if not tensors:
         raise ExportError(
             "example_inputs() returned no tensor",

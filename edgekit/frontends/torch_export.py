@@ -31,7 +31,6 @@ from edgekit.frontends.torch_quantized import translations
 from edgekit.spec import TensorSpec
 
 _NO_FORM = re.compile(r"No ONNX function found for <OpOverload\(op='([\w.:]+)', overload='(\w+)'\)>")
-_NO_SHAPES = re.compile(r"^(aten\.fake_quantize\w+)\.(\w+)$", re.MULTILINE)
 _MORE = "https://docs.pytorch.org/docs/stable/onnx_export.html"
 
 
@@ -123,12 +122,13 @@ def _translated(error: Exception, source: str) -> ExportError:
         if isinstance(each, ExportError):  # of edgekit's own translations
             return ExportError(f"{source}: {each.what}", why=each.why, remedy=each.remedy)
     text = "\n".join(map(str, causes))
-    missing = _NO_FORM.search(text) or _NO_SHAPES.search(text)
+    missing = _NO_FORM.search(text)
     if missing is not None:
         return _without_form(missing[1], missing[2], source)
     if "data-dependent" in text or "GuardOnDataDependent" in text:
+        where = user_line(error) or explain(error)
         return ExportError(
-            f"{source} branches on a value that is only known when it runs ({user_line(error) or explain(error)})",
+            f"{source} branches on a value that is only known when it runs ({where})",
             why="its forward pass must be a graph that does not depend on values, only on shapes",
             remedy="replace data-dependent branches by torch.where, and .item() by tensor arithmetic",
             more=_MORE,
@@ -145,8 +145,6 @@ def _without_form(name: str, overload: str, source: str) -> ExportError:
     operator = name if overload == "default" else f"{name}.{overload}"
     if "choose_qparams" in operator:
         remedy = "quantize activations statically (is_dynamic=False): their scales are then part of the model"
-    elif "fake_quantize" in operator:
-        remedy = "use a FakeQuantize module of torch.ao.quantization instead, or convert_pt2e before saving"
     elif operator.startswith(("quantized.", "torchao.")):
         remedy = "export the float model, or quantize with PT2E (torchao.quantization.pt2e)"
     else:

@@ -3,12 +3,13 @@
 G1 inputs and outputs have the given names, whatever else had them · G2 an output that is an input, a
 constant or a second output is a copy of it, so that each has one name · G3 weights are plain arrays that
 share the module's memory: nothing is copied; values are onnx_ir's own (comparing two of torch's adds nodes) ·
-G4 no stack trace and no path of this machine is left · G5 a forward that keeps state is refused.
+G4 no stack trace and no path of this machine is left · G5 a forward that keeps state is refused · G6 a size
+that torch wrote as a number, and that is seen to change from run to run (time steps of LSTM), is dynamic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ import onnx_ir as ir
 import onnx_ir.passes.common as ir_passes
 
 from edgekit.errors import ExportError
+
+Seen = tuple[Mapping[str, int], Sequence[tuple[int, ...]]]
 
 
 def finish(
@@ -41,6 +44,30 @@ def finish(
         value.metadata_props.clear()
         value.meta.clear()
     return model
+
+
+def forget_wrong_sizes(model: ir.Model, seen: Sequence[Seen]) -> None:
+    """Rule G6, in place. Sizes inside a graph with such an output are as doubtful, and are all forgotten.
+
+    Args:
+        model: the exporter's own fresh one.
+        seen: sizes of the named axes, and the shapes of all outputs, in several runs of the framework.
+    """
+    wrong = False
+    for index, value in enumerate(model.graph.outputs):
+        dims = list(value.shape or ())
+        for axis, dim in enumerate(dims):
+            sizes = [shapes[index][axis] for _, shapes in seen]
+            if isinstance(dim, int) and any(size != dim for size in sizes):
+                names = [name for name in seen[0][0] if [axes[name] for axes, _ in seen] == sizes]
+                dims[axis] = ir.SymbolicDim(names[0] if names else None)
+                wrong = True
+        value.shape = ir.Shape(dims)
+    if wrong:
+        results = set(model.graph.outputs)
+        for node in model.graph.all_nodes():
+            for value in node.outputs:
+                value.shape = value.shape if value in results else None
 
 
 def refuse_state(program: Any, source: str) -> None:

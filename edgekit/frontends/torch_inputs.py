@@ -51,15 +51,33 @@ class Inputs:
         """Whether axis 0 of some input is dynamic."""
         return any(spec.shape and not isinstance(spec.shape[0], int) for spec in self.specs)
 
-    def arrays(self, batch: int) -> dict[str, Array]:
-        """One array per input; dynamic first axes are ``batch`` long."""
+    @property
+    def free_axes(self) -> frozenset[str]:
+        """Names of the dynamic axes that are not first ones."""
+        return frozenset(dim for spec in self.specs for dim in spec.shape[1:] if isinstance(dim, str))
+
+    def arrays(self, batch: int, free: int | None = None) -> dict[str, Array]:
+        """One array per input; dynamic first axes are ``batch`` long, others ``free`` or as they come."""
         if not self.shown:
-            return sample(self.specs, batch=batch, rng=np.random.default_rng(SEED))
+            sizes = {} if free is None else dict.fromkeys(self.free_axes, free)
+            return sample(self.specs, batch=batch, rng=np.random.default_rng(SEED), sizes=sizes)
+        arrays = {}
+        for spec in self.specs:
+            array = self.shown[spec.name]
+            for axis, dim in enumerate(spec.shape):
+                size = batch if axis == 0 else free
+                if not isinstance(dim, int) and size is not None:
+                    array = np.take(array, range(size), axis=axis, mode="wrap")
+            arrays[spec.name] = array
+        return arrays
+
+    def sizes(self, arrays: Mapping[str, Array]) -> dict[str, int]:
+        """How long each named axis is in ``arrays``."""
         return {
-            spec.name: self.shown[spec.name]
-            if not spec.shape or isinstance(spec.shape[0], int)
-            else np.take(self.shown[spec.name], range(batch), axis=0, mode="wrap")
+            dim: arrays[spec.name].shape[axis]
             for spec in self.specs
+            for axis, dim in enumerate(spec.shape)
+            if isinstance(dim, str)
         }
 
     def fixed(self, reason: str) -> Inputs:
@@ -118,7 +136,8 @@ def _shown(example: Any, parameters: Mapping[str, Parameter], request: SourceReq
     )
     _require_types(specs, request.source)
     arrays = {
-        name: np.array(each.detach() if hasattr(each, "detach") else each) for name, each in tensors.items()
+        name: np.array(each.detach().numpy() if hasattr(each, "detach") else each)
+        for name, each in tensors.items()
     }
     specs = with_dynamic(specs, request.dynamic, source=request.source)
     inputs = Inputs(specs, arguments, shown=arrays)

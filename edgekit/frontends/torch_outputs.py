@@ -7,6 +7,7 @@
 | mapping, named tuple | its keys or fields |
 | nested | joined by ``_``; inside a tuple ``output_1_0`` |
 | None | left out |
+| called like an input (a state that is handed on) | with ``_out`` at the end |
 """
 
 from __future__ import annotations
@@ -57,6 +58,19 @@ def named_outputs(result: Any, source: str, *, name: str = "") -> dict[str, Any]
             )
         named |= found
     return named
+
+
+def apart(outputs: Sequence[str], inputs: Sequence[str]) -> tuple[str, ...]:
+    """Names of outputs, none of which is an input's: ONNX has one name space for both."""
+    taken = {*inputs, *outputs}
+    names = []
+    for name in outputs:
+        new = name
+        while new in inputs or (new != name and new in taken):
+            new = f"{new}_out"
+        taken.add(new)
+        names.append(new)
+    return tuple(names)
 
 
 def to_numpy(name: str, tensor: Any, source: str) -> Array:
