@@ -75,7 +75,10 @@ def _written(file: TfliteFile, *, dynamic: bool) -> tuple[ir.Model, tuple[str, .
             for axis, size in enumerate(sizes)
         ]
         graph.add_input(index, position, shape)
-        graph.quantize_input(index)
+        try:
+            graph.quantize_input(index)
+        except UnreadableError as error:
+            raise refusal(f"input {position}", file, *error.args) from error
     for operator in file.operators:
         graph.operator(operator)
         try:

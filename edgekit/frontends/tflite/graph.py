@@ -59,6 +59,7 @@ class Importer:
         self._taken: set[str] = set()
         self._real: dict[tuple[int, Layout], ir.Value] = {}
         self._made: dict[int, Layout] = {}
+        self._same: dict[int, int] = {}
         self._float: dict[int, ir.Value] = {}
         self._parameters: dict[int, tuple[ir.Value, ir.Value]] = {}
         self._label = ""
@@ -113,10 +114,12 @@ class Importer:
 
     def layout(self, index: int) -> Layout:
         """The layout that the tensor was made in; constants follow others."""
+        index = self._same.get(index, index)
         return self._made.get(index, IDENTITY)
 
     def value(self, index: int, layout: Layout = IDENTITY) -> ir.Value:
         """The tensor in ``layout``, in real numbers if it has a scale (Q1 to Q5)."""
+        index = self._same.get(index, index)
         if (index, layout) not in self._real:
             self._real[index, layout] = self._bring(index, layout)
         return self._real[index, layout]
@@ -186,6 +189,10 @@ class Importer:
     def requantized(self, index: int, value: ir.Value) -> ir.Value:
         """``value``, the reals of tensor ``index`` in another order or shape, as a kernel reads it."""
         return self._pair(index, value, name=self._base(index)) if self.is_integer(index) else value
+
+    def same(self, index: int, source: int) -> None:
+        """Tensor ``index`` holds the reals of ``source``, in whatever layout they are asked for."""
+        self._same[index] = self._same.get(source, source)
 
     def _pair(self, index: int, value: ir.Value, *, name: str) -> ir.Value:
         scale, zero = self._scale(index)
@@ -355,10 +362,10 @@ def _same_axis(old: Sequence[int], axis: int, new: Sequence[int]) -> int:
     return places[order.index(axis)]
 
 
-def refusal(operator: Operator, file: TfliteFile, why: str, remedy: str) -> ExportError:
-    """The error for one operator, by name and index."""
+def refusal(subject: Operator | str, file: TfliteFile, why: str, remedy: str) -> ExportError:
+    """The error for one operator (by name and index) or input."""
     return ExportError(
-        f"{operator} of {file.name} cannot be read: {why}",
+        f"{subject} of {file.name} cannot be read: {why}",
         why="every operator of a .tflite file needs an ONNX form that computes the same",
         remedy=remedy or "export the model from its framework instead: edgekit export model.py:build",
     )

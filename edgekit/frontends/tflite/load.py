@@ -17,6 +17,8 @@ from edgekit.ir import io
 from edgekit.ir.opset import convert_opset
 from edgekit.spec import TensorSpec
 
+_STEEPEST = 0.25  # largest derivative of a softmax or a sigmoid
+
 
 def load_tflite(request: SourceRequest) -> Loaded:
     """Read a ``.tflite`` file: float, float with integer or half-float weights, int8, uint8 or int16.
@@ -75,16 +77,33 @@ def load_tflite(request: SourceRequest) -> Loaded:
 
 
 def _output_steps(file: TfliteFile, outputs: tuple[TensorSpec, ...]) -> dict[str, float]:
-    """One step of each output that is an 8-bit integer, or made out of one by DEQUANTIZE.
+    """What one 8-bit rounding inside moves each output that is integer, or made out of one by DEQUANTIZE.
 
-    Steps of 16 bits say nothing about parity: the kernels' own tables of sigmoid and tanh are coarser.
+    O1 The output's own step.
+    O2 Behind SOFTMAX or LOGISTIC a quarter of a step of its input, where that is more: p' = p (1 - p) <= 1/4.
+       Kernels break ties of an average differently (TFLite away from zero, ONNX to even), and that one step
+       before a steep softmax is many of its own 1/256.
+    O3 None for 16 bits: kernels' own tables of sigmoid and tanh are coarser than such a step.
     """
     made = {index: operator for operator in file.operators for index in operator.outputs}
     found: dict[str, float] = {}
-    for spec, index in zip(outputs, file.outputs, strict=True):
+    for spec, output in zip(outputs, file.outputs, strict=True):
+        last = made.get(output)
+        index = last.inputs[0] if last is not None and last.code == "DEQUANTIZE" else output
         producer = made.get(index)
-        source = producer.inputs[0] if producer is not None and producer.code == "DEQUANTIZE" else index
-        tensor = file.tensors[source]
-        if tensor.quant is not None and tensor.data is None and tensor.dtype in {"int8", "uint8"}:
-            found[spec.name] = float(tensor.quant.scale[0])
+        own = _step(file, index)
+        if own is None:
+            continue
+        found[spec.name] = own
+        if producer is not None and producer.code in {"SOFTMAX", "LOGISTIC"}:
+            before = _step(file, producer.inputs[0]) or 0.0
+            slope = _STEEPEST * float(producer.options.get("beta", 1.0))
+            found[spec.name] = max(own, slope * before)
     return found
+
+
+def _step(file: TfliteFile, index: int) -> float | None:
+    tensor = file.tensors[index]
+    if tensor.quant is None or tensor.data is not None or tensor.dtype not in {"int8", "uint8"}:
+        return None
+    return float(tensor.quant.scale[0])

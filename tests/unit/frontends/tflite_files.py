@@ -49,6 +49,9 @@ def run_plain(model: ir.Model, feeds: Mapping[str, Array]) -> list[Array]:
     return outputs
 
 
+_VERSIONS = {"BROADCAST_TO": 2}  # the first that LiteRT registers, where it is not 1
+
+
 @dataclass
 class FileWriter:
     """A flatbuffer by hand: what converters write and edgekit's own compiler does not."""
@@ -126,7 +129,11 @@ class FileWriter:
         """An operator with the fields of its options table."""
         number = getattr(schema().BuiltinOperator, code)
         row = schema().OperatorCodeT()
-        row.builtinCode, row.deprecatedBuiltinCode, row.version = number, min(number, 127), 1
+        row.builtinCode, row.deprecatedBuiltinCode, row.version = (
+            number,
+            min(number, 127),
+            _VERSIONS.get(code, 1),
+        )
         row.customCode = custom.encode() if custom else None
         self.model.operatorCodes.append(row)
         table = schema().OperatorT()

@@ -89,6 +89,9 @@ def _copy(graph: Importer, operator: Operator) -> None:
 def _dequantize(graph: Importer, operator: Operator) -> None:
     """Of a float16 constant too: converters store weights so."""
     source = operator.inputs[0]
+    if graph.is_integer(source) and graph.tensor(source).data is None:
+        graph.same(operator.outputs[0], source)
+        return
     tensor = graph.tensor(source)
     if tensor.dtype != "float16" or tensor.data is not None:
         _copy(graph, operator)
