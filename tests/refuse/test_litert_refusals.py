@@ -136,7 +136,21 @@ CASES: tuple[Case, ...] = (
     ),
     Case("dynamic-sequence", "dynamic-sequence", lambda m: _rnn(m, "time", 2)),
     Case("long-sequence", "long-sequence", lambda m: _rnn(m, 600, 2)),
-    Case("dynamic-recurrent-batch", "dynamic-batch", lambda m: _rnn(m, 4, "batch")),
+    Case(
+        "transposed-by-two-strides-with-a-dynamic-batch",
+        "dynamic-batch",
+        lambda m: m.add("ConvTranspose", _x(m, "n", 3, 8, 8), m.weight(3, 2, 3, 3), strides=[2, 3]),
+    ),
+    Case(
+        "backwards-along-a-dynamic-axis",
+        "dynamic-slice",
+        lambda m: m.add("Slice", _x(m, "n", 3), _ints(m, 9), _ints(m, 0), _ints(m, 0), _ints(m, -1)),
+    ),
+    Case(
+        "expand-to-a-size-that-nothing-has",
+        "dynamic-size",
+        lambda m: m.add("Expand", _x(m, 1, 3), m.add("Shape", m.input("y", ("n", 3)))),
+    ),
     Case(
         "sequence-lengths",
         "sequence-lengths",

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,8 @@ INTEGER_LIMITS = {
 class Constants:
     """Value name -> elements, for everything that is known when compiling."""
 
-    def __init__(self, graph: ir.Graph) -> None:
-        self._data: dict[str, Array] = {}
+    def __init__(self, graph: ir.Graph, found: Mapping[str, Array] | None = None) -> None:
+        self._data: dict[str, Array] = dict(found or {})
         self._quantized: dict[str, tuple[Array, QuantParams]] = {}
         for name, value in graph.initializers.items():
             if value.const_value is not None:

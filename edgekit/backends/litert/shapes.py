@@ -7,12 +7,26 @@ The batch stays dynamic; the rest must be known, since a TFLite RESHAPE has one 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 
 import onnx_ir as ir
 
 from edgekit.backends.litert.tensors import UNKNOWN_RANK, Shape
 from edgekit.ir.infer import infer_shapes
+
+
+def with_probed(model: ir.Model, shapes: Mapping[str, Shape]) -> ir.Model:
+    """A clone in which the values of ``shapes`` have these; ``model`` itself if there are none."""
+    if not shapes:
+        return model
+    model = model.clone()
+    for node in model.graph:
+        for value in node.outputs:
+            found = shapes.get(value.name or "")
+            if found is not None:
+                value.shape = ir.Shape(found)
+    return model
 
 
 def with_shapes(model: ir.Model) -> ir.Model:

@@ -6,6 +6,8 @@ The rules that make several ONNX nodes one unit:
     F2  clamp:    a kernel with a fused activation, then Relu or Clip with constant bounds
     F3  pad:      Pad with zeros along spatial axes, then Conv
     F4  integer:  DequantizeLinear..., an operator with an int8 kernel, QuantizeLinear (``integer.reason``)
+    F6  adjoint:  Transpose of the last two axes, then the second factor of a MatMul
+    F5  spread:   what repeats along named sizes (``probing``): one row where broadcasting spreads it
 
 A fused value must have one consumer and must not be a graph output. What F4 does not take stays float
 between a DEQUANTIZE and a QUANTIZE, which computes exactly what the QDQ graph says.
@@ -24,8 +26,11 @@ import onnx_ir as ir
 
 from edgekit.backends.litert import integer
 from edgekit.backends.litert.constants import Constants
+from edgekit.backends.litert.layout_rules import BROADCASTING
 from edgekit.backends.litert.operands import Clamp, Operand, Unit
-from edgekit.backends.litert.shapes import shape_of, with_shapes
+from edgekit.backends.litert.probing import Probed, probe
+from edgekit.backends.litert.shapes import shape_of, with_probed, with_shapes
+from edgekit.backends.litert.tensors import Shape
 from edgekit.spec import QuantParams
 
 # Kernels with a fused activation that XNNPACK and the builtin kernels both run (schema.fbs, options tables).
@@ -88,24 +93,29 @@ class _Reader:
 
     constants: Constants
     outputs: frozenset[str]
+    inputs: tuple[Operand, ...]
+    probed: Probed = field(default_factory=Probed)
     units: list[Unit] = field(default_factory=list)
     taken: set[ir.Node] = field(default_factory=set)
     aliases: dict[str, str] = field(default_factory=dict)
+    spread: set[str] = field(default_factory=set)
     notes: list[tuple[str, str]] = field(default_factory=list)
 
 
 def read(model: ir.Model) -> Program:
     """Group the nodes of ``model`` into units. ``model`` is not changed."""
-    graph = with_shapes(model).graph
-    reader = _Reader(Constants(graph), frozenset(_name(value) for value in graph.outputs))
-    for node in graph:
-        if node not in reader.taken and not reader.constants.holds_all(node):
-            _read_node(node, reader)
+    probed = probe(model)
+    graph = with_shapes(with_probed(model, probed.shapes)).graph
+    constants = Constants(graph, probed.constants)
     inputs = tuple(
         Operand(_name(value), shape_of(value), dtype_of(value))
         for value in graph.inputs
-        if _name(value) not in reader.constants
+        if _name(value) not in constants
     )
+    reader = _Reader(constants, frozenset(_name(value) for value in graph.outputs), inputs, probed)
+    for node in graph:
+        if node not in reader.taken and not _is_known(node, reader):
+            _read_node(node, reader)
     outputs = tuple(_operand(value, reader) for value in graph.outputs)
     units = tuple(_live(reader.units, {out.key for out in outputs}))
     alive = {unit.node for unit in units}
@@ -116,6 +126,12 @@ def read(model: ir.Model) -> Program:
 def dtype_of(value: ir.Value) -> str:
     """NumPy name of the element type; "unknown" where there is none."""
     return "unknown" if value.dtype is None else value.dtype.numpy().name
+
+
+def _is_known(node: ir.Node, reader: _Reader) -> bool:
+    """Whether nothing runs for ``node``: its outputs are constants, or constants that are spread."""
+    spreads = reader.probed.spreads
+    return reader.constants.holds_all(node) or all(_name(out) in spreads for out in node.outputs)
 
 
 def _name(value: ir.Value) -> str:
@@ -139,13 +155,16 @@ def _read_node(node: ir.Node, reader: _Reader) -> None:
         inputs[0], attributes = _fuse_pad(inputs[0], attributes, reader)
     if node.op_type in {"Conv", "MatMul"}:
         last = _fuse_bias(node, inputs, reader)
+    if node.op_type == "MatMul" and inputs[1] is not None:
+        inputs[1], attributes = _fuse_transpose(inputs[1], attributes, reader)
     last, clamp = _fuse_clamp(node, last, reader)
     parts = _Parts(_op_name(node), attributes, tuple(inputs), last, clamp)
     unit = _integer_unit(node, parts, reader)
     if unit is None:
-        operands = tuple(_operand(value, reader) if value is not None else None for value in inputs)
+        operands = _operands(parts.op, inputs, reader)
         outputs = tuple(_operand(value, reader) for value in last.outputs)
         unit = Unit(parts.op, _label(node), attributes, operands, outputs, clamp)
+        unit = _gather_of_rows(unit, reader) or unit
     reader.units.append(unit)
 
 
@@ -181,10 +200,82 @@ def _append(reader: _Reader, node: ir.Node, source: Operand | None, output: Oper
 def _operand(value: ir.Value, reader: _Reader) -> Operand:
     """``value`` as the float graph sees it."""
     name = _name(value)
+    if name in reader.probed.spreads and name not in reader.constants:
+        _materialize(name, reader)
     if name in reader.constants:
         data = reader.constants[name]
         return Operand(name, data.shape, data.dtype.name, None, data)
     return Operand(reader.aliases.get(name, name), shape_of(value), dtype_of(value))
+
+
+# F5 ------------------------------------------------------------------------------------------------------
+
+
+def _operands(op: str, values: Sequence[ir.Value | None], reader: _Reader) -> tuple[Operand | None, ...]:
+    """The inputs of a unit; a spread constant stays one row where broadcasting spreads it anyway."""
+    if op not in BROADCASTING:
+        return tuple(None if value is None else _operand(value, reader) for value in values)
+    spreads = reader.probed.spreads
+    others = [shape_of(v) for v in values if v is not None and _name(v) not in spreads]
+    found: list[Operand | None] = []
+    for value in values:
+        spread = spreads.get(_name(value)) if value is not None else None
+        if value is not None and spread is not None and any(_covers(o, spread.shape) for o in others):
+            row = spread.data
+            found.append(Operand(f"{_name(value)}/row", row.shape, row.dtype.name, None, row))
+        else:
+            found.append(None if value is None else _operand(value, reader))
+    return tuple(found)
+
+
+def _covers(other: Shape, shape: Shape) -> bool:
+    """Whether ``other`` has every named size of ``shape`` in its place."""
+    return all(
+        isinstance(dim, int) or (len(other) >= place and other[-place] == dim)
+        for place, dim in enumerate(reversed(shape), start=1)
+    )
+
+
+def _materialize(name: str, reader: _Reader) -> None:
+    """Append the unit that spreads a constant, once: its row, and an input that has each named size."""
+    if name in reader.spread:
+        return
+    spread = reader.probed.spreads[name]
+    carriers: list[Operand] = []
+    axes: list[tuple[int, int]] = []
+    for axis, dim in enumerate(spread.shape):
+        if not isinstance(dim, int):
+            carrier = min((x for x in reader.inputs if dim in x.shape), key=lambda x: x.rank, default=None)
+            if carrier is None:
+                return
+            carriers.append(carrier)
+            axes.append((axis, carrier.shape.index(dim)))
+    reader.spread.add(name)
+    row = Operand(f"{name}/row", spread.data.shape, spread.data.dtype.name, None, spread.data)
+    out = Operand(name, spread.shape, spread.data.dtype.name)
+    reader.units.append(Unit("[spread]", name, {"axes": axes}, (row, *carriers), (out,)))
+
+
+def _gather_of_rows(unit: Unit, reader: _Reader) -> Unit | None:
+    """GatherND by (b, i) with b = 0, 1, 2... along the first axis: a Gather by i along axis 1."""
+    data, indices = unit.operand(0), unit.operand(1)
+    if unit.op != "GatherND" or data is None or indices is None or unit.attributes.get("batch_dims", 0):
+        return None
+    known = reader.probed.known.get(indices.key)
+    if known is None or any(grid.shape[-1] != 2 for grid in known):
+        return None
+    rows = []
+    for grid in known:
+        count = np.arange(len(grid)).reshape(-1, *(1,) * (grid.ndim - 2))
+        if not np.array_equal(np.broadcast_to(count, grid.shape[:-1]), grid[..., 0]):
+            return None
+        rows.append(grid[0, ..., 1])
+        if not np.array_equal(np.broadcast_to(rows[-1], grid.shape[:-1]), grid[..., 1]):
+            return None
+    if not np.array_equal(rows[0], rows[1]):
+        return None
+    places = Operand(f"{indices.key}/row", rows[0].shape, rows[0].dtype.name, None, rows[0])
+    return replace(unit, op="Gather", attributes={"axis": 1}, inputs=(data, places))
 
 
 def sole_consumer(value: ir.Value, outputs: frozenset[str]) -> ir.Node | None:
@@ -259,6 +350,24 @@ def _fuse_bias(node: ir.Node, inputs: list[ir.Value | None], reader: _Reader) ->
     inputs[:] = [inputs[0], inputs[1], other]
     reader.taken.add(add)
     return add
+
+
+# F6 ------------------------------------------------------------------------------------------------------
+
+
+def _fuse_transpose(
+    value: ir.Value, attributes: dict[str, Any], reader: _Reader
+) -> tuple[ir.Value, dict[str, Any]]:
+    """The second factor before a Transpose of its last two axes, and BATCH_MATMUL's flag for it."""
+    node = value.producer()
+    rank = len(shape_of(value))
+    if node is None or node.op_type != "Transpose" or rank < 2 or _name(value) in reader.constants:
+        return value, attributes
+    perm = list(attributes_of(node).get("perm") or reversed(range(rank)))
+    source = node.inputs[0]
+    if source is None or perm != [*range(rank - 2), rank - 1, rank - 2] or dtype_of(value) != "float32":
+        return value, attributes
+    return source, {**attributes, "transB": 1}
 
 
 # F2 ------------------------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ T1 SAME where it crops as the pads do; otherwise VALID, then SLICE and PAD to wh
 T2 dilation: zeros between the elements of the kernel
 T3 groups: one convolution each, joined; above MOST_GROUPS one with a block-diagonal weight
 T4 one spatial axis: two, the first of size 1
+T5 dynamic batch, which the output_shape of TRANSPOSE_CONV cannot hold: one convolution with s * s * O output
+   channels, each a phase of the result, then DEPTH_TO_SPACE by the stride s
 """
 
 from __future__ import annotations
@@ -128,9 +130,41 @@ def _grouped(t: Terms, x: int, weights: list[Array], *, bias: Array, axes: list[
     return t.concat(parts, last)
 
 
+def _phases(t: Terms, x: int, weight: Array, *, bias: Array, axes: list[_Axis]) -> int:
+    """T5: before cutting, stored (N, H * s + ..., W * s + ..., O); weight: (C, O, kernel, kernel).
+
+    out[i s + p] = sum_k x[i - k] w[k s + p]: phase p is a convolution of x, padded by ceil(kernel / s) - 1
+    """
+    step, stride = t.step, axes[-1].stride
+    squares = [axis for axis in axes if axis.size != 1 or axis.kernel != 1 or axis.stride != 1]
+    if len(axes) != 2 or any(axis.stride != stride for axis in squares):
+        raise step.refusal(
+            "dynamic-batch", "a dynamic batch with strides that differ", "fix the batch, or use equal strides"
+        )
+    channels, outputs = weight.shape[:2]
+    taps = [-(-axis.kernel // stride) for axis in axes]
+    grown: Array = np.zeros((channels, outputs, taps[0] * stride, taps[1] * stride), np.float32)
+    grown[:, :, : weight.shape[2], : weight.shape[3]] = weight
+    parts = grown.reshape(channels, outputs, taps[0], stride, taps[1], stride)[:, :, ::-1, :, ::-1]
+    stored = np.transpose(parts, (3, 5, 1, 2, 4, 0)).reshape(stride * stride * outputs, *taps, channels)
+    x = t.pad(x, [(0, 0), (taps[0] - 1, taps[0] - 1), (taps[1] - 1, taps[1] - 1), (0, 0)])
+    sizes = [axis.size + tap - 1 for axis, tap in zip(axes, taps, strict=True)]
+    inputs = [x, step.constant("weight", stored), step.constant("bias", np.tile(bias, stride * stride))]
+    options: dict[str, int | str] = {"padding": "VALID", "strideH": 1, "strideW": 1}
+    options.update({"dilationHFactor": 1, "dilationWFactor": 1})
+    shape = (t.shape(x)[0], *sizes, stride * stride * outputs)
+    made = step.emit("CONV_2D", inputs, shape, dtype="float32", options=options)
+    if stride == 1:
+        return made
+    whole = (t.shape(x)[0], *(size * stride for size in sizes), outputs)
+    return step.emit("DEPTH_TO_SPACE", [made], whole, options={"blockSize": stride})
+
+
 def _one(t: Terms, x: int, weight: Array, *, bias: Array, axes: list[_Axis]) -> int:
     """One group; weight: (C, O, *kernel)."""
     step = t.step
+    if not isinstance(t.shape(x)[0], int):
+        return _phases(t, x, weight, bias=bias, axes=axes)
     same = all(axis.is_same for axis in axes)
     spatial = [axis.out if same else axis.full for axis in axes]
     (batch,) = static(t.shape(x)[:1], "ConvTranspose")
@@ -150,16 +184,15 @@ def _one(t: Terms, x: int, weight: Array, *, bias: Array, axes: list[_Axis]) -> 
 
 
 def _cut(t: Terms, x: int, axes: list[_Axis]) -> int:
-    """T1: (N, *full, O) -> (N, *out, O); nothing where SAME has cut already."""
+    """T1: to (N, *out, O); nothing where SAME has cut already."""
+    cut_already = all(axis.is_same for axis in axes) and isinstance(t.shape(x)[0], int)
+    if cut_already:
+        return x
     for index, axis in enumerate(axes, start=1):
-        size = t.shape(x)[index]
-        if size == axis.out and (axis.before == 0 or all(a.is_same for a in axes)):
-            continue
         end = min(axis.before + axis.out, axis.full)
         x = t.slice(x, index, axis.before, end)
         missing = axis.out - (end - axis.before)
-        amounts = [(0, missing if i == index else 0) for i in range(t.rank(x))]
-        x = t.pad(x, amounts)
+        x = t.pad(x, [(0, missing if i == index else 0) for i in range(t.rank(x))])
     return x
 
 

@@ -84,13 +84,14 @@ def lower_instance_normalization(step: Step) -> None:
 def lower_group_normalization(step: Step) -> None:
     """GroupNormalization: over groups of channels and all spatial axes; scale and bias per channel."""
     t = Terms(step)
-    sizes = static(step.operand(0).shape, "GroupNormalization")
+    batch, whole = step.operand(0).shape[0], step.operand(0).shape
+    sizes = static(whole[1:], "GroupNormalization")
     groups = int(step.attribute("num_groups", 1))
-    split = t.reshape(step.x(0), (sizes[0], groups, prod(sizes[1:]) // groups))
+    split = t.reshape(step.x(0), (batch, groups, prod(sizes) // groups))
     normal, _, _ = _normalized(t, split, [2], float(step.attribute("epsilon", 1e-5)))
-    channels = (sizes[1], *(1,) * (len(sizes) - 2))
+    channels = (sizes[0], *(1,) * (len(sizes) - 1))
     scale, bias = (t.reshape(step.x(index), channels) for index in (1, 2))
-    t.finish(t.add(t.mul(t.reshape(normal, sizes), scale), bias))
+    t.finish(t.add(t.mul(t.reshape(normal, whole), scale), bias))
 
 
 def lower_rms_normalization(step: Step) -> None:
@@ -128,17 +129,18 @@ def lower_lrn(step: Step) -> None:
     """LRN over channels: the window is a sum of shifted slices."""
     t = Terms(step)
     size = int(step.attribute("size", 1))
-    sizes = static(step.operand(0).shape, "LRN")
-    x = t.reshape(step.x(0), (sizes[0], sizes[1], prod(sizes[2:])))
+    whole = step.operand(0).shape
+    sizes = static(whole[1:], "LRN")
+    x = t.reshape(step.x(0), (whole[0], sizes[0], prod(sizes[1:])))
     squares = t.unary("SQUARE", x)
     padded = t.pad(squares, [(0, 0), ((size - 1) // 2, size // 2), (0, 0)])
-    total = t.slice(padded, 1, 0, sizes[1])
+    total = t.slice(padded, 1, 0, sizes[0])
     for offset in range(1, size):
-        total = t.add(total, t.slice(padded, 1, offset, offset + sizes[1]))
+        total = t.add(total, t.slice(padded, 1, offset, offset + sizes[0]))
     scaled = t.scale(total, float(step.attribute("alpha", 1e-4)) / size)
     base = t.shift(scaled, float(step.attribute("bias", 1.0)))
     found = t.mul(x, t.power(base, -float(step.attribute("beta", 0.75))))
-    t.finish(t.reshape(found, sizes))
+    t.finish(t.reshape(found, whole))
 
 
 def lower_hardmax(step: Step) -> None:

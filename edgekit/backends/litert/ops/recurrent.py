@@ -1,12 +1,16 @@
-"""LSTM, GRU, RNN -> UNIDIRECTIONAL_SEQUENCE_LSTM, _RNN where they fit, else steps unrolled over time.
+"""LSTM, GRU, RNN -> steps unrolled over time: FULLY_CONNECTED and elementwise kernels.
 
     LSTM  i, o, f, c~ = act(W x + R h + b);  c = f c + i c~;  h = o tanh(c)         peepholes: + P c
     GRU   z, r = act(W x + R h + b);  h~ = g(W x + R (r h) + b)  or  g(W x + r (R h + Rb) + Wb);
           h = (1 - z) h~ + z h                                         (linear_before_reset 0 or 1)
     RNN   h = f(W x + R h + b)
 
-The input parts of all time steps are one matrix product. Shapes: X (T, N, I), or (N, T, I) in layout 1;
-W (D, G H, I), R (D, G H, H), B (D, 2 G H); Y (T, D, N, H); Y_h, Y_c (D, N, H).
+The input parts of all time steps are one matrix product; the steps share one copy of R. Shapes: X (T, N, I),
+or (N, T, I) in layout 1; W (D, G H, I), R (D, G H, H), B (D, 2 G H); Y (T, D, N, H); Y_h, Y_c (D, N, H).
+
+UNIDIRECTIONAL_SEQUENCE_LSTM and _RNN are not used: they keep their state in variable tensors from one
+inference to the next (schema.fbs, Tensor.is_variable), while the ONNX operators begin anew each time; nor
+does XNNPACK have them.
 
 Source: ONNX LSTM-22, GRU-22, RNN-22.
 """
@@ -33,7 +37,7 @@ SIMPLE = {"Relu": "RELU", "Sigmoid": "LOGISTIC", "Tanh": "TANH"}
 
 @dataclass(frozen=True, eq=False)
 class _Direction:
-    """One direction: its weights, its activations, and its initial states as tensors of (N, H)."""
+    """One direction: weights, activations, and the states before its first step, (N, H) or None for zeros."""
 
     w: Floats
     r: Floats
@@ -41,7 +45,7 @@ class _Direction:
     rb: Floats
     peephole: Floats | None
     activations: tuple[Callable[[int], int], ...]
-    h: int
+    h: int | None
     c: int | None
     backwards: bool
 
@@ -51,13 +55,13 @@ def lower_recurrent(step: Step) -> None:
     t = Terms(step)
     time_first = not step.attribute("layout", 0)
     x = step.x(0) if time_first else t.transpose(step.x(0), (1, 0, 2))
-    length, batch, _ = t.shape(x)
+    length = t.shape(x)[0]
     _check(step, length)
     steps = length if isinstance(length, int) else 0
     cell = {"RNN": _rnn, "GRU": _gru, "LSTM": _lstm}[step.unit.op]
     outputs: list[list[int]] = []
     finals: list[list[int]] = []
-    for direction in _directions(step, t, batch):
+    for direction in _directions(step, t):
         found = cell(step, t, direction, x, steps)
         outputs.append(found[0])
         finals.append(found[1])
@@ -88,7 +92,7 @@ def _weights(step: Step, index: int, what: str) -> Floats | None:
     return None if found is None else found.astype(np.float32)
 
 
-def _directions(step: Step, t: Terms, batch: Dim) -> list[_Direction]:
+def _directions(step: Step, t: Terms) -> list[_Direction]:
     w, r = _weights(step, 1, "W"), _weights(step, 2, "R")
     if w is None or r is None:
         raise step.refusal("missing-input", "W or R is absent", "check the model with onnx.checker")
@@ -102,8 +106,8 @@ def _directions(step: Step, t: Terms, batch: Dim) -> list[_Direction]:
     activations = _activations(step, t, count)
     found = []
     for d in range(count):
-        h = _initial(t, 5, d, shape=(batch, hidden))
-        c = _initial(t, 6, d, shape=(batch, hidden)) if step.unit.op == "LSTM" else None
+        h = _initial(t, 5, d)
+        c = _initial(t, 6, d) if step.unit.op == "LSTM" else None
         found.append(
             _Direction(
                 w[d],
@@ -120,15 +124,11 @@ def _directions(step: Step, t: Terms, batch: Dim) -> list[_Direction]:
     return found
 
 
-def _initial(t: Terms, index: int, d: int, *, shape: tuple[Dim, int]) -> int:
-    """The state before the first step, ``shape`` = (N, H): an input, or zeros."""
+def _initial(t: Terms, index: int, d: int) -> int | None:
+    """The state before the first step, (N, H); None for zeros."""
     step = t.step
     if not step.has(index):
-        if isinstance(shape[0], int):
-            return t.const(np.zeros((shape[0], shape[1])))
-        raise step.refusal(
-            "dynamic-batch", "a dynamic batch without initial state", "give initial_h, or fix the batch"
-        )
+        return None
     axis = 1 if step.attribute("layout", 0) else 0
     return t.take(step.x(index), axis, d)
 
@@ -186,9 +186,9 @@ def _rnn(step: Step, t: Terms, d: _Direction, x: int, steps: int) -> tuple[list[
     (f,) = d.activations
     h, outputs = d.h, []
     for part in _input_parts(t, d, x, steps, d.wb + d.rb):
-        h = f(_clipped(step, t, t.add(part, t.dense(h, d.r))))
+        h = f(_clipped(step, t, part if h is None else t.add(part, t.dense(h, d.r))))
         outputs.append(h)
-    return outputs, [h]
+    return outputs, outputs[-1:]
 
 
 def _gru(step: Step, t: Terms, d: _Direction, x: int, steps: int) -> tuple[list[int], list[int]]:
@@ -201,42 +201,46 @@ def _gru(step: Step, t: Terms, d: _Direction, x: int, steps: int) -> tuple[list[
         bias = np.concatenate([bias[gates], d.wb[last]])
     h, outputs = d.h, []
     for part in _input_parts(t, d, x, steps, bias):
-        gate_part = t.slice(part, 1, 0, 2 * hidden)
-        both = f(_clipped(step, t, t.add(gate_part, t.dense(h, d.r[gates]))))
+        gate_part, new_part = t.slice(part, 1, 0, 2 * hidden), _gate(t, part, 2, hidden)
+        both = f(_clipped(step, t, gate_part if h is None else t.add(gate_part, t.dense(h, d.r[gates]))))
         z, r = _gate(t, both, 0, hidden), _gate(t, both, 1, hidden)
         if before_reset:
-            recurrent = t.mul(r, t.dense(h, d.r[last], d.rb[last]))
-        else:
-            recurrent = t.dense(t.mul(r, h), d.r[last])
-        new = g(_clipped(step, t, t.add(_gate(t, part, 2, hidden), recurrent)))
-        h = t.add(t.mul(t.sub(t.const(1.0), z), new), t.mul(z, h))
+            bias_part = t.const(d.rb[None, last])
+            new_part = t.add(
+                new_part, t.mul(r, bias_part if h is None else t.dense(h, d.r[last], d.rb[last]))
+            )
+        elif h is not None:
+            new_part = t.add(new_part, t.dense(t.mul(r, h), d.r[last]))
+        new = t.mul(t.sub(t.const(1.0), z), g(_clipped(step, t, new_part)))
+        h = new if h is None else t.add(new, t.mul(z, h))
         outputs.append(h)
-    return outputs, [h]
+    return outputs, outputs[-1:]
 
 
 def _lstm(step: Step, t: Terms, d: _Direction, x: int, steps: int) -> tuple[list[int], list[int]]:
     f, g, last = d.activations
     hidden = d.r.shape[1]
-    h, c, outputs = d.h, d.c if d.c is not None else d.h, []
+    h, c, outputs = d.h, d.c, []
     peephole = [None] * 3 if d.peephole is None else np.split(d.peephole, 3)  # i, o, f
     couples = bool(step.attribute("input_forget", 0))
     for part in _input_parts(t, d, x, steps, d.wb + d.rb):
-        whole = t.add(part, t.dense(h, d.r))
+        whole = part if h is None else t.add(part, t.dense(h, d.r))
         i = f(_peeped(step, t, _gate(t, whole, 0, hidden), peephole[0], c))
-        if couples:
-            forget = t.sub(t.const(1.0), i)
-        else:
-            forget = f(_peeped(step, t, _gate(t, whole, 2, hidden), peephole[2], c))
-        new = g(_clipped(step, t, _gate(t, whole, 3, hidden)))
-        c = t.add(t.mul(forget, c), t.mul(i, new))
+        new = t.mul(i, g(_clipped(step, t, _gate(t, whole, 3, hidden))))
+        if c is not None:
+            kept = t.sub(t.const(1.0), i) if couples else 0
+            if not couples:
+                kept = f(_peeped(step, t, _gate(t, whole, 2, hidden), peephole[2], c))
+            new = t.add(t.mul(kept, c), new)
+        c = new
         o = f(_peeped(step, t, _gate(t, whole, 1, hidden), peephole[1], c))
         h = t.mul(o, last(c))
         outputs.append(h)
-    return outputs, [h, c]
+    return outputs, [outputs[-1], c if c is not None else outputs[-1]]
 
 
-def _peeped(step: Step, t: Terms, x: int, weight: Floats | None, c: int) -> int:
-    if weight is not None:
+def _peeped(step: Step, t: Terms, x: int, weight: Floats | None, c: int | None) -> int:
+    if weight is not None and c is not None:
         x = t.add(x, t.mul(c, t.const(weight)))
     return _clipped(step, t, x)
 

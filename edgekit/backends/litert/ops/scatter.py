@@ -17,7 +17,7 @@ from math import prod
 
 import numpy as np
 
-from edgekit.backends.litert.ops.terms import Terms, static
+from edgekit.backends.litert.ops.terms import Terms, merged, static
 from edgekit.backends.litert.parameters import axis_of, constant, integers
 from edgekit.backends.litert.step import Step
 
@@ -201,7 +201,7 @@ def lower_trilu(step: Step) -> None:
     if 0 in step.out.shape:
         t.finish(x)
         return
-    flat = t.reshape(x, (prod(t.sizes(x)[:-2]), rows, columns))
+    flat = t.reshape(x, (merged(t.shape(x)[:-2]), rows, columns))
     t.finish(t.reshape(t.select(t.const(keep[None], "bool"), flat, t.like(0, x)), step.out.shape))
 
 

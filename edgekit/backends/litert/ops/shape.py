@@ -12,6 +12,7 @@ Pad   P1 constant: PAD, PADV2     P2 reflect: MIRROR_PAD     P3 edge, wrap, far 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from edgekit.backends.litert.parameters import axis_of, constant, integers
 from edgekit.backends.litert.refusal import FloatOnlyError
 from edgekit.backends.litert.step import Step
 from edgekit.backends.litert.tensors import Shape
-from edgekit.spec import Array
+from edgekit.spec import Array, Dim
 
 INT32_MAX = 2**31 - 1
 
@@ -81,48 +82,71 @@ def _layout(step: Step) -> Layout:
 
 
 def lower_slice(step: Step) -> None:
-    """Slice with constant bounds: SLICE for steps of 1, STRIDED_SLICE otherwise."""
+    """Slice with constant bounds: SLICE for steps of 1, STRIDED_SLICE otherwise and on dynamic axes."""
     x = step.operand(0)
     layout = _layout(step)
     starts, ends = integers(step.unit, 1, "starts") or (), integers(step.unit, 2, "ends") or ()
     axes = integers(step.unit, 3, "axes") or tuple(range(len(starts)))
     strides = integers(step.unit, 4, "steps") or (1,) * len(starts)
-    cuts: dict[int, tuple[int, int, int]] = {}
+    cuts: dict[int, Cut] = {}
     for start, end, axis, stride in zip(starts, ends, axes, strides, strict=True):
         logical = axis + x.rank if axis < 0 else axis
-        cuts[logical] = _cut(step, x.shape[logical], start, end, stride)
+        cut = _cut(step, x.shape[logical], start, end, stride)
+        if cut != WHOLE:
+            cuts[logical] = cut
     tensor = step.x(0)
-    ordered = [cuts.get(axis) for axis in layout.perm]
-    if all(cut is None or cut[2] == 1 for cut in ordered):
-        begin = [0 if cut is None else cut[0] for cut in ordered]
-        size = [-1 if cut is None else cut[1] - cut[0] for cut in ordered]
+    ordered = [cuts.get(axis, WHOLE) for axis in layout.perm]
+    if all(cut.stride == 1 and not cut.dynamic for cut in ordered):
+        begin = [cut.start or 0 for cut in ordered]
+        size = [-1 if cut.end is None else cut.end - (cut.start or 0) for cut in ordered]
         inputs = [tensor, step.integers("begin", begin), step.integers("size", size)]
         step.result("SLICE", inputs, scale_of=tensor)
         return
-    open_ends = sum(1 << i for i, cut in enumerate(ordered) if cut is None or (cut[2] < 0 and cut[1] < 0))
-    open_begins = sum(1 << i for i, cut in enumerate(ordered) if cut is None)
-    full = [(0, 0, 1) if cut is None else cut for cut in ordered]
-    inputs = [
-        tensor,
-        *(
-            step.integers(name, [cut[i] for cut in full])
-            for i, name in enumerate(("begin", "end", "strides"))
-        ),
-    ]
-    step.result(
-        "STRIDED_SLICE", inputs, options={"beginMask": open_begins, "endMask": open_ends}, scale_of=tensor
+    options = {
+        "beginMask": sum(1 << i for i, cut in enumerate(ordered) if cut.start is None),
+        "endMask": sum(1 << i for i, cut in enumerate(ordered) if cut.end is None),
+    }
+    bounds = (
+        ("begin", [cut.start or 0 for cut in ordered]),
+        ("end", [cut.end or 0 for cut in ordered]),
+        ("strides", [cut.stride for cut in ordered]),
     )
+    inputs = [tensor, *(step.integers(name, values) for name, values in bounds)]
+    step.result("STRIDED_SLICE", inputs, options=options, scale_of=tensor)
 
 
-def _cut(step: Step, size: int | str | None, start: int, end: int, stride: int) -> tuple[int, int, int]:
-    """Bounds clamped as ONNX Slice says; the end is -1 if a negative step runs to the start."""
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A slice along one axis: None = from its begin, to its end; ``dynamic``: of an axis of unknown size."""
+
+    start: int | None
+    end: int | None
+    stride: int = 1
+    dynamic: bool = False
+
+
+WHOLE = Cut(None, None)
+
+
+def _cut(step: Step, size: Dim, start: int, end: int, stride: int) -> Cut:
+    """Bounds clamped as ONNX Slice says.
+
+    On a dynamic axis STRIDED_SLICE clamps at run time, as ONNX does for steps forward.
+    """
     if not isinstance(size, int):
-        raise step.refusal("dynamic-slice", "a slice along a dynamic axis", "fix the size of that axis")
+        if stride < 1:
+            raise step.refusal("dynamic-slice", "a slice backwards along a dynamic axis", "fix its size")
+        last = None if end >= INT32_MAX else end
+        if last is None and start == 0 and stride == 1:
+            return WHOLE
+        return Cut(None if start == 0 else max(start, -INT32_MAX), last, stride, dynamic=True)
     start = start + size if start < 0 else start
     end = end + size if end < 0 else end
     if stride > 0:
-        return min(max(start, 0), size), max(min(max(end, 0), size), min(max(start, 0), size)), stride
-    return min(max(start, 0), size - 1), min(max(end, -1), size - 1), stride
+        low = min(max(start, 0), size)
+        return Cut(low, max(min(max(end, 0), size), low), stride)
+    low, high = min(max(start, 0), size - 1), min(max(end, -1), size - 1)
+    return Cut(low, None if high < 0 else high, stride)
 
 
 def lower_pad(step: Step) -> None:
@@ -208,12 +232,54 @@ def _pad_constant(step: Step, tensor: int, amounts: list[tuple[int, int]]) -> No
 
 
 def lower_expand(step: Step) -> None:
-    """Expand: BROADCAST_TO the inferred shape."""
-    tensor = step.x(0)
-    if step.shape(tensor) == step.out.shape:
-        step.copy(tensor)
+    """Expand: BROADCAST_TO a static shape; + 0 or "or false" where a dynamic size stays as it is."""
+    t, x = Terms(step), step.x(0)
+    shape = step.out.shape
+    if step.shape(x) == shape:
+        step.copy(x)
         return
-    step.result("BROADCAST_TO", [tensor, step.integers("shape", static(step.out.shape, "Expand"))])
+    if all(isinstance(dim, int) for dim in shape):
+        t.finish(t.expand(x, shape))
+        return
+    source = (*(1,) * (len(shape) - t.rank(x)), *t.shape(x))
+    if any(not isinstance(new, int) and old != new for old, new in zip(source, shape, strict=True)):
+        raise step.refusal(
+            "dynamic-size", f"Expand of {t.shape(x)} to {shape}", "fix the sizes when exporting"
+        )
+    t.finish(_plus_nothing(t, x, np.ones([dim if isinstance(dim, int) else 1 for dim in shape])))
+
+
+def _plus_nothing(t: Terms, x: int, ones: Array) -> int:
+    """``x`` broadcast against ``ones``: x + 0, or x or false."""
+    if t.dtype(x) == "bool":
+        return t.binary("LOGICAL_OR", x, t.const(ones == 0, "bool"))
+    return t.add(x, t.const(np.zeros_like(ones), t.dtype(x)))
+
+
+def lower_spread(step: Step) -> None:
+    """A constant along the named sizes of inputs 1...: plus zeros that are computed of these inputs.
+
+    Zeros are "x < x", which is false for NaN and infinite values too; nothing gets a dynamic shape that is
+    not the batch's, so that delegates still take the graph.
+    """
+    t, x = Terms(step), step.x(0)
+    for index, (axis, carried) in enumerate(step.attribute("axes", ()), start=1):
+        carrier = step.x(index)
+        for other in range(t.rank(carrier)):
+            if other != carried:
+                carrier = t.slice(carrier, other, 0, 1)
+        if t.dtype(carrier) == "bool":
+            nothing = t.binary("LOGICAL_AND", carrier, t.unary("LOGICAL_NOT", carrier))
+        else:
+            nothing = t.compare("LESS", carrier, carrier)
+        places = [1] * step.out.rank
+        sizes = tuple(t.shape(carrier)[carried] if i == axis else 1 for i, _ in enumerate(places))
+        nothing = t.reshape(nothing, sizes)
+        if t.dtype(x) == "bool":
+            x = t.binary("LOGICAL_OR", x, nothing)
+        else:
+            x = t.add(x, t.cast(nothing, t.dtype(x)))
+    t.finish(x)
 
 
 def lower_tile(step: Step) -> None:
@@ -271,4 +337,5 @@ LOWERINGS: dict[str, Callable[[Step], None]] = {
     "Tile": lower_tile,
     "Transpose": lower_copy,
     "Unsqueeze": lower_copy,
+    "[spread]": lower_spread,
 }

@@ -35,6 +35,12 @@ def static(shape: Shape, what: str) -> tuple[int, ...]:
     return sizes
 
 
+def merged(shape: Shape) -> Dim:
+    """Number of elements of ``shape``; None where a size is dynamic."""
+    sizes = [dim for dim in shape if isinstance(dim, int)]
+    return prod(sizes) if len(sizes) == len(shape) else None
+
+
 def spread(a: Shape, b: Shape) -> Shape:
     """Shape of two tensors broadcast against each other."""
     rank = max(len(a), len(b))
@@ -285,7 +291,9 @@ class Terms:
 
     def from_zero(self, indices: int, size: int) -> int:
         """Indices that ONNX may count from the end, counted from 0; int32."""
-        flat = self.flat(self.cast(indices, "int32"))
+        flat = self.cast(indices, "int32")
+        if self.rank(indices) > 4:
+            flat = self.flat(flat)
         wrapped = self.binary("FLOOR_MOD", flat, self.const(size, "int32"))
         return self.reshape(wrapped, self.shape(indices))
 
