@@ -2,6 +2,9 @@
 
 Two models that both have a ``layers.py`` (or ``model.py``) beside them must not get each other's, so modules
 that were imported from the folder meanwhile are forgotten afterwards. Their functions keep what they hold.
+
+What was imported from elsewhere, but is no installed package, stays and is a dependency: a cached result is
+only good while those files are what they were (``imported_files``).
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import contextlib
 import hashlib
 import importlib.util
 import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -18,8 +22,8 @@ _PREFIX = "_edgekit_user_"
 
 
 @contextlib.contextmanager
-def importable(folder: Path) -> Iterator[None]:
-    """``folder`` first on the path; modules imported from it meanwhile are dropped afterwards."""
+def importable(folder: Path, *, forget: bool = True) -> Iterator[None]:
+    """``folder`` first on the path; with ``forget``, modules imported from it meanwhile are dropped."""
     before = set(sys.modules)
     sys.path.insert(0, str(folder))
     try:
@@ -27,7 +31,7 @@ def importable(folder: Path) -> Iterator[None]:
     finally:
         with contextlib.suppress(ValueError):  # the user's code may have removed it itself
             sys.path.remove(str(folder))
-        for name in set(sys.modules) - before:
+        for name in set(sys.modules) - before if forget else ():
             if not name.startswith(_PREFIX) and _lies_in(sys.modules[name], folder):
                 del sys.modules[name]
 
@@ -51,6 +55,28 @@ def load_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def imported_files() -> dict[str, str]:
+    """Path -> SHA-256 of every Python file in use that belongs neither to an installed package nor to us."""
+    installed = {
+        Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")
+    }
+    installed.add(Path(__file__).resolve().parent)
+    found = {}
+    for name, module in sorted(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if not isinstance(file, str) or not file.endswith(".py") or name == "__main__":
+            continue
+        path = Path(file).resolve()
+        if path.is_file() and not any(path.is_relative_to(folder) for folder in installed):
+            found[str(path)] = file_digest(path)
+    return found
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 in hex; "" where the file is gone."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def _lies_in(module: ModuleType, folder: Path) -> bool:

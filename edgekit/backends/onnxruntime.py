@@ -102,12 +102,11 @@ class OnnxRuntime:
         rejections = self.check(request.model, request.target)
         if rejections:
             raise refuse(request.target, rejections)
-        name = f"{request.stem}.onnx"
-        io.save(request.model, folder / name)
+        written = io.save(request.model, folder / f"{request.stem}.onnx")
         return _artifact(
             request.model,
             folder,
-            name,
+            written,
             target=request.target.name,
             precision=request.precision,
             options=request.options,
@@ -131,11 +130,10 @@ def open_model(model: ir.Model, options: RunOptions) -> Session:
         MissingBackendError: ``options`` names a device that is not here.
     """
     with tempfile.TemporaryDirectory(prefix="edgekit-", ignore_cleanup_errors=True) as folder:
-        io.save(model, Path(folder) / "model.onnx")
         artifact = _artifact(
             model,
             Path(folder),
-            "model.onnx",
+            io.save(model, Path(folder) / "model.onnx"),
             target="onnxruntime-cpu",
             precision=Precision.FP32,
             options=options,
@@ -146,7 +144,7 @@ def open_model(model: ir.Model, options: RunOptions) -> Session:
 def _artifact(
     model: ir.Model,
     folder: Path,
-    name: str,
+    written: tuple[Path, ...],
     *,
     target: str,
     precision: Precision,
@@ -157,7 +155,7 @@ def _artifact(
     inputs, outputs = io.specs(model)
     return Artifact(
         folder=folder,
-        files=file_entries(folder, (name,)),
+        files=file_entries(folder, tuple(path.name for path in written)),
         target=target,
         backend="onnxruntime",
         precision=precision,

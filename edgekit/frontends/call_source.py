@@ -10,11 +10,9 @@ forgotten afterwards: two models that both have a ``layers.py`` beside them do n
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib
-import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +21,7 @@ from edgekit import settings
 from edgekit.errors import ExportError, InputError, UnknownNameError
 from edgekit.frontends.explain import explain
 from edgekit.frontends.extras import missing_framework
+from edgekit.user_code import importable, load_file
 
 _MORE = "docs/recipe.md"
 
@@ -45,7 +44,7 @@ def call_source(source: str, *, base: Path) -> Any:
         )
     settings.silence_native_libraries()
     folder = (base / where).resolve().parent if where.endswith(".py") else base.resolve()
-    with contextlib.redirect_stdout(sys.stderr), _importable(folder, forget=where.endswith(".py")):
+    with contextlib.redirect_stdout(sys.stderr), importable(folder, forget=where.endswith(".py")):
         module = _guarded(lambda: _import(where, base=base), f"{where} cannot be imported", source)
         function = _attribute(module, attribute, where=where)
         return _guarded(function, f"{source} raised", source)
@@ -62,15 +61,7 @@ def _import(where: str, *, base: Path) -> ModuleType:
             remedy="correct the path before the colon",
             more=_MORE,
         )
-    # One name per path: dataclasses and pickle look a class's module up by name.
-    name = f"_edgekit_source_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:  # only for endings other than .py
-        raise ExportError(f"{path} is no Python file", why="it cannot be imported", remedy="name a .py file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_file(path)
 
 
 def _attribute(module: ModuleType, name: str, *, where: str) -> Callable[[], Any]:
@@ -111,27 +102,6 @@ def _failed(what: str, error: BaseException) -> ExportError:
         remedy="run it by itself, for example with python -c, and correct it",
         more=_MORE,
     )
-
-
-@contextlib.contextmanager
-def _importable(folder: Path, *, forget: bool) -> Iterator[None]:
-    """``folder`` first on the path; with ``forget``, modules imported from it meanwhile are dropped."""
-    before = set(sys.modules)
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ValueError):  # the user's code may have removed it itself
-            sys.path.remove(str(folder))
-        if forget:
-            for name in set(sys.modules) - before:
-                if not name.startswith("_edgekit_source_") and _lies_in(sys.modules[name], folder):
-                    del sys.modules[name]
-
-
-def _lies_in(module: ModuleType, folder: Path) -> bool:
-    file = getattr(module, "__file__", None)
-    return file is not None and Path(file).is_relative_to(folder) and "site-packages" not in Path(file).parts
 
 
 def _a(value: object) -> str:

@@ -106,7 +106,26 @@ def _converted(source: Forward, request: SourceRequest) -> ir.Model:
             why="its forward pass must be a TensorFlow graph",
             remedy="replace the layer that the message names",
         ) from error
-    return io.from_bytes(proto.SerializeToString(deterministic=True), name=request.source)
+    model = io.from_bytes(proto.SerializeToString(deterministic=True), name=request.source)
+    _bind_captured(model, function, {spec.name for spec in source.inputs})
+    return model
+
+
+def _bind_captured(model: ir.Model, function: Any, inputs: set[str]) -> None:
+    """Give tensors that the function captured their values.
+
+    What a layer holds as an eager tensor and not as a variable (the mean of a Normalization) is an input of the
+    TensorFlow graph; tf2onnx 1.17 lists it as an input of the model.
+    """
+    strangers = [value for value in model.graph.inputs if value.name not in inputs]
+    if not strangers:
+        return
+    captured = {inner.name: outer for outer, inner in function.get_concrete_function().graph.captures}
+    for value in strangers:
+        if value.name in captured:
+            model.graph.inputs.remove(value)
+            value.const_value = ir.tensor(captured[value.name].numpy(), name=value.name)
+            model.graph.register_initializer(value)
 
 
 def _order(model: ir.Model, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> None:

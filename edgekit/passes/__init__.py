@@ -25,6 +25,7 @@ from edgekit.passes.infer_shapes import InferShapes
 from edgekit.passes.inline_functions import InlineFunctions
 from edgekit.passes.lift_constants import LiftConstants
 from edgekit.passes.lift_opset import LiftOpset
+from edgekit.passes.merge_constants import MergeConstants
 from edgekit.passes.normalize_quantizers import NormalizeQuantizers
 from edgekit.passes.remove_unused import RemoveUnused
 
@@ -55,6 +56,7 @@ CANONICAL_PASSES: tuple[Pass, ...] = (
     EliminateIdentity(),  # again: pairs that the rewrites brought together
     LiftConstants(),
     NormalizeQuantizers(),  # again: Q and DQ that now stand next to each other
+    MergeConstants(),
     RemoveUnused(),
     FixNames(),
     InferShapes(),

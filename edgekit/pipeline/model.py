@@ -17,7 +17,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from edgekit import dataset
+from edgekit import dataset, settings
 from edgekit.backends.onnxruntime import open_model
 from edgekit.backends.worker_process import EngineError
 from edgekit.dataset import DataSource
@@ -33,11 +33,13 @@ from edgekit.pipeline.plan import source_digest
 from edgekit.pipeline.versions import tools
 from edgekit.preprocess import Step, preprocess_id
 from edgekit.spec import Feeds, Progress, Runner, RunOptions, TensorSpec, from_json, to_json
+from edgekit.user_code import file_digest, imported_files
 
 PARITY_SEED = 0
 PARITY_SAMPLES, PARITY_BATCH = 16, 8  # of the calibration data: real values, on top of the random ones
 HASHED_BYTES = 256_000_000  # a data file above this is not read only to make a cache key
 _MODEL, _FACTS = "model.onnx", "facts.json"
+_CHANGES = 4  # a module that imports others now than it did is known after one more round
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,7 @@ def obtain(
         "opset": request.opset,
         "trust": request.trust_source,
         "tolerance": tolerance,
+        "data folder": str(settings.data_dir()),  # a builder may choose its weights by it
         "data": data.identity() if data else None,
         "tools": tools("torch", "keras", "litert"),
     }
@@ -150,8 +153,29 @@ def obtain(
         io.save(model, folder / _MODEL)
         (folder / _FACTS).write_text(json.dumps(facts))
 
+    return _read(_entry(cache, key, make))
+
+
+def _entry(cache: Cache, key: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
+    """The export's folder, whose builder imported the files that are there now."""
     entry = cache.folder("export", key, make)
-    return _canonical(io.load(entry / _MODEL), json.loads((entry / _FACTS).read_text()))
+    for _ in range(_CHANGES):
+        known = _facts(entry)["imported"]
+        now = {path: file_digest(Path(path)) for path in known}
+        if now == known:
+            break
+        key = {**key, "imported": now}
+        entry = cache.folder("export", key, make)
+    return entry
+
+
+def _facts(entry: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads((entry / _FACTS).read_text())
+    return facts
+
+
+def _read(entry: Path) -> Canonical:
+    return _canonical(io.load(entry / _MODEL), _facts(entry))
 
 
 def _make(
@@ -184,6 +208,8 @@ def _make(
         "quantized": quantized,
         "output_steps": dict(loaded.output_steps),
         "notes": list(loaded.notes),
+        # What a builder imports from outside its folder; its own folder is in the key as a whole.
+        "imported": imported_files() if ":" in request.source else {},
     }
     return model, facts
 

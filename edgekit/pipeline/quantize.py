@@ -8,7 +8,7 @@ from edgekit import settings
 from edgekit import target as targets
 from edgekit.backends.onnxruntime import open_model
 from edgekit.errors import ExitCode, InputError
-from edgekit.ir import io
+from edgekit.ir.external_data import size_bytes
 from edgekit.pipeline import calibrate, judge, variant
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.evaluation import Evaluated, evaluate_pair
@@ -73,8 +73,8 @@ def quantize(
         plan_digest=made.plan_digest,
         quantized=made.quantized,
         left_float=made.left_float,
-        size_bytes=len(io.to_bytes(made.model)),
-        float_size_bytes=len(io.to_bytes(canonical.model)),
+        size_bytes=size_bytes(made.model),
+        float_size_bytes=size_bytes(canonical.model),
         gates=judge.gate_rows(verdict) if verdict else (),
         accuracy=evaluated.accuracy if evaluated else None,
         findings=findings,

@@ -46,8 +46,9 @@ def apply(model: ir.Model, plan: QuantPlan) -> ir.Model:
     graph = result.graph
     nodes = {node.name: node for node in graph}
     values = _values(graph)
+    made: _Constants = {}
     for operator in plan.operators:
-        _quantize_constants(graph, operator, nodes[operator.name])
+        _quantize_constants(graph, operator, nodes[operator.name], made)
     made_by_kernel = {operator.output for operator in plan.operators}
     heads = {operator.name for operator in plan.operators}
     for name, params in plan.activations.items():
@@ -105,15 +106,44 @@ def _insert_pair(
         result.name = name
 
 
-def _quantize_constants(graph: ir.Graph, operator: QuantOperator, node: ir.Node) -> None:
+_Constants = dict[tuple[str, QuantParams], tuple[ir.Value, ir.Value, ir.Value]]
+"""Integers, scale and zero point by the float constant that they stand for and how it was quantized."""
+
+
+def _quantize_constants(graph: ir.Graph, operator: QuantOperator, node: ir.Node, made: _Constants) -> None:
     for index, planned in ((1, operator.weight), (2, operator.bias)):
         if planned is not None:
-            node.replace_input_with(index, _dequantized_constant(graph, planned, node=node))
+            node.replace_input_with(index, _dequantized_constant(graph, planned, node=node, made=made))
 
 
-def _dequantized_constant(graph: ir.Graph, planned: QuantWeight, *, node: ir.Node) -> ir.Value:
-    """The float value that ``node`` reads in place of the initializer, out of integers."""
+def _dequantized_constant(
+    graph: ir.Graph, planned: QuantWeight, *, node: ir.Node, made: _Constants
+) -> ir.Value:
+    """The float value that ``node`` reads in place of the initializer, out of integers.
+
+    Nodes that share a weight share its integers, each behind a DequantizeLinear of its own: runtimes fuse
+    it into the one operator that reads it.
+    """
     source = graph.initializers[planned.name]
+    params = planned.params
+    if (planned.name, params) not in made:
+        made[planned.name, params] = _integers(graph, planned, source)
+    attributes = {} if params.axis is None else {"axis": params.axis}
+    name = free_name(graph, f"{planned.name}_dequantized")
+    to_float = ir.node(
+        "DequantizeLinear",
+        made[planned.name, params],
+        attributes=attributes,
+        name=f"{name}_DequantizeLinear",
+    )
+    result = to_float.outputs[0]
+    result.name, result.shape, result.type = name, source.shape, source.type
+    graph.insert_before(node, to_float)
+    return result
+
+
+def _integers(graph: ir.Graph, planned: QuantWeight, source: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
+    """New initializers: the integers of a constant, their scale and zero point."""
     array = constant(source)
     params = planned.params
     if array is None:
@@ -127,16 +157,7 @@ def _dequantized_constant(graph: ir.Graph, planned: QuantWeight, *, node: ir.Nod
     scale_array = np.asarray(params.scale[0] if scalar else params.scale, np.float32)
     zero_array = np.asarray(params.zero_point[0] if scalar else params.zero_point, params.dtype)
     scale = add_initializer(graph, f"{planned.name}_scale", scale_array)
-    zero = add_initializer(graph, f"{planned.name}_zero_point", zero_array)
-    attributes = {} if scalar else {"axis": params.axis}
-    name = free_name(graph, f"{planned.name}_dequantized")
-    to_float = ir.node(
-        "DequantizeLinear", [integers, scale, zero], attributes=attributes, name=f"{name}_DequantizeLinear"
-    )
-    result = to_float.outputs[0]
-    result.name, result.shape, result.type = name, source.shape, source.type
-    graph.insert_before(node, to_float)
-    return result
+    return integers, scale, add_initializer(graph, f"{planned.name}_zero_point", zero_array)
 
 
 def _drop_unread(graph: ir.Graph) -> None:

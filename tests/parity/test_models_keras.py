@@ -80,10 +80,6 @@ CASES = [
     ),
 ]
 NAMES = sorted({case.name for case in CASES})
-LOSES_CAPTURED_CONSTANTS = pytest.mark.xfail(
-    reason="tf2onnx lists the mean of a Normalization layer as an input, and the front end drops it",
-    strict=True,
-)
 
 
 def prepare(case: Case, monkeypatch: pytest.MonkeyPatch) -> Case:
@@ -103,12 +99,7 @@ def case_of_data(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     return prepare(request.param, monkeypatch)
 
 
-def marked(case: Case) -> Any:
-    marks = [LOSES_CAPTURED_CONSTANTS] if case.name == "tabular_mlp" else []
-    return pytest.param(case, id=case.id, marks=marks)
-
-
-@pytest.fixture(params=[marked(case) for case in CASES])
+@pytest.fixture(params=CASES, ids=lambda case: case.id)
 def case(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Case:
     return prepare(request.param, monkeypatch)
 

@@ -18,6 +18,7 @@ from edgekit.ir import io
 from edgekit.ir.digest import digest
 from edgekit.ir.verify import CANONICAL, breaches
 from edgekit.passes import canonicalize
+from edgekit.passes.merge_constants import MergeConstants
 from edgekit.spec import Array
 
 
@@ -45,6 +46,13 @@ class Case:
 
 
 CASES = (
+    Case(
+        "equal constants are one",
+        "g (float[n, 9] x) => (float[n, 9] y) <float[9, 9] a, float[9, 9] b, float[9, 9] c>"
+        "{ p = MatMul(x, a) q = MatMul(p, b) y = MatMul(q, c) }",
+        {"Gemm": 3},
+        {"a": normal(9, 9), "b": normal(9, 9), "c": positive(9, 9)},
+    ),
     Case(  # the result is (n, 4), and the source has one row: nothing but a size differs, and it repeats
         "expand of one row to the batch stays",
         "g (float[n, 4] x) => (float[n, 8] y) <float[1, 4] r, int64[1] zero, int64[1] one, int64[1] four>"
@@ -343,6 +351,20 @@ def test_canonical_form(
         scale = max(float(np.ptp(finite)) if finite.size else 0.0, 1.0)
         other = np.nan_to_num(np.asarray(actual, np.float64), posinf=1e30, neginf=-1e30)
         np.testing.assert_allclose(other, finite, atol=2e-6 * min(scale, 1e6), rtol=0)
+
+
+def test_equal_constants_are_merged_and_others_are_not(build: Callable[..., ir.Model]) -> None:
+    text = (
+        "g (float[n, 9] x) => (float[n, 9] y)"
+        "<float[9, 9] a, float[9, 9] b, float[9, 9] c, float[2] s, float[2] t>"
+        "{ p = MatMul(x, a) q = MatMul(p, b) r = MatMul(q, c) u = Concat <axis = 0> (s, t) y = Add(r, x) }"
+    )
+    other = normal(9, 9).copy()
+    other[0, 0] += 1
+    model = build(text, a=normal(9, 9), b=normal(9, 9), c=other, s=normal(2), t=normal(2))
+    merged = MergeConstants().apply(model.clone())
+    assert sorted(merged.graph.initializers) == ["a", "c", "s", "t"]
+    assert [node.inputs[1].name for node in merged.graph if node.op_type == "MatMul"] == ["a", "a", "c"]
 
 
 def test_functions_are_inlined(evaluate: Callable[[ir.Model, Mapping[str, Array]], list[Array]]) -> None:

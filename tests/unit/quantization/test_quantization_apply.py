@@ -196,6 +196,20 @@ def test_shared_weights_get_one_integer_form_per_reader(build: Build, evaluate: 
     np.testing.assert_allclose(got[1][:, 0], 5.0, atol=output_steps(model, plan)["z"], rtol=0)
 
 
+def test_readers_with_equal_scales_share_the_integers(build: Build) -> None:
+    text = (
+        "g (float[n, 8] x) => (float[n, 8] y) <float[8, 8] w>"
+        "{ a = Gemm <transB = 1> (x, w) b = Relu(a) y = Gemm <transB = 1> (b, w) }"
+    )
+    model = build(text, w=normal(8, 8))
+    ranges = {name: Range(-9, 9) for name in ("x", "a", "b", "y")}
+    quantized = apply(model, place(model, load("portable"), ranges))
+    readers = [node for node in quantized.graph if node.op_type == "Gemm"]
+    behind = [value.producer() for node in readers for value in node.inputs[1:2] if value is not None]
+    assert len({id(node) for node in behind}) == 2, "runtimes fuse a DequantizeLinear into its one reader"
+    assert len({node.inputs[0].name for node in behind if node is not None and node.inputs[0]}) == 1
+
+
 def test_a_dead_channel_keeps_its_bias(build: Build, evaluate: Evaluate) -> None:
     weight = normal(2, 1, 3, 3)
     weight[0] = 0.0
