@@ -50,7 +50,8 @@ def export(
     """Export a PyTorch, Keras or ONNX source to canonical ONNX and prove that it computes the same.
 
     Args:
-        source: ``file.py:callable``, ``package.module:callable``, .pt2, .keras, .h5, SavedModel or .onnx.
+        source: ``file.py:callable``, ``package.module:callable``, .pt2, TorchScript .pt, .keras, .h5, a
+            SavedModel folder, .onnx or .tflite.
         out: the .onnx file to write.
         inputs: name, dtype and shape of each input; needed for callables.
         weights: checkpoint for a callable.

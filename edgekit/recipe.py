@@ -46,10 +46,11 @@ class ModelTable(_Closed):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", description="second part of every file name"
     )
     source: str = Field(
-        description="file.py:callable, package.module:callable, .pt2, .keras, .h5, SavedModel folder or .onnx"
+        description="file.py:callable, package.module:callable, .pt2, TorchScript .pt, .keras, .h5, "
+        "SavedModel folder, .onnx or .tflite; see sources.md"
     )
     weights: str | None = Field(
-        default=None, description="checkpoint for a callable: .pt, .pth, .safetensors, .weights.h5"
+        default=None, description="checkpoint for a callable: .pt, .pth, .th, .safetensors, .weights.h5, .h5"
     )
     inputs: tuple[InputTable, ...] = Field(
         default=(), description="needed for callables; read from the file otherwise"

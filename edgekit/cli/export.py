@@ -33,7 +33,8 @@ def run(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="file.py:callable, package.module:callable, .pt2, .keras, .h5, SavedModel folder or .onnx.",
+            help="file.py:callable, package.module:callable, .pt2, TorchScript .pt, .keras, .h5, "
+            "SavedModel folder, .onnx or .tflite.",
             show_default=False,
         ),
     ],
@@ -54,7 +55,9 @@ def run(
     ] = None,
     weights: Annotated[
         Path | None,
-        typer.Option("--weights", help="Checkpoint for a callable: .pt, .pth, .safetensors, .weights.h5."),
+        typer.Option(
+            "--weights", help="Checkpoint for a callable: .pt, .pth, .th, .safetensors, .weights.h5, .h5."
+        ),
     ] = None,
     opset: Annotated[int | None, typer.Option("--opset", min=1, help="ONNX opset; 21 by default.")] = None,
     tolerance: Annotated[
