@@ -15,6 +15,8 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +33,29 @@ def names() -> list[str]:
     return sorted(path.parent.name for path in HERE.glob("*/edgekit.toml"))
 
 
+@contextmanager
+def recipe_with_every_target(name: str) -> Iterator[Path]:
+    """The model's recipe; where it leaves a target out, a copy beside it that does not: refusals count too."""
+    path = HERE / name / "edgekit.toml"
+    text = path.read_text("utf-8")
+    wanting = [target for target in TARGETS if f'name = "{target}"' not in text]
+    if not wanting:
+        yield path
+        return
+    copy = path.with_name(".every-target.toml")
+    copy.write_text(text + "".join(f'\n[[target]]\nname = "{target}"\n' for target in wanting), "utf-8")
+    try:
+        yield copy
+    finally:
+        copy.unlink()
+
+
 def measure(name: str) -> dict[str, Any]:
     """Release ``name`` without writing a bundle; plain values of each target."""
     import edgekit
 
-    with tempfile.TemporaryDirectory() as folder:
-        result = edgekit.release(
-            HERE / name / "edgekit.toml", out=folder, targets=TARGETS, dry_run=True, update=True
-        )
+    with tempfile.TemporaryDirectory() as folder, recipe_with_every_target(name) as path:
+        result = edgekit.release(path, out=folder, targets=TARGETS, dry_run=True, update=True)
     rows = {}
     for row in result.targets:
         candidates = {each.precision.value: each for each in row.candidates}
