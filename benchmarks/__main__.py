@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-SUITES = ("startup", "release_repeat", "int8_quality", "export_cost", "onnx_nodes")
+SUITES = ("startup", "release_repeat", "int8_quality", "export_cost", "onnx_nodes", "litert_random_graphs")
 
 
 def main() -> int:

@@ -310,6 +310,23 @@ PADS: tuple[Case, ...] = (
 )
 
 
+EINSUMS: tuple[Case, ...] = tuple(
+    Case(f"einsum-{equation}", shape, op("Einsum", *(weight(*size) for size in sizes), equation=equation))
+    for equation, shape, sizes in (
+        ("bij,bjk->bik", ("batch", 3, 4), [(1, 4, 5)]),
+        ("bhid,bhjd->bhij", (2, 3, 4, 5), [(2, 3, 6, 5)]),
+        ("ij->ji", (3, 4), []),
+        ("bij->bi", ("batch", 3, 4), []),
+        ("bij,jk", (2, 3, 4), [(4, 5)]),
+        ("...ij,...jk->...ik", (2, 3, 4, 5), [(1, 3, 5, 2)]),
+        ("i,j->ij", (3,), [(4,)]),
+        ("bi,bi->b", ("batch", 5), [(1, 5)]),
+        ("abc,cd,de->abe", ("batch", 3, 4), [(4, 5), (5, 2)]),
+        ("bij,kj->bk", (2, 3, 4), [(6, 4)]),
+    )
+)
+
+
 def recurrent(kind: str, *, layout: int = 0, **attributes: Any) -> Make:
     gates = {"RNN": 1, "GRU": 3, "LSTM": 4}[kind]
     count = 2 if attributes.get("direction") == "bidirectional" else 1
@@ -373,6 +390,7 @@ CASES = (
     *TRANSPOSED,
     *RESIZED,
     *PADS,
+    *EINSUMS,
     *RECURRENT,
 )
 

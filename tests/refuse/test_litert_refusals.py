@@ -39,6 +39,10 @@ def _ints(model: Model, *values: int) -> str:
     return model.constant(np.asarray(values, np.int64))
 
 
+def _limit(model: Model, name: str) -> str:
+    return model.add("Cast", model.input(name, (), "int64"), to=5)  # int16
+
+
 def _rnn(model: Model, length: int | str, batch: int | str, *more: str, **attributes: Any) -> str:
     x = _x(model, length, batch, 3)
     w, r = model.weight(1, 4, 3), model.weight(1, 4, 4)
@@ -91,9 +95,17 @@ CASES: tuple[Case, ...] = (
         lambda m: m.add("Resize", _x(m, 1, 3, 8, 8, dtype="int32"), "", m.floats(1, 1, 2, 2), mode="cubic"),
     ),
     Case(
-        "two-dynamic-sizes",
+        "sizes-that-nothing-has",
         "one-dynamic-size",
-        lambda m: m.add("Unsqueeze", _x(m, "batch", "length"), _ints(m, 1)),
+        lambda m: m.add("Reshape", _x(m, "n", 6), m.input("s", (3,), "int64")),
+    ),
+    Case("range-of-bytes", "range-type", lambda m: m.add("Range", *(_limit(m, n) for n in "abc"))),
+    Case(
+        "backwards-with-computed-bounds",
+        "dynamic-slice",
+        lambda m: m.add(
+            "Slice", _x(m, 5), m.input("s", (1,), "int64"), _ints(m, 0), _ints(m, 0), _ints(m, -1)
+        ),
     ),
     Case("int16-activations", "activation-type", _quantized_16),
     Case(
@@ -134,6 +146,7 @@ CASES: tuple[Case, ...] = (
         "index-type",
         lambda m: m.add("OneHot", _x(m, 4), _ints(m, 3), m.floats(0, 1)),
     ),
+    Case("einsum-diagonal", "einsum", lambda m: m.add("Einsum", _x(m, 3, 3), equation="ii->i")),
     Case("dynamic-sequence", "dynamic-sequence", lambda m: _rnn(m, "time", 2)),
     Case("long-sequence", "long-sequence", lambda m: _rnn(m, 600, 2)),
     Case(

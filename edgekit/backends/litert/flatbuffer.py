@@ -188,7 +188,7 @@ def _options(table: Any, options: Mapping[str, Any], schema: ModuleType) -> Any:
             setattr(table, name, getattr(schema.ActivationFunctionType, value))
         elif name == "mode":
             setattr(table, name, getattr(schema.MirrorPadMode, value))
-        elif name in {"inDataType", "outDataType", "outputType"}:
+        elif name in {"inDataType", "outDataType", "outputType", "outType"}:
             setattr(table, name, getattr(schema.TensorType, value.upper()))
         elif isinstance(value, tuple):
             setattr(table, name, np.asarray(value, np.int32))

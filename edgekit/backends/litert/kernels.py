@@ -57,8 +57,8 @@ MOVING = frozenset(
         "MINIMUM",
         "TOPK_V2",
     }
-    | {"REDUCE_MAX", "REDUCE_MIN", "ARG_MAX", "ARG_MIN", "BITWISE_XOR", "RIGHT_SHIFT", "DEPTH_TO_SPACE"}
-    | {"SPACE_TO_DEPTH", "MIRROR_PAD", "MAX_POOL_2D", "WHERE"}
+    | {"REDUCE_MAX", "REDUCE_MIN", "ARG_MAX", "ARG_MIN", "BITWISE_XOR", "RIGHT_SHIFT", "SHAPE"}
+    | {"DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "MIRROR_PAD", "MAX_POOL_2D", "WHERE"}
 )
 """Kernels that take int8 and uint8 as plain integers; the others read a scale, and abort if there is none."""
 
@@ -134,6 +134,7 @@ KERNELS: dict[str, Kernel] = {
     "REDUCE_MAX": Kernel(ARITHMETIC),
     "REDUCE_MIN": Kernel(ARITHMETIC),
     "REDUCE_PROD": Kernel(frozenset({"float32", "int32", "int64"})),
+    "RANGE": Kernel(frozenset({"float32", "int32", "int64"})),
     "RELU": Kernel(FLOAT_INT8),
     "RELU6": Kernel(FLOAT_INT8),
     "RELU_N1_TO_1": Kernel(FLOAT_INT8),
@@ -143,7 +144,8 @@ KERNELS: dict[str, Kernel] = {
     "ROUND": Kernel(FLOAT),
     "RSQRT": Kernel(FLOAT),
     "SELECT_V2": Kernel(BOOL, 4),
-    "SIGN": Kernel(FLOAT),
+    "SHAPE": Kernel(COPIES),
+    "SIGN": Kernel(frozenset({"float32", "int32"})),
     "SIN": Kernel(FLOAT),
     "SLICE": Kernel(COPIES, 5),
     "SOFTMAX": Kernel(FLOAT_INT8),

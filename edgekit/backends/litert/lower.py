@@ -17,6 +17,8 @@ from edgekit.backends.litert.ops import (
     bits,
     conv,
     conv_transpose,
+    dynamic,
+    einsum,
     elementwise,
     gather,
     matrix,
@@ -37,7 +39,7 @@ from edgekit.backends.litert.step import TENSOR_DTYPES, Step, Tensors, known, re
 from edgekit.backends.litert.tensors import Graph, GraphBuilder
 from edgekit.backends.litert.tidy import tidy
 from edgekit.backends.litert.units import Program
-from edgekit.backends.litert.wider import BYTES, wider_type
+from edgekit.backends.litert.wider import wider_type
 from edgekit.errors import closest
 from edgekit.spec import Rejection
 
@@ -63,6 +65,8 @@ LOWERINGS: dict[str, Lowering] = merged(
     bits.LOWERINGS,
     conv.LOWERINGS,
     conv_transpose.LOWERINGS,
+    dynamic.LOWERINGS,
+    einsum.LOWERINGS,
     elementwise.LOWERINGS,
     gather.LOWERINGS,
     matrix.LOWERINGS,
@@ -148,7 +152,7 @@ def _lower_unit(step: Step) -> None:
             )
     wider = wider_type(unit)
     if wider:
-        step.note(f"computes in {wider}, and gives {unit.outputs[0].dtype}")
+        step.note(f"computes in {wider}")
         _in_wider(step, lowering, wider)
         return
     try:
@@ -182,11 +186,12 @@ def _in_float(step: Step, lowering: Lowering) -> None:
 
 
 def _in_wider(step: Step, lowering: Lowering, dtype: str) -> None:
-    """A unit of plain bytes between two CASTs; what overflows wraps around, as in ONNX."""
+    """A unit between CASTs: inputs and outputs of the first input's type become ``dtype``."""
     unit, tensors = step.unit, step.tensors
+    own = step.operand(0).dtype
     inputs: list[Operand | None] = []
     for index, operand in enumerate(unit.inputs):
-        if operand is None or operand.dtype not in BYTES:
+        if operand is None or operand.dtype != own:
             inputs.append(operand)
         elif operand.const is not None:
             data = operand.const.astype(dtype)
@@ -198,7 +203,7 @@ def _in_wider(step: Step, lowering: Lowering, dtype: str) -> None:
             tensors.set(wide.key, tensor, layout, logical=operand.shape)
             inputs.append(wide)
     outputs = tuple(
-        Operand(f"{out.key}/wide", out.shape, dtype) if out.dtype in BYTES else out for out in unit.outputs
+        Operand(f"{out.key}/wide", out.shape, dtype) if out.dtype == own else out for out in unit.outputs
     )
     lowering(step.of(replace(unit, inputs=tuple(inputs), outputs=outputs)))
     for index, (out, wide) in enumerate(zip(unit.outputs, outputs, strict=True)):
@@ -218,6 +223,7 @@ def _input(operand: Operand, layout: Layout, tensors: Tensors, rejections: list[
             )
         )
     tensor = tensors.builder.tensor(operand.key, operand.dtype, layout.shape(operand.shape))
+    tensors.builder.inputs.append(tensor)
     tensors.set(operand.key, tensor, layout, logical=operand.shape)
     return tensor
 

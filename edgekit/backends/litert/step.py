@@ -23,7 +23,7 @@ from edgekit.backends.litert.layouts import Layout, identity, same_storage
 from edgekit.backends.litert.operands import Clamp, Operand, Unit
 from edgekit.backends.litert.refusal import RefusedError
 from edgekit.backends.litert.tensors import UNKNOWN_RANK, GraphBuilder, Shape, signature
-from edgekit.spec import Array, QuantParams
+from edgekit.spec import Array, Dim, QuantParams
 
 # schema.fbs, ActivationFunctionType: the ones that every kernel with the field computes.
 FUSED_ACTIVATIONS: dict[Clamp, str] = {
@@ -116,7 +116,7 @@ def transpose(builder: GraphBuilder, tensor: int, perm: Sequence[int]) -> int:
 
 
 def reshape(builder: GraphBuilder, tensor: int, shape: Shape) -> int:
-    """RESHAPE to ``shape``, of which at most one size may be dynamic."""
+    """RESHAPE to ``shape``."""
     source = builder.tensors[tensor]
     out = builder.tensor(f"{source.name}/reshaped", source.dtype, shape, quant=source.quant)
     reshape_into(builder, tensor, out)
@@ -127,19 +127,58 @@ def reshape_into(builder: GraphBuilder, tensor: int, out: int) -> None:
     """RESHAPE ``tensor`` into the tensor ``out``, which is there already.
 
     Raises:
-        RefusedError: more than one size of the result is dynamic.
+        RefusedError: more than one size of the result is dynamic, and no tensor says how large they are.
     """
-    sizes = signature(builder.tensors[out].shape)
+    shape = builder.tensors[out].shape
+    sizes = signature(shape)
+    check_kernel("RESHAPE", builder.tensors[tensor].dtype, len(sizes))
     if sizes.count(-1) > 1:
+        builder.operator("RESHAPE", [tensor, _computed_sizes(builder, tensor, shape)], [out])
+        return
+    constant = builder.constant("shape", np.asarray(sizes, np.int32).reshape(-1))
+    # reshape.cc: newShape = [0] stands for a scalar where the shape tensor is empty
+    builder.operator("RESHAPE", [tensor, constant], [out], options={"newShape": sizes or (0,)})
+
+
+def _computed_sizes(builder: GraphBuilder, tensor: int, shape: Shape) -> int:
+    """``shape`` as an int32 vector: SHAPE of tensors that have its named sizes, joined and picked from.
+
+    concatenation.cc and gather.cc compute them when the graph is prepared, as SHAPE does.
+    """
+    named = [dim for dim in shape if not isinstance(dim, int)]
+    sources: list[int] = []
+    places: dict[Dim, int] = {}
+    length = 0
+    for candidate in (tensor, *builder.inputs):
+        have = builder.tensors[candidate].shape
+        new = [dim for dim in named if dim is not None and dim in have and dim not in places]
+        if new:
+            places |= {dim: length + have.index(dim) for dim in new}
+            length += len(have)
+            sources.append(candidate)
+    if any(dim not in places for dim in named):
         raise RefusedError(
             "one-dynamic-size",
-            f"RESHAPE to {sizes} has more than one dynamic size",
+            f"RESHAPE to {shape} has more than one dynamic size, and no input has them all",
             "give all axes but the batch a fixed size when exporting",
         )
-    check_kernel("RESHAPE", builder.tensors[tensor].dtype, len(sizes))
-    shape = builder.constant("shape", np.asarray(sizes, np.int32).reshape(-1))
-    # reshape.cc: newShape = [0] stands for a scalar where the shape tensor is empty
-    builder.operator("RESHAPE", [tensor, shape], [out], options={"newShape": sizes or (0,)})
+    fixed = [dim for dim in shape if isinstance(dim, int)]
+    parts = [_sizes_of(builder, source) for source in sources]
+    parts.append(builder.constant("fixed", np.asarray(fixed, np.int32)))
+    joined = builder.tensor("sizes", "int32", (length + len(fixed),))
+    builder.operator("CONCATENATION", parts, [joined], options={"axis": 0})
+    rest = iter(range(length, length + len(fixed)))
+    order = [next(rest) if isinstance(dim, int) else places[dim] for dim in shape]
+    out = builder.tensor("shape", "int32", (len(shape),))
+    picked = builder.constant("order", np.asarray(order, np.int32))
+    builder.operator("GATHER", [joined, picked], [out], options={"axis": 0})
+    return out
+
+
+def _sizes_of(builder: GraphBuilder, tensor: int) -> int:
+    out = builder.tensor("sizes", "int32", (len(builder.tensors[tensor].shape),))
+    builder.operator("SHAPE", [tensor], [out], options={"outType": "int32"})
+    return out
 
 
 def check_kernel(code: str, dtype: str, rank: int, *, plain: bool = False) -> None:

@@ -76,6 +76,7 @@ class GraphBuilder:
     def __init__(self) -> None:
         self.tensors: list[Tensor] = []
         self.operators: list[Operator] = []
+        self.inputs: list[int] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes, QuantParams | None], int] = {}
         self._names: dict[str, int] = {}
 

@@ -67,7 +67,11 @@ PARAMETERS: dict[str, tuple[int, ...]] = {
 }
 
 # Parameters that the kernels also take when they are computed: these keep what makes them alive.
-COMPUTABLE = {"Clip": (1, 2), "Pad": (2,)}
+COMPUTABLE = {"Clip": (1, 2), "Pad": (2,), "Slice": (1, 2)}
+
+
+SIZES = "[sizes]"
+"""Attribute of a unit whose values are sizes, or computed of sizes alone: they fit int32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +169,8 @@ def _read_node(node: ir.Node, reader: _Reader) -> None:
         outputs = tuple(_operand(value, reader) for value in last.outputs)
         unit = Unit(parts.op, _label(node), attributes, operands, outputs, clamp)
         unit = _gather_of_rows(unit, reader) or unit
+        if outputs[0].dtype == "int64" and outputs[0].key in reader.probed.known:
+            unit = replace(unit, attributes={**attributes, SIZES: True})
     reader.units.append(unit)
 
 

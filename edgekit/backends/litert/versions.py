@@ -195,6 +195,26 @@ def _floor_div(_op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
     return {"float32": 2, "int8": 3, "int16": 3}.get(_dtype(inputs), 1)
 
 
+def _range(_op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
+    return 2 if _dtype(inputs) == "int64" else 1
+
+
+def _reverse(_op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
+    return {"int8": 3, "bool": 2}.get(_dtype(inputs), 1)
+
+
+def _floor_mod(_op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
+    return 2 if _dtype(inputs) in {"int8", "int16"} else 1
+
+
+def _where(_op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
+    return 1 if _dtype(inputs) == "bool" else 2
+
+
+def _two_if_bytes(_op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
+    return 2 if _dtype(inputs) in {"int8", "uint8"} else 1
+
+
 RULES: dict[str, Rule] = {
     "ABS": _abs,
     "ADD": _add,
@@ -213,10 +233,11 @@ RULES: dict[str, Rule] = {
     "EQUAL": _two_if_int8,
     "EXP": _two_if_int8,
     "FLOOR_DIV": _floor_div,
+    "FLOOR_MOD": _floor_mod,
     "FULLY_CONNECTED": _fully_connected,
     "GATHER": _gather,
     "GATHER_ND": _gather_nd,
-    "GELU": _two_if_int8,
+    "GELU": _two_if_bytes,
     "GREATER": _two_if_int8,
     "GREATER_EQUAL": _two_if_int8,
     "LESS": _two_if_int8,
@@ -234,13 +255,15 @@ RULES: dict[str, Rule] = {
     "PAD": _pad,
     "PADV2": _pad,
     "QUANTIZE": _quantize,
+    "RANGE": _range,
     "REDUCE_MAX": _two_if_int8,
     "REDUCE_MIN": _two_if_int8,
     "REDUCE_PROD": _two_if_int8,
-    "RELU": _two_if_int8,
+    "RELU": _two_if_bytes,
     "RELU6": _two_if_int8,
     "RESIZE_BILINEAR": _resize,
     "RESIZE_NEAREST_NEIGHBOR": _resize,
+    "REVERSE_V2": _reverse,
     "RSQRT": _two_if_int8,
     "SIGN": _sign,
     "SLICE": _slice,
@@ -256,4 +279,5 @@ RULES: dict[str, Rule] = {
     "TOPK_V2": _two_if_int8,
     "TRANSPOSE": _transpose,
     "TRANSPOSE_CONV": _transpose_conv,
+    "WHERE": _where,
 }

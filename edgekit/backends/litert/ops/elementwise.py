@@ -18,7 +18,7 @@ import numpy as np
 
 from edgekit.backends.litert.constants import Reals
 from edgekit.backends.litert.operands import Clamp, Operand
-from edgekit.backends.litert.ops.terms import Terms, static
+from edgekit.backends.litert.ops.terms import Terms, exceeds, static
 from edgekit.backends.litert.parameters import constant
 from edgekit.backends.litert.refusal import FloatOnlyError
 from edgekit.backends.litert.step import FUSED_ACTIVATIONS, Step
@@ -48,7 +48,16 @@ def unary(code: str, *, fixed: QuantParams | None = None) -> Lowering:
 
 def binary(code: str) -> Lowering:
     """Two inputs with broadcasting, one builtin."""
-    return lambda step: step.result(code, [step.broadcast(0), step.broadcast(1)])
+    return lambda step: _broadcasting(step, code, [step.broadcast(0), step.broadcast(1)])
+
+
+def _broadcasting(step: Step, code: str, inputs: list[int]) -> None:
+    """The result of ``code``; by merged axes where the kernel has too few."""
+    if exceeds(code, [step.shape(x) for x in inputs]) and not step.unit.is_integer:
+        t = Terms(step)
+        t.finish(t.broadcasting(code, inputs, dtype=step.out.dtype))
+        return
+    step.result(code, inputs)
 
 
 def variadic(code: str) -> Lowering:
@@ -61,20 +70,10 @@ def variadic(code: str) -> Lowering:
             return
         tensor = step.broadcast(0)
         for index in range(1, count - 1):
-            tensor = step.emit(
-                code, [tensor, step.broadcast(index)], _spread(step, tensor, step.broadcast(index))
-            )
-        step.result(code, [tensor, step.broadcast(count - 1)])
+            tensor = Terms(step).binary(code, tensor, step.broadcast(index))
+        _broadcasting(step, code, [tensor, step.broadcast(count - 1)])
 
     return lowering
-
-
-def _spread(step: Step, a: int, b: int) -> tuple[int | str | None, ...]:
-    """Shape of two tensors broadcast against each other."""
-    x, y = step.shape(a), step.shape(b)
-    rank = max(len(x), len(y))
-    x, y = (1,) * (rank - len(x)) + x, (1,) * (rank - len(y)) + y
-    return tuple(q if p == 1 else p for p, q in zip(x, y, strict=True))
 
 
 def lower_mean(step: Step) -> None:
@@ -82,9 +81,7 @@ def lower_mean(step: Step) -> None:
     count = len(step.unit.inputs)
     tensor = step.broadcast(0)
     for index in range(1, count):
-        tensor = step.emit(
-            "ADD", [tensor, step.broadcast(index)], _spread(step, tensor, step.broadcast(index))
-        )
+        tensor = Terms(step).add(tensor, step.broadcast(index))
     step.result("MUL", [tensor, _scalar(step, 1.0 / count)])
 
 
@@ -136,7 +133,11 @@ def lower_leaky_relu(step: Step) -> None:
 
 def lower_prelu(step: Step) -> None:
     """PRelu: the slope broadcasts towards x."""
-    step.result("PRELU", [step.x(0), step.broadcast(1)])
+    t, x = Terms(step), step.x(0)
+    if t.rank(x) > 4:
+        t.finish(t.add(t.unary("RELU", x), t.mul(t.minimum(x, t.const(0.0)), step.broadcast(1))))
+        return
+    step.result("PRELU", [x, step.broadcast(1)])
 
 
 def lower_gelu(step: Step) -> None:
@@ -222,11 +223,9 @@ def lower_selu(step: Step) -> None:
 
 def lower_thresholded_relu(step: Step) -> None:
     """ThresholdedRelu."""
-    x = step.x(0)
-    above = step.emit(
-        "GREATER", [x, _scalar(step, float(step.attribute("alpha", 1.0)))], step.shape(x), dtype="bool"
-    )
-    step.result("SELECT_V2", [above, x, _scalar(step, 0.0)])
+    t, x = Terms(step), step.x(0)
+    above = t.compare("GREATER", x, t.const(float(step.attribute("alpha", 1.0))))
+    t.finish(t.select(above, x, t.const(0.0)))
 
 
 def lower_pow(step: Step) -> None:
@@ -242,7 +241,7 @@ def lower_pow(step: Step) -> None:
             return
         operand = Operand(exponent.key, exponent.shape, "float32", None, power.astype(np.float32))
         step = step.of(replace(step.unit, inputs=(base, operand)))
-        step.result("POW", [step.broadcast(0), step.broadcast(1)])
+        _broadcasting(step, "POW", [step.broadcast(0), step.broadcast(1)])
         return
     if base.dtype != "float32":
         raise step.refusal(
@@ -279,7 +278,7 @@ def _integer_power(step: Step, power: Reals) -> None:
 def lower_mod(step: Step) -> None:
     """Mod: FLOOR_MOD has the sign of the divisor; with fmod = 1 that of the dividend, on absolute values."""
     if not step.attribute("fmod", 0):
-        step.result("FLOOR_MOD", [step.broadcast(0), step.broadcast(1)])
+        _broadcasting(step, "FLOOR_MOD", [step.broadcast(0), step.broadcast(1)])
         return
     t = Terms(step)
     a, b = step.broadcast(0), step.broadcast(1)
@@ -313,12 +312,12 @@ def lower_cast(step: Step) -> None:
 
 def lower_where(step: Step) -> None:
     """Where."""
-    step.result("SELECT_V2", [step.broadcast(0), step.broadcast(1), step.broadcast(2)])
+    _broadcasting(step, "SELECT_V2", [step.broadcast(0), step.broadcast(1), step.broadcast(2)])
 
 
 def lower_xor(step: Step) -> None:
     """Xor of booleans is NOT_EQUAL."""
-    step.result("NOT_EQUAL", [step.broadcast(0), step.broadcast(1)])
+    _broadcasting(step, "NOT_EQUAL", [step.broadcast(0), step.broadcast(1)])
 
 
 def lower_identity(step: Step) -> None:

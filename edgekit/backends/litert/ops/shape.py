@@ -84,6 +84,9 @@ def _layout(step: Step) -> Layout:
 def lower_slice(step: Step) -> None:
     """Slice with constant bounds: SLICE for steps of 1, STRIDED_SLICE otherwise and on dynamic axes."""
     x = step.operand(0)
+    if any(step.has(index) and step.operand(index).runtime for index in (1, 2)):
+        _slice_computed(step)
+        return
     layout = _layout(step)
     starts, ends = integers(step.unit, 1, "starts") or (), integers(step.unit, 2, "ends") or ()
     axes = integers(step.unit, 3, "axes") or tuple(range(len(starts)))
@@ -113,6 +116,40 @@ def lower_slice(step: Step) -> None:
     )
     inputs = [tensor, *(step.integers(name, values) for name, values in bounds)]
     step.result("STRIDED_SLICE", inputs, options=options, scale_of=tensor)
+
+
+def _slice_computed(step: Step) -> None:
+    """Computed starts or ends, forwards: STRIDED_SLICE, of which begin and end are put together."""
+    t, x = Terms(step), step.operand(0)
+    count = step.operand(1).shape[0]
+    axes = integers(step.unit, 3, "axes") or tuple(range(count if isinstance(count, int) else 0))
+    strides = integers(step.unit, 4, "steps") or (1,) * len(axes)
+    layout = _layout(step)
+    places = [layout.axis(axis % x.rank) for axis in axes]
+    if min(strides) < 1:
+        raise step.refusal("dynamic-slice", "a slice backwards with computed bounds", "make them constants")
+    steps = [1] * x.rank
+    for place, stride in zip(places, strides, strict=True):
+        steps[place] = stride
+    mask = sum(1 << place for place in range(x.rank) if place not in places)
+    bounds = [_bounds(step, t, index, places) for index in (1, 2)]
+    inputs = [step.x(0), *bounds, step.integers("strides", steps)]
+    tensor = inputs[0]
+    step.result("STRIDED_SLICE", inputs, options={"beginMask": mask, "endMask": mask}, scale_of=tensor)
+
+
+def _bounds(step: Step, t: Terms, index: int, places: list[int]) -> int:
+    """Input ``index`` as one int32 for each stored axis; 0 where there is no bound."""
+    operand = step.operand(index)
+    if operand.const is not None:
+        limited = np.clip(operand.const.astype(np.int64), -INT32_MAX, INT32_MAX)
+        values = t.const(limited, "int32")
+    else:
+        values = t.cast(step.x(index), "int32")
+    joined = t.concat([values, t.const([0], "int32")], 0)
+    rank = step.operand(0).rank
+    order = [places.index(axis) if axis in places else len(places) for axis in range(rank)]
+    return t.rows(joined, np.asarray(order), 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.backends.litert.kernels import KERNELS
 from edgekit.backends.litert.refusal import RefusedError
 from edgekit.backends.litert.step import Step, reshape, transpose
 from edgekit.backends.litert.tensors import Shape
@@ -90,18 +91,21 @@ class Terms:
 
     def binary(self, code: str, a: int, b: int, *, dtype: str | None = None) -> int:
         """Two inputs with broadcasting."""
-        a, b, whole = self._within_rank(code, a, b)
-        made = self.step.emit(code, [a, b], spread(self.shape(a), self.shape(b)), dtype=dtype)
-        return self.reshape(made, whole)
+        return self.broadcasting(code, [a, b], dtype=dtype)
 
-    def _within_rank(self, code: str, a: int, b: int) -> tuple[int, int, Shape]:
-        """Operands with neighbouring axes merged as far as the broadcast allows, and the whole shape."""
-        x, y = self.shape(a), self.shape(b)
-        whole = spread(x, y)
-        if len(whole) <= 4 or x == y or not all(isinstance(dim, int) for dim in (*x, *y)):
-            return a, b, whole
-        left, right = merged_axes(static(x, code), static(y, code))
-        return self.reshape(a, left), self.reshape(b, right), whole
+    def broadcasting(self, code: str, inputs: Sequence[int], *, dtype: str | None = None) -> int:
+        """Inputs with broadcasting; neighbouring axes are merged where the kernel has too few."""
+        shapes = [self.shape(x) for x in inputs]
+        whole = shapes[0]
+        for shape in shapes[1:]:
+            whole = spread(whole, shape)
+        if exceeds(code, shapes) and all(isinstance(dim, int) for shape in shapes for dim in shape):
+            merged_shapes = merged_axes([static(shape, code) for shape in shapes])
+            inputs = [self.reshape(x, shape) for x, shape in zip(inputs, merged_shapes, strict=True)]
+        made: Shape = self.shape(inputs[0])
+        for x in inputs[1:]:
+            made = spread(made, self.shape(x))
+        return self.reshape(self.step.emit(code, inputs, made, dtype=dtype), whole)
 
     def add(self, a: int, b: int) -> int:
         """A + b."""
@@ -152,8 +156,7 @@ class Terms:
 
     def select(self, condition: int, a: int, b: int) -> int:
         """A where ``condition``, else b."""
-        shape = spread(spread(self.shape(condition), self.shape(a)), self.shape(b))
-        return self.step.emit("SELECT_V2", [condition, a, b], shape, dtype=self.dtype(a))
+        return self.broadcasting("SELECT_V2", [condition, a, b], dtype=self.dtype(a))
 
     def cast(self, x: int, dtype: str) -> int:
         """``x`` as another type."""
@@ -309,22 +312,24 @@ class Terms:
         self.step.copy(x, index=index)
 
 
-def merged_axes(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Two shapes that broadcast, with neighbouring axes of the same kind (equal, left 1, right 1) merged."""
-    rank = max(len(a), len(b))
-    a, b = (1,) * (rank - len(a)) + a, (1,) * (rank - len(b)) + b
-    left: list[int] = []
-    right: list[int] = []
-    kinds: list[int] = []
-    for x, y in zip(a, b, strict=True):
-        if x == y == 1:
+def exceeds(code: str, shapes: Sequence[Shape]) -> bool:
+    """Whether the kernel of ``code`` has too few axes to broadcast ``shapes``."""
+    return len(set(shapes)) > 1 and max(map(len, shapes)) > KERNELS[code].rank
+
+
+def merged_axes(shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """Shapes that broadcast, with neighbouring axes merged that are of size 1 in the same shapes."""
+    rank = max(map(len, shapes))
+    columns = list(zip(*((1,) * (rank - len(shape)) + shape for shape in shapes), strict=True))
+    kinds: list[tuple[bool, ...]] = []
+    merged_columns: list[list[int]] = []
+    for column in columns:
+        kind = tuple(dim == 1 for dim in column)
+        if all(kind):
             continue
-        kind = 0 if x == y else 1 if x == 1 else 2
         if kinds and kinds[-1] == kind:
-            left[-1] *= x
-            right[-1] *= y
+            merged_columns[-1] = [x * y for x, y in zip(merged_columns[-1], column, strict=True)]
         else:
-            left.append(x)
-            right.append(y)
             kinds.append(kind)
-    return tuple(left) or (1,), tuple(right) or (1,)
+            merged_columns.append(list(column))
+    return [tuple(column[i] for column in merged_columns) or (1,) for i in range(len(shapes))]
