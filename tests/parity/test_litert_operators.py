@@ -327,6 +327,55 @@ EINSUMS: tuple[Case, ...] = tuple(
 )
 
 
+def grid(*shape: int) -> Callable[[Model], str]:
+    """Points a little beyond the borders."""
+    return lambda m: m.constant(m.rng.uniform(-1.4, 1.4, shape).astype(np.float32))
+
+
+SAMPLED: tuple[Case, ...] = (
+    *(
+        Case(
+            f"grid-{mode}-{padding}-{corners}",
+            (2, 3, 5, 4),
+            op("GridSample", grid(2, 3, 4, 2), mode=mode, padding_mode=padding, align_corners=corners),
+        )
+        for mode in ("linear", "nearest", "cubic")
+        for padding in ("zeros", "border", "reflection")
+        for corners in (0, 1)
+    ),
+    Case("grid-3d", (1, 2, 3, 4, 5), op("GridSample", grid(1, 2, 3, 2, 3))),
+    Case("affine-grid", (2, 2, 3), op("AffineGrid", ints(2, 3, 4, 5))),
+    Case("affine-grid-corners", (2, 2, 3), op("AffineGrid", ints(2, 3, 4, 5), align_corners=1)),
+    Case("dft", (2, 7, 3, 1), op("DFT", lambda m: "", array(1))),
+    Case("dft-longer", (2, 7, 1), op("DFT", array(9), onesided=1)),
+    Case("dft-shorter", (2, 7, 2), op("DFT", array(5))),
+    Case("dft-inverse", (2, 6, 2), op("DFT", inverse=1)),
+    Case("stft", (2, 20, 1), op("STFT", array(4), weight(8), array(8), onesided=1)),
+    Case("det", (2, 3, 4, 4), op("Det")),
+    Case("center-crop-pad", (5, 4, 3), op("CenterCropPad", ints(2, 7, 3))),
+    Case("col2im", (2, 12, 9), op("Col2Im", ints(5, 4), ints(3, 2))),
+    Case(
+        "col2im-pads",
+        (1, 6, 12),
+        op("Col2Im", ints(5, 6), ints(2, 3), pads=[1, 0, 1, 0], strides=[2, 1], dilations=[1, 1]),
+    ),
+)
+
+
+def boxes(m: Model, x: str, **attributes: Any) -> str:
+    """Ten boxes for two batches and three classes, of which some overlap; x are the scores."""
+    corners = m.rng.uniform(0, 4, (2, 10, 2)).astype(np.float32)
+    both = m.constant(np.concatenate([corners, corners + 2], axis=2))
+    limits = (m.ints(4), m.floats(0.3), m.floats(0.2))
+    return m.add("NonMaxSuppression", both, x, *limits, **attributes)
+
+
+DETECTED: tuple[Case, ...] = (
+    Case("non-max-suppression", (2, 3, 10), boxes, low=0, high=1),
+    Case("centred-boxes", (2, 3, 10), lambda m, x: boxes(m, x, center_point_box=1), low=0, high=1),
+)
+
+
 def recurrent(kind: str, *, layout: int = 0, **attributes: Any) -> Make:
     gates = {"RNN": 1, "GRU": 3, "LSTM": 4}[kind]
     count = 2 if attributes.get("direction") == "bidirectional" else 1
@@ -391,6 +440,8 @@ CASES = (
     *RESIZED,
     *PADS,
     *EINSUMS,
+    *SAMPLED,
+    *DETECTED,
     *RECURRENT,
 )
 

@@ -39,6 +39,15 @@ def _ints(model: Model, *values: int) -> str:
     return model.constant(np.asarray(values, np.int64))
 
 
+def _scalar(model: Model, value: int) -> str:
+    return model.constant(np.asarray(value, np.int64))
+
+
+def _boxes(model: Model, most: int, overlap: float) -> str:
+    limits = (_ints(model, most), model.floats(overlap))
+    return model.add("NonMaxSuppression", _x(model, 1, 5, 4), model.input("s", (1, 1, 5)), *limits)
+
+
 def _limit(model: Model, name: str) -> str:
     return model.add("Cast", model.input(name, (), "int64"), to=5)  # int16
 
@@ -147,6 +156,24 @@ CASES: tuple[Case, ...] = (
         lambda m: m.add("OneHot", _x(m, 4), _ints(m, 3), m.floats(0, 1)),
     ),
     Case("einsum-diagonal", "einsum", lambda m: m.add("Einsum", _x(m, 3, 3), equation="ii->i")),
+    Case("large-matrix", "large-matrix", lambda m: m.add("Det", _x(m, 2, 5, 5))),
+    Case(
+        "bins-that-were-inferred-wrongly",
+        "output-size",
+        lambda m: m.add("STFT", _x(m, 1, 20, 1), _scalar(m, 4), m.weight(8), _scalar(m, 8)),
+    ),
+    Case(
+        "frames-of-unknown-length",
+        "dynamic-size",
+        lambda m: m.add("STFT", _x(m, "n", 20, 1), _scalar(m, 4), m.weight(8), _scalar(m, 8), onesided=1),
+    ),
+    Case("nothing-selected", "nothing-selected", lambda m: _boxes(m, 0, 0.5)),
+    Case("overlap", "overlap", lambda m: _boxes(m, 3, 1.0)),
+    Case(
+        "computed-dft-length",
+        "constant-parameter",
+        lambda m: m.add("DFT", _x(m, 1, 8, 1), m.input("n", (), "int64")),
+    ),
     Case("dynamic-sequence", "dynamic-sequence", lambda m: _rnn(m, "time", 2)),
     Case("long-sequence", "long-sequence", lambda m: _rnn(m, 600, 2)),
     Case(

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx_ir as ir
 
-from edgekit.backends.base import CompileRequest, file_entries
+from edgekit.backends.base import CompileRequest, IoForm, file_entries
 from edgekit.backends.installed import installed_version, satisfies
 from edgekit.backends.litert import flatbuffer, layout, lower, units
+from edgekit.backends.litert.io_types import with_integer_io
 from edgekit.backends.litert.layouts import Layout
 from edgekit.backends.litert.operands import Operand
+from edgekit.backends.litert.tensors import Tensor
 from edgekit.backends.refusal import refuse, structural_rejections
 from edgekit.backends.worker import open_worker
 from edgekit.errors import EdgekitError, OutputError
@@ -48,30 +50,42 @@ class Compiled:
     notes: tuple[str, ...]
 
 
-def translate(model: ir.Model) -> Compiled:
-    """``model`` as a TFLite graph; needs no runtime and writes nothing."""
+def translate(model: ir.Model, io: IoForm | None = None) -> Compiled:
+    """``model`` as a TFLite graph; needs no runtime and writes nothing.
+
+    Args:
+        model: canonical, float or QDQ.
+        io: element type and layout of the graph's inputs and outputs; float32 and free by default.
+    """
+    io = io or IoForm()
     program = units.read(model)
-    plan = layout.decide(program)
+    plan = layout.decide(program, free_io=io.layout == "auto")
     lowered = lower.lower(program, plan)
     notes = [*program.notes, *lowered.notes]
     if plan.transposes:
         notes.append(f"{len(plan.transposes)} transposes remain, of: {', '.join(plan.transposes)}")
+    if io.dtype != "float32" and not lowered.rejections:
+        graph, rejections = with_integer_io(lowered.graph, io.dtype)
+        lowered = replace(lowered, graph=graph, rejections=rejections)
+    graph = lowered.graph
     return Compiled(
         lowered,
-        tuple(map(_binding, program.inputs, plan.inputs)),
-        tuple(map(_binding, program.outputs, plan.outputs)),
+        tuple(map(_binding, program.inputs, plan.inputs, (graph.tensors[i] for i in graph.inputs))),
+        tuple(map(_binding, program.outputs, plan.outputs, (graph.tensors[i] for i in graph.outputs))),
         plan.transposes,
         tuple(notes),
     )
 
 
-def _binding(operand: Operand, where: Layout) -> IoBinding:
+def _binding(operand: Operand, where: Layout, stored: Tensor) -> IoBinding:
+    integer = operand.dtype == "float32" and stored.dtype != "float32"
     return IoBinding(
         reference=TensorSpec(operand.key, operand.dtype, operand.shape),
         name=operand.key,
-        dtype=operand.dtype,
+        dtype=stored.dtype if integer else operand.dtype,
         shape=where.shape(operand.shape),
         permutation=() if where.is_identity else where.perm,
+        quant=stored.quant if integer else None,
     )
 
 
@@ -104,7 +118,7 @@ class LiteRt:
             MissingBackendError: ai-edge-litert is not installed.
             OutputError: ``folder`` cannot be written.
         """
-        compiled = translate(request.model)
+        compiled = translate(request.model, request.io)
         rejections = structural_rejections(request.model, request.target) or compiled.lowered.rejections
         if rejections:
             raise refuse(request.target, rejections)

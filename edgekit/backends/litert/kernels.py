@@ -125,6 +125,7 @@ KERNELS: dict[str, Kernel] = {
     "MIRROR_PAD": Kernel(FLOAT_INT8 | {"int32", "int64"}, 5),
     "MUL": Kernel(ARITHMETIC, 6),
     "NEG": Kernel(frozenset({"float32", "int32", "int64"})),
+    "NON_MAX_SUPPRESSION_V4": Kernel(FLOAT),
     "NOT_EQUAL": Kernel(COPIES - {"int16"}, 4),
     "PAD": Kernel(COPIES, 5),
     "PADV2": Kernel(COPIES, 5),

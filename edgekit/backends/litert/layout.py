@@ -59,8 +59,9 @@ class _Read:
 class _Search:
     """Candidates, the current assignment, and what it costs."""
 
-    def __init__(self, units: list[Unit]) -> None:
+    def __init__(self, units: list[Unit], *, fixed: frozenset[int] = frozenset()) -> None:
         self.units = units
+        self.fixed = fixed  # units that keep the ONNX order
         self.shapes: dict[str, Shape] = {}
         self.made: dict[str, tuple[int, int]] = {}
         self.reads: dict[str, list[_Read]] = defaultdict(list)
@@ -91,9 +92,10 @@ class _Search:
         """Labels in which each unit can work: the usual ones and those that its neighbours offer."""
         found: list[list[Layout]] = []
         for index, unit in enumerate(self.units):
-            found.append([label for label in seeds(unit) if self.ports(index, label) is not None])
+            labels = seeds(unit)[:1] if index in self.fixed else seeds(unit)
+            found.append([label for label in labels if self.ports(index, label) is not None])
         for _ in range(2):
-            for index in range(len(self.units)):
+            for index in (i for i in range(len(self.units)) if i not in self.fixed):
                 for label in self._offered(index, found):
                     if len(found[index]) < LARGEST_CANDIDATE_SET and label not in found[index]:
                         found[index].append(label)
@@ -260,10 +262,16 @@ def _total(parts: Iterable[Cost]) -> Cost:
     return a, b, c, d
 
 
-def decide(program: Program) -> LayoutPlan:
-    """The layout of every unit, model input and model output of ``program``."""
+def decide(program: Program, *, free_io: bool = True) -> LayoutPlan:
+    """The layout of every unit, model input and model output of ``program``.
+
+    Args:
+        program: the whole model.
+        free_io: whether model inputs and outputs may be permuted; otherwise they keep the ONNX order.
+    """
     units = [*map(_input, program.inputs), *program.units, *map(_output, _runtime(program.outputs))]
-    search = _Search(units)
+    io = frozenset(index for index, unit in enumerate(units) if unit.op in {"[input]", "[output]"})
+    search = _Search(units, fixed=frozenset() if free_io else io)
     for _ in range(SWEEPS):
         moved = [search.sweep(forward=True), search.sweep(forward=False), search.spread_all()]
         if not any(moved):

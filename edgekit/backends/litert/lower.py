@@ -15,8 +15,10 @@ from edgekit.backends.litert.layouts import Layout, identity
 from edgekit.backends.litert.operands import Operand
 from edgekit.backends.litert.ops import (
     bits,
+    blocks,
     conv,
     conv_transpose,
+    detection,
     dynamic,
     einsum,
     elementwise,
@@ -29,8 +31,10 @@ from edgekit.backends.litert.ops import (
     recurrent,
     reduce,
     resize,
+    sampling,
     scatter,
     shape,
+    signal,
     trigonometric,
 )
 from edgekit.backends.litert.ops.terms import Terms
@@ -63,8 +67,10 @@ def merged(*tables: Mapping[str, Lowering]) -> dict[str, Lowering]:
 
 LOWERINGS: dict[str, Lowering] = merged(
     bits.LOWERINGS,
+    blocks.LOWERINGS,
     conv.LOWERINGS,
     conv_transpose.LOWERINGS,
+    detection.LOWERINGS,
     dynamic.LOWERINGS,
     einsum.LOWERINGS,
     elementwise.LOWERINGS,
@@ -77,8 +83,10 @@ LOWERINGS: dict[str, Lowering] = merged(
     recurrent.LOWERINGS,
     reduce.LOWERINGS,
     resize.LOWERINGS,
+    sampling.LOWERINGS,
     scatter.LOWERINGS,
     shape.LOWERINGS,
+    signal.LOWERINGS,
     trigonometric.LOWERINGS,
 )
 

@@ -38,10 +38,18 @@ CLAMPED_KERNELS = frozenset({"Conv", "Gemm", "MatMul", "Add", "Sub", "Mul", "Div
 
 # Inputs that are parameters, known when compiling, and not data that flows at run time.
 PARAMETERS: dict[str, tuple[int, ...]] = {
+    "AffineGrid": (1,),
+    "BlackmanWindow": (0,),
+    "CenterCropPad": (1,),
     "Clip": (1, 2),
+    "Col2Im": (1, 2),
     "ConstantOfShape": (0,),
     "CumSum": (1,),
+    "DFT": (1, 2),
     "EyeLike": (0,),
+    "HammingWindow": (0,),
+    "HannWindow": (0,),
+    "NonMaxSuppression": (2, 3, 4),
     "DequantizeLinear": (1, 2),
     "Expand": (1,),
     "Pad": (1, 2, 3),
