@@ -25,4 +25,9 @@ class LiftConstants(Pass):
         """Lift in the main graph and in all subgraphs."""
         ir_passes.RemoveInitializersFromInputsPass()(model)
         ir_passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+        for graph in model.graphs():
+            for value in graph.initializers.values():
+                if value.const_value is not None:
+                    # What was folded keeps the open shape that inference had guessed before.
+                    value.shape = ir.Shape(value.const_value.shape)
         return model
