@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,10 +37,29 @@ MODELS = ("mobilenet_v2", "mobilenet_v3_small", "resnet18")
 STATISTICS = 48  # training crops that the batch normalizations see
 DECAY = 0.001  # of the regression: answers are clear, but not certain
 ROUNDS = 60  # of L-BFGS
+BRANCH = 0.3  # int8 and float then agree on the views to 96 %; to 46 % without it and without a shift
 
 
-def fill(model: nn.Module, *, seed: int) -> None:
-    """Draw every weight in place: He et al. 2015 for convolutions, scales of 0.5 to 1.5, small shifts."""
+def fill(
+    model: nn.Module,
+    *,
+    seed: int,
+    shift: float = 0.0,
+    linear: Sequence[nn.BatchNorm2d] = (),
+    branches: Sequence[nn.BatchNorm2d] = (),
+) -> None:
+    """Draw every weight in place: He et al. 2015 for convolutions, scales of 0.5 to 1.5, small shifts.
+
+    Fifty drawn layers are chaotic, which training undoes: what rounding adds in the first of them would drown
+    the features of the last. Two things make a deep model as calm as a trained one.
+
+    Args:
+        model: what is drawn.
+        seed: of the draw.
+        shift: mean of the norms' shifts; 1 lets most of the signal pass the activation that follows.
+        linear: norms that no activation follows, which get no such shift.
+        branches: norms that end a residual branch; their scales are BRANCH times smaller.
+    """
     rng = np.random.default_rng(seed)
 
     def draw(tensor: torch.Tensor, spread: float, mean: float = 0.0) -> None:
@@ -55,7 +75,9 @@ def fill(model: nn.Module, *, seed: int) -> None:
                     draw(module.bias, 0.1)
             elif isinstance(module, nn.BatchNorm2d):
                 draw(module.weight, 0.2, mean=1.0)
-                draw(module.bias, 0.2)
+                draw(module.bias, 0.2, mean=0.0 if module in linear else shift)
+                if module in branches:
+                    module.weight.mul_(BRANCH)
 
 
 def finish(model: nn.Module, head: nn.Linear, weights: Path) -> None:

@@ -131,7 +131,10 @@ def _multiple_of_8(channels: float) -> int:
 def drawn() -> tuple[nn.Module, nn.Linear]:
     """The model with its drawn weights, and its classifier: what seeded_backbones.py starts from."""
     model = MobileNetV3Small()
-    fill(model, seed=SEED)
+    blocks = [layer for layer in model.features if isinstance(layer, Block)]
+    ends = [block.layers[-1][1] for block in blocks]
+    branches = [end for block, end in zip(blocks, ends, strict=True) if block.adds]
+    fill(model, seed=SEED, shift=1.0, linear=ends, branches=branches)
     return model, model.head
 
 
