@@ -29,5 +29,5 @@ class LiftConstants(Pass):
             for value in graph.initializers.values():
                 if value.const_value is not None:
                     # What was folded keeps the open shape that inference had guessed before.
-                    value.shape = ir.Shape(value.const_value.shape)
+                    value.shape = ir.Shape([dim for dim in value.const_value.shape if isinstance(dim, int)])
         return model
