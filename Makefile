@@ -9,7 +9,7 @@ STAMP := $(VENV)/.edgekit-stamp
 export ORT_DISABLE_TELEMETRY := 1
 export TF_CPP_MIN_LOG_LEVEL := 3
 
-.PHONY: help setup demo test lint docs benchmarks clean
+.PHONY: help setup demo test lint docs models benchmarks clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -37,6 +37,9 @@ lint: setup ## ruff, mypy strict, import contracts (also part of make test)
 
 docs: setup ## write docs/cli.md and docs/recipe.md again from the commands and the schema
 	@$(BIN)/python docs/generate.py
+
+models: setup ## measure every reference model on every target; writes the table in models/README.md
+	@$(BIN)/python models/table.py
 
 benchmarks: setup ## all benchmarks; results go to benchmarks/results/
 	@$(BIN)/python -m benchmarks

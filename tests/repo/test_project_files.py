@@ -56,7 +56,7 @@ def test_constraints_are_exact() -> None:
             assert re.fullmatch(r"[A-Za-z0-9._-]+==[^\s]+", line), line
 
 
-@pytest.mark.parametrize("target", ["setup", "demo", "test", "lint", "benchmarks", "clean"])
+@pytest.mark.parametrize("target", ["setup", "demo", "test", "lint", "models", "benchmarks", "clean"])
 def test_make_knows_its_targets(target: str) -> None:
     done = subprocess.run(
         ["make", "-n", "-o", "setup", "-o", ".venv/.edgekit-stamp", target],
