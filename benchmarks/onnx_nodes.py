@@ -106,6 +106,7 @@ def _is_plain(values: Iterable[Any]) -> bool:
 def attempt(job: Job, form: str, folder: Path) -> Outcome:
     """Compile and run one form of one case."""
     import onnx
+    import onnx_ir as ir
 
     from edgekit.errors import EdgekitError, TargetRefusalError
     from edgekit.passes import canonicalize
@@ -116,13 +117,7 @@ def attempt(job: Job, form: str, folder: Path) -> Outcome:
             return Outcome(job.name, job.op, form, SKIPPED, "one-input", "the two forms are the same")
         model = _with_constants(model, job.data[0][0])
     try:
-        import onnx_ir as ir
-
-        from edgekit.ir.verify import is_quantized
-
-        loaded = ir.from_proto(model)
-        found = loaded if is_quantized(loaded) else canonicalize(loaded)
-        return _compiled(job, form, found, folder)
+        return _compiled(job, form, canonicalize(ir.from_proto(model)), folder)
     except TargetRefusalError as error:
         first = error.why.splitlines()[0] if error.why else error.what
         rule = first.rsplit("[", 1)[-1].rstrip("]") if first.endswith("]") else type(error).__name__

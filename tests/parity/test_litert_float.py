@@ -142,6 +142,7 @@ UNARY: tuple[Case, ...] = (
     Case("gelu-tanh", (2, 7), unary("Gelu", approximate="tanh")),
     Case("leaky-0.3", (2, 7), unary("LeakyRelu", alpha=0.3)),
     Case("elu-2", (2, 7), unary("Elu", alpha=2.0)),
+    Case("hard-sigmoid-sixth", (2, 7), unary("HardSigmoid", alpha=1 / 6, beta=0.5)),
     Case("celu-2", (2, 7), unary("Celu", alpha=2.0)),
     Case("softmax", ("batch", 7), unary("Softmax")),
     Case("softmax-channels", (2, 5, 3, 4), unary("Softmax", axis=1)),

@@ -376,6 +376,40 @@ DETECTED: tuple[Case, ...] = (
 )
 
 
+def per_channel(m: Model, x: str) -> str:
+    scale, zero = m.floats(0.1, 0.2, 0.05), array([10, 0, 200], "uint8")(m)
+    return m.add("DequantizeLinear", m.add("QuantizeLinear", x, scale, zero, axis=1), scale, zero, axis=1)
+
+
+def computed_scale(m: Model, x: str) -> str:
+    scale = m.add("Div", m.add("ReduceMax", m.add("Abs", x), keepdims=0), m.scalar(127))
+    return m.add("DequantizeLinear", m.add("QuantizeLinear", x, scale), scale)
+
+
+def dynamic_product(m: Model, x: str) -> str:
+    """What quantize_dynamic of onnxruntime writes: scaled by the product of both scales."""
+    m.add("DynamicQuantizeLinear", x, out="q", outputs=3)
+    weight = m.constant(m.rng.integers(0, 255, (4, 5)).astype(np.uint8))
+    product = m.add("MatMulInteger", "q", weight, "q_2", array(120, "uint8")(m))
+    return m.add("Mul", m.add("Cast", product, to=1), m.add("Mul", "q_1", m.floats(0.02)))
+
+
+QUANTIZED: tuple[Case, ...] = (
+    Case("per-channel", ("batch", 3, 4), per_channel),
+    Case("computed-scale", (2, 9), computed_scale),
+    Case("dynamic-product", (3, 4), dynamic_product),
+    Case(
+        "integer-input",
+        (2, 5),
+        op("DequantizeLinear", array(0.1, "float32"), array(7, "int8")),
+        "int8",
+        -99,
+        99,
+    ),
+    Case("integer-output", (2, 5), op("QuantizeLinear", array(0.1, "float32"), array(7, "uint8"))),
+)
+
+
 def recurrent(kind: str, *, layout: int = 0, **attributes: Any) -> Make:
     gates = {"RNN": 1, "GRU": 3, "LSTM": 4}[kind]
     count = 2 if attributes.get("direction") == "bidirectional" else 1
@@ -440,6 +474,7 @@ CASES = (
     *RESIZED,
     *PADS,
     *EINSUMS,
+    *QUANTIZED,
     *SAMPLED,
     *DETECTED,
     *RECURRENT,

@@ -167,6 +167,18 @@ CASES: tuple[Case, ...] = (
         "dynamic-size",
         lambda m: m.add("STFT", _x(m, "n", 20, 1), _scalar(m, 4), m.weight(8), _scalar(m, 8), onesided=1),
     ),
+    Case(
+        "blocked-scales",
+        "blocked",
+        lambda m: m.add("QuantizeLinear", _x(m, 2, 4), m.weight(2, 2), axis=1, block_size=2),
+    ),
+    Case(
+        "long-integer-sum",
+        "long-sum",
+        lambda m: m.add(
+            "MatMulInteger", _x(m, 2, 300, dtype="uint8"), m.constant(np.ones((300, 2), np.uint8))
+        ),
+    ),
     Case("nothing-selected", "nothing-selected", lambda m: _boxes(m, 0, 0.5)),
     Case("overlap", "overlap", lambda m: _boxes(m, 3, 1.0)),
     Case(
@@ -263,7 +275,7 @@ def test_an_unknown_operator_names_near_ones(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_file_that_the_runtime_refuses_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sabotage of C3: the writer gives other bytes."""
-    monkeypatch.setattr(flatbuffer, "pack", lambda graph: b"not a flatbuffer")
+    monkeypatch.setattr(flatbuffer, "pack", lambda graph, **_options: b"not a flatbuffer")
     with pytest.raises(errors.EdgekitError, match="has just written") as caught:
         LiteRt().compile(_request(_relu()), tmp_path)
     assert caught.value.exit_code == errors.ExitCode.INTERNAL

@@ -43,6 +43,7 @@ from edgekit.backends.litert.step import TENSOR_DTYPES, Step, Tensors, known, re
 from edgekit.backends.litert.tensors import Graph, GraphBuilder
 from edgekit.backends.litert.tidy import tidy
 from edgekit.backends.litert.units import Program
+from edgekit.backends.litert.unroll import CONTROL
 from edgekit.backends.litert.wider import wider_type
 from edgekit.errors import closest
 from edgekit.spec import Rejection
@@ -143,6 +144,12 @@ def lower(program: Program, plan: LayoutPlan) -> Lowered:
 def _lower_unit(step: Step) -> None:
     unit = step.unit
     lowering = LOWERINGS.get(unit.op)
+    if unit.op in CONTROL:
+        raise RefusedError(
+            "control-flow",
+            f"{unit.op}: how often its body runs, or which branch, is only known at run time",
+            "export with constant trip counts and conditions (64 iterations at most), or split it there",
+        )
     if lowering is None:
         near = closest(unit.op, LOWERINGS)
         raise RefusedError(
@@ -230,7 +237,8 @@ def _input(operand: Operand, layout: Layout, tensors: Tensors, rejections: list[
                 f"use one of {', '.join(sorted(TENSOR_DTYPES))} and a known rank",
             )
         )
-    tensor = tensors.builder.tensor(operand.key, operand.dtype, layout.shape(operand.shape))
+    shape = layout.shape(operand.shape)
+    tensor = tensors.builder.tensor(operand.key, operand.dtype, shape, quant=operand.quant)
     tensors.builder.inputs.append(tensor)
     tensors.set(operand.key, tensor, layout, logical=operand.shape)
     return tensor

@@ -31,6 +31,7 @@ from edgekit.backends.litert.operands import Clamp, Operand, Unit
 from edgekit.backends.litert.probing import Probed, probe
 from edgekit.backends.litert.shapes import shape_of, with_probed, with_shapes
 from edgekit.backends.litert.tensors import Shape
+from edgekit.backends.litert.unroll import unrolled
 from edgekit.spec import QuantParams
 
 # Kernels with a fused activation that XNNPACK and the builtin kernels both run (schema.fbs, options tables).
@@ -75,7 +76,13 @@ PARAMETERS: dict[str, tuple[int, ...]] = {
 }
 
 # Parameters that the kernels also take when they are computed: these keep what makes them alive.
-COMPUTABLE = {"Clip": (1, 2), "Pad": (2,), "Slice": (1, 2)}
+COMPUTABLE = {
+    "Clip": (1, 2),
+    "DequantizeLinear": (1, 2),
+    "Pad": (2,),
+    "QuantizeLinear": (1, 2),
+    "Slice": (1, 2),
+}
 
 
 SIZES = "[sizes]"
@@ -116,11 +123,12 @@ class _Reader:
 
 def read(model: ir.Model) -> Program:
     """Group the nodes of ``model`` into units. ``model`` is not changed."""
+    model = unrolled(model)
     probed = probe(model)
     graph = with_shapes(with_probed(model, probed.shapes)).graph
     constants = Constants(graph, probed.constants)
     inputs = tuple(
-        Operand(_name(value), shape_of(value), dtype_of(value))
+        Operand(_name(value), shape_of(value), dtype_of(value), _input_params(value, constants))
         for value in graph.inputs
         if _name(value) not in constants
     )
@@ -138,6 +146,17 @@ def read(model: ir.Model) -> Program:
 def dtype_of(value: ir.Value) -> str:
     """NumPy name of the element type; "unknown" where there is none."""
     return "unknown" if value.dtype is None else value.dtype.numpy().name
+
+
+def _input_params(value: ir.Value, constants: Constants) -> QuantParams | None:
+    """Scale and zero point of an integer model input that DequantizeLinear alone reads, always alike."""
+    nodes = [use.node for use in value.uses()]
+    if not nodes or any(node.op_type != "DequantizeLinear" or node.inputs[0] is not value for node in nodes):
+        return None
+    found = {constants.params(node) for node in nodes}
+    params = found.pop()
+    wanted = not found and params is not None and params.axis is None and params.dtype in {"int8", "uint8"}
+    return params if wanted else None
 
 
 def _is_known(node: ir.Node, reader: _Reader) -> bool:
@@ -158,7 +177,10 @@ def _read_node(node: ir.Node, reader: _Reader) -> None:
     if node.op_type == "DequantizeLinear" and node.domain in {"", "ai.onnx"}:
         source = _quantized(node.outputs[0], reader)
         if source is not None:
-            _append(reader, node, source, _operand(node.outputs[0], reader))
+            parameters = tuple(None if v is None else _operand(v, reader) for v in node.inputs[1:])
+            made = (_operand(node.outputs[0], reader),)
+            operands = (source, *parameters)
+            reader.units.append(Unit(node.op_type, _label(node), attributes_of(node), operands, made))
             return
     inputs: list[ir.Value | None] = list(node.inputs)
     attributes = attributes_of(node)
@@ -173,9 +195,9 @@ def _read_node(node: ir.Node, reader: _Reader) -> None:
     parts = _Parts(_op_name(node), attributes, tuple(inputs), last, clamp)
     unit = _integer_unit(node, parts, reader)
     if unit is None:
-        operands = _operands(parts.op, inputs, reader)
+        wanted = _operands(parts.op, inputs, reader)
         outputs = tuple(_operand(value, reader) for value in last.outputs)
-        unit = Unit(parts.op, _label(node), attributes, operands, outputs, clamp)
+        unit = Unit(parts.op, _label(node), attributes, wanted, outputs, clamp)
         unit = _gather_of_rows(unit, reader) or unit
         if outputs[0].dtype == "int64" and outputs[0].key in reader.probed.known:
             unit = replace(unit, attributes={**attributes, SIZES: True})
@@ -204,11 +226,6 @@ def _op_name(node: ir.Node) -> str:
 
 def _label(node: ir.Node) -> str:
     return node.name or f"{node.op_type}({', '.join(_name(out) for out in node.outputs)})"
-
-
-def _append(reader: _Reader, node: ir.Node, source: Operand | None, output: Operand) -> None:
-    """A Q or DQ node by itself."""
-    reader.units.append(Unit(node.op_type, _label(node), {}, (source,), (output,)))
 
 
 def _operand(value: ir.Value, reader: _Reader) -> Operand:
@@ -507,15 +524,17 @@ def _read_quantize(node: ir.Node, reader: _Reader) -> None:
     """A QuantizeLinear that no kernel took: QUANTIZE of a float tensor, or of another integer tensor."""
     value, result = node.inputs[0], node.outputs[0]
     said = reader.constants.params(node)
-    if value is None or said is None:
-        _append(reader, node, None, _operand(result, reader))
+    if value is None or said is None or said.axis is not None:
+        operands = tuple(None if v is None else _operand(v, reader) for v in node.inputs)
+        outputs = (_operand(result, reader),)
+        reader.units.append(Unit(node.op_type, _label(node), attributes_of(node), operands, outputs))
         return
     quant = as_signed(said) if _is_private(result, reader) else said
     source = _quantized(value, reader)
-    if source is None or source.const is not None or quant.axis is not None:
+    if source is None or source.const is not None:
         source = _operand(value, reader)
     output = Operand(_name(result), shape_of(value), quant.dtype, quant)
-    _append(reader, node, source, output)
+    reader.units.append(Unit(node.op_type, _label(node), {}, (source,), (output,)))
 
 
 def _live(units: Sequence[Unit], wanted: set[str]) -> Iterator[Unit]:

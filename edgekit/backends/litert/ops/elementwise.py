@@ -27,6 +27,7 @@ from edgekit.spec import QuantParams
 LOGISTIC_INT8 = QuantParams("int8", (1 / 256,), (-128,))  # quantization_spec: LOGISTIC, output 0
 TANH_INT8 = QuantParams("int8", (1 / 128,), (0,))  # quantization_spec: TANH, output 0
 CASTABLE = frozenset({"float32", "int8", "uint8", "int32", "int64", "bool"})
+SIXTH_STEP = 1e-7  # one step of float32 around 1/6 is 1.5e-8; exporters round 1/6 to 7 digits
 LARGEST_EXPONENT = 63  # of an integer: beyond, every base but 0, 1 and -1 overflows int64
 
 Lowering = Callable[[Step], None]
@@ -148,6 +149,12 @@ def lower_gelu(step: Step) -> None:
 def lower_hard_sigmoid(step: Step) -> None:
     """HardSigmoid."""
     alpha, beta = float(step.attribute("alpha", 0.2)), float(step.attribute("beta", 0.5))
+    if abs(alpha - 1 / 6) < SIXTH_STEP and beta == 0.5:  # relu6(x + 3) / 6: what MobileNet v3 has
+        x = step.x(0)
+        options = {"fusedActivationFunction": "RELU6"}
+        shifted = step.emit("ADD", [x, _scalar(step, 3.0)], step.shape(x), options=options)
+        step.result("MUL", [shifted, _scalar(step, 1 / 6)])
+        return
     scaled = _on(step, "MUL", step.x(0), _scalar(step, alpha))
     shifted = step.emit(
         "ADD", [scaled, _scalar(step, beta)], step.shape(scaled), options={"fusedActivationFunction": "RELU"}
