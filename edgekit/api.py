@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from edgekit.backends.base import IoDtype, IoForm, IoLayout
 from edgekit.errors import GateError
 from edgekit.pipeline import bench as _bench
 from edgekit.pipeline import calibrate as _calibrate
@@ -162,8 +163,22 @@ def compile(
     version: str = "",
     threads: int | None = None,
     progress: Progress | None = None,
+    io_dtype: IoDtype = "float32",
+    io_layout: IoLayout = "auto",
 ) -> Artifact:
     """Compile an ONNX model (float or QDQ) for one target into the folder ``out``.
+
+    Args:
+        model: the .onnx file.
+        target: a name of `edgekit targets`, or a target file.
+        out: folder for the artifact and its description.
+        name: first part of the file name; the model's own by default.
+        version: second part of the file name.
+        threads: inside an operator; the target's default is 1.
+        progress: told about each stage.
+        io_dtype: element type of the file's own inputs and outputs: "float32", or "int8" or "uint8" for a
+            quantized model on a LiteRT target. A Session takes and gives floats all the same.
+        io_layout: "auto" (image inputs channels-last where the compiler likes), or "model".
 
     Raises:
         TargetRefusalError: the target cannot hold the model; the message lists every reason.
@@ -177,6 +192,7 @@ def compile(
         version=version,
         threads=threads,
         progress=progress or Silent(),
+        io=IoForm(io_dtype, io_layout),
     )
     return result.artifacts[0]
 

@@ -65,9 +65,13 @@ class ModelTable(_Closed):
     )
     files: tuple[str, ...] = Field(
         default=(),
-        description="files that belong to the model and travel in the bundle: vocabulary, labels; "
-        "paths relative to the recipe",
+        description="files that belong to the model and travel in the bundle and in a .tflite: vocabulary, "
+        "labels (labels.txt names the classes of the scored output, one in each line); paths relative to the "
+        "recipe",
     )
+    description: str = Field(default="", description="what the model does; written into a .tflite")
+    author: str = Field(default="", description="who made it; written into a .tflite")
+    license: str = Field(default="", description="terms of use; written into a .tflite")
 
 
 class CalibrationTable(_Closed):
@@ -155,6 +159,15 @@ class TargetTable(_Closed):
     )
     precision: Precision | None = Field(
         default=None, description="overrides [optimize] quantize.precision here"
+    )
+    io_dtype: Literal["float32", "int8", "uint8"] = Field(
+        default="float32",
+        description="element type of the artifact's own inputs and outputs; the integer types need a LiteRT "
+        "target and a quantized precision",
+    )
+    io_layout: Literal["auto", "model"] = Field(
+        default="auto",
+        description="auto: the compiler may choose (image inputs channels-last); model: the model's own axes",
     )
 
 

@@ -12,12 +12,67 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 import onnx_ir as ir
 
 from edgekit.spec import Artifact, Availability, FileEntry, Precision, Rejection, RunOptions, Session
 from edgekit.target import Target
+
+IoDtype = Literal["float32", "int8", "uint8"]
+IoLayout = Literal["auto", "model"]
+IO_DTYPES: tuple[IoDtype, ...] = get_args(IoDtype)
+IO_LAYOUTS: tuple[IoLayout, ...] = get_args(IoLayout)
+
+
+@dataclass(frozen=True, slots=True)
+class IoForm:
+    """How the artifact's own inputs and outputs look; a Session takes and gives the reference's all the same.
+
+    Attributes:
+        dtype: element type of the inputs and outputs that are float32 in the reference. The integer types
+            need a quantized model: what has no scale is refused.
+        layout: "auto" lets the compiler choose (image inputs channels-last where that saves transposes);
+            "model" keeps the reference's axes.
+    """
+
+    dtype: IoDtype = "float32"
+    layout: IoLayout = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Normalization:
+    """(x - mean) / std, of the raw sample; one value per channel, or one for all."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a file can say about the model besides its numbers.
+
+    Attributes:
+        name: of the model.
+        version: of the model.
+        description: one or a few sentences.
+        author: who made it.
+        license: under which terms.
+        files: content of the files that travel with the model, by file name.
+        labels: the one among ``files`` that names the classes, one in each line; "" = none.
+        labelled: name of the output whose last axis the classes are; "" = the only output.
+        normalization: what pre-processing does to the values of an input, by input name.
+    """
+
+    name: str = ""
+    version: str = ""
+    description: str = ""
+    author: str = ""
+    license: str = ""
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    labels: str = ""
+    labelled: str = ""
+    normalization: Mapping[str, Normalization] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -32,6 +87,9 @@ class CompileRequest:
         stem: file name without extension, ``<name>-<version>-<target>-<precision>``.
         plan_digest: digest of the QuantPlan; "" for float.
         output_steps: one quantization step of each quantized output, by output name.
+        io: how the artifact's own inputs and outputs look. A back end that knows one form only is never asked
+            for another (``pipeline.artifact``).
+        info: what the file may say about the model; None = nothing is known.
     """
 
     model: ir.Model
@@ -41,6 +99,8 @@ class CompileRequest:
     stem: str
     plan_digest: str = ""
     output_steps: Mapping[str, float] = field(default_factory=dict)
+    io: IoForm = field(default_factory=IoForm)
+    info: ModelInfo | None = None
 
 
 class Backend(Protocol):

@@ -9,6 +9,7 @@ import typer
 
 from edgekit.cli import flags
 from edgekit.cli.console import Console
+from edgekit.cli.parse import one_of
 from edgekit.errors import ExitCode
 
 EXAMPLES = ("edgekit compile q.onnx --target onnxruntime-cpu --target litert-cpu -o artifacts/",)
@@ -35,12 +36,31 @@ def run(
     ] = "",
     version: Annotated[str, typer.Option("--version", help="Second part of the file names.")] = "",
     threads: flags.Threads = None,
+    io_dtype: Annotated[
+        str,
+        typer.Option(
+            "--io-dtype",
+            metavar="TYPE",
+            help="Element type of the file's own inputs and outputs: float32, int8 or uint8 (the integers "
+            "for quantized models on LiteRT).",
+        ),
+    ] = "float32",
+    io_layout: Annotated[
+        str,
+        typer.Option(
+            "--io-layout",
+            metavar="auto|model",
+            help="auto: image inputs channels-last where the compiler likes; model: the model's own axes.",
+        ),
+    ] = "auto",
     cache_dir: flags.CacheDir = None,
 ) -> ExitCode:
     """Compile a model for one or more targets, each file with a JSON sidecar that says how to open it."""
     with console.working() as progress:
+        from edgekit.backends.base import IO_DTYPES, IO_LAYOUTS, IoForm
         from edgekit.pipeline import compile
 
+        io = IoForm(one_of("--io-dtype", io_dtype, IO_DTYPES), one_of("--io-layout", io_layout, IO_LAYOUTS))
         result = compile.compile(
             model,
             targets=tuple(target or ()),
@@ -50,5 +70,6 @@ def run(
             threads=threads,
             progress=progress,
             cache_dir=cache_dir,
+            io=io,
         )
     return console.show(result)

@@ -11,7 +11,8 @@ or by "x" where that can mean only one thing: an "x" beside a digit separates, a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from edgekit.errors import InputError, UnknownNameError
 from edgekit.spec import TensorSpec
@@ -31,6 +32,7 @@ DTYPES = (
     "uint64",
     "bool",
 )
+Name = TypeVar("Name", bound=str)
 _SIZE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _SEPARATOR = re.compile(r"(?<=\d)x|x(?=\d)")
 _INPUT_FORM = "write NAME:DTYPE:SIZES, as in image:float32:1x3x224x224 or image:float32:batch,3,224,224"
@@ -85,6 +87,18 @@ def _size(part: str, value: str) -> int | str:
         why="a size is a number above zero or the name of a dynamic size",
         remedy=_INPUT_FORM,
     )
+
+
+def one_of(flag: str, value: str, known: Sequence[Name]) -> Name:
+    """``value`` of ``flag``, which must be one of ``known``.
+
+    Raises:
+        UnknownNameError: it is none of them.
+    """
+    for name in known:
+        if name == value:
+            return name
+    raise UnknownNameError(f"value of {flag}", value, known, listing="edgekit VERB --help")
 
 
 def parse_dynamic(values: Iterable[str]) -> dict[str, dict[int, str]]:

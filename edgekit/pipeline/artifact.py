@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -10,26 +11,49 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from edgekit.backends import registry
-from edgekit.backends.base import CompileRequest
+from edgekit.backends.base import CompileRequest, IoForm, ModelInfo
+from edgekit.backends.refusal import refuse
 from edgekit.errors import InputError, OutputError
 from edgekit.ir import digest
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.variant import Variant
 from edgekit.pipeline.versions import tools
-from edgekit.spec import Artifact, RunOptions, from_json, to_json
+from edgekit.spec import Artifact, Rejection, RunOptions, from_json, to_json
 from edgekit.target import Target
 
 _SIDECAR = "artifact.json"
+WITH_IO_FORMS = frozenset({"litert"})
+"""Back ends whose files may have other inputs and outputs than the model: integer ones, or permuted."""
 
 
-def obtain(variant: Variant, target: Target, options: RunOptions, *, stem: str, cache: Cache) -> Artifact:
+def obtain(
+    variant: Variant,
+    target: Target,
+    options: RunOptions,
+    *,
+    stem: str,
+    cache: Cache,
+    io: IoForm | None = None,
+    info: ModelInfo | None = None,
+) -> Artifact:
     """Compile ``variant`` for ``target``.
+
+    Args:
+        variant: what to compile.
+        target: what for.
+        options: how the artifact will be opened.
+        stem: ``<name>-<version>``.
+        cache: holds what was compiled before.
+        io: element type and layout of the artifact's own inputs and outputs.
+        info: what the file may say about the model.
 
     Raises:
         TargetRefusalError: the target cannot hold it.
         MissingBackendError: the compiler's packages are not installed.
     """
     backend = registry.backend(target.backend)
+    form = _io_form(io or IoForm(), target)
+    said = info if target.backend in WITH_IO_FORMS else None
     request = CompileRequest(
         model=variant.model,
         target=target,
@@ -38,6 +62,8 @@ def obtain(variant: Variant, target: Target, options: RunOptions, *, stem: str, 
         stem=f"{stem}-{target.name}-{variant.precision}",
         plan_digest=variant.plan_digest,
         output_steps=variant.output_steps,
+        io=form,
+        info=said,
     )
     key = {
         "model": digest.digest(variant.model),
@@ -46,6 +72,8 @@ def obtain(variant: Variant, target: Target, options: RunOptions, *, stem: str, 
         "stem": request.stem,
         "plan": variant.plan_digest,
         "tools": tools(target.extra),
+        "io": to_json(form),
+        "info": _identity(said),
     }
 
     def make(folder: Path) -> None:
@@ -54,6 +82,31 @@ def obtain(variant: Variant, target: Target, options: RunOptions, *, stem: str, 
 
     folder = cache.folder("compile", key, make)
     return read(folder / _SIDECAR)
+
+
+def _io_form(io: IoForm, target: Target) -> IoForm:
+    """``io``, unless the target's files have the model's own inputs and outputs."""
+    if io.dtype == "float32" or target.backend in WITH_IO_FORMS:
+        return io
+    raise refuse(
+        target,
+        (
+            Rejection(
+                node="",
+                rule="io-dtype",
+                reason=f"{io.dtype} inputs and outputs: its files take and give the model's own types",
+                remedy="leave --io-dtype (io_dtype) out for this target",
+            ),
+        ),
+    )
+
+
+def _identity(info: ModelInfo | None) -> object:
+    """What a cache key needs to know of ``info``: files by their digest."""
+    if info is None:
+        return None
+    files = {name: hashlib.sha256(content).hexdigest() for name, content in info.files.items()}
+    return {**to_json(replace(info, files={})), "files": files}
 
 
 def json_of(artifact: Artifact) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from edgekit.backends.base import ModelInfo
 from edgekit.dataset import Dataset
 from edgekit.errors import TargetRefusalError, VerificationError
 from edgekit.pipeline import artifact as artifacts
@@ -32,6 +33,7 @@ class Bench:
         data: the evaluation set.
         reference: the float truth's proof on ONNX Runtime.
         open_reference: opens the float truth.
+        info: what a file may say about the model.
     """
 
     canonical: Canonical
@@ -45,6 +47,7 @@ class Bench:
     machine_key: str
     cache: Cache
     progress: Progress
+    info: ModelInfo | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +136,18 @@ def _make(plan: TargetPlan, precision: Precision, bench: Bench) -> _Made:
     needless = precision is Precision.FP32 or bench.canonical.quantized
     ranges = None if needless else bench.ranges()
     made = variant.make(bench.canonical, plan.target, precision, ranges)
-    return _Made(made, artifacts.obtain(made, plan.target, plan.options, stem=bench.stem, cache=bench.cache))
+    # integer inputs and outputs need scales, which the float form has not
+    io = plan.io if precision is Precision.W8A8 else replace(plan.io, dtype="float32")
+    artifact = artifacts.obtain(
+        made,
+        plan.target,
+        plan.options,
+        stem=bench.stem,
+        cache=bench.cache,
+        io=io,
+        info=bench.info,
+    )
+    return _Made(made, artifact)
 
 
 def _hold_to_lock(plan: TargetPlan, made: list[_Made], locked: LockedTarget) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from edgekit import settings
 from edgekit import target as targets_
+from edgekit.backends.base import IoForm, ModelInfo
 from edgekit.pipeline import artifact as artifacts
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.calibrate import canonical_file
@@ -24,17 +25,39 @@ def compile(
     threads: int | None,
     progress: Progress,
     cache_dir: Path | None = None,
+    io: IoForm | None = None,
 ) -> CompileResult:
-    """Compile ``model`` for each target into ``out``; all targets are checked before anything is written."""
+    """Compile ``model`` for each target into ``out``; all targets are checked before anything is written.
+
+    Args:
+        model: ONNX, float or QDQ.
+        targets: names or files.
+        out: folder for the artifacts.
+        name: first part of the file names; the model's own name where empty.
+        version: second part.
+        threads: inside an operator; the target's own where None.
+        progress: told about each stage.
+        cache_dir: in place of the usual one.
+        io: element type and layout of the artifacts' own inputs and outputs; float32, as the compiler likes.
+    """
     wanted = [targets_.load(each) for each in targets]
     cache = Cache(cache_dir or settings.cache_dir())
     canonical = canonical_file(model, cache=cache, progress=progress)
     stem = f"{name or model.stem}-{version or '0'}"
     variant = as_it_came(canonical) if canonical.quantized else Variant(canonical.model, Precision.FP32)
+    info = ModelInfo(name=name or model.stem, version=version)
     made = []
     for target in wanted:
         progress.stage(f"compile for {target.name}")
         made.append(
-            artifacts.obtain(variant, target, target.run.options(threads=threads), stem=stem, cache=cache)
+            artifacts.obtain(
+                variant,
+                target,
+                target.run.options(threads=threads),
+                stem=stem,
+                cache=cache,
+                io=io,
+                info=info,
+            )
         )
     return CompileResult(tuple(artifacts.place_into(each, out) for each in made))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edgekit import recipe as recipes
 from edgekit import target as targets
+from edgekit.backends.base import IoForm
 from edgekit.errors import RecipeError, UnknownNameError
 from edgekit.recipe import Recipe, TargetTable
 from edgekit.spec import Precision, RunOptions, TensorSpec
@@ -31,6 +32,7 @@ class TargetPlan:
     digest: str
     precision: Precision
     options: RunOptions
+    io: IoForm = field(default_factory=IoForm)
 
     @property
     def candidates(self) -> tuple[Precision, ...]:
@@ -146,12 +148,20 @@ def _target_plan(table: TargetTable, recipe: Recipe, base: Path) -> TargetPlan:
             remedy=f'write precision = "{target.ladder[-1]}" or "auto" in its [[target]] table',
             more=f"edgekit targets show {target.name}",
         )
+    if table.io_dtype != "float32" and precision is not Precision.W8A8:
+        raise RecipeError(
+            f"target {target.name} has io_dtype {table.io_dtype} and precision {precision}",
+            why="integer inputs and outputs need scales, and the artifact that ships might have none",
+            remedy='write precision = "w8a8" in its [[target]] table, or leave io_dtype out',
+            more="docs/recipe.md",
+        )
     text = json.dumps(target.model_dump(mode="json", by_alias=True), sort_keys=True)
     return TargetPlan(
         target=target,
         digest=hashlib.sha256(text.encode()).hexdigest()[:16],
         precision=precision,
         options=target.run.options(threads=table.threads),
+        io=IoForm(table.io_dtype, table.io_layout),
     )
 
 

@@ -19,6 +19,7 @@ from edgekit.dataset import Dataset, DataSource
 from edgekit.errors import EdgekitError, ExitCode, MissingBackendError, RecipeError, TargetRefusalError
 from edgekit.frontends.source import SourceRequest
 from edgekit.pipeline import cache as caches
+from edgekit.pipeline import info as infos
 from edgekit.pipeline import lock as locks
 from edgekit.pipeline import model as models
 from edgekit.pipeline import plan as plans
@@ -294,6 +295,7 @@ def _bench(
         machine_key=machine_key,
         cache=cache,
         progress=progress,
+        info=infos.of_plan(plan, canonical.inputs),
     )
 
 

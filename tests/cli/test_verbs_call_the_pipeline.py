@@ -19,6 +19,7 @@ import jsonschema
 import pytest
 from pydantic import TypeAdapter
 
+from edgekit.backends.base import IoForm
 from edgekit.cli.main import run
 from edgekit.errors import ExitCode, MissingBackendError, TargetRefusalError
 from edgekit.pipeline.clean import CleanResult
@@ -118,11 +119,19 @@ CASES = [
         },
     ),
     Case(
-        "compile q.onnx --target a --target b -o out --name n --version 2 --threads 2",
+        "compile q.onnx --target a --target b -o out --name n --version 2 --threads 2 --io-dtype uint8 "
+        "--io-layout model",
         "compile.compile",
         result("compile"),
         (Path("q.onnx"),),
-        {"targets": ("a", "b"), "out": Path("out"), "name": "n", "version": "2", "threads": 2},
+        {
+            "targets": ("a", "b"),
+            "out": Path("out"),
+            "name": "n",
+            "version": "2",
+            "threads": 2,
+            "io": IoForm("uint8", "model"),
+        },
     ),
     Case(
         "validate q.onnx --reference m.onnx --data e.npz --metric auc --max-drop 2 --samples 9",

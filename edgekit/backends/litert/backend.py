@@ -14,17 +14,28 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from edgekit.backends.base import CompileRequest, IoForm, file_entries
+from edgekit.backends.base import CompileRequest, IoForm, ModelInfo, file_entries
 from edgekit.backends.installed import installed_version, satisfies
-from edgekit.backends.litert import flatbuffer, layout, lower, units
+from edgekit.backends.litert import flatbuffer, layout, lower, metadata, units
 from edgekit.backends.litert.io_types import with_integer_io
 from edgekit.backends.litert.layouts import Layout
 from edgekit.backends.litert.operands import Operand
+from edgekit.backends.litert.ops import hybrid
+from edgekit.backends.litert.runtime_versions import first_runtime
 from edgekit.backends.litert.tensors import Tensor
 from edgekit.backends.refusal import refuse, structural_rejections
 from edgekit.backends.worker import open_worker
 from edgekit.errors import EdgekitError, OutputError
-from edgekit.spec import Artifact, Availability, IoBinding, Rejection, RunOptions, Session, TensorSpec
+from edgekit.spec import (
+    Artifact,
+    Availability,
+    IoBinding,
+    Precision,
+    Rejection,
+    RunOptions,
+    Session,
+    TensorSpec,
+)
 from edgekit.target import Target
 
 _ENGINE = "edgekit.backends.litert.engine:LiteRtEngine"
@@ -50,15 +61,18 @@ class Compiled:
     notes: tuple[str, ...]
 
 
-def translate(model: ir.Model, io: IoForm | None = None) -> Compiled:
+def translate(
+    model: ir.Model, io: IoForm | None = None, *, precision: Precision = Precision.FP32
+) -> Compiled:
     """``model`` as a TFLite graph; needs no runtime and writes nothing.
 
     Args:
         model: canonical, float or QDQ.
         io: element type and layout of the graph's inputs and outputs; float32 and free by default.
+        precision: dynamic and w8 keep integer weights before float activations (``ops.hybrid``).
     """
     io = io or IoForm()
-    program = units.read(model)
+    program = hybrid.with_integer_weights(units.read(model), model, precision)
     plan = layout.decide(program, free_io=io.layout == "auto")
     lowered = lower.lower(program, plan)
     notes = [*program.notes, *lowered.notes]
@@ -118,12 +132,12 @@ class LiteRt:
             MissingBackendError: ai-edge-litert is not installed.
             OutputError: ``folder`` cannot be written.
         """
-        compiled = translate(request.model, request.io)
+        compiled = translate(request.model, request.io, precision=request.precision)
         rejections = structural_rejections(request.model, request.target) or compiled.lowered.rejections
         if rejections:
             raise refuse(request.target, rejections)
         name = f"{request.stem}.tflite"
-        _write(flatbuffer.pack(compiled.lowered.graph), folder / name)
+        _write(packed(compiled, request.info), folder / name)
         return Artifact(
             folder=folder,
             files=file_entries(folder, (name,)),
@@ -145,6 +159,21 @@ class LiteRt:
     def open(self, artifact: Artifact, options: RunOptions) -> Session:
         """Open in a worker; see ``Backend.open``."""
         return open_worker(_ENGINE, artifact, options)
+
+
+def packed(compiled: Compiled, info: ModelInfo | None) -> bytes:
+    """The whole file: graph, least runtime, metadata, and the files that belong to the model.
+
+    Raises:
+        TargetRefusalError: more than 2 GB, or metadata that does not fit the graph.
+        MissingBackendError: ai-edge-litert is not installed.
+    """
+    graph = compiled.lowered.graph
+    entries = {metadata.MIN_RUNTIME_ENTRY: metadata.min_runtime_entry(first_runtime(graph))}
+    if info is not None:
+        entries[metadata.ENTRY] = metadata.metadata(info, compiled.inputs, compiled.outputs)
+    content = flatbuffer.pack(graph, metadata=entries)
+    return metadata.with_files(content, info.files if info is not None else {})
 
 
 def _write(content: bytes, path: Path) -> None:

@@ -70,8 +70,12 @@ NO_OPTIONS = frozenset(
 )
 
 
-def pack(graph: Graph) -> bytes:
+def pack(graph: Graph, *, metadata: Mapping[str, bytes] | None = None) -> bytes:
     """``graph`` as a TFLite file.
+
+    Args:
+        graph: the main subgraph.
+        metadata: content of each metadata entry, by name; each gets a buffer of its own.
 
     Raises:
         MissingBackendError: ai-edge-litert (which holds the schema) or flatbuffers is not installed.
@@ -85,7 +89,7 @@ def pack(graph: Graph) -> bytes:
             why="a flatbuffer addresses at most 2 GB",
             remedy="quantize the weights (--precision w8a8) or split the model",
         )
-    model = _model(graph, schema)
+    model = _model(graph, metadata or {}, schema)
     builder = flatbuffers.Builder(1024 + weights)
     builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
     return bytes(builder.Output())
@@ -122,7 +126,7 @@ class _AlignedBuffer:
         return offset
 
 
-def _model(graph: Graph, schema: ModuleType) -> Any:
+def _model(graph: Graph, metadata: Mapping[str, bytes], schema: ModuleType) -> Any:
     buffers: dict[bytes, int] = {b"": 0}  # buffer 0 is empty by convention: tensors without data name it
     codes: dict[tuple[str, int], int] = {}
     subgraph = schema.SubGraphT()
@@ -136,9 +140,16 @@ def _model(graph: Graph, schema: ModuleType) -> Any:
     model.description = "edgekit"
     model.subgraphs = [subgraph]
     model.operatorCodes = [_operator_code(name, version, schema) for name, version in codes]
-    model.buffers = [_AlignedBuffer(data, schema) for data in buffers]
+    model.buffers = [_AlignedBuffer(data, schema) for data in (*buffers, *metadata.values())]
+    model.metadata = [_metadata(name, len(buffers) + index, schema) for index, name in enumerate(metadata)]
     model.signatureDefs = [_signature(graph, schema)]
     return model
+
+
+def _metadata(name: str, buffer: int, schema: ModuleType) -> Any:
+    out = schema.MetadataT()
+    out.name, out.buffer = name, buffer
+    return out
 
 
 def _tensor(tensor: Tensor, buffers: dict[bytes, int], schema: ModuleType) -> Any:
