@@ -1,15 +1,15 @@
-"""Model with named sizes -> what its values are, found by computing them for two choices of these sizes.
+"""Model with named sizes -> what its values are, found by computing them for three choices of these sizes.
 
     batch = 3: (3, 48)    batch = 5: (5, 48)    =>  ("batch", 48)
     batch = 3: (12, 40)   batch = 5: (20, 40)   =>  ("4*batch", 40)
 
 Exporters compute shapes, masks and index grids from Shape(x). With the sizes fixed, constant folding computes
-them all; what comes out the same for both choices does not depend on the sizes, and what repeats itself along
-a named axis is one row of it.
+them all; what comes out the same for every choice does not depend on the sizes, and what repeats itself along
+a named axis is one row of it. The third choice is 1 for all: a size of 1 is what graphs make exceptions for.
 
-K1 the same array both times: a constant
-K2 equal along every named axis, and the rows equal both times: a constant that is spread along those axes
-K3 anything else that is known both times: kept for rules that recognise an index grid (``units``)
+K1 the same array every time: a constant
+K2 equal along every named axis, and the rows equal every time: a constant that is spread along those axes
+K3 anything else that is known every time: kept for rules that recognise an index grid (``units``)
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from edgekit.passes.fold_constants import FoldConstants
 from edgekit.spec import Array
 
 # Pairwise different primes that are rare as sizes: a product or a sum names where it comes from.
-CHOICES = ((3, 5, 7, 11, 13), (17, 19, 23, 29, 31))
+CHOICES = ((3, 5, 7, 11, 13), (17, 19, 23, 29, 31), (1, 1, 1, 1, 1))
 ROUNDS = 4  # folding and inference feed each other; the reference models settle within two
 LARGEST_ELEMENTS = 2**20  # of one array that is computed
 SHAPE_OPERATORS = frozenset({"Shape", "Size", "Range", "ConstantOfShape", "Expand"})
@@ -50,7 +50,7 @@ class Probed:
         shapes: value name -> sizes, for every value seen.
         constants: K1.
         spreads: K2.
-        known: K3, one array for each choice.
+        known: K3, one array for each of the first two choices.
     """
 
     shapes: dict[str, Shape] = field(default_factory=dict)
@@ -67,17 +67,17 @@ def probe(model: ir.Model) -> Probed:
     sizes = [dict(zip(names, choice, strict=False)) for choice in CHOICES]
     made = [_with_sizes(model, each) for each in sizes]
     shapes = [_shapes(each) for each in made]
-    found = Probed(
-        {
-            name: shape
-            for name, first in shapes[0].items()
-            if name in shapes[1] and (shape := _named(first, shapes[1][name], sizes)) is not None
-        }
-    )
+    found = Probed()
+    for name in shapes[0]:
+        if all(name in each for each in shapes):
+            shape = _named([each[name] for each in shapes], sizes)
+            if shape is not None:
+                found.shapes[name] = shape
     own = set(model.graph.initializers)
     computed = [{k: v for k, v in _constants(each).items() if k not in own} for each in made]
-    for name in computed[0].keys() & computed[1].keys():
-        _classify(name, computed[0][name], computed[1][name], found)
+    for name in computed[0]:
+        if all(name in each for each in computed):
+            _classify(name, [each[name] for each in computed], found)
     return found
 
 
@@ -131,23 +131,22 @@ def _shapes(model: ir.Model) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def _named(first: tuple[int, ...], second: tuple[int, ...], sizes: list[Sizes]) -> Shape | None:
-    if len(first) != len(second):
+def _named(shapes: list[tuple[int, ...]], sizes: list[Sizes]) -> Shape | None:
+    if len({len(shape) for shape in shapes}) != 1:
         return None
-    return tuple(_name(a, b, sizes) for a, b in zip(first, second, strict=True))
+    return tuple(_name(list(each), sizes) for each in zip(*shapes, strict=True))
 
 
-def _name(a: int, b: int, sizes: list[Sizes]) -> int | str:
-    """A size that is ``a`` with the first choice and ``b`` with the second."""
-    if a == b:
-        return a
+def _name(found: list[int], sizes: list[Sizes]) -> int | str:
+    """A size that is ``found`` with each of the choices."""
+    first = found[0]
+    if all(each == first for each in found):
+        return first
     for name in sizes[0]:
-        x, y = sizes[0][name], sizes[1][name]
-        if (a, b) == (x, y):
-            return name
-        if a % x == 0 and a // x * y == b:
-            return f"{a // x}*{name}"
-    return f"size {a} or {b}"
+        factor, rest = divmod(first, sizes[0][name])
+        if not rest and all(factor * size[name] == each for size, each in zip(sizes, found, strict=True)):
+            return name if factor == 1 else f"{factor}*{name}"
+    return "size " + " or ".join(map(str, found))
 
 
 def _constants(model: ir.Model) -> dict[str, Array]:
@@ -158,18 +157,20 @@ def _constants(model: ir.Model) -> dict[str, Array]:
     }
 
 
-def _classify(name: str, first: Array, second: Array, found: Probed) -> None:
-    if first.dtype != second.dtype or first.ndim != second.ndim:
+def _classify(name: str, arrays: list[Array], found: Probed) -> None:
+    first, second, _ = arrays
+    if len({(array.dtype, array.ndim) for array in arrays}) != 1:
         return
-    if first.shape == second.shape and np.array_equal(first, second):
+    if all(np.array_equal(array, first) for array in arrays):
         found.constants[name] = first  # K1
         return
     found.known[name] = (first, second)  # K3
     shape = found.shapes.get(name, UNKNOWN_RANK)
     if shape == UNKNOWN_RANK:
         return
-    row, other = _one_row(first, shape), _one_row(second, shape)
-    if row is not None and other is not None and np.array_equal(row, other):
+    rows = [_one_row(array, shape) for array in arrays]
+    row = rows[0]
+    if row is not None and all(other is not None and np.array_equal(row, other) for other in rows):
         found.spreads[name] = Spread(row, shape)  # K2
 
 

@@ -74,6 +74,13 @@ def _bools(m: Model) -> str:
     return m.add("Cast", both, to=1)
 
 
+def _exception(m: Model) -> str:
+    """A batch of 1 is negated: what two larger sizes would not show."""
+    x = m.input("x", ("batch", 3))
+    alone = m.add("Equal", m.add("Shape", x, end=1), m.ints(1))
+    return m.add("Where", alone, m.add("Neg", x), x)
+
+
 @dataclass(frozen=True)
 class Case:
     id: str
@@ -86,6 +93,7 @@ CASES = (
     Case("state", _state, ("RESHAPE", "SLICE", "LESS", "RESHAPE", "CAST", "ADD", "CONCATENATION")),
     Case("grid", _grid, ("RELU", "GATHER")),
     Case("heads", _heads, ("RESHAPE", "BATCH_MATMUL", "RESHAPE")),
+    Case("exception", _exception, ("SHAPE", "GATHER", "EQUAL", "NEG", "SELECT_V2")),
     Case(
         "bools",
         _bools,
@@ -120,6 +128,17 @@ def test_a_spread_constant_is_the_same_for_inputs_that_are_no_numbers() -> None:
     feeds = {"x": np.asarray([[np.nan, np.inf, -np.inf]], np.float32)}
     (found,) = run_litert(built, feeds, kernels="builtin").values()
     np.testing.assert_array_equal(found[0], np.full((1, 3), 0.5, np.float32))
+
+
+def test_a_spread_constant_is_carried_by_bytes_too() -> None:
+    model = Model()
+    x = model.input("x", ("batch", 3), "uint8")
+    ones = model.add("Expand", model.floats(2), _shape_of(model, x, rest=(3,)))
+    built = model.build(model.add("Concat", ones, model.add("Cast", x, to=1), axis=1))
+    feeds = {"x": np.arange(6, dtype=np.uint8).reshape(2, 3)}
+    (expected,) = run_onnx(built, feeds).values()
+    (found,) = run_litert(built, feeds).values()
+    np.testing.assert_array_equal(found, expected)
 
 
 def _probe(*inputs: tuple[str, tuple[Dim, ...]], make: Callable[[Model], str]) -> tuple[Probed, str]:

@@ -305,6 +305,8 @@ def lower_spread(step: Step) -> None:
         for other in range(t.rank(carrier)):
             if other != carried:
                 carrier = t.slice(carrier, other, 0, 1)
+        if t.dtype(carrier) in {"int8", "uint8"}:  # LESS reads a scale of bytes
+            carrier = t.cast(carrier, "int32")
         if t.dtype(carrier) == "bool":
             nothing = t.binary("LOGICAL_AND", carrier, t.unary("LOGICAL_NOT", carrier))
         else:
