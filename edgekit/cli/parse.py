@@ -98,7 +98,7 @@ def one_of(flag: str, value: str, known: Sequence[Name]) -> Name:
     for name in known:
         if name == value:
             return name
-    raise UnknownNameError(f"value of {flag}", value, known, listing="edgekit VERB --help")
+    raise UnknownNameError(f"value of {flag}", value, known, listing="edgekit compile --help")
 
 
 def parse_dynamic(values: Iterable[str]) -> dict[str, dict[int, str]]:

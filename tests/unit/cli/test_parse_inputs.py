@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from edgekit.cli.parse import parse_dynamic, parse_input
+from edgekit.cli.parse import one_of, parse_dynamic, parse_input
 from edgekit.errors import InputError, UnknownNameError
 from edgekit.spec import Dim, TensorSpec
 
@@ -103,3 +103,10 @@ def test_dynamic_axes_that_are_refused(value: str) -> None:
 def test_an_axis_has_one_name() -> None:
     with pytest.raises(InputError, match="twice"):
         parse_dynamic(["image:0=batch", "image:0=n"])
+
+
+def test_one_of_a_table() -> None:
+    assert one_of("--io-dtype", "int8", ("float32", "int8")) == "int8"
+    with pytest.raises(UnknownNameError, match="unknown value of --io-dtype 'int9'") as caught:
+        one_of("--io-dtype", "int9", ("float32", "int8"))
+    assert "did you mean int8?" in caught.value.remedy
