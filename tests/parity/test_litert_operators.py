@@ -376,6 +376,27 @@ DETECTED: tuple[Case, ...] = (
 )
 
 
+def n_grams(mode: str, **attributes: Any) -> Make:
+    return op(
+        "TfIdfVectorizer",
+        mode=mode,
+        min_gram_length=1,
+        max_gram_length=2,
+        max_skip_count=2,
+        ngram_counts=[0, 4],
+        ngram_indexes=[0, 1, 2, 3, 4, 5, 6],
+        pool_int64s=[2, 3, 5, 4, 5, 6, 7, 8, 6, 7],
+        **attributes,
+    )
+
+
+WORDS: tuple[Case, ...] = (
+    Case("words-tf", (2, 12), n_grams("TF"), "int32", 2, 8),
+    Case("words-idf", (12,), n_grams("IDF"), "int64", 2, 8),
+    Case("words-weighted", (2, 9), n_grams("TFIDF", weights=[0.5, 1, 2, 3, 4, 5, 6.0]), "int32", 2, 8),
+)
+
+
 def per_channel(m: Model, x: str) -> str:
     scale, zero = m.floats(0.1, 0.2, 0.05), array([10, 0, 200], "uint8")(m)
     return m.add("DequantizeLinear", m.add("QuantizeLinear", x, scale, zero, axis=1), scale, zero, axis=1)
@@ -475,6 +496,7 @@ CASES = (
     *PADS,
     *EINSUMS,
     *QUANTIZED,
+    *WORDS,
     *SAMPLED,
     *DETECTED,
     *RECURRENT,

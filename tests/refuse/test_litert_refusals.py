@@ -179,6 +179,21 @@ CASES: tuple[Case, ...] = (
             "MatMulInteger", _x(m, 2, 300, dtype="uint8"), m.constant(np.ones((300, 2), np.uint8))
         ),
     ),
+    Case(
+        "words-as-text",
+        "text",
+        lambda m: m.add(
+            "TfIdfVectorizer",
+            _x(m, 4, dtype="int64"),
+            mode="TF",
+            min_gram_length=1,
+            max_gram_length=1,
+            max_skip_count=0,
+            ngram_counts=[0],
+            ngram_indexes=[0, 1],
+            pool_strings=["a", "b"],
+        ),
+    ),
     Case("nothing-selected", "nothing-selected", lambda m: _boxes(m, 0, 0.5)),
     Case("overlap", "overlap", lambda m: _boxes(m, 3, 1.0)),
     Case(

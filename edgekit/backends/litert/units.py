@@ -7,6 +7,7 @@ The rules that make several ONNX nodes one unit:
     F3  pad:      Pad with zeros along spatial axes, then Conv
     F4  integer:  DequantizeLinear..., an operator with an int8 kernel, QuantizeLinear (``integer.reason``)
     F6  adjoint:  Transpose of the last two axes, then the second factor of a MatMul
+    F7  gelu:     x * 0.5 * (1 + erf(x / sqrt(2))), in whatever order the products are
     F5  spread:   what repeats along named sizes (``probing``): one row where broadcasting spreads it
 
 A fused value must have one consumer and must not be a graph output. What F4 does not take stays float
@@ -26,6 +27,7 @@ import onnx_ir as ir
 
 from edgekit.backends.litert import integer
 from edgekit.backends.litert.constants import Constants
+from edgekit.backends.litert.gelu import gelu_of, sole_consumer
 from edgekit.backends.litert.layout_rules import BROADCASTING
 from edgekit.backends.litert.operands import Clamp, Operand, Unit
 from edgekit.backends.litert.probing import Probed, probe
@@ -182,6 +184,12 @@ def _read_node(node: ir.Node, reader: _Reader) -> None:
             operands = (source, *parameters)
             reader.units.append(Unit(node.op_type, _label(node), attributes_of(node), operands, made))
             return
+    gelu = gelu_of(node, reader.constants, reader.outputs) if node.op_type == "Erf" else None
+    if gelu is not None:  # F7
+        reader.taken.update(gelu.nodes)
+        result = _operand(gelu.nodes[-1].outputs[0], reader)
+        reader.units.append(Unit("Gelu", _label(node), {}, (_operand(gelu.source, reader),), (result,)))
+        return
     inputs: list[ir.Value | None] = list(node.inputs)
     attributes = attributes_of(node)
     last = node
@@ -307,12 +315,6 @@ def _gather_of_rows(unit: Unit, reader: _Reader) -> Unit | None:
         return None
     places = Operand(f"{indices.key}/row", rows[0].shape, rows[0].dtype.name, None, rows[0])
     return replace(unit, op="Gather", attributes={"axis": 1}, inputs=(data, places))
-
-
-def sole_consumer(value: ir.Value, outputs: frozenset[str]) -> ir.Node | None:
-    """The one node that reads ``value``, once; None if there are more, none, or it is a graph output."""
-    uses = tuple(value.uses())
-    return uses[0].node if len(uses) == 1 and value.name not in outputs else None
 
 
 # F3 ------------------------------------------------------------------------------------------------------

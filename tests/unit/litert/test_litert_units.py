@@ -1,4 +1,7 @@
-"""What becomes one unit (F1 to F4), each rule with a case that must not fire; constants and windows."""
+"""What becomes one unit (F1 to F7), each rule with a case that must not fire; constants and windows.
+
+F5 is in ``test_litert_probing``.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,15 @@ from edgekit.backends.litert.constants import dequantize, quantize
 from edgekit.backends.litert.operands import Clamp, Unit
 from edgekit.backends.litert.ops.windows import Axis, Windows
 from edgekit.spec import QuantParams
-from tests.unit.litert.litert_models import Model, as_ir, codes, compiled
+from tests.unit.litert.litert_models import (
+    Model,
+    as_ir,
+    codes,
+    compiled,
+    relative_error,
+    run_litert,
+    run_onnx,
+)
 
 
 def read(m: Model, *outputs: str) -> tuple[Unit, ...]:
@@ -164,6 +175,55 @@ def test_quantize_rounds_half_to_even_and_saturates() -> None:
 def test_uint8_moves_by_128() -> None:
     assert units.as_signed(QuantParams("uint8", (0.5,), (0,))) == QuantParams("int8", (0.5,), (-128,))
     assert units.as_signed(QuantParams("int8", (0.5,), (7,))) == QuantParams("int8", (0.5,), (7,))
+
+
+def _erf_form(m: Model, order: str, *, root: float = 2**0.5, half: float = 0.5) -> str:
+    x = m.add("Relu", m.input("x", (2, 5)))
+    inner = m.add("Div", x, m.scalar(root)) if order != "b" else m.add("Mul", m.scalar(1 / root), x)
+    one = m.add("Add", m.add("Erf", inner), m.scalar(1))
+    if order == "a":
+        return m.add("Mul", m.add("Mul", x, one), m.scalar(half))
+    if order == "b":
+        return m.add("Mul", m.add("Mul", x, m.scalar(half)), one)
+    return m.add("Mul", m.add("Mul", m.scalar(half), one), x)
+
+
+@pytest.mark.parametrize("order", ["a", "b", "c"])
+def test_f7_gelu_in_any_order(order: str) -> None:
+    m = Model()
+    built = m.build(_erf_form(m, order))
+    assert codes(built) == ["RELU", "GELU"]
+    feeds = {"x": np.random.default_rng(1).standard_normal((2, 5)).astype(np.float32)}
+    (expected,) = run_onnx(built, feeds).values()
+    (found,) = run_litert(built, feeds).values()
+    assert relative_error(found, expected) <= 1e-4  # of the range, as in tests/parity
+
+
+@pytest.mark.parametrize(("root", "half"), [(2.0, 0.5), (2**0.5, 0.4)])
+def test_f7_not_with_other_numbers(root: float, half: float) -> None:
+    m = Model()
+    assert "GELU" not in codes(m.build(_erf_form(m, "a", root=root, half=half)))
+
+
+def test_f7_not_where_a_part_is_read_elsewhere() -> None:
+    m = Model()
+    x = m.input("x", (2, 5))
+    one = m.add("Add", m.add("Erf", m.add("Div", x, m.scalar(2**0.5))), m.scalar(1))
+    gelu = m.add("Mul", m.add("Mul", x, one), m.scalar(0.5))
+    assert "GELU" not in codes(m.build(gelu, one))
+
+
+def test_f6_a_transposed_second_factor() -> None:
+    m = Model()
+    x = m.input("x", (2, 4, 3))
+    assert codes(m.build(m.add("MatMul", x, m.add("Transpose", x, perm=[0, 2, 1])))) == ["BATCH_MATMUL"]
+
+
+def test_f6_not_for_another_permutation() -> None:
+    m = Model()
+    x = m.input("x", (3, 3, 3))
+    y = m.add("MatMul", x, m.add("Transpose", x, perm=[2, 1, 0]))
+    assert codes(m.build(y)) == ["TRANSPOSE", "BATCH_MATMUL"]
 
 
 @dataclass(frozen=True)
