@@ -188,6 +188,22 @@ def _gemm_after_flatten(model: Model, x: str) -> str:
     return model.add("Gemm", model.add("Relu", scaled), model.weight(6 * 8 * 5, 4), model.weight(4))
 
 
+def _normalized_after_flatten(model: Model, x: str) -> str:
+    """Statistics along a flattened block: they do not follow its channels-last order."""
+    size = 6 * 8 * 5
+    variance = model.constant(np.abs(model.rng.standard_normal(size)).astype(np.float32) + 0.5)
+    parts = [model.weight(size), model.weight(size), model.weight(size), variance]
+    return model.add("Tanh", model.add("BatchNormalization", model.add("Flatten", x), *parts))
+
+
+def _quantized_after_flatten(model: Model, x: str) -> str:
+    size = 6 * 8 * 5
+    scale = model.constant(model.rng.uniform(0.01, 0.2, size).astype(np.float32))
+    zero = model.constant(np.zeros(size, np.int8))
+    flat = model.add("Tanh", model.add("Flatten", x))
+    return model.add("DequantizeLinear", model.add("QuantizeLinear", flat, scale, zero), scale, zero)
+
+
 def _residual(model: Model, x: str) -> str:
     y = model.add("Relu", model.add("Conv", x, model.weight(6, 6, 3, 3), pads=[1, 1, 1, 1]))
     return model.add("Clip", model.add("Add", x, y), model.scalar(0), model.scalar(6))
@@ -217,6 +233,8 @@ AFTER_CONV: tuple[Case, ...] = tuple(
         ("concat", lambda m, x: m.add("Concat", *_two(m, x), axis=1)),
         ("concat-width", lambda m, x: m.add("Concat", *_two(m, x), axis=-1)),
         ("gemm-after-flatten", _gemm_after_flatten),
+        ("batch-norm-after-flatten", _normalized_after_flatten),
+        ("scales-after-flatten", _quantized_after_flatten),
         ("residual", _residual),
         ("channel-shuffle", _shuffle),
         ("squeeze-excite", _squeeze_excite),

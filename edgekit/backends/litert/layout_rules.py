@@ -124,6 +124,13 @@ def _unary(unit: Unit, label: Layout) -> Ports | None:
     return Ports((label, *(None,) * (len(unit.inputs) - 1)), (label,) * len(unit.outputs))
 
 
+def _quantizer(unit: Unit, label: Layout) -> Ports | None:
+    """QuantizeLinear and DequantizeLinear: scales along an axis do not follow a flattened block."""
+    scale = unit.operand(1)
+    per_tensor = scale is None or all(dim == 1 for dim in scale.shape)
+    return _unary(unit, label) if per_tensor else _first_permuted(unit, label)
+
+
 def _spatial(unit: Unit, label: Layout) -> Ports | None:
     rank = label_rank(unit)
     if label != channels_last(rank) or rank < 3:
@@ -247,10 +254,9 @@ BROADCASTING = frozenset(
     | {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Xor"}
 )
 UNARY = frozenset(
-    {"Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Cosh", "Erf", "IsInf", "IsNaN", "Sinh"}
-    | {"Shrink", "BitwiseNot"}
-    | {"Abs", "Cast", "Ceil", "Celu", "Clip", "Cos", "DequantizeLinear", "Elu", "Erf", "Exp", "Floor", "Gelu"}
-    | {"HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Log", "Mish", "Neg", "Not", "QuantizeLinear"}
+    {"Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BitwiseNot", "Cast", "Ceil", "Celu", "Clip"}
+    | {"Cos", "Cosh", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity", "IsInf"}
+    | {"IsNaN", "LeakyRelu", "Log", "Mish", "Neg", "Not", "Shrink", "Sinh"}
     | {
         "Reciprocal",
         "Relu",
@@ -294,12 +300,14 @@ RULES: dict[str, Rule] = {
     "AveragePool": _pool,
     "MaxPool": _pool,
     "Concat": _permuted,
-    "BatchNormalization": _unary,
+    "BatchNormalization": _first_permuted,
+    "DequantizeLinear": _quantizer,
     "Gather": _gather,
     "Gemm": _matrix,
     "LogSoftmax": _softmax,
     "MatMul": _matrix,
     "Pad": _first_permuted,
+    "QuantizeLinear": _quantizer,
     "Slice": _first_permuted,
     "Softmax": _softmax,
     "Split": _first_permuted,
