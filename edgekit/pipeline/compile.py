@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx_ir as ir
+
 from edgekit import settings
 from edgekit import target as targets_
 from edgekit.backends.base import IoForm, ModelInfo
@@ -44,7 +46,7 @@ def compile(
     cache = Cache(cache_dir or settings.cache_dir())
     canonical = canonical_file(model, cache=cache, progress=progress)
     stem = f"{name or model.stem}-{version or '0'}"
-    variant = as_it_came(canonical) if canonical.quantized else Variant(canonical.model, Precision.FP32)
+    variant = as_it_came(canonical) if canonical.quantized else _as_float(canonical.model)
     info = ModelInfo(name=name or model.stem, version=version)
     made = []
     for target in wanted:
@@ -61,3 +63,9 @@ def compile(
             )
         )
     return CompileResult(tuple(artifacts.place_into(each, out) for each in made))
+
+
+def _as_float(model: ir.Model) -> Variant:
+    """The float form, by what its weights are stored in."""
+    half = any(value.dtype == ir.DataType.FLOAT16 for value in model.graph.initializers.values())
+    return Variant(model, Precision.FP16 if half else Precision.FP32)

@@ -17,10 +17,10 @@ import onnx_ir as ir
 from edgekit.backends.base import CompileRequest, IoForm, ModelInfo, file_entries
 from edgekit.backends.installed import installed_version, satisfies
 from edgekit.backends.litert import flatbuffer, layout, lower, metadata, units
+from edgekit.backends.litert.half import has_half, widened, with_half_constants
 from edgekit.backends.litert.io_types import with_integer_io
 from edgekit.backends.litert.layouts import Layout
 from edgekit.backends.litert.operands import Operand
-from edgekit.backends.litert.ops import hybrid
 from edgekit.backends.litert.runtime_versions import first_runtime
 from edgekit.backends.litert.tensors import Tensor
 from edgekit.backends.refusal import refuse, structural_rejections
@@ -30,7 +30,6 @@ from edgekit.spec import (
     Artifact,
     Availability,
     IoBinding,
-    Precision,
     Rejection,
     RunOptions,
     Session,
@@ -61,18 +60,19 @@ class Compiled:
     notes: tuple[str, ...]
 
 
-def translate(
-    model: ir.Model, io: IoForm | None = None, *, precision: Precision = Precision.FP32
-) -> Compiled:
+def translate(model: ir.Model, io: IoForm | None = None) -> Compiled:
     """``model`` as a TFLite graph; needs no runtime and writes nothing.
 
     Args:
         model: canonical, float or QDQ.
         io: element type and layout of the graph's inputs and outputs; float32 and free by default.
-        precision: dynamic and w8 keep integer weights before float activations (``ops.hybrid``).
     """
     io = io or IoForm()
-    program = hybrid.with_integer_weights(units.read(model), model, precision)
+    dtypes = {value.name: units.dtype_of(value) for value in (*model.graph.inputs, *model.graph.outputs)}
+    half = has_half(model)
+    if half:
+        model = widened(model)
+    program = units.read(model)
     plan = layout.decide(program, free_io=io.layout == "auto")
     lowered = lower.lower(program, plan)
     notes = [*program.notes, *lowered.notes]
@@ -81,20 +81,26 @@ def translate(
     if io.dtype != "float32" and not lowered.rejections:
         graph, rejections = with_integer_io(lowered.graph, io.dtype)
         lowered = replace(lowered, graph=graph, rejections=rejections)
-    graph = lowered.graph
+    graph = with_half_constants(lowered.graph) if half else lowered.graph
     return Compiled(
-        lowered,
-        tuple(map(_binding, program.inputs, plan.inputs, (graph.tensors[i] for i in graph.inputs))),
-        tuple(map(_binding, program.outputs, plan.outputs, (graph.tensors[i] for i in graph.outputs))),
+        replace(lowered, graph=graph),
+        tuple(
+            _binding(operand, where, graph.tensors[index], dtypes[operand.key])
+            for operand, where, index in zip(program.inputs, plan.inputs, graph.inputs, strict=True)
+        ),
+        tuple(
+            _binding(operand, where, graph.tensors[index], dtypes[operand.key])
+            for operand, where, index in zip(program.outputs, plan.outputs, graph.outputs, strict=True)
+        ),
         plan.transposes,
         tuple(notes),
     )
 
 
-def _binding(operand: Operand, where: Layout, stored: Tensor) -> IoBinding:
+def _binding(operand: Operand, where: Layout, stored: Tensor, dtype: str) -> IoBinding:
     integer = operand.dtype == "float32" and stored.dtype != "float32"
     return IoBinding(
-        reference=TensorSpec(operand.key, operand.dtype, operand.shape),
+        reference=TensorSpec(operand.key, dtype, operand.shape),
         name=operand.key,
         dtype=stored.dtype if integer else operand.dtype,
         shape=where.shape(operand.shape),
@@ -132,7 +138,7 @@ class LiteRt:
             MissingBackendError: ai-edge-litert is not installed.
             OutputError: ``folder`` cannot be written.
         """
-        compiled = translate(request.model, request.io, precision=request.precision)
+        compiled = translate(request.model, request.io)
         rejections = structural_rejections(request.model, request.target) or compiled.lowered.rejections
         if rejections:
             raise refuse(request.target, rejections)
