@@ -113,7 +113,8 @@ class QuantizeTable(_Closed):
 
     precision: Precision = Field(
         default=Precision.AUTO,
-        description="auto (every rung of the target's ladder is a candidate), fp32, fp16 or w8a8; "
+        description="auto (every rung of the target's ladder is a candidate), fp32, fp16, dynamic (int8 "
+        "weights, activations quantized while running), w8a8, w8 or w4 (weights alone, float activations); "
         "float is always a candidate",
     )
     method: str = Field(

@@ -49,12 +49,19 @@ class TensorSpec:
 
 
 class Precision(StrEnum):
-    """What the user asks for or gets; the names are those of the command line."""
+    """What the user asks for or gets; the names are those of the command line.
+
+    ``dynamic``: int8 weights, activations quantized while they run. ``w8``, ``w4``: int8 weights, or int4 in
+    blocks of 32, and float activations.
+    """
 
     AUTO = "auto"
     FP32 = "fp32"
     FP16 = "fp16"
+    DYNAMIC = "dynamic"
     W8A8 = "w8a8"
+    W8 = "w8"
+    W4 = "w4"
 
 
 @dataclass(frozen=True, slots=True)

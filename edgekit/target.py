@@ -1,7 +1,8 @@
 """targets/<name>.toml -> Target: what a deployment target's runtime really has, as data.
 
 The vocabulary of the files is in targets/README.md. A scheme is written ``type:granularity:symmetry``:
-``s8:channel:sym``, ``u8:tensor:asym``; ``float`` means the tensor stays float.
+``s8:channel:sym``, ``u8:tensor:asym``, ``s4:block32:sym``; ``float`` means the tensor stays float, and
+``dynamic:`` in front of a scheme that the runtime finds the scale anew in each inference.
 """
 
 from __future__ import annotations
@@ -16,7 +17,12 @@ from edgekit._resources import shipped
 from edgekit.errors import RecipeError, UnknownNameError
 from edgekit.spec import Precision, RunOptions
 
-Scheme = Annotated[str, StringConstraints(pattern=r"^(float|[su](4|8|16|32):(tensor|channel):(sym|asym))$")]
+Scheme = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^(float|(dynamic:)?[su](4|8|16|32):(tensor|channel|row|group|block[0-9]+):(sym|asym))$"
+    ),
+]
 
 
 class _Closed(BaseModel):
@@ -29,8 +35,9 @@ class Kernel(_Closed):
     Attributes:
         pattern: ONNX operators that the runtime runs as one kernel, joined by "+", the head first:
             "Conv+Relu". An activation that a kernel fuses is written after its producer.
+        precision: the precision that the row belongs to.
         weight: scheme of the constant operand, or "none" where the operator has none.
-        activation: scheme of the non-constant inputs.
+        activation: scheme of the non-constant inputs; "float" and "dynamic:..." need no calibration.
         output: scheme of the output; "same" = the input's own scale and zero point.
         constraints: ids of predicates in ``quantization.place``; an unknown id is an error.
         requires: CPU features for speed or exactness.
@@ -39,10 +46,11 @@ class Kernel(_Closed):
     """
 
     pattern: str
+    precision: Precision = Precision.W8A8
     weight: Scheme | Literal["none"] = "none"
     activation: Scheme
     output: Scheme | Literal["same"]
-    lowering: Literal["qdq", "tflite"] = "qdq"
+    lowering: Literal["qdq", "tflite", "matmul-integer", "matmul-nbits", "weight-dq"] = "qdq"
     constraints: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     runtime: str = ""
@@ -90,6 +98,8 @@ class Target(_Closed):
         opset: the canonical opset of the ONNX form that this target gets.
         extension: file extension of the artifact, without the dot.
         ladder: the precisions that are candidates here, in the order in which ties are broken.
+        on_request: precisions that the target also has; tried only where they are named, because they save
+            bytes and not time.
         numerics_on: for a device that may be absent: the run device on which numerics are checked instead;
             "" = nothing can stand in.
         operators: ONNX operators that the runtime runs at all; empty = the back end decides by itself.
@@ -107,12 +117,22 @@ class Target(_Closed):
     opset: int = 21
     extension: str
     ladder: tuple[Precision, ...]
+    on_request: tuple[Precision, ...] = ()
     numerics_on: Literal["", "cpu"] = ""
     operators: tuple[str, ...] = ()
     run: RunDefaults = RunDefaults()
     kernel: tuple[Kernel, ...] = ()
     fixed_scale: dict[str, FixedScale] = {}
     shared_scale: tuple[str, ...] = ()
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """All that the target has: the ladder, then what is made on request."""
+        return (*self.ladder, *self.on_request)
+
+    def kernels(self, precision: Precision) -> tuple[Kernel, ...]:
+        """The rows that belong to ``precision``."""
+        return tuple(row for row in self.kernel if row.precision is precision)
 
 
 def names() -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """Model -> .onnx -> ONNX Runtime on the CPU or on CUDA; targets onnxruntime-cpu, portable, gpu-cuda.
 
-The artifact is the graph as it is: ONNX Runtime fuses and selects kernels when it loads. Whether it can is
-found out by loading, in a worker, because only the runtime knows its kernels:
+The artifact is the graph as it is: ONNX Runtime fuses and selects kernels when it loads; only integer weights
+are written with other operators (``backends.onnxruntime_lowering``). Whether it can is found out by loading,
+in a worker, because only the runtime knows its kernels:
 
 C1 structural rules of the target (``backends.refusal``)
 C2 the session cannot be made: unknown operator, wrong types, no kernel (NOT_IMPLEMENTED)
@@ -20,6 +21,7 @@ import onnx_ir as ir
 from edgekit.backends.base import CompileRequest, file_entries
 from edgekit.backends.bindings import same_layout, trial_feeds
 from edgekit.backends.installed import installed_version, satisfies
+from edgekit.backends.onnxruntime_lowering import lowered, saturating
 from edgekit.backends.refusal import refuse, structural_rejections
 from edgekit.backends.worker import open_worker
 from edgekit.backends.worker_process import EngineError
@@ -77,9 +79,10 @@ class OnnxRuntime:
 
     def check(self, model: ir.Model, target: Target) -> tuple[Rejection, ...]:
         """C1 to C3. Where the target's device is absent, the CPU provider stands in for C2 and C3."""
-        found = structural_rejections(model, target)
-        if found:
-            return found
+        return structural_rejections(model, target) or self._tried(model, target)
+
+    def _tried(self, model: ir.Model, target: Target) -> tuple[Rejection, ...]:
+        """C2 and C3."""
         options = target.run.options()
         if options.device != "cpu" and not self.probe(target).ok:
             options = RunOptions(threads=options.threads)
@@ -99,12 +102,13 @@ class OnnxRuntime:
             TargetRefusalError: ``check`` found something.
             OutputError: ``folder`` cannot be written.
         """
-        rejections = self.check(request.model, request.target)
+        target, model = request.target, lowered(request.model, request.precision)
+        rejections = structural_rejections(request.model, target) or self._tried(model, target)
         if rejections:
             raise refuse(request.target, rejections)
-        written = io.save(request.model, folder / f"{request.stem}.onnx")
+        written = io.save(model, folder / f"{request.stem}.onnx")
         return _artifact(
-            request.model,
+            model,
             folder,
             written,
             target=request.target.name,
@@ -112,6 +116,7 @@ class OnnxRuntime:
             options=request.options,
             plan_digest=request.plan_digest,
             output_steps=dict(request.output_steps),
+            notes=_notes(model),
         )
 
     def open(self, artifact: Artifact, options: RunOptions) -> Session:
@@ -151,6 +156,7 @@ def _artifact(
     options: RunOptions,
     plan_digest: str = "",
     output_steps: dict[str, float] | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Artifact:
     inputs, outputs = io.specs(model)
     return Artifact(
@@ -165,7 +171,16 @@ def _artifact(
         plan_digest=plan_digest,
         output_steps=output_steps or {},
         tools={"onnxruntime": installed_version(*_DISTRIBUTIONS)},
+        notes=notes,
     )
+
+
+def _notes(model: ir.Model) -> tuple[str, ...]:
+    found = saturating(model)
+    if not found:
+        return ()
+    where = f"{len(found)} of its integer products, the first in {found[0]}"
+    return (f"CPUs without VNNI may saturate in {where}: results differ there",)
 
 
 def _rejection(message: str) -> Rejection:

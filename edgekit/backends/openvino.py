@@ -21,6 +21,7 @@ import onnx_ir as ir
 from edgekit.backends.base import CompileRequest, file_entries
 from edgekit.backends.bindings import same_layout, trial_feeds
 from edgekit.backends.installed import installed_version, satisfies
+from edgekit.backends.openvino_lowering import options_for
 from edgekit.backends.refusal import refuse, structural_rejections
 from edgekit.backends.worker import call_in_worker, open_worker
 from edgekit.backends.worker_process import EngineError
@@ -183,7 +184,7 @@ def _artifact(request: CompileRequest, folder: Path) -> Artifact:
         target=request.target.name,
         backend="openvino",
         precision=request.precision,
-        options=request.options,
+        options=options_for(request.model, request.precision, request.options),
         inputs=tuple(map(same_layout, inputs)),
         outputs=tuple(map(same_layout, outputs)),
         plan_digest=request.plan_digest,

@@ -29,6 +29,11 @@ TOLERANCES: Mapping[Precision, Tolerance] = {
     # ONNX Runtime against OpenVINO, the same QDQ graph: 1 step at the median, 4 in the tail (RUNTIMES.md);
     # 4 of 255 steps is 1.6 % of the range where the output itself is float.
     Precision.W8A8: Tolerance(steps=4.0, relative_to_range=2e-2),
+    # Activations are rounded to 8 bits as in w8a8, and the results between them stay float.
+    Precision.DYNAMIC: Tolerance(steps=4.0, relative_to_range=2e-2),
+    # Float arithmetic on weights that are the same integers everywhere.
+    Precision.W8: Tolerance(steps=1.0, relative_to_range=1e-4),
+    Precision.W4: Tolerance(steps=1.0, relative_to_range=1e-4),
 }
 
 

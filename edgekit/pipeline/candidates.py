@@ -16,9 +16,10 @@ from edgekit.pipeline.latency import Timed
 from edgekit.pipeline.lock import LockedTarget
 from edgekit.pipeline.model import Canonical
 from edgekit.pipeline.plan import TargetPlan
-from edgekit.pipeline.proof import Opener, Place, Proof, Prover, open_at, subject_of, where
+from edgekit.pipeline.proof import Opener, Place, Proof, Prover, open_at, options_at, subject_of, where
 from edgekit.pipeline.search import Choice
 from edgekit.pipeline.variant import Variant
+from edgekit.quantization.weights import NoEligibleWeightError
 from edgekit.spec import Artifact, Precision, Progress, Ranges, Session, to_json
 from edgekit.validation.budget import Budget
 
@@ -123,18 +124,19 @@ def _make_all(
     for precision in precisions:
         try:
             made.append(_make(plan, precision, bench))
-        except TargetRefusalError as error:
+        except (TargetRefusalError, NoEligibleWeightError) as error:
             if not made or locked or plan.precision is not Precision.AUTO:
                 raise
-            refused.append(f"{precision} is refused: {error.what}")
+            word = "refused" if isinstance(error, TargetRefusalError) else "no candidate"
+            refused.append(f"{precision} is {word}: {error.what}")
     return made, refused
 
 
 def _make(plan: TargetPlan, precision: Precision, bench: Bench) -> _Made:
     bench.progress.stage(f"{plan.target.name}: compile {precision}")
     # fp16 needs them too: a value near 65,504 must stay float32, which a CPU's stand-in would not show
-    needless = precision is Precision.FP32 or bench.canonical.quantized
-    ranges = None if needless else bench.ranges()
+    needed = precision in {Precision.FP16, Precision.W8A8} and not bench.canonical.quantized
+    ranges = bench.ranges() if needed else None
     made = variant.make(bench.canonical, plan.target, precision, ranges)
     # integer inputs and outputs need scales, which the float form has not
     io = plan.io if precision is Precision.W8A8 else replace(plan.io, dtype="float32")
@@ -181,7 +183,7 @@ def _time(
     feeds = next(iter(bench.data.batches(1)))
     identity = {
         "files": {m.artifact.precision.value: [f.sha256 for f in m.artifact.files] for m in made},
-        "options": to_json(place.options),
+        "options": {m.artifact.precision.value: to_json(options_at(m.artifact, place)) for m in made},
         "feeds": {name: [str(array.dtype), *array.shape] for name, array in feeds.items()},
     }
     return latency.measure(

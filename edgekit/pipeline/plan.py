@@ -40,7 +40,7 @@ class TargetPlan:
         wanted = (
             self.target.ladder
             if self.precision is Precision.AUTO
-            else tuple(p for p in self.target.ladder if p is self.precision)
+            else tuple(p for p in self.target.precisions if p is self.precision)
         )
         return (Precision.FP32, *(p for p in wanted if p is not Precision.FP32))
 
@@ -140,8 +140,8 @@ def _target_plan(table: TargetTable, recipe: Recipe, base: Path) -> TargetPlan:
     name = str(base / table.name) if table.name.endswith(".toml") else table.name
     target = targets.load(name)
     precision = table.precision or recipe.optimize.quantize.precision
-    if precision not in (*target.ladder, Precision.AUTO, Precision.FP32):
-        has = ", ".join(target.ladder)
+    if precision not in (*target.precisions, Precision.AUTO, Precision.FP32):
+        has = ", ".join(target.precisions)
         raise RecipeError(
             f"target {target.name} has no {precision} (it has {has})",
             why="a precision is never replaced in silence",

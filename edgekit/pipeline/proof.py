@@ -103,9 +103,18 @@ def _device_word(device: str) -> str:
 
 def open_at(artifact: Artifact, place: Place) -> Session:
     """Open ``artifact`` where it can run."""
-    if place.options is None:
+    options = options_at(artifact, place)
+    if options is None:
         raise MissingBackendError(f"{artifact.path.name} cannot run here", why=place.caveat)
-    return registry.backend(artifact.backend).open(artifact, place.options)
+    return registry.backend(artifact.backend).open(artifact, options)
+
+
+def options_at(artifact: Artifact, place: Place) -> RunOptions | None:
+    """The artifact's own settings on the device of ``place``; None where it cannot run at all.
+
+    They are part of the artifact: one OpenVINO file is w8 or dynamic by its settings alone.
+    """
+    return place.options and replace(place.options, settings=artifact.options.settings)
 
 
 def describe(facts: Mapping[str, str]) -> str:
@@ -159,7 +168,7 @@ def subject_of(artifact: Artifact, place: Place) -> Subject:
     return Subject(
         identity={
             "files": [entry.sha256 for entry in artifact.files],
-            "options": to_json(place.options),
+            "options": to_json(options_at(artifact, place)),
             "bindings": [to_json(binding) for binding in (*artifact.inputs, *artifact.outputs)],
             "backend": artifact.backend,
         },

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx_ir as ir
+
 from edgekit import settings
 from edgekit import target as targets
 from edgekit.backends.onnxruntime import open_model
+from edgekit.backends.onnxruntime_lowering import lowered
 from edgekit.errors import ExitCode, InputError
 from edgekit.ir.external_data import size_bytes
 from edgekit.pipeline import calibrate, judge, variant
@@ -64,8 +67,9 @@ def quantize(
     evaluated = _evaluated(canonical, made, eval_data, metric, progress) if eval_data else None
     verdict = hold(Budget(max_drop_pp=max_drop_pp), drop=evaluated.drop) if evaluated else None
     exit_code = verdict.exit_code if verdict else ExitCode.OK
+    written = _written(made, wanted)
     if exit_code is ExitCode.OK:
-        write_model(made.model, out)
+        write_model(written, out)
     return QuantizeResult(
         path=out,
         target=wanted.name,
@@ -73,7 +77,7 @@ def quantize(
         plan_digest=made.plan_digest,
         quantized=made.quantized,
         left_float=made.left_float,
-        size_bytes=size_bytes(made.model),
+        size_bytes=size_bytes(written),
         float_size_bytes=size_bytes(canonical.model),
         gates=judge.gate_rows(verdict) if verdict else (),
         accuracy=evaluated.accuracy if evaluated else None,
@@ -86,9 +90,9 @@ def _precision(asked: Precision, target: Target) -> Precision:
     """The precision to make: for auto the ladder's last rung (the measured ladder is `release`'s)."""
     if asked is Precision.AUTO:
         return target.ladder[-1]
-    if asked not in target.ladder:
+    if asked not in target.precisions:
         raise InputError(
-            f"target {target.name} has no {asked} (it has {', '.join(target.ladder)})",
+            f"target {target.name} has no {asked} (it has {', '.join(target.precisions)})",
             why="a precision is never replaced in silence",
             remedy=f"use --precision {target.ladder[-1]}, or another target",
             more=f"edgekit targets show {target.name}",
@@ -96,12 +100,21 @@ def _precision(asked: Precision, target: Target) -> Precision:
     return asked
 
 
+def _written(made: Variant, target: Target) -> ir.Model:
+    """What the file holds: for ONNX Runtime the operators that quantize activations while they run.
+
+    Other targets' compilers make ``dynamic`` out of the weights alone (`edgekit release`).
+    """
+    dynamic = made.precision is Precision.DYNAMIC and target.backend == "onnxruntime"
+    return lowered(made.model, made.precision) if dynamic else made.model
+
+
 def _evaluated(
     canonical: Canonical, made: Variant, source: str, metric: str, progress: Progress
 ) -> Evaluated:
     with (
         open_model(canonical.model, RunOptions()) as reference,
-        open_model(made.model, RunOptions()) as candidate,
+        open_model(lowered(made.model, made.precision), RunOptions()) as candidate,
     ):
         return evaluate_pair(
             reference,

@@ -1,4 +1,4 @@
-"""Canonical model x target x precision -> the ONNX form that is compiled: float, half float, or QDQ.
+"""Canonical model x target x precision -> the ONNX form that is compiled: float, QDQ, integer weights.
 
 A source that came quantized is its own w8a8 form on every target, with its own scales; its float forms are
 what those integers stand for.
@@ -19,6 +19,7 @@ from edgekit.quantization.apply import apply, output_steps
 from edgekit.quantization.dequantize import to_float
 from edgekit.quantization.float16 import to_float16
 from edgekit.quantization.place import place
+from edgekit.quantization.weights import NoEligibleWeightError, place_weights
 from edgekit.spec import Precision, Ranges, Rejection
 from edgekit.target import Target
 
@@ -47,6 +48,7 @@ def make(canonical: Canonical, target: Target, precision: Precision, ranges: Ran
 
     Raises:
         InputError: w8a8 was asked for without ranges.
+        NoEligibleWeightError: dynamic, w8 or w4 would leave every weight float, or the source came quantized.
     """
     match precision:
         case Precision.FP32:
@@ -74,29 +76,69 @@ def make(canonical: Canonical, target: Target, precision: Precision, ranges: Ran
                 left_float=plan.left_float,
                 quantized=len(plan.operators),
             )
+        case Precision.DYNAMIC | Precision.W8 | Precision.W4:
+            return _with_integer_weights(canonical, target, precision)
         case Precision.AUTO:
             raise InputError(
                 "auto is no precision by itself", why="it stands for a choice", remedy="name one"
             )
 
 
+def _with_integer_weights(canonical: Canonical, target: Target, precision: Precision) -> Variant:
+    if canonical.quantized and precision_of(canonical.model) is precision:
+        return as_it_came(canonical)
+    if canonical.quantized:
+        raise NoEligibleWeightError(
+            f"{precision} is made of a float model, and this one came quantized",
+            why=f"its integers have their scales already; they are its {precision_of(canonical.model)} form",
+            remedy="start from the float model it was made of",
+        )
+    plan = place_weights(canonical.model, target, precision)
+    return Variant(
+        model=apply(canonical.model, plan),
+        precision=precision,
+        plan_digest=plan.digest,
+        left_float=plan.left_float,
+        quantized=len(plan.operators),
+    )
+
+
 def as_it_came(canonical: Canonical) -> Variant:
     """The variant of a source that came quantized: nothing is decided anew."""
     return Variant(
         model=canonical.model,
-        precision=Precision.W8A8,
+        precision=precision_of(canonical.model),
         plan_digest=f"source-{canonical.digest[:16]}",
         output_steps=canonical.output_steps,
         quantized=quantized_operators(canonical.model),
     )
 
 
+def precision_of(model: ir.Model) -> Precision:
+    """What a quantized model is: w8a8 where activations have scales, else what its weights are."""
+    if any(is_onnx(node, "DynamicQuantizeLinear") for node in walk(model)):
+        return Precision.DYNAMIC
+    stored = [node.inputs[0] for node in walk(model) if is_onnx(node, "DequantizeLinear")]
+    if not stored or any(constant(value) is None for value in stored):
+        return Precision.W8A8
+    small = {ir.DataType.INT4, ir.DataType.UINT4}
+    return (
+        Precision.W4 if any(value is not None and value.dtype in small for value in stored) else Precision.W8
+    )
+
+
 def quantized_operators(model: ir.Model) -> int:
-    """How many operators of a QDQ model read nothing but dequantized values (constants aside)."""
+    """How many operators read dequantized values alone (constants aside), or dequantized weights."""
+    reads = _reads_integers if precision_of(model) is Precision.W8A8 else _reads_integer_weights
     return sum(
-        1
-        for node in walk(model)
-        if not is_onnx(node, "QuantizeLinear", "DequantizeLinear") and _reads_integers(node)
+        1 for node in walk(model) if not is_onnx(node, "QuantizeLinear", "DequantizeLinear") and reads(node)
+    )
+
+
+def _reads_integer_weights(node: ir.Node) -> bool:
+    producers = [value.producer() for value in node.inputs if value is not None]
+    return is_onnx(node, "MatMulInteger", "ConvInteger") or any(
+        producer is not None and is_onnx(producer, "DequantizeLinear") for producer in producers
     )
 
 

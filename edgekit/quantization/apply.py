@@ -2,6 +2,7 @@
 
     v                 ->  v -> QuantizeLinear -> v_quantized -> DequantizeLinear -> v_dequantized
     weight w          ->  w_quantized (int8) -> DequantizeLinear(axis) -> w_dequantized
+                          w_quantized (int4) -> DequantizeLinear(axis, block_size) -> w_dequantized
     bias b            ->  b_quantized (int32) -> DequantizeLinear(axis=0) -> b_dequantized
 
 A1: a kernel reads v_dequantized.
@@ -24,9 +25,10 @@ from edgekit.errors import InputError
 from edgekit.ir.digest import digest
 from edgekit.ir.graph import add_initializer, constant, free_name
 from edgekit.ir.verify import QDQ, verify
-from edgekit.quantization.arithmetic import quantize
+from edgekit.quantization.arithmetic import quantize, quantize_blocks
 from edgekit.quantization.plan import QuantOperator, QuantPlan, QuantWeight
-from edgekit.spec import QuantParams
+from edgekit.quantization.weights import weight_index
+from edgekit.spec import Array, QuantParams
 
 
 def apply(model: ir.Model, plan: QuantPlan) -> ir.Model:
@@ -106,12 +108,12 @@ def _insert_pair(
         result.name = name
 
 
-_Constants = dict[tuple[str, QuantParams], tuple[ir.Value, ir.Value, ir.Value]]
+_Constants = dict[QuantWeight, tuple[ir.Value, ir.Value, ir.Value]]
 """Integers, scale and zero point by the float constant that they stand for and how it was quantized."""
 
 
 def _quantize_constants(graph: ir.Graph, operator: QuantOperator, node: ir.Node, made: _Constants) -> None:
-    for index, planned in ((1, operator.weight), (2, operator.bias)):
+    for index, planned in ((weight_index(node.op_type), operator.weight), (2, operator.bias)):
         if planned is not None:
             node.replace_input_with(index, _dequantized_constant(graph, planned, node=node, made=made))
 
@@ -126,13 +128,17 @@ def _dequantized_constant(
     """
     source = graph.initializers[planned.name]
     params = planned.params
-    if (planned.name, params) not in made:
-        made[planned.name, params] = _integers(graph, planned, source)
+    if planned not in made:
+        made[planned] = (
+            _blocks(graph, planned, source) if planned.block else _integers(graph, planned, source)
+        )
     attributes = {} if params.axis is None else {"axis": params.axis}
+    if planned.block:
+        attributes["block_size"] = planned.block
     name = free_name(graph, f"{planned.name}_dequantized")
     to_float = ir.node(
         "DequantizeLinear",
-        made[planned.name, params],
+        made[planned],
         attributes=attributes,
         name=f"{name}_DequantizeLinear",
     )
@@ -144,20 +150,52 @@ def _dequantized_constant(
 
 def _integers(graph: ir.Graph, planned: QuantWeight, source: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
     """New initializers: the integers of a constant, their scale and zero point."""
-    array = constant(source)
+    array = _array(planned, source)
     params = planned.params
-    if array is None:
-        raise InputError(
-            f"{planned.name!r} is not a constant of this model",
-            why="the plan quantizes it as a weight",
-            remedy="quantize again from this model",
-        )
     integers = add_initializer(graph, f"{planned.name}_quantized", quantize(array, params))
     scalar = params.axis is None
     scale_array = np.asarray(params.scale[0] if scalar else params.scale, np.float32)
     zero_array = np.asarray(params.zero_point[0] if scalar else params.zero_point, params.dtype)
     scale = add_initializer(graph, f"{planned.name}_scale", scale_array)
     return integers, scale, add_initializer(graph, f"{planned.name}_zero_point", zero_array)
+
+
+def _blocks(graph: ir.Graph, planned: QuantWeight, source: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
+    """The same in blocks: int4, with scales and zero points of the weight's rank (DequantizeLinear-21)."""
+    array = _array(planned, source)
+    axis = planned.params.axis or 0
+    shape = tuple(size // planned.block if index == axis else size for index, size in enumerate(array.shape))
+    scales = np.asarray(planned.params.scale, np.float32).reshape(shape)
+    integers = quantize_blocks(array, scales, axis=axis)
+    return (
+        _int4(graph, f"{planned.name}_quantized", integers),
+        add_initializer(graph, f"{planned.name}_scale", scales),
+        _int4(graph, f"{planned.name}_zero_point", np.zeros(shape, np.int8)),
+    )
+
+
+def _int4(graph: ir.Graph, name: str, integers: Array) -> ir.Value:
+    free = free_name(graph, name)
+    tensor = ir.Tensor(integers.astype(ir.DataType.INT4.numpy()), dtype=ir.DataType.INT4, name=free)
+    value = ir.Value(
+        name=free,
+        shape=ir.Shape(integers.shape),
+        type=ir.TensorType(ir.DataType.INT4),
+        const_value=tensor,
+    )
+    graph.register_initializer(value)
+    return value
+
+
+def _array(planned: QuantWeight, source: ir.Value) -> Array:
+    array = constant(source)
+    if array is None:
+        raise InputError(
+            f"{planned.name!r} is not a constant of this model",
+            why="the plan quantizes it as a weight",
+            remedy="quantize again from this model",
+        )
+    return array
 
 
 def _drop_unread(graph: ir.Graph) -> None:

@@ -11,6 +11,7 @@ the runtime gets. All intermediate arithmetic is float64.
 | s8:tensor:asym | -128 .. 127 | that - 128 | the same |
 | s8:tensor:sym | -127 .. 127 | 0 | max(abs) / 127 |
 | s8:channel:sym | -127 .. 127 | 0 | max(abs) / 127 per slice along the axis |
+| s4:block32:sym | -7 .. 7 | 0 | max(abs) / 7 per 32 values along the axis |
 | bias | int32 | 0 | scale of the input * scale of the weight |
 
 Source: TFLite 8-bit quantization specification (ai.google.dev/edge/litert/models/quantization_spec);
@@ -28,6 +29,7 @@ from edgekit.errors import RecipeError
 from edgekit.spec import Array, QuantParams, Range
 
 LIMITS: dict[str, tuple[int, int]] = {"uint8": (0, 255), "int8": (-128, 127), "int32": (-(2**31), 2**31 - 1)}
+INT4_LIMIT = 7  # -8 is left out, as -128 is: the sign of a weight must not decide how far it reaches
 SYMMETRIC_LIMIT = 127  # -128 is left out: the specification of TFLite, and pair sums stay symmetric
 SMALLEST_SCALE = 2.0**-100  # below, products of two scales leave the normal float32 numbers
 BIAS_LIMIT = 2**30  # half of int32: the accumulator needs room for the products
@@ -97,6 +99,31 @@ def weight_params(scheme: str, weight: Array, *, axis: int) -> QuantParams:
     peak = np.where(peak == 0.0, peak.max(initial=0.0) or 1.0, peak)
     scales = tuple(_scale(float(value) / SYMMETRIC_LIMIT) for value in peak)
     return QuantParams("int8", scales, (0,) * len(scales), axis)
+
+
+def block_scales(weight: Array, *, axis: int, block: int) -> npt.NDArray[np.float32]:
+    """Scales of int4 weights, one for each ``block`` values along ``axis``.
+
+    A block of zeros gets scale 1: its integers are zeros whatever it is.
+
+    Args:
+        weight: finite floats; its size along ``axis`` is a multiple of ``block``.
+        axis: the axis that the sum of a product runs along.
+        block: values that share a scale.
+
+    Returns:
+        The shape of ``weight`` with that axis divided by ``block``.
+    """
+    parts = np.stack(np.split(np.abs(weight.astype(np.float64)), weight.shape[axis] // block, axis=axis))
+    peak = np.moveaxis(parts.max(axis=axis + 1), 0, axis)
+    return np.asarray(np.where(peak == 0.0, 1.0, np.maximum(peak / INT4_LIMIT, SMALLEST_SCALE)), np.float32)
+
+
+def quantize_blocks(weight: Array, scales: Array, *, axis: int) -> npt.NDArray[np.int8]:
+    """Integers -7 .. 7 of ``weight`` with the scales of ``block_scales``; they fit int4."""
+    block = weight.shape[axis] // scales.shape[axis]
+    steps = np.repeat(scales.astype(np.float64), block, axis=axis)
+    return np.clip(np.rint(weight.astype(np.float64) / steps), -INT4_LIMIT, INT4_LIMIT).astype(np.int8)
 
 
 def with_room_for_bias(params: QuantParams, bias: Array, *, input_scale: float) -> QuantParams:

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.errors import RecipeError, closest
-from edgekit.ir.graph import constant, int_attribute, is_float32, rank
+from edgekit.ir.graph import constant, float_attribute, int_attribute, is_float32, rank
 from edgekit.passes.fuse_activation import clip_bounds
 from edgekit.target import Target
 
@@ -20,6 +20,12 @@ Match = Sequence[ir.Node]
 """The nodes of one kernel, the head first."""
 
 Predicate = Callable[[Match], str]
+
+BLOCK = 32  # values that share the scale of an int4 weight: MatMulNBits' usual block, and what w4 means here
+
+SMALLEST_WEIGHT = 1024
+"""Elements. Below, a float weight costs less than finding the scale of its input does; TFLite's converter has
+the same default (tensorflow/lite/tools/optimize/quantize_weights.cc, kWeightsMinNumElementsDefault)."""
 
 
 def _const_weight(match: Match) -> str:
@@ -53,6 +59,41 @@ def _plain_gemm(match: Match) -> str:
 def _weight_rank_2(match: Match) -> str:
     found = rank(match[0].inputs[1])
     return "" if found == 2 else f"its weight has rank {found}, the kernel takes 2"
+
+
+def _unscaled_gemm(match: Match) -> str:
+    head = match[0]
+    if float_attribute(head, "alpha", 1.0) != 1.0 or float_attribute(head, "beta", 1.0) != 1.0:
+        return "its product or its bias is multiplied (alpha or beta is not 1)"
+    return ""
+
+
+def _large_weight(match: Match) -> str:
+    found = next((array for array in map(constant, match[0].inputs) if array is not None), None)
+    if found is not None and found.size < SMALLEST_WEIGHT:
+        return f"its weight has {found.size} elements; below {SMALLEST_WEIGHT} integers save nothing"
+    return ""
+
+
+def _whole_blocks(match: Match) -> str:
+    head = match[0]
+    weight = constant(head.inputs[1]) if len(head.inputs) > 1 else None
+    depth = None if weight is None or weight.ndim != 2 else weight.shape[0 if head.op_type == "MatMul" else 1]
+    if depth is None or depth % BLOCK:
+        return f"the sum of its product has {depth} terms, not a multiple of {BLOCK}"
+    return ""
+
+
+def _table(match: Match) -> str:
+    head = match[0]
+    table = constant(head.inputs[0])
+    if table is None or table.dtype != np.float32 or table.ndim != 2:
+        return "it gathers from something else than a constant float32 matrix"
+    if not np.isfinite(table).all():
+        return "its table is not finite"
+    if int_attribute(head, "axis", 0) % 2:
+        return "it gathers columns, not rows"
+    return ""
 
 
 def _clip_from_zero(match: Match) -> str:
@@ -107,6 +148,10 @@ CONSTRAINTS: Mapping[str, Predicate] = {
     "const-weight": _const_weight,
     "rank-4": _rank_4,
     "plain-gemm": _plain_gemm,
+    "unscaled-gemm": _unscaled_gemm,
+    "large-weight": _large_weight,
+    "whole-blocks": _whole_blocks,
+    "table": _table,
     "weight-rank-2": _weight_rank_2,
     "clip-from-zero": _clip_from_zero,
     "two-activations": _two_activations,

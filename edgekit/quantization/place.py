@@ -48,7 +48,7 @@ from edgekit.quantization.constraints import (
 )
 from edgekit.quantization.plan import QuantOperator, QuantPlan, QuantWeight, plan_from_json
 from edgekit.quantization.shared import Groups
-from edgekit.spec import QuantParams, Range, Rejection
+from edgekit.spec import Precision, QuantParams, Range, Rejection
 from edgekit.target import Kernel, Target
 
 __all__ = ["QuantOperator", "QuantPlan", "QuantWeight", "place", "plan_from_json"]
@@ -116,7 +116,7 @@ def _match(
     model: ir.Model, target: Target, ranges: Mapping[str, Range], left: dict[str, Rejection]
 ) -> list[_Placed]:
     rows: dict[str, list[Kernel]] = {}
-    for kernel in target.kernel:
+    for kernel in target.kernels(Precision.W8A8):
         rows.setdefault(kernel.head, []).append(kernel)
     placed: list[_Placed] = []
     taken: set[str] = set()

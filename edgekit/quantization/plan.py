@@ -25,10 +25,13 @@ class QuantWeight:
     Attributes:
         name: of the float initializer.
         params: symmetric; per channel along ``params.axis``.
+        block: 0, or how many values along ``params.axis`` share one of ``params.scale``, which is then
+            flattened (C order) from the shape of the weight with that axis divided by ``block``.
     """
 
     name: str
     params: QuantParams
+    block: int = 0
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class QuantOperator:
         output: name of the value that it writes as integers (that of the last node).
         weight: its constant operand.
         bias: its bias, int32 with scale input * weight; the name is that of the float initializer.
+        activation: "" where the inputs have fixed scales; else the scheme in the words of the targets:
+            "float", or "dynamic:..." for scales that are found in each inference.
     """
 
     name: str
@@ -52,6 +57,7 @@ class QuantOperator:
     output: str
     weight: QuantWeight | None = None
     bias: QuantWeight | None = None
+    activation: str = ""
 
 
 @dataclass(frozen=True)
@@ -127,12 +133,15 @@ def to_json_of_operators(operators: tuple[QuantOperator, ...]) -> list[Any]:
             "weight": _exact_weight(operator.weight),
             "bias": _exact_weight(operator.bias),
         }
+        | ({"activation": operator.activation} if operator.activation else {})
         for operator in operators
     ]
 
 
 def _exact_weight(weight: QuantWeight | None) -> Any:
-    return None if weight is None else [weight.name, _exact(weight.params)]
+    if weight is None:
+        return None
+    return [weight.name, _exact(weight.params), *([weight.block] if weight.block else [])]
 
 
 def _exact(params: QuantParams) -> Any:

@@ -21,6 +21,7 @@ from edgekit.backends.litert.half import has_half, widened, with_half_constants
 from edgekit.backends.litert.io_types import with_integer_io
 from edgekit.backends.litert.layouts import Layout
 from edgekit.backends.litert.operands import Operand
+from edgekit.backends.litert.ops import hybrid
 from edgekit.backends.litert.runtime_versions import first_runtime
 from edgekit.backends.litert.tensors import Tensor
 from edgekit.backends.refusal import refuse, structural_rejections
@@ -30,6 +31,7 @@ from edgekit.spec import (
     Artifact,
     Availability,
     IoBinding,
+    Precision,
     Rejection,
     RunOptions,
     Session,
@@ -60,19 +62,22 @@ class Compiled:
     notes: tuple[str, ...]
 
 
-def translate(model: ir.Model, io: IoForm | None = None) -> Compiled:
+def translate(
+    model: ir.Model, io: IoForm | None = None, *, precision: Precision = Precision.FP32
+) -> Compiled:
     """``model`` as a TFLite graph; needs no runtime and writes nothing.
 
     Args:
         model: canonical, float or QDQ.
         io: element type and layout of the graph's inputs and outputs; float32 and free by default.
+        precision: dynamic and w8 keep integer weights before float activations (``ops.hybrid``).
     """
     io = io or IoForm()
     dtypes = {value.name: units.dtype_of(value) for value in (*model.graph.inputs, *model.graph.outputs)}
     half = has_half(model)
     if half:
         model = widened(model)
-    program = units.read(model)
+    program = hybrid.with_integer_weights(units.read(model), model, precision)
     plan = layout.decide(program, free_io=io.layout == "auto")
     lowered = lower.lower(program, plan)
     notes = [*program.notes, *lowered.notes]
@@ -138,7 +143,7 @@ class LiteRt:
             MissingBackendError: ai-edge-litert is not installed.
             OutputError: ``folder`` cannot be written.
         """
-        compiled = translate(request.model, request.io)
+        compiled = translate(request.model, request.io, precision=request.precision)
         rejections = structural_rejections(request.model, request.target) or compiled.lowered.rejections
         if rejections:
             raise refuse(request.target, rejections)

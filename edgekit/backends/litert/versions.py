@@ -60,10 +60,16 @@ def _depthwise(op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
 
 
 def _fully_connected(op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
+    hybrid = _dtype(inputs) == "float32" and _dtype(inputs, 1) == "int8"
+    weight = inputs[1] if len(inputs) > 1 else None
+    if hybrid and weight is not None and weight.quant is not None and len(weight.quant.scale) > 1:
+        return 12  # float activations, int8 weights per channel
     if len(inputs) == 2:
         return 6
     if op.options.get("keepNumDims"):
         return 5
+    if hybrid:
+        return 9 if op.options.get("asymmetricQuantizeInputs") else 3
     return 4 if _dtype(inputs) == "int8" else 1
 
 

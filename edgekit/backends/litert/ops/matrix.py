@@ -12,6 +12,7 @@ import numpy as np
 
 from edgekit.backends.litert.layouts import flat_order
 from edgekit.backends.litert.operands import Operand
+from edgekit.backends.litert.ops import hybrid
 from edgekit.backends.litert.ops.conv import bias_of
 from edgekit.backends.litert.step import Step, reshape
 from edgekit.backends.litert.tensors import Shape
@@ -69,8 +70,9 @@ def _fully_connected(step: Step, b: Operand, weight: Array, bias: int) -> None:
     if layout is not None and layout.flat:
         weight = weight[:, flat_order(layout.flat)]
     tensor = step.x(0)
-    options = {"keepNumDims": len(step.shape(tensor)) > 2}
-    step.result("FULLY_CONNECTED", [tensor, step.constant(b.key, weight, quant=quant), bias], options=options)
+    options = {"keepNumDims": len(step.shape(tensor)) > 2, **hybrid.options(step)}
+    kernel = hybrid.weight_tensor(step, b.key, weight, quant)
+    step.result("FULLY_CONNECTED", [tensor, kernel, bias], options=options)
 
 
 def _batch_matmul(step: Step, *, alpha: float, beta: float) -> None:
