@@ -86,7 +86,7 @@ def export(
 def calibrate(
     model: PathLike,
     *,
-    calibration_data: str,
+    calibration_data: object,
     out: PathLike,
     method: str = "minmax",
     samples: int | None = None,
@@ -94,6 +94,17 @@ def calibrate(
     progress: Progress | None = None,
 ) -> Path:
     """Stream calibration data through a float ONNX model and write ``ranges.json``.
+
+    Args:
+        model: the float .onnx file.
+        calibration_data: what ``--calibration-data`` takes, or the data itself: arrays by input name, an
+            ONNX Runtime CalibrationDataReader, an nncf.Dataset, a TFLite representative dataset (the function),
+            or anything else that gives batches as often as it is iterated.
+        out: the file to write.
+        method: minmax, moving-average, percentile, percentile:99.99, entropy or mse.
+        samples: at most so many.
+        seed: of every draw.
+        progress: where to say how far it is.
 
     Raises:
         DataError: the data does not fit the model, is empty, or holds NaN.

@@ -119,8 +119,9 @@ class QuantizeTable(_Closed):
     )
     method: str = Field(
         default="minmax",
-        pattern=r"^(minmax|percentile(:[0-9.]+)?)$",
-        description="how ranges are taken from activations: minmax, percentile, percentile:99.99",
+        pattern=r"^(minmax|moving-average|percentile(:[0-9.]+)?|entropy|mse)$",
+        description="how ranges are taken from activations: minmax, moving-average, percentile, "
+        "percentile:99.99, entropy or mse",
     )
 
 

@@ -78,13 +78,15 @@ class Ranges:
 
     Attributes:
         tensors: range by value name of the model that was calibrated.
-        method: "minmax" or "percentile" (with its parameter, as "percentile:99.99").
+        method: as asked for: "minmax", "moving-average", "percentile:99.99", "entropy" or "mse".
         model_digest: ``ir.digest`` of the calibrated model.
         data_digest: digest of the calibration samples after selection (source bytes, split, count, seed).
         preprocess_id: digest of the pre-processing steps.
         samples: how many samples were seen.
         seed: seed of the sample selection.
         tools: name -> version of what ran.
+        methods: method by value name, where a tensor's range was found otherwise than by ``method``.
+        histograms: digest of the histogram by value name, for tensors whose values were counted.
     """
 
     tensors: Mapping[str, Range]
@@ -95,6 +97,8 @@ class Ranges:
     samples: int
     seed: int
     tools: Mapping[str, str] = field(default_factory=dict)
+    methods: Mapping[str, str] = field(default_factory=dict)
+    histograms: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,26 +1,34 @@
 """Float model x stream of batches -> one Range per float tensor.
 
-    clone of the model with every float activation as an output --open_model--> session
-    for batch in batches:  session.run(batch) -> observers          (memory: one batch, whatever the count)
+    clone of the model with statistics in place of activations --open_model--> session
+    for batch in batches:  session.run(batch) -> extrema, sampled values -> evidence -> ranges
 
-A value that only re-arranges another one (Reshape, Transpose, ...) has that one's range; it is not taken out
-of the runtime. Initializers have no range: their values are known.
+One pass. A second one runs only where the minimum behind a clamp was not in the sample (``taps``, T3), and
+then for those tensors alone. Memory is that of one batch and of the histograms.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from edgekit.calibration.findings import Finding, SampleLog, findings
-from edgekit.calibration.observers import Extent, MinMax, Percentile, observer_from_method
-from edgekit.errors import DataError, ModelFileError
+from edgekit.calibration import input_hints
+from edgekit.calibration.evidence import Evidence
+from edgekit.calibration.feeds import batch_of, check_feeds, check_finite, extrema, limited, padded, strided
+from edgekit.calibration.finding import Finding
+from edgekit.calibration.findings import findings
+from edgekit.calibration.observers import Method, observer_from_method
+from edgekit.calibration.reading import OutputChange, Reading, reader
+from edgekit.calibration.samples import SampleLog
+from edgekit.calibration.taps import UNKNOWN_SIZE, Taps, tapped
+from edgekit.calibration.watched import watched, with_heirs
+from edgekit.errors import DataError
 from edgekit.ir import io
-from edgekit.ir.graph import is_float32, is_onnx
 from edgekit.spec import (
     Array,
     BatchStream,
@@ -30,13 +38,14 @@ from edgekit.spec import (
     RunOptions,
     Session,
     Silent,
-    TensorSpec,
 )
 
-REARRANGING = ("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity")
-DEFAULT_BATCH = 32
+DEFAULT_BATCH = 8  # more samples per run are no faster on one thread, and fewer pay the overhead of a run
 MEMORY_BYTES = 256 * 2**20  # activations of one batch; the batch shrinks until they fit
-UNKNOWN_SIZE = 64  # assumed for a dynamic axis other than the batch when memory is estimated
+SAMPLED = 8192  # values of each tensor and sample in a histogram: 128 samples give a million
+PROBED = 256  # values of each tensor and sample where only extrema are asked for (``taps``, T3)
+
+OpenModel = Callable[[ir.Model, RunOptions], Session]
 
 
 @dataclass(frozen=True)
@@ -47,79 +56,74 @@ class Calibration:
         tensors: range by value name, for graph inputs and every float32 value between nodes.
         findings: what the user should know about the data.
         samples: how many samples were seen.
+        histograms: digest of the histogram by value name, for values that were counted.
+        channels: value name -> (channels,) largest absolute values, for those that were asked for.
     """
 
     tensors: Mapping[str, Range]
     findings: tuple[Finding, ...]
     samples: int
-
-
-@dataclass
-class _Watched:
-    """Running state of one tensor."""
-
-    state: Any
-    extent: Extent
+    histograms: Mapping[str, str] = field(default_factory=dict)
+    channels: Mapping[str, Array] = field(default_factory=dict)
 
 
 def collect(
     model: ir.Model,
     *,
-    open_model: Callable[[ir.Model, RunOptions], Session],
+    open_model: OpenModel,
     batches: BatchStream,
     count: int,
     method: str,
     progress: Progress | None = None,
     batch_size: int = DEFAULT_BATCH,
+    seed: int = 0,
+    channels: Mapping[str, int] | None = None,
 ) -> Calibration:
-    """Stream the data through the float model once and observe every float tensor.
+    """Stream the data through the float model and observe every float tensor.
 
     Args:
         model: canonical float graph; untouched.
         open_model: opens a model in a runtime that computes in float32.
         batches: batch size -> a pass over the samples.
         count: how many samples ``batches`` yields at most; more are not read.
-        method: see ``observers``: "minmax", "percentile:99.99".
+        method: see ``observers``: "minmax", "moving-average", "percentile:99.99", "entropy", "mse".
         progress: advanced by samples; the caller has opened the stage.
         batch_size: upper limit; a fixed batch axis or the memory of the activations may make it smaller.
+        seed: of the offsets at which values are sampled.
+        channels: value name -> axis: the largest absolute value of each channel along that axis is wanted.
 
     Raises:
         DataError: no samples; names, shapes or types that are not the model's; NaN or infinity in the data
             or in an activation (with tensor and sample).
         UnknownNameError, InputError: no such method.
     """
-    observer = observer_from_method(method)
-    progress = progress or Silent()
-    inputs, _ = io.specs(model)
-    watched = {name: _Watched(observer.start(), Extent()) for name in _watched_names(model)}
-    given = {spec.name: Extent() for spec in inputs}
-    log = SampleLog()
-    size, fixed = _batch(model, inputs, watched, limit=batch_size)
-    samples = 0
-    with open_model(with_activations(model, watched), RunOptions()) as session:
-        for feeds in _limited(batches(size), count):
-            many = _check_feeds(feeds, inputs, start=samples)
-            log.add(feeds, start=samples, count=many)
-            given = {name: extent.widened(feeds[name]) for name, extent in given.items()}
-            values = {**session.run(_padded(feeds, size) if fixed else feeds), **feeds}
-            for name, tensor in watched.items():
-                _observe(tensor, values[name], name=name, start=samples, many=many, observer=observer)
-            samples += many
-            progress.advance(many)
-    if samples == 0:
+    run = _Run(
+        model,
+        open_model=open_model,
+        batches=batches,
+        count=count,
+        method=observer_from_method(method),
+        seed=seed,
+        batch_size=batch_size,
+    )
+    taps = tapped(
+        model,
+        [value.name or "" for value in watched(model)],
+        sampled=SAMPLED if run.method.counts else PROBED,
+        seed=seed,
+        exact=run.method.each_sample,
+        channels={name: axis for name, axis in (channels or {}).items() if name not in run.float_inputs},
+    )
+    learned = _Learned(run, taps, channels or {})
+    learned.learn(progress or Silent())
+    if learned.samples == 0:
         raise DataError(
             "the calibration data has no samples",
             why="ranges of activations come from data",
             remedy="check the data source and its split; 100 to 300 samples are a good number",
         )
-    tensors = {name: observer.finish(tensor.state) for name, tensor in watched.items()}
-    extents = {name: Range(t.extent.low, t.extent.high) for name, t in watched.items() if name not in given}
-    seen = {name: Range(extent.low, extent.high) for name, extent in given.items()}
-    return Calibration(
-        _with_rearranged(model, tensors),
-        findings(samples=samples, log=log, inputs=seen, activations=extents),
-        samples,
-    )
+    learned.complete()
+    return learned.calibration()
 
 
 def with_activations(model: ir.Model, names: Mapping[str, Any]) -> ir.Model:
@@ -133,131 +137,164 @@ def with_activations(model: ir.Model, names: Mapping[str, Any]) -> ir.Model:
     return clone
 
 
-def _watched_names(model: ir.Model) -> tuple[str, ...]:
-    """Float inputs, and float outputs of nodes that do more than re-arrange."""
-    inputs, _ = io.specs(model)
-    names = [spec.name for spec in inputs if spec.dtype == "float32"]
-    for node in model.graph:
-        if is_onnx(node, *REARRANGING):
-            continue
-        names.extend(
-            value.name
-            for value in node.outputs
-            if value.name and is_float32(value) and value.shape is not None
+class _Run:
+    """What does not change between passes."""
+
+    def __init__(
+        self,
+        model: ir.Model,
+        *,
+        open_model: OpenModel,
+        batches: BatchStream,
+        count: int,
+        method: Method,
+        seed: int,
+        batch_size: int,
+    ) -> None:
+        self.model, self.open_model, self.method, self.seed = model, open_model, method, seed
+        self._batches, self._count = batches, count
+        self.inputs, self.outputs = io.specs(model)
+        self.float_inputs = tuple(spec.name for spec in self.inputs if spec.dtype == "float32")
+        self.size, self.fixed = batch_of(
+            self.inputs, limit=batch_size, sample_bytes=_sample_bytes(model), memory_bytes=MEMORY_BYTES
         )
-    return tuple(names)
+
+    def batches(self) -> Iterable[tuple[dict[str, Array], int]]:
+        """(batch, index of its first sample), checked."""
+        start = 0
+        for feeds in limited(self._batches(self.size), self._count):
+            many = check_feeds(feeds, self.inputs, start=start)
+            yield feeds, start
+            start += many
+
+    def statistics(self, session: Session, feeds: Feeds) -> dict[str, Array]:
+        return session.run(padded(feeds, self.size) if self.fixed else feeds)
 
 
-def _with_rearranged(model: ir.Model, tensors: Mapping[str, Range]) -> dict[str, Range]:
-    ranges = dict(tensors)
-    for node in model.graph:
-        source, result = (node.inputs[0] if node.inputs else None), node.outputs[0]
-        if is_onnx(node, *REARRANGING) and source is not None and result.name and source.name in ranges:
-            ranges[result.name] = ranges[source.name]
-    return ranges
+class _Learned:
+    """Grows with every batch. Tensors are the float inputs first, then the watched ones."""
 
+    def __init__(self, run: _Run, taps: Taps, channels: Mapping[str, int]) -> None:
+        self._run, self._taps, self._asked = run, taps, channels
+        self._inputs = {name: index for index, name in enumerate(run.float_inputs)}
+        self._names = (*run.float_inputs, *taps.names)
+        self._evidence = Evidence(self._names, counted=run.method.counts)
+        self._attained = np.isnan(taps.floors)
+        self._channels: dict[str, Array] = {}
+        self._log = SampleLog()
+        self._look = input_hints.InputLook(run.model)
+        resolved = with_heirs(run.model, dict.fromkeys(taps.names))
+        self._outputs = OutputChange(
+            frozenset(taps.names.index(resolved[spec.name]) for spec in run.outputs if spec.name in resolved)
+        )
+        self.samples = 0
 
-def _batch(
-    model: ir.Model, inputs: tuple[TensorSpec, ...], watched: Mapping[str, Any], *, limit: int
-) -> tuple[int, bool]:
-    """(samples per run, whether the model fixes that number)."""
-    fixed = {spec.shape[0] for spec in inputs if spec.shape and isinstance(spec.shape[0], int)}
-    if fixed:
-        if len(fixed) > 1:
-            raise ModelFileError(
-                f"inputs disagree about the batch: {', '.join(str(spec) for spec in inputs)}",
-                why="calibration feeds one sample after the other along axis 0 of every input",
-                remedy="export the model with the same first axis for all inputs, or a dynamic one",
-            )
-        return int(fixed.pop() or 1), True
-    per_sample = 0
-    for node in model.graph:
-        for value in node.outputs:
-            if value.name in watched and value.shape is not None:
-                sizes = [dim if isinstance(dim, int) else UNKNOWN_SIZE for dim in list(value.shape)[1:]]
-                per_sample += 4 * int(np.prod(sizes, dtype=np.int64))
-    return max(1, min(limit, MEMORY_BYTES // max(per_sample, 1))), False
+    def learn(self, progress: Progress) -> None:
+        """The pass over the data."""
+        run, taps = self._run, reader(self._taps)
+        with run.open_model(self._taps.model, RunOptions()) as session:
+            for feeds, start in run.batches():
+                many = len(next(iter(feeds.values())))
+                self._log.add(feeds, start=start, count=many)
+                self._look.look(feeds)
+                found = run.statistics(session, feeds)
+                reading = taps.read(found, many=many)
+                if not reading.finite:
+                    self._diagnose(feeds, start=start, many=many)
+                self._see(feeds, reading, start=start)
+                self._take_channels(found, feeds)
+                self.samples += many
+                progress.advance(many)
 
+    def _see(self, feeds: Feeds, reading: Reading, *, start: int) -> None:
+        shift, counts = len(self._inputs), self._run.method.counts
+        values = [(part, owners + shift) for part, owners in reading.values] if counts else []
+        for name, index in self._inputs.items():
+            low, high = extrema(feeds[name])
+            self._evidence.see(np.array([index]), low[:, None], high[:, None], start=start)
+            if counts:
+                part = strided(feeds[name], sampled=SAMPLED, offset=self._run.seed)
+                values.append((part, np.full(part.shape[1], index)))
+        for each in reading.extrema:
+            self._evidence.see(each.tensors + shift, each.lows, each.highs, start=start)
+            self._attained[each.tensors] |= (each.lows == self._taps.floors[each.tensors]).any(axis=0)
+            self._outputs.see(each)
+        self._evidence.count(values)
 
-def _limited(stream: Iterator[dict[str, Array]], count: int) -> Iterator[dict[str, Array]]:
-    """The first ``count`` samples of the stream."""
-    left = count
-    for feeds in stream:
-        if left <= 0:
+    def complete(self) -> None:
+        """Minima that the sample could not prove, in a second pass (``taps``, T3)."""
+        missing = [name for name, known in zip(self._taps.names, self._attained, strict=True) if not known]
+        if not missing:
             return
-        many = len(next(iter(feeds.values()))) if feeds else 0
-        yield feeds if many <= left else {name: array[:left] for name, array in feeds.items()}
-        left -= many
+        run = self._run
+        taps = tapped(run.model, missing, sampled=0, seed=run.seed, exact=True)
+        index = np.array([self._names.index(name) for name in taps.names])
+        lows, read = np.full(len(missing), np.inf), reader(taps)
+        with run.open_model(taps.model, RunOptions()) as session:
+            for feeds, _ in run.batches():
+                found = run.statistics(session, feeds)
+                for each in read.read(found, many=len(next(iter(feeds.values())))).extrema:
+                    lows[each.tensors] = np.minimum(lows[each.tensors], each.lows.min(axis=0))
+        self._evidence.low[index] = lows
 
+    def _take_channels(self, found: Mapping[str, Array], feeds: Feeds) -> None:
+        parts: dict[str, list[Array]] = {}
+        for output, name in self._taps.channels.items():
+            parts.setdefault(name, []).append(found[output])
+        for name in self._inputs.keys() & self._asked.keys():
+            axis = self._asked[name] % feeds[name].ndim
+            others = tuple(each for each in range(feeds[name].ndim) if each != axis)
+            parts[name] = [feeds[name].min(axis=others), feeds[name].max(axis=others)]
+        for name, both in parts.items():
+            peak = np.maximum(np.abs(both[0]), np.abs(both[1]))
+            self._channels[name] = np.maximum(self._channels.get(name, peak), peak)
 
-def _padded(feeds: Feeds, size: int) -> Feeds:
-    """A short last batch, filled up with its last sample, which is in the ranges already."""
-    return {
-        name: array
-        if len(array) == size
-        else np.concatenate([array, np.repeat(array[-1:], size - len(array), axis=0)])
-        for name, array in feeds.items()
-    }
+    def _diagnose(self, feeds: Feeds, *, start: int, many: int) -> None:
+        """Say which tensor of which sample is not finite, the first in the order of the graph.
 
+        A sum may overflow where no value does, and then nothing is found.
 
-def _check_feeds(feeds: Feeds, inputs: tuple[TensorSpec, ...], *, start: int) -> int:
-    """Names, types, sizes and finiteness of one batch; the number of its samples."""
-    wanted = {spec.name for spec in inputs}
-    if set(feeds) != wanted:
-        raise DataError(
-            f"calibration data has {sorted(feeds)}, the model takes {sorted(wanted)}",
-            why="arrays are matched to inputs by name",
-            remedy="name the arrays like the model's inputs (`edgekit inspect MODEL.onnx` lists them)",
+        Raises:
+            DataError: tensor and sample.
+        """
+        run = self._run
+        ranged = with_heirs(run.model, dict.fromkeys(self._taps.names))
+        produced = [value.name or "" for node in run.model.graph for value in node.outputs]
+        names = [name for name in produced if name in ranged]
+        with run.open_model(with_activations(run.model, dict.fromkeys(names)), RunOptions()) as session:
+            values = run.statistics(session, feeds)
+        for name in names:
+            check_finite(values[name], name=name, start=start, many=many, kind="activation")
+
+    def calibration(self) -> Calibration:
+        """Ranges, histograms and findings."""
+        seen = {name: self._evidence.seen(index) for index, name in enumerate(self._names)}
+        ranges = {name: self._run.method.range_of(each) for name, each in seen.items()}
+        full = {name: Range(each.low, each.high) for name, each in seen.items()}
+        resolved = with_heirs(self._run.model, ranges)
+        return Calibration(
+            tensors={name: ranges[source] for name, source in resolved.items()},
+            findings=findings(
+                samples=self.samples,
+                log=self._log,
+                inputs={name: full[name] for name in self._inputs},
+                activations={name: full[name] for name in self._taps.names},
+                halves=self._evidence,
+                outputs_change=self._outputs.change,
+                others=(*self._look.findings(), *input_hints.unused_inputs(self._run.model)),
+            ),
+            samples=self.samples,
+            histograms={
+                name: each.histogram.digest() for name, each in seen.items() if each.histogram is not None
+            },
+            channels=self._channels,
         )
-    lengths = {len(feeds[name]) for name in wanted}
-    if len(lengths) != 1:
-        raise DataError(
-            f"inputs have different numbers of samples: "
-            f"{ {name: len(array) for name, array in sorted(feeds.items())} }",
-            why="sample i is row i of every input",
-            remedy="make all arrays equally long",
-        )
-    for spec in inputs:
-        _check_feed(feeds[spec.name], spec, start=start)
-    return lengths.pop()
 
 
-def _check_feed(array: Array, spec: TensorSpec, *, start: int) -> None:
-    sizes_fit = array.ndim == len(spec.shape) and all(
-        not isinstance(dim, int) or dim == size
-        for dim, size in zip(spec.shape[1:], array.shape[1:], strict=True)
-    )
-    if not sizes_fit or array.dtype.name != spec.dtype:
-        raise DataError(
-            f"calibration data for {spec.name!r} is {array.dtype.name}{list(array.shape)}, "
-            f"the model takes {spec}",
-            why="type and sizes after the batch must be the model's",
-            remedy="fix the data or its pre-processing",
-        )
-    _check_finite(array, name=spec.name, start=start, many=len(array), kind="calibration data")
-
-
-def _check_finite(array: Array, *, name: str, start: int, many: int, kind: str) -> None:
-    if array.dtype.kind != "f" or array.size == 0:
-        return
-    low, high = array.min(), array.max()  # both are NaN where any value is
-    if np.isfinite(low) and np.isfinite(high):
-        return
-    flat = ~np.isfinite(array.reshape(array.shape[0] if array.ndim else 1, -1)).all(axis=1)
-    row = int(np.argmax(flat))
-    place = f"sample {start + row}" if array.ndim and array.shape[0] == many else f"samples from {start} on"
-    raise DataError(
-        f"{kind} {name!r} is not finite in {place}",
-        why="NaN and infinity have no place in a range",
-        remedy="look at that sample and its pre-processing"
-        if kind == "calibration data"
-        else "the float model itself overflows there: check the sample, or the model",
-    )
-
-
-def _observe(
-    tensor: _Watched, values: Array, *, name: str, start: int, many: int, observer: MinMax | Percentile
-) -> None:
-    _check_finite(values, name=name, start=start, many=many, kind="activation")
-    tensor.extent = tensor.extent.widened(values)
-    tensor.state = observer.update(tensor.state, values)
+def _sample_bytes(model: ir.Model) -> int:
+    """Memory of all watched activations of one sample."""
+    size = 0
+    for value in watched(model):
+        sizes = [dim if isinstance(dim, int) else UNKNOWN_SIZE for dim in list(value.shape or ())[1:]]
+        size += 4 * math.prod(sizes)
+    return size

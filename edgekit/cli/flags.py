@@ -16,7 +16,11 @@ CalibrationData = Annotated[
     ),
 ]
 Method = Annotated[
-    str, typer.Option("--method", help="Ranges of activations: minmax, percentile, or percentile:99.99.")
+    str,
+    typer.Option(
+        "--method",
+        help="Ranges of activations: minmax, moving-average, percentile, percentile:99.99, entropy or mse.",
+    ),
 ]
 Metric = Annotated[
     str,

@@ -8,7 +8,8 @@ What a recipe's ``[data]`` table or a ``--*-data`` flag may name:
 | ``x.npy`` | the one input of a model with one input |
 | a folder | images, sorted by path; sub-folders name the classes where there are any |
 | ``digits`` | a shipped set: calibration/<name>.toml |
-| ``file.py:callable``, ``package.module:callable`` | yields mappings of name -> (batch, ...) array |
+| ``file.py:callable``, ``package.module:callable`` | yields or returns what ``importers`` knows |
+| ``file.py:object`` | is what ``importers`` knows |
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
 from edgekit._resources import shipped
+from edgekit.dataset import importers
 from edgekit.dataset.stream import Dataset, Sample, split_batch
 from edgekit.errors import DataError, InputError, RecipeError, UnknownNameError, missing_extra
 from edgekit.preprocess import Step, apply, preprocess_id
@@ -86,9 +88,36 @@ def load(
         UnknownNameError: neither a file nor a shipped set.
         MissingBackendError: images or a shipped set need a package that is not installed.
     """
-    raw = _open(request, inputs, base)
+    return _dataset(_open(request, inputs, base), request, tuple(preprocess))
+
+
+def load_object(
+    value: object,
+    *,
+    inputs: tuple[TensorSpec, ...],
+    samples: int | None = None,
+    seed: int = 0,
+    name: str = "",
+) -> Dataset:
+    """Data that a program hands over, ready for the model: nothing is done to it.
+
+    Args:
+        value: arrays, or what other tools take; see ``importers``.
+        inputs: the model's inputs.
+        samples: at most so many, drawn with ``seed``; None for all.
+        seed: of the draw.
+        name: how messages call it.
+
+    Raises:
+        DataError: it is no data, can be read only once, is empty, or yields what is no batch.
+    """
+    name = name or type(value).__name__
+    raw = _from_batches(importers.batches_of(value, name=name, inputs=inputs))
+    return _dataset(raw, DataSource(name, samples=samples, seed=seed), ())
+
+
+def _dataset(raw: _Raw, request: DataSource, steps: tuple[Step, ...]) -> Dataset:
     picked = _pick(raw, request)
-    steps = tuple(preprocess)
 
     def samples() -> Iterator[Sample]:
         for index, sample in enumerate(picked.samples()):
@@ -114,7 +143,7 @@ def load(
 def _open(request: DataSource, inputs: tuple[TensorSpec, ...], base: Path) -> _Raw:
     source = request.source
     if ":" in source and not (base / source).exists():
-        return _from_callable(source, base)
+        return _from_callable(source, inputs, base)
     path = base / source
     if source in shipped_names() and not path.exists():
         return _from_shipped(source, request.split, _only_input(source, inputs))
@@ -254,28 +283,28 @@ def _from_shipped(name: str, split: str, input_name: str) -> _Raw:
     return _Raw(lambda: split_batch({input_name: samples}), len(samples), labels)
 
 
-def _from_callable(source: str, base: Path) -> _Raw:
+def _from_callable(source: str, inputs: tuple[TensorSpec, ...], base: Path) -> _Raw:
     where, _, attribute = source.rpartition(":")
     folder = (base / where).resolve().parent if where.endswith(".py") else base.resolve()
     with importable(folder):
         module = _import(where, base, source)
-    function = getattr(module, attribute, None)
-    if not callable(function):
+    if not hasattr(module, attribute):
         raise UnknownNameError(
             f"callable in {where}",
             attribute,
             (n for n in vars(module) if not n.startswith("_")),
             listing=f"grep def {where}",
         )
-    stream = cast("Callable[[], Iterable[Any]]", function)
+    with importable(folder):
+        stream = importers.batches_of(getattr(module, attribute), name=source, inputs=inputs)
 
-    def batches() -> Iterator[Any]:
-        """What the callable yields; its folder is on the path while its code runs, and not between."""
-        passing: Iterator[Any] | None = None
+    def batches() -> Iterator[importers.Batch]:
+        """What the user's code yields; its folder is on the path while it runs, and not between."""
+        passing: Iterator[importers.Batch] | None = None
         while True:
             try:
                 with importable(folder):
-                    passing = iter(stream()) if passing is None else passing
+                    passing = stream() if passing is None else passing
                     batch = next(passing)
             except StopIteration:
                 return
@@ -290,31 +319,26 @@ def _from_callable(source: str, base: Path) -> _Raw:
                 ) from error
             yield batch
 
+    return _from_batches(batches)
+
+
+def _from_batches(batches: importers.Batches) -> _Raw:
     count, labels = _counted(batches())
 
     def samples() -> Iterator[Sample]:
         for batch in batches():
-            if not isinstance(batch, dict):
-                raise DataError(
-                    f"{source} yields {type(batch).__name__}",
-                    why="it must yield mappings of input name -> array with a batch axis",
-                    remedy='yield {"input_name": array}',
-                    more=_MORE,
-                )
-            yield from split_batch({k: np.asarray(v) for k, v in batch.items() if k != LABELS})
+            yield from split_batch({name: array for name, array in batch.items() if name != LABELS})
 
     return _Raw(samples, count, labels)
 
 
-def _counted(batches: Iterable[Any]) -> tuple[int, npt.NDArray[Any] | None]:
+def _counted(batches: Iterable[importers.Batch]) -> tuple[int, npt.NDArray[Any] | None]:
     """Number of samples and their labels, from one pass that keeps nothing else."""
     count, found = 0, []
     for batch in batches:
-        if not isinstance(batch, dict):
-            continue  # refused with its name when the samples are read
-        count += sum(1 for _ in split_batch({k: np.asarray(v) for k, v in batch.items() if k != LABELS}))
+        count += sum(1 for _ in split_batch({name: array for name, array in batch.items() if name != LABELS}))
         if LABELS in batch:
-            found.append(np.asarray(batch[LABELS]))
+            found.append(batch[LABELS])
     return count, np.concatenate(found) if found else None
 
 

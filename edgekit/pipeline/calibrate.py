@@ -19,7 +19,7 @@ from edgekit.pipeline.result import CalibrateResult
 from edgekit.pipeline.write import write_text
 from edgekit.spec import Progress, Ranges, from_json, to_json
 
-_SCHEMA = "edgekit/ranges/1"
+_SCHEMA = "edgekit/ranges/2"  # 1 had no histograms, and percentiles of other bins
 # An ONNX file is canonicalized with this: passes keep numerics, folding a BatchNorm rounds once.
 ONNX_TOLERANCE = 1e-4
 
@@ -27,7 +27,7 @@ ONNX_TOLERANCE = 1e-4
 def calibrate(
     model: Path,
     *,
-    calibration_data: str,
+    calibration_data: object,
     out: Path,
     method: str,
     samples: int | None,
@@ -35,7 +35,10 @@ def calibrate(
     progress: Progress,
     cache_dir: Path | None = None,
 ) -> CalibrateResult:
-    """Learn the ranges of ``model`` from ``calibration_data`` and write them to ``out``."""
+    """Learn the ranges of ``model`` from ``calibration_data`` and write them to ``out``.
+
+    ``calibration_data`` is a source as on the command line, or an object that ``dataset.load_object`` takes.
+    """
     cache = Cache(cache_dir or settings.cache_dir())
     canonical = canonical_file(model, cache=cache, progress=progress)
     found = learn(
@@ -47,6 +50,7 @@ def calibrate(
         method=method,
         samples=found.ranges.samples,
         tensors=len(found.ranges.tensors),
+        counted=len(found.ranges.histograms),
         findings=found.findings,
     )
 
@@ -59,7 +63,7 @@ def canonical_file(path: Path, *, cache: Cache, progress: Progress) -> Canonical
 
 def learn(
     canonical: Canonical,
-    source: str,
+    source: object,
     *,
     method: str,
     samples: int | None,
@@ -67,15 +71,18 @@ def learn(
     cache: Cache,
     progress: Progress,
 ) -> Calibrated:
-    """Ranges of ``canonical`` on the data that a flag names.
+    """Ranges of ``canonical`` on the data that a flag names, or that was handed in.
 
     Raises:
         InputError: the model is quantized already.
         DataError: the data does not fit.
     """
     require_float(canonical)
-    request = dataset.DataSource(source, samples=samples, seed=seed)
-    data = dataset.load(request, inputs=canonical.inputs, base=Path.cwd())
+    if isinstance(source, str | Path):
+        request = dataset.DataSource(str(source), samples=samples, seed=seed)
+        data = dataset.load(request, inputs=canonical.inputs, base=Path.cwd())
+    else:
+        data = dataset.load_object(source, inputs=canonical.inputs, samples=samples, seed=seed)
     dataset.check(data, canonical.inputs)
     return calibration.obtain(canonical, data, method=method, cache=cache, progress=progress)
 
@@ -99,12 +106,18 @@ def read(path: Path, *, canonical: Canonical) -> Ranges:
     """
     try:
         document = json.loads(path.read_text("utf-8"))
-        document.pop("schema")
+        schema = document.pop("schema")
         found = from_json(Ranges, document)
     except (OSError, ValueError, KeyError, AttributeError, ValidationError) as error:
         raise InputError(
             f"ranges file {path} cannot be read", why=str(error), remedy="make it with `edgekit calibrate`"
         ) from error
+    if schema != _SCHEMA:
+        raise InputError(
+            f"ranges file {path} has the schema {schema!r}, and this edgekit reads {_SCHEMA!r}",
+            why="what a range was made from has changed since",
+            remedy="calibrate again: `edgekit calibrate MODEL.onnx --calibration-data D -o ranges.json`",
+        )
     if found.model_digest != canonical.digest:
         raise InputError(
             f"ranges file {path} was made for another model",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from edgekit.backends.onnxruntime import open_model
 from edgekit.calibration.collect import collect
+from edgekit.calibration.samples import overlap, sample_hashes
 from edgekit.dataset import Dataset
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.model import Canonical
@@ -24,7 +25,7 @@ class Calibrated:
 def obtain(
     canonical: Canonical, data: Dataset, *, method: str, cache: Cache, progress: Progress
 ) -> Calibrated:
-    """Stream the data through the float model once and keep one range per tensor.
+    """Stream the data through the float model and keep one range per tensor.
 
     Raises:
         DataError: no samples, NaN in the data, or NaN in an activation.
@@ -34,6 +35,7 @@ def obtain(
         "model": canonical.digest,
         "data": data.digest,
         "method": method,
+        "seed": data.seed,
         "tools": tools(),
     }
 
@@ -45,6 +47,7 @@ def obtain(
             count=data.count,
             method=method,
             progress=progress,
+            seed=data.seed,
         )
         ranges = Ranges(
             tensors=dict(found.tensors),
@@ -55,9 +58,23 @@ def obtain(
             samples=found.samples,
             seed=data.seed,
             tools=tools(),
+            histograms=dict(found.histograms),
         )
-        findings = [f"{each.code}: {each.text} ({each.remedy})" for each in found.findings]
-        return {"ranges": to_json(ranges), "findings": findings}
+        return {"ranges": to_json(ranges), "findings": [str(each) for each in found.findings]}
 
     value = cache.value("calibrate", key, make)
     return Calibrated(from_json(Ranges, value["ranges"]), tuple(value["findings"]))
+
+
+def shared_samples(learning: Dataset, judging: Dataset, *, cache: Cache) -> tuple[str, ...]:
+    """The finding that calibration and evaluation data share samples, as text; empty where they do not.
+
+    Samples are compared after pre-processing: one pass over each set, remembered by the cache.
+    """
+    key = {"learning": learning.digest, "judging": judging.digest}
+
+    def make() -> list[str]:
+        found = overlap(sample_hashes(learning.samples()), sample_hashes(judging.samples()))
+        return [] if found is None else [str(found)]
+
+    return tuple(cache.value("overlap", key, make))

@@ -250,13 +250,14 @@ class ExportResult:
 
 @dataclass(frozen=True)
 class CalibrateResult:
-    """Ranges on disk."""
+    """Ranges on disk; ``counted`` tensors have a histogram behind their range."""
 
     path: Path
     method: str
     samples: int
     tensors: int
     findings: tuple[str, ...] = ()
+    counted: int = 0
     schema: str = "edgekit/calibrate-result/1"
 
 

@@ -105,6 +105,7 @@ def view_calibrate(result: CalibrateResult) -> Page:
         ("method", result.method),
         ("samples", str(result.samples)),
         ("tensors", str(result.tensors)),
+        *((("histograms", str(result.counted)),) if result.counted else ()),
     )
     return _page("Calibrated", (Facts("", items), _findings(result.findings)))
 

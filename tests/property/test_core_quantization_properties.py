@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from edgekit.calibration.evidence import Evidence
 from edgekit.calibration.observers import MinMax, Percentile
 from edgekit.quantization.arithmetic import (
     activation_params,
@@ -59,10 +60,14 @@ def test_weights_are_at_most_half_a_step_away(
 def test_percentile_lies_inside_minmax(
     batches: list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]],
 ) -> None:
-    percentile, minmax = Percentile(99.0), MinMax()
-    histogram, extent = percentile.start(), minmax.start()
-    for batch in batches:
-        histogram, extent = percentile.update(histogram, batch), minmax.update(extent, batch)
-    inner, outer = percentile.finish(histogram), minmax.finish(extent)
+    evidence, tensor = Evidence(("x",), counted=True), np.zeros(1, np.intp)
+    for index, batch in enumerate(batches):
+        row = batch.reshape(1, -1)
+        low, high = row.min(axis=1, keepdims=True), row.max(axis=1, keepdims=True)
+        evidence.see(tensor, low, high, start=index)
+        evidence.count([(row, np.zeros(row.shape[1], np.intp))])
+    seen = evidence.seen(0)
+    inner, outer = Percentile(99.0).range_of(seen), MinMax().range_of(seen)
     assert outer.low <= inner.low <= inner.high <= outer.high
-    assert int(histogram.counts.sum()) == sum(batch.size for batch in batches)
+    assert seen.histogram is not None
+    assert seen.histogram.total == sum(batch.size for batch in batches)

@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 
 from edgekit.calibration.collect import Calibration, collect, with_activations
-from edgekit.calibration.findings import REMEMBERED_SAMPLES, SampleLog
+from edgekit.calibration.samples import REMEMBERED_SAMPLES, SampleLog
 from edgekit.errors import DataError, ModelFileError
 from edgekit.ir import io
 from edgekit.passes import canonicalize
@@ -169,11 +169,11 @@ def test_repeated_samples_are_a_finding(opener: HasSessions) -> None:
 def test_a_constant_input_and_dead_activations_are_findings(opener: HasSessions) -> None:
     data = np.full((20, 2, 3), 0.25, np.float32)
     codes = {item.code for item in run(opener, data).findings}
-    assert codes == {"duplicate-samples", "constant-input", "dead-activation"}
+    assert codes == {"same-samples", "constant-input", "dead-activation"}
 
 
 def test_the_memory_of_seen_samples_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgekit.calibration.findings.REMEMBERED_SAMPLES", 4)
+    monkeypatch.setattr("edgekit.calibration.samples.REMEMBERED_SAMPLES", 4)
     log = SampleLog()
     log.add({"x": samples(20)}, start=0, count=20)
     assert len(log.seen) == 4
