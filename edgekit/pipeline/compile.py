@@ -46,11 +46,11 @@ def compile(
     cache = Cache(cache_dir or settings.cache_dir())
     canonical = canonical_file(model, cache=cache, progress=progress)
     stem = f"{name or model.stem}-{version or '0'}"
-    variant = as_it_came(canonical) if canonical.quantized else _as_float(canonical.model)
     info = ModelInfo(name=name or model.stem, version=version)
     made = []
     for target in wanted:
         progress.stage(f"compile for {target.name}")
+        variant = as_it_came(canonical, target) if canonical.quantized else _as_float(canonical.model)
         made.append(
             artifacts.obtain(
                 variant,

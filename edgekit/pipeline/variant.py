@@ -19,6 +19,7 @@ from edgekit.quantization.apply import apply, output_steps
 from edgekit.quantization.dequantize import to_float
 from edgekit.quantization.float16 import to_float16
 from edgekit.quantization.place import place
+from edgekit.quantization.unsigned import with_unsigned_activations
 from edgekit.quantization.weights import NoEligibleWeightError, place_weights
 from edgekit.spec import Precision, Ranges, Rejection
 from edgekit.target import Target
@@ -59,7 +60,7 @@ def make(canonical: Canonical, target: Target, precision: Precision, ranges: Ran
             )
         case Precision.W8A8:
             if canonical.quantized:
-                return as_it_came(canonical)
+                return as_it_came(canonical, target)
             if ranges is None:
                 raise InputError(
                     "w8a8 needs calibration data",
@@ -86,7 +87,7 @@ def make(canonical: Canonical, target: Target, precision: Precision, ranges: Ran
 
 def _with_integer_weights(canonical: Canonical, target: Target, precision: Precision) -> Variant:
     if canonical.quantized and precision_of(canonical.model) is precision:
-        return as_it_came(canonical)
+        return as_it_came(canonical, target)
     if canonical.quantized:
         raise NoEligibleWeightError(
             f"{precision} is made of a float model, and this one came quantized",
@@ -103,10 +104,15 @@ def _with_integer_weights(canonical: Canonical, target: Target, precision: Preci
     )
 
 
-def as_it_came(canonical: Canonical) -> Variant:
-    """The variant of a source that came quantized: nothing is decided anew."""
+def as_it_came(canonical: Canonical, target: Target) -> Variant:
+    """The variant of a source that came quantized: nothing is decided anew.
+
+    Where every kernel of the target takes unsigned activations, signed ones are written so: the same numbers.
+    """
+    static = [kernel.activation for kernel in target.kernel if ":tensor:" in kernel.activation]
+    unsigned = bool(static) and all(scheme.startswith("u8:") for scheme in static)
     return Variant(
-        model=canonical.model,
+        model=with_unsigned_activations(canonical.model) if unsigned else canonical.model,
         precision=precision_of(canonical.model),
         plan_digest=f"source-{canonical.digest[:16]}",
         output_steps=canonical.output_steps,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx_ir as ir
+import pytest
 
+import edgekit
 from edgekit.backends.onnxruntime import open_model
 from edgekit.ir import io
 from edgekit.quantization.unsigned import with_unsigned_activations
@@ -76,3 +80,12 @@ def test_a_shift_by_another_amount_would_be_seen() -> None:
         if zero is not None and zero.const_value is not None and zero.const_value.numpy().dtype == np.uint8:
             zero.const_value = ir.tensor((zero.const_value.numpy() - 1).astype(np.uint8), name=zero.name)
     assert not np.array_equal(run(unsigned), run(model()))
+
+
+def test_a_target_of_unsigned_kernels_gets_the_unsigned_form(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
+    io.save(model(), tmp_path / "signed.onnx")
+    artifact = edgekit.compile(tmp_path / "signed.onnx", target="onnxruntime-cpu", out=tmp_path / "out")
+    assert zero_points(io.load(artifact.path)) == [np.uint8, np.uint8]
