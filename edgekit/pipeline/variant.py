@@ -109,7 +109,7 @@ def as_it_came(canonical: Canonical, target: Target) -> Variant:
 
     Where every kernel of the target takes unsigned activations, signed ones are written so: the same numbers.
     """
-    static = [kernel.activation for kernel in target.kernel if ":tensor:" in kernel.activation]
+    static = [kernel.activation for kernel in target.kernel if kernel.activation.startswith(("u8:", "s8:"))]
     unsigned = bool(static) and all(scheme.startswith("u8:") for scheme in static)
     return Variant(
         model=with_unsigned_activations(canonical.model) if unsigned else canonical.model,
