@@ -56,7 +56,7 @@ def choose(float_variant: Judged, candidates: Sequence[Judged], *, wanted: Preci
         gate = _broken_gates(worst)[0]
         return Choice(
             None,
-            f"{worst.row.precision} breaks the {gate.name} gate: {gate.measured}; {gate.reason}",
+            f"{worst.row.precision} {_fault(gate)}: {gate.measured}; {gate.reason}",
             worst.verdict.exit_code,
         )
     if locked:
@@ -78,7 +78,7 @@ def _float(variant: Judged, reason: str) -> Choice:
         gate = broken[0]
         return Choice(
             None,
-            f"float breaks the {gate.name} gate: {gate.measured}; {gate.reason} ({reason})",
+            f"float {_fault(gate)}: {gate.measured}; {gate.reason} ({reason})",
             variant.verdict.exit_code,
         )
     return Choice(variant, f"float ships: {reason}", ExitCode.OK)
@@ -126,7 +126,14 @@ def _why_not(judged: Judged) -> str:
     if gate.name == _SPEED_GATE:
         word = "slower than" if gate.status == "fail" else "not proved as fast as"
         return f"{judged.row.precision} is {word} float here ({gate.measured})"
-    return f"{judged.row.precision} breaks the {gate.name} gate ({gate.measured})"
+    return f"{judged.row.precision} {_fault(gate)} ({gate.measured})"
+
+
+def _fault(gate: Gate) -> str:
+    """What a gate that does not pass says of a candidate."""
+    if gate.status == "inconclusive":
+        return f"is not decided by the {gate.name} gate"
+    return f"breaks the {gate.name} gate"
 
 
 def mark_shipped(judged: Judged) -> Judged:
