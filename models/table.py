@@ -35,7 +35,7 @@ def names() -> list[str]:
 
 @contextmanager
 def recipe_with_every_target(name: str) -> Iterator[Path]:
-    """The model's recipe; where it leaves a target out, a copy beside it that does not: refusals count too."""
+    """The recipe; where it leaves a target out, a copy beside it that does not: refusals count too."""
     path = HERE / name / "edgekit.toml"
     text = path.read_text("utf-8")
     wanting = [target for target in TARGETS if f'name = "{target}"' not in text]

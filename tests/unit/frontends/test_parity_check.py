@@ -175,7 +175,8 @@ def test_an_output_without_a_step_is_judged_by_its_range() -> None:
     def ramp(x: Floats) -> Any:
         return np.tile(np.array([0, 255, 100, 3], np.float32), (len(x), 1))
 
-    near, far = (runner(y=lambda x, by=by: ramp(x) + np.float32(by)) for by in (0.9, 1.2))
+    near = runner(y=lambda x: ramp(x) + np.float32(0.9))
+    far = runner(y=lambda x: ramp(x) + np.float32(1.2))
     assert check(runner(y=ramp), near, tolerance=1e-4, seed=SEED, output_steps={}).passed
     assert not check(runner(y=ramp), far, tolerance=1e-4, seed=SEED, output_steps={}).passed
 

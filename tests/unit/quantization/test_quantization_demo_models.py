@@ -67,7 +67,7 @@ def test_a_demo_model_in_integers(demo: Demo, evaluate: Evaluate, kernels: Kerne
     model = canonicalize(loaded.model)
     data = recipe.load(folder / "edgekit.toml").data
     assert data is not None
-    assert data.evaluation is not None
+    assert data.calibration is not None
     inputs = io.specs(model)[0]
     calibration, evaluation = (
         load_data(
