@@ -20,7 +20,7 @@ from pathlib import Path
 from benchmarks.report import Bar, Report
 
 ROOT = Path(__file__).resolve().parents[1]
-ROUNDS = 5
+ROUNDS = 3
 TIME_LIMIT, MEMORY_LIMIT = 1.3, 2.5  # issue 3: times the exporter's own; model sizes above its peak
 SAMPLE_S = 0.01
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
