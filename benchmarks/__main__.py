@@ -5,7 +5,15 @@ from __future__ import annotations
 import importlib
 import sys
 
-SUITES = ("startup", "release_repeat", "int8_quality", "export_cost", "onnx_nodes", "litert_random_graphs")
+SUITES = (
+    "startup",
+    "release_repeat",
+    "int8_quality",
+    "export_cost",
+    "onnx_nodes",
+    "litert_random_graphs",
+    "calibration_cost",
+)
 
 
 def main() -> int:

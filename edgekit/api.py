@@ -98,8 +98,8 @@ def calibrate(
     Args:
         model: the float .onnx file.
         calibration_data: what ``--calibration-data`` takes, or the data itself: arrays by input name, an
-            ONNX Runtime CalibrationDataReader, an nncf.Dataset, a TFLite representative dataset (the function),
-            or anything else that gives batches as often as it is iterated.
+            ONNX Runtime CalibrationDataReader, an nncf.Dataset, a TFLite representative dataset (the
+            function), or anything else that gives batches as often as it is iterated.
         out: the file to write.
         method: minmax, moving-average, percentile, percentile:99.99, entropy or mse.
         samples: at most so many.

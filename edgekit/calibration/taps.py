@@ -268,11 +268,11 @@ class _Builder:
     ) -> tuple[ir.Value, int | None]:
         """Every k-th of the values ``flat``, (batch, ...), from a seeded start; and how many, where known.
 
-        k is a prime that divides none of the sizes ``rest``, so that all rows, columns and channels are met.
+        k is a prime that divides no size of ``rest`` but the first: all rows, columns and channels are met.
         """
         known = all(isinstance(dim, int) for dim in rest)
         size = math.prod(dim if isinstance(dim, int) else UNKNOWN_SIZE for dim in rest)
-        step = _stride(size // max(self._sampled, 1), [dim for dim in rest if isinstance(dim, int)])
+        step = _stride(size // max(self._sampled, 1), [dim for dim in rest[1:] if isinstance(dim, int)])
         if step == 1:
             return flat, size if known else None
         start = int(self._rng(value).integers(0, min(step, size)))
