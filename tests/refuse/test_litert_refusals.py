@@ -58,9 +58,9 @@ def _rnn(model: Model, length: int | str, batch: int | str, *more: str, **attrib
     return model.add("RNN", x, w, r, *more, hidden_size=4, **attributes)
 
 
-def _quantized_16(model: Model) -> str:
+def _quantized_16(model: Model, dtype: str, zero: int) -> str:
     x = _x(model, 2, 4)
-    return model.quantized(x, 0.1, 0, dtype="int16")
+    return model.quantized(x, 0.1, zero, dtype=dtype)
 
 
 CASES: tuple[Case, ...] = (
@@ -116,7 +116,8 @@ CASES: tuple[Case, ...] = (
             "Slice", _x(m, 5), m.input("s", (1,), "int64"), _ints(m, 0), _ints(m, 0), _ints(m, -1)
         ),
     ),
-    Case("int16-activations", "activation-type", _quantized_16),
+    Case("uint16-activations", "activation-type", lambda m: _quantized_16(m, "uint16", 32768)),
+    Case("int16-zero-point", "int16-zero-point", lambda m: _quantized_16(m, "int16", 5)),
     Case(
         "computed-axes",
         "constant-parameter",

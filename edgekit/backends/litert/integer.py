@@ -1,8 +1,10 @@
-"""Unit between DequantizeLinear and QuantizeLinear -> whether TFLite has an int8 kernel for it, or why not.
+"""Unit between DequantizeLinear and QuantizeLinear -> whether TFLite has an integer kernel for it.
 
 Source: TFLite 8-bit quantization specification (ai.google.dev/edge/litert/models/quantization_spec):
 activations int8 per tensor; weights int8, zero point 0, per tensor or per output channel; bias int32 with
-scale s_input * s_weight and zero point 0.
+scale s_input * s_weight and zero point 0. With 16-bit activations (int16 per tensor, zero point 0) the
+weights are the same and the bias is int64; fewer operators have such kernels (tflite/kernels/*.cc,
+kTfLiteInt16).
 """
 
 from __future__ import annotations
@@ -18,27 +20,74 @@ from edgekit.spec import QuantParams
 
 Rule = Callable[[Unit], str]
 INT32_MAX = 2**31 - 1
+INT16_LIMIT = 2**39
+"""Of a bias in int16 kernels: their int64 accumulators are scaled as numbers of 48 bits with all products."""
+FIXED_INT16 = QuantParams("int16", (1 / 32768,), (0,))
+"""Output of LOGISTIC and SOFTMAX in int16 (tflite/kernels/activations.cc, Prepare)."""
+COARSE_LOGISTIC = 2.0**-12
+"""Input scale for which LOGISTIC takes another algorithm in int16: up to 6 steps off, 1 step otherwise."""
+LARGEST_LOGIT = 4.0
+"""Largest real input of int16 SOFTMAX: its table of exp has 513 entries. 1 step off up to here, 97 at 100."""
+WITH_INT16 = frozenset(
+    {
+        "Add",
+        "AveragePool",
+        "Clip",
+        "Concat",
+        "Conv",
+        "Flatten",
+        "Gemm",
+        "GlobalAveragePool",
+        "MatMul",
+        "MaxPool",
+    }
+    | {"Mul", "Pad", "ReduceMean", "Relu", "Reshape", "Sigmoid", "Slice", "Softmax", "Squeeze", "Sub"}
+    | {"Transpose", "Unsqueeze"}
+)
+"""Operators whose int16 kernels are within one step of the exact value; TANH is up to 3 off."""
 
 
 def reason(unit: Unit, parameters: tuple[int, ...]) -> str:
-    """Why ``unit`` has no int8 kernel; "" if it has one. ``parameters``: inputs that are not data."""
+    """Why ``unit`` has no integer kernel; "" if it has one. ``parameters``: inputs that are not data."""
     rule = RULES.get(unit.op)
     if rule is None:
         return f"LiteRT has no int8 kernel for {unit.op} that edgekit knows"
+    width = "int16" if unit.outputs[0].dtype == "int16" else "int8"
+    if width == "int16" and unit.op not in WITH_INT16:
+        return f"LiteRT has no int16 kernel for {unit.op} that edgekit knows"
     for index, operand in enumerate(unit.inputs):
         if index in parameters or operand is None or (rule is _weighted and index > 0):
             continue
         if operand.quant is None:
             return f"its input {index} is not quantized"
-        if operand.dtype != "int8" or operand.quant.axis is not None:
-            return f"its input {index} is {operand.dtype}, not int8 per tensor"
-    if any(out.dtype != "int8" for out in unit.outputs):
-        return f"its output is {unit.outputs[0].dtype}, not int8"
+        if operand.dtype != width or operand.quant.axis is not None:
+            return f"its input {index} is {operand.dtype}, not {width} per tensor"
+    if any(out.dtype != width for out in unit.outputs):
+        return f"its output is {unit.outputs[0].dtype}, not {width}"
+    if width == "int16":
+        data = [x for x in (*unit.inputs, *unit.outputs) if x is not None and x.dtype == "int16"]
+        if any(x.quant is not None and any(x.quant.zero_point) for x in data):
+            return "an int16 tensor has a zero point other than 0, which no TFLite kernel takes"
+        return rule(unit) or _coarse(unit)
     return rule(unit)
 
 
+def _coarse(unit: Unit) -> str:
+    """Where an int16 kernel would be more than one step off, by the tables and shifts that it uses."""
+    x, out = unit.inputs[0], unit.outputs[0]
+    if unit.op not in {"Sigmoid", "Softmax"} or x is None or x.quant is None or out.quant is None:
+        return ""
+    if not np.isclose(out.quant.scale[0], FIXED_INT16.scale[0], rtol=1e-6, atol=0.0):
+        return "the int16 kernel gives steps of 1/32768, and the QDQ graph says otherwise"
+    if unit.op == "Sigmoid" and np.isclose(x.quant.scale[0], COARSE_LOGISTIC, rtol=1e-2, atol=0.0):
+        return "the int16 kernel is coarse for an input of scale 1/4096"
+    if unit.op == "Softmax" and x.quant.scale[0] * 2**15 > LARGEST_LOGIT:
+        return f"the int16 kernel is coarse for inputs beyond {LARGEST_LOGIT:g}"
+    return ""
+
+
 def with_bias(unit: Unit) -> Unit:
-    """``unit`` with its bias as int32 of scale s_input * s_weight; other units as they are."""
+    """``unit`` with its bias as integers of scale s_input * s_weight; other units as they are."""
     bias = unit.operand(2)
     if RULES.get(unit.op) is not _weighted or bias is None or bias.const is None:
         return unit
@@ -46,7 +95,7 @@ def with_bias(unit: Unit) -> Unit:
     data = _bias_integers(unit, quant)
     if unit.op == "Gemm" or bias.const.ndim != 1:
         data = data.reshape(-1)
-    operand = Operand(bias.key, data.shape, "int32", quant, data.astype(np.int32))
+    operand = Operand(bias.key, data.shape, quant.dtype, quant, data.astype(quant.dtype))
     return replace(unit, inputs=(unit.inputs[0], unit.inputs[1], operand))
 
 
@@ -56,7 +105,8 @@ def bias_params(unit: Unit) -> QuantParams:
     if x is None or x.quant is None or w is None or w.quant is None:
         raise ValueError(f"{unit.node} is not an integer unit")
     scales = tuple(float(np.float32(x.quant.scale[0]) * np.float32(s)) for s in w.quant.scale)
-    return QuantParams("int32", scales, (0,) * len(scales), 0 if len(scales) > 1 else None)
+    dtype = "int64" if x.dtype == "int16" else "int32"
+    return QuantParams(dtype, scales, (0,) * len(scales), 0 if len(scales) > 1 else None)
 
 
 def _bias_integers(unit: Unit, quant: QuantParams) -> Reals:
@@ -103,13 +153,17 @@ def _weighted(unit: Unit) -> str:
     channels = w.const.shape[_output_axis(unit)]
     if bias.const.size != channels:
         return f"its bias has {bias.const.size} elements for {channels} channels"
-    if np.abs(_bias_integers(unit, bias_params(unit))).max(initial=0.0) > INT32_MAX:
-        return "its bias does not fit int32 in steps of s_input * s_weight"
+    quant = bias_params(unit)
+    largest = INT32_MAX if quant.dtype == "int32" else INT16_LIMIT
+    if np.abs(_bias_integers(unit, quant)).max(initial=0.0) > largest:
+        return f"its bias does not fit {quant.dtype} in steps of s_input * s_weight"
     return ""
 
 
 def _batch_matmul(unit: Unit) -> str:
     w = unit.operand(1)
+    if unit.outputs[0].dtype == "int16":
+        return "its second operand is computed, and edgekit knows no int16 kernel for that"
     if w is None or w.quant is None or w.dtype != "int8" or w.quant.axis is not None:
         return "its second operand is not int8 per tensor"
     return ""
@@ -142,6 +196,8 @@ def _average_pool(unit: Unit) -> str:
         "VALID",
     }
     same = x is not None and x.quant == unit.outputs[0].quant
+    if not same and unit.outputs[0].dtype == "int16":
+        return "it averages into another scale, which LiteRT does in int8 alone"
     if padded and not unit.attributes.get("count_include_pad", 0) and not same:
         return "it averages over windows of different sizes with different scales of input and output"
     return ""

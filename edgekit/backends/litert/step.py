@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.backends.litert.constants import INTEGER_LIMITS, quantize
-from edgekit.backends.litert.kernels import BROADCASTING, KERNELS, MOVING
+from edgekit.backends.litert.kernels import BROADCASTING, KERNELS, MOVING, SCALED_INT16
 from edgekit.backends.litert.layout_rules import Ports, aligned
 from edgekit.backends.litert.layouts import Layout, identity, same_storage
 from edgekit.backends.litert.operands import Clamp, Operand, Unit
@@ -184,7 +184,8 @@ def _sizes_of(builder: GraphBuilder, tensor: int) -> int:
 def check_kernel(code: str, dtype: str, rank: int, *, plain: bool = False) -> None:
     """Refuse what LiteRT's kernel of ``code`` cannot take; ``plain``: the tensor has no scale."""
     kernel = KERNELS[code]
-    if plain and dtype in {"int8", "uint8"} and code not in MOVING:
+    scaled = dtype in {"int8", "uint8"} or (dtype == "int16" and code in SCALED_INT16)
+    if plain and scaled and code not in MOVING:
         raise RefusedError(
             "plain-bytes",
             f"LiteRT's {code} takes {dtype} with a scale only, and this tensor is a plain integer",
@@ -434,6 +435,8 @@ class Step:
         spread = code in BROADCASTING and len({tensor.shape for tensor in tensors}) == 1
         rank = 0 if spread else max(len(tensor.shape) for tensor in tensors[:3])
         check_kernel(code, tensors[0].dtype, rank, plain=tensors[0].quant is None)
+        if tensors[0].dtype == "int16" and code in {"ADD", "SUB"}:
+            options = {**(options or {}), "potScaleInt16": False}  # scales need not be powers of two
         self.builder.operator(code, inputs, [output], options=options)
 
     def _effective_clamp(self) -> Clamp:

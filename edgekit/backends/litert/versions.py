@@ -45,16 +45,20 @@ def _two_if_int8(_op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
     return 2 if _dtype(inputs) == "int8" else 1
 
 
+def _two_or_three(_op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
+    return {"int8": 2, "int16": 3}.get(_dtype(inputs), 1)
+
+
 def _conv(_op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
     x, w = inputs[0], inputs[1]
     if x is not None and w is not None and x.shape[3] != w.shape[3]:
         return 6  # grouped convolution
-    return 3 if _dtype(inputs) == "int8" else 1
+    return {"int8": 3, "int16": 4}.get(_dtype(inputs), 1)
 
 
 def _depthwise(op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
-    if _dtype(inputs) == "int8":
-        return 3
+    if _dtype(inputs) in {"int8", "int16"}:
+        return 3 if _dtype(inputs) == "int8" else 5
     dilated = op.options.get("dilationWFactor", 1) != 1 or op.options.get("dilationHFactor", 1) != 1
     return 2 if dilated else 1
 
@@ -64,6 +68,8 @@ def _fully_connected(op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
     weight = inputs[1] if len(inputs) > 1 else None
     if hybrid and weight is not None and weight.quant is not None and len(weight.quant.scale) > 1:
         return 12  # float activations, int8 weights per channel
+    if _dtype(inputs) == "int16":
+        return 7
     if len(inputs) == 2:
         return 6
     if op.options.get("keepNumDims"):
@@ -82,8 +88,8 @@ def _transpose_conv(op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
 
 
 def _mul(_op: Operator, inputs: Tensors, outputs: Tensors) -> int:
-    if _dtype(inputs) == "int64":
-        return 5
+    if _dtype(inputs) in {"int64", "int16"}:
+        return 5 if _dtype(inputs) == "int64" else 4
     quants = [tensor.quant for tensor in (*inputs, *outputs) if tensor is not None and tensor.quant]
     if len(quants) == 3 and quants[0].scale[0] * quants[1].scale[0] / quants[2].scale[0] >= 1.0:
         return 3
@@ -91,12 +97,12 @@ def _mul(_op: Operator, inputs: Tensors, outputs: Tensors) -> int:
 
 
 def _add(_op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
-    return 4 if _dtype(inputs) == "int64" else 2 if _dtype(inputs) == "int8" else 1
+    return {"int8": 2, "int16": 3, "int64": 4}.get(_dtype(inputs), 1)
 
 
 def _sub(_op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
-    if _dtype(inputs) == "int64":
-        return 4
+    if _dtype(inputs) in {"int64", "int16"}:
+        return 4 if _dtype(inputs) == "int64" else 5
     if _broadcasts_above_rank_4(inputs):
         return 3
     return 2 if _dtype(inputs) == "int8" else 1
@@ -107,14 +113,20 @@ def _div(_op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
 
 
 def _maximum(_op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
+    if _dtype(inputs) == "int16":
+        return 4
     if _broadcasts_above_rank_4(inputs):
         return 3
     return 2 if _dtype(inputs) == "int8" else 1
 
 
 def _transpose(_op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
+    if _rank(inputs) > 5:
+        return 6
+    if _dtype(inputs) == "int16":
+        return 5
     if _rank(inputs) > 4:
-        return 6 if _rank(inputs) > 5 else 4
+        return 4
     return {"bool": 3, "int8": 2}.get(_dtype(inputs), 1)
 
 
@@ -123,13 +135,13 @@ def _pad(_op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
         return 5
     if _rank(inputs) > 4:
         return 4
-    return 2 if _dtype(inputs) == "int8" else 1
+    return {"int8": 2, "int16": 3}.get(_dtype(inputs), 1)
 
 
 def _slice(_op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
     if _rank(inputs) > 4:
         return 5
-    return 2 if _dtype(inputs) == "int8" else 1
+    return {"int8": 2, "int16": 4}.get(_dtype(inputs), 1)
 
 
 def _strided_slice(_op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
@@ -141,7 +153,7 @@ def _strided_slice(_op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
 def _gather(op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
     if op.options.get("batchDims", 0):
         return 5
-    return {"bool": 3, "int8": 2}.get(_dtype(inputs), 1)
+    return {"bool": 3, "int8": 2, "int16": 4}.get(_dtype(inputs), 1)
 
 
 def _quantize(_op: Operator, _inputs: Tensors, outputs: Tensors) -> int:
@@ -218,7 +230,7 @@ def _where(_op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
 
 
 def _two_if_bytes(_op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
-    return 2 if _dtype(inputs) in {"int8", "uint8"} else 1
+    return {"int8": 2, "uint8": 2, "int16": 3}.get(_dtype(inputs), 1)
 
 
 RULES: dict[str, Rule] = {
@@ -226,11 +238,11 @@ RULES: dict[str, Rule] = {
     "ADD": _add,
     "ARG_MAX": _arg,
     "ARG_MIN": _arg,
-    "AVERAGE_POOL_2D": _two_if_int8,
+    "AVERAGE_POOL_2D": _two_or_three,
     "BATCH_MATMUL": _two_if_int8,
     "BROADCAST_TO": _broadcast_to,
     "CAST": _cast,
-    "CONCATENATION": _two_if_int8,
+    "CONCATENATION": _two_or_three,
     "CONV_2D": _conv,
     "DEPTHWISE_CONV_2D": _depthwise,
     "DEPTH_TO_SPACE": _two_if_int8,
@@ -249,11 +261,11 @@ RULES: dict[str, Rule] = {
     "LESS": _two_if_int8,
     "LESS_EQUAL": _two_if_int8,
     "LOG": _two_if_int8,
-    "LOGISTIC": _two_if_int8,
+    "LOGISTIC": _two_or_three,
     "LOG_SOFTMAX": _two_if_int8,
     "MAXIMUM": _maximum,
-    "MAX_POOL_2D": _two_if_int8,
-    "MEAN": _two_if_int8,
+    "MAX_POOL_2D": _two_or_three,
+    "MEAN": _two_or_three,
     "MINIMUM": _maximum,
     "MIRROR_PAD": _two_if_int8,
     "MUL": _mul,
@@ -273,14 +285,14 @@ RULES: dict[str, Rule] = {
     "RSQRT": _two_if_int8,
     "SIGN": _sign,
     "SLICE": _slice,
-    "SOFTMAX": _two_if_int8,
+    "SOFTMAX": _two_or_three,
     "SPACE_TO_DEPTH": _two_if_int8,
     "SPLIT_V": _split_v,
     "SQUARED_DIFFERENCE": _two_if_int8,
     "STRIDED_SLICE": _strided_slice,
     "SUB": _sub,
     "SUM": _two_if_int8,
-    "TANH": _two_if_int8,
+    "TANH": _two_or_three,
     "TILE": _tile,
     "TOPK_V2": _two_if_int8,
     "TRANSPOSE": _transpose,

@@ -27,6 +27,7 @@ TYPES = {
     "int64": onnx.TensorProto.INT64,
     "int32": onnx.TensorProto.INT32,
     "int8": onnx.TensorProto.INT8,
+    "int16": onnx.TensorProto.INT16,
     "uint8": onnx.TensorProto.UINT8,
     "bool": onnx.TensorProto.BOOL,
     "float64": onnx.TensorProto.DOUBLE,

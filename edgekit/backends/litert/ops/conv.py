@@ -119,7 +119,7 @@ def bias_of(step: Step, channels: int) -> int:
             )
         return step.constant(bias.key, bias.const.reshape(-1), quant=bias.quant)
     quant = bias_params(step.unit) if step.unit.is_integer else None
-    zeros: Array = np.zeros(channels, np.float32 if quant is None else np.int32)
+    zeros: Array = np.zeros(channels, np.float32 if quant is None else quant.dtype)
     return step.constant("zero_bias", zeros, quant=quant)
 
 

@@ -17,6 +17,7 @@ from dataclasses import replace
 import numpy as np
 
 from edgekit.backends.litert.constants import Reals
+from edgekit.backends.litert.integer import FIXED_INT16
 from edgekit.backends.litert.operands import Clamp, Operand
 from edgekit.backends.litert.ops.terms import Terms, exceeds, static
 from edgekit.backends.litert.parameters import constant
@@ -43,8 +44,13 @@ def _on(step: Step, code: str, *inputs: int) -> int:
 
 
 def unary(code: str, *, fixed: QuantParams | None = None) -> Lowering:
-    """One input, one builtin."""
-    return lambda step: step.result(code, [step.x(0)], fixed=fixed)
+    """One input, one builtin; ``fixed``: the scale that it prescribes for int8."""
+
+    def lowering(step: Step) -> None:
+        wide = fixed is not None and step.out.dtype == "int16"
+        step.result(code, [step.x(0)], fixed=FIXED_INT16 if wide else fixed)
+
+    return lowering
 
 
 def binary(code: str) -> Lowering:

@@ -14,6 +14,7 @@ from math import prod
 
 import numpy as np
 
+from edgekit.backends.litert.integer import FIXED_INT16
 from edgekit.backends.litert.ops.terms import Terms, static
 from edgekit.backends.litert.parameters import axis_of, constant
 from edgekit.backends.litert.step import Step
@@ -24,7 +25,8 @@ SOFTMAX_INT8 = QuantParams("int8", (1 / 256,), (-128,))  # quantization_spec: SO
 
 def lower_softmax(step: Step) -> None:
     """Softmax along the stored last axis."""
-    step.result("SOFTMAX", [step.x(0)], options={"beta": 1.0}, fixed=SOFTMAX_INT8)
+    fixed = FIXED_INT16 if step.out.dtype == "int16" else SOFTMAX_INT8
+    step.result("SOFTMAX", [step.x(0)], options={"beta": 1.0}, fixed=fixed)
 
 
 def lower_log_softmax(step: Step) -> None:

@@ -46,7 +46,7 @@ def lower_max_pool(step: Step) -> None:
     padding = windows.padding
     if not padding:
         kind = step.builder.tensors[tensor]
-        lowest = INTEGER_LIMITS["int8"][0] if kind.quant else np.finfo(np.float32).min
+        lowest = INTEGER_LIMITS[kind.dtype][0] if kind.quant else np.finfo(np.float32).min
         value = step.constant("lowest", np.asarray([lowest], kind.dtype), quant=kind.quant)
         tensor, padding = pad_spatial(step, tensor, windows, value=value), "VALID"
     options = _options(windows, padding)

@@ -16,8 +16,9 @@ from edgekit.backends.litert.constants import INTEGER_LIMITS
 from edgekit.backends.litert.ops.terms import Terms, static
 from edgekit.backends.litert.parameters import axis_of
 from edgekit.backends.litert.step import Step
+from edgekit.spec import QuantParams
 
-SUPPORTED = frozenset({"int8", "uint8"})
+SUPPORTED = frozenset({"int8", "uint8", "int16"})
 EXACT_IN_FLOAT = 2**24  # integers below it are exact in float32
 LARGEST_PRODUCT = 255 * 255
 
@@ -30,6 +31,7 @@ def lower_quantize(step: Step) -> None:
             "activation-type", f"activations in {step.out.dtype}", "quantize activations to int8 or uint8"
         )
     if quant is not None and quant.axis is None:
+        _check_wide(step, quant)
         step.result("QUANTIZE", [step.x(0)])  # Q1
         return
     t = Terms(step)
@@ -42,12 +44,23 @@ def lower_dequantize(step: Step) -> None:
     x = step.operand(0)
     tensor = step.x(0)
     if x.quant is not None and x.dtype in SUPPORTED and step.builder.tensors[tensor].quant is not None:
+        _check_wide(step, x.quant)
         step.result("DEQUANTIZE", [tensor])  # Q1
         return
     t = Terms(step)
     scale, zero = _parameters(step, t)
     real = t.cast(tensor, "float32")
     t.finish(t.mul(real if zero is None else t.sub(real, zero), scale))
+
+
+def _check_wide(step: Step, quant: QuantParams) -> None:
+    """quantize.cc and dequantize.cc take int16 with zero point 0 only."""
+    if quant.dtype == "int16" and any(quant.zero_point):
+        raise step.refusal(
+            "int16-zero-point",
+            f"an int16 tensor with zero point {quant.zero_point[0]}",
+            "quantize 16-bit activations symmetrically: zero point 0",
+        )
 
 
 def _parameters(step: Step, t: Terms) -> tuple[int, int | None]:
