@@ -20,6 +20,7 @@ from edgekit.spec import QuantParams
 
 BUFFER_ALIGNMENT = 16  # schema.fbs: Buffer.data (force_align: 16)
 LARGEST_FILE_BYTES = 2**31 - 1  # flatbuffers address with signed 32-bit offsets
+ROOM_FOR_TABLES = 2**24  # of the largest file: everything that is no weight
 FILE_IDENTIFIER = b"TFL3"  # schema.fbs: file_identifier
 SCHEMA_VERSION = 3  # schema.fbs: version 3 is the one that all runtimes read
 PLACEHOLDER_CODE = 127  # schema.fbs: deprecated_builtin_code is an int8; larger codes are in builtin_code
@@ -82,8 +83,8 @@ def pack(graph: Graph, *, metadata: Mapping[str, bytes] | None = None) -> bytes:
         TargetRefusalError: the file would be larger than 2 GB.
     """
     schema, flatbuffers = _libraries()
-    weights = sum(tensor.data.nbytes for tensor in graph.tensors if tensor.data is not None)
-    if weights > LARGEST_FILE_BYTES // 2 and weights > LARGEST_FILE_BYTES - 2**24:
+    weights = weight_bytes(graph)
+    if weights > LARGEST_FILE_BYTES - ROOM_FOR_TABLES:
         raise TargetRefusalError(
             f"the TFLite file would hold {weights} bytes of weights",
             why="a flatbuffer addresses at most 2 GB",
@@ -93,6 +94,12 @@ def pack(graph: Graph, *, metadata: Mapping[str, bytes] | None = None) -> bytes:
     builder = flatbuffers.Builder(1024 + weights)
     builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
     return bytes(builder.Output())
+
+
+def weight_bytes(graph: Graph) -> int:
+    """Size of all constants; an array that several tensors hold counts once, as its buffer does."""
+    arrays = {id(tensor.data): tensor.data for tensor in graph.tensors if tensor.data is not None}
+    return sum(array.nbytes for array in arrays.values())
 
 
 def _libraries() -> tuple[ModuleType, ModuleType]:
