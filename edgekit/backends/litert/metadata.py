@@ -39,7 +39,7 @@ FILE_NAME, FILE_DESCRIPTION, FILE_TYPE = 0, 1, 2
 CONTENT_PROPERTIES_TYPE, CONTENT_PROPERTIES = 0, 1
 PROPERTIES_FEATURE, PROPERTIES_IMAGE = 1, 2  # union ContentProperties
 IMAGE_COLOR_SPACE = 0
-COLOR_RGB, COLOR_GRAYSCALE = 1, 2  # enum ColorSpaceType
+COLORS = {3: 1, 1: 2}  # channels -> enum ColorSpaceType: RGB, GRAYSCALE
 UNIT_OPTIONS_TYPE, UNIT_OPTIONS = 0, 1
 OPTIONS_NORMALIZATION = 1  # union ProcessUnitOptions
 NORMALIZATION_MEAN, NORMALIZATION_STD = 0, 1
@@ -166,16 +166,24 @@ def _refused(what: str, remedy: str) -> TargetRefusalError:
 
 
 def _input(binding: IoBinding, normalized: Normalization | None) -> Table:
-    channels = binding.shape[3] if len(binding.shape) == 4 else None
-    color = {1: COLOR_GRAYSCALE, 3: COLOR_RGB}.get(channels) if isinstance(channels, int) else None
-    image = color is not None and binding.reference.dtype == "float32" and bool(binding.permutation)
+    color = _color(binding)
     units: tuple[Table, ...] = ()
     if normalized is not None:
         options = Table(
             {NORMALIZATION_MEAN: Floats(normalized.mean), NORMALIZATION_STD: Floats(normalized.std)}
         )
         units = (Table({UNIT_OPTIONS_TYPE: Byte(OPTIONS_NORMALIZATION), UNIT_OPTIONS: options}),)
-    return _tensor(binding, units=units, color=color if image else None)
+    return _tensor(binding, units=units, color=color)
+
+
+def _color(binding: IoBinding) -> int | None:
+    """The color space of an image whose channels are the last of four axes; None for anything else."""
+    shape = binding.shape
+    if len(shape) != 4 or binding.reference.dtype != "float32" or not isinstance(shape[3], int):
+        return None
+    if not binding.permutation and shape[1] in COLORS:
+        return None  # it may be (batch, channels, height, width)
+    return COLORS.get(shape[3])
 
 
 def _tensor(

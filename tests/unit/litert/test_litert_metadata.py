@@ -212,6 +212,36 @@ def test_an_axes_order_that_the_image_keeps_is_no_image() -> None:
     assert graph.tables(2)[0].table(3).byte(0) == 1
 
 
+@dataclass(frozen=True)
+class Image:
+    id: str
+    shape: tuple[int | str, ...]
+    permutation: tuple[int, ...]
+    color: int
+
+    def binding(self) -> IoBinding:
+        return IoBinding(TensorSpec("x", "float32", self.shape), "x", "float32", self.shape, self.permutation)
+
+
+IMAGES = (
+    Image("rgb-permuted", ("batch", 8, 8, 3), (0, 2, 3, 1), 1),
+    Image("grey-permuted", ("batch", 8, 8, 1), (0, 2, 3, 1), 2),
+    Image("rgb-as-it-is", (1, 8, 8, 3), (), 1),
+    Image("channels-first", (1, 3, 8, 8), (), 0),
+    Image("either-way", (1, 1, 8, 3), (), 0),
+    Image("spectrum", (1, 8, 8, 40), (), 0),
+    Image("rows", (1, 8, 3), (), 0),
+)
+
+
+@pytest.mark.parametrize("case", IMAGES, ids=lambda case: case.id)
+def test_color_spaces(case: Image) -> None:
+    (graph,) = root(metadata.metadata(ModelInfo(), [case.binding()], ())).tables(3)
+    content = graph.tables(2)[0].table(3)
+    assert content.byte(0) == (2 if case.color else 1)
+    assert content.table(1).byte(0) == case.color
+
+
 SCORES = IoBinding(TensorSpec("scores", "float32", ("batch", 5)), "scores", "float32", ("batch", 5))
 BOXES = replace(SCORES, reference=TensorSpec("boxes", "float32", ("batch", 4)), shape=("batch", 4))
 
