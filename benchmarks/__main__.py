@@ -12,6 +12,7 @@ SUITES = (
     "export_cost",
     "onnx_nodes",
     "litert_random_graphs",
+    "text_bert_precisions",
     "calibration_cost",
 )
 

@@ -21,7 +21,7 @@ import onnx_ir as ir
 from edgekit.backends.base import CompileRequest, file_entries
 from edgekit.backends.bindings import same_layout, trial_feeds
 from edgekit.backends.installed import installed_version, satisfies
-from edgekit.backends.onnxruntime_lowering import lowered, saturating
+from edgekit.backends.onnxruntime_lowering import lowered, options_for, saturating
 from edgekit.backends.refusal import refuse, structural_rejections
 from edgekit.backends.worker import open_worker
 from edgekit.backends.worker_process import EngineError
@@ -113,7 +113,7 @@ class OnnxRuntime:
             written,
             target=request.target.name,
             precision=request.precision,
-            options=request.options,
+            options=options_for(request.precision, request.options),
             plan_digest=request.plan_digest,
             output_steps=dict(request.output_steps),
             notes=_notes(model),

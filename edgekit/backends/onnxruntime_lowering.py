@@ -10,29 +10,33 @@ L2 what reads one x shares its DynamicQuantizeLinear; ONNX Runtime fuses the res
 L3 the weights stay signed. Shifted by 128 (U8U8) the products are exact on every CPU, but for six layers of
    384 the kernel took 0.74 of float's time against 0.45 (AMD EPYC with AVX512-VNNI, ONNX Runtime 1.31).
    Where a pair of products can saturate on CPUs without VNNI, ``saturating`` counts the operators.
-L4 w8 keeps DequantizeLinear before MatMul and Gemm: ONNX Runtime folds it while loading, so the file is small
-   and the kernel is float's own.
+L4 w8 keeps DequantizeLinear before MatMul and Gemm, and runs with session.disable_quant_qdq: ONNX Runtime
+   folds the weights while loading, so the file is small and the kernel is float's own. Without that option
+   ONNX Runtime 1.31 makes MatMulNBits of them, which quantizes the activations unasked.
 L5 accuracy_level 1 of MatMulNBits: unset or 4 would quantize the activations too.
 
 Source: onnx DynamicQuantizeLinear-11, MatMulInteger-10; onnxruntime docs/ContribOperators.md (MatMulNBits),
-core/optimizer/matmul_integer_to_float.cc.
+core/optimizer/matmul_integer_to_float.cc, core/optimizer/qdq_transformer/selectors_actions
+(DQMatMulToMatMulNBits),
+core/session/onnxruntime_session_options_config_keys.h.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx_ir as ir
 
 from edgekit.ir.graph import add_initializer, constant, free_name, int_attribute, is_onnx
 from edgekit.passes.dequantized_constant import dequantizer, integers, scale_axis
-from edgekit.spec import Array, Precision
+from edgekit.spec import Array, Precision, RunOptions
 
 MICROSOFT = "com.microsoft"
 _LARGEST_PAIR = 128  # 255 * (|a| + |b|) must stay inside int16 where pairs are summed there (vpmaddubsw)
 _FLOAT = int(ir.DataType.FLOAT)
+_NO_QDQ = "session.disable_quant_qdq"
 _COMPUTE_IN_FLOAT = 1  # accuracy_level of MatMulNBits
 
 Inputs = Sequence[ir.Value | None]
@@ -57,6 +61,14 @@ def lowered(model: ir.Model, precision: Precision) -> ir.Model:
     if any(node.domain == MICROSOFT for node in result.graph):
         result.opset_imports[MICROSOFT] = 1
     return result
+
+
+def options_for(precision: Precision, options: RunOptions) -> RunOptions:
+    """``options`` with what ``precision`` needs (L4); the same for all others."""
+    if precision is not Precision.W8:
+        return options
+    settings = {**dict(options.settings), _NO_QDQ: "1"}
+    return replace(options, settings=tuple(sorted(settings.items())))
 
 
 def saturating(model: ir.Model) -> tuple[str, ...]:

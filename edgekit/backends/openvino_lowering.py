@@ -14,6 +14,8 @@ Source: docs.openvino.ai, "Dynamic quantization" (ov::hint::dynamic_quantization
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import onnx_ir as ir
 
 from edgekit.ir.graph import constant, is_onnx, shape_of
@@ -33,7 +35,7 @@ def options_for(model: ir.Model, precision: Precision, options: RunOptions) -> R
     else:
         return options
     settings = {**dict(options.settings), GROUP_SIZE: str(group)}
-    return RunOptions(options.threads, options.device, tuple(sorted(settings.items())))
+    return replace(options, settings=tuple(sorted(settings.items())))
 
 
 def _depths(model: ir.Model) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from edgekit import settings
 from edgekit import target as targets
 from edgekit.backends.onnxruntime import open_model
-from edgekit.backends.onnxruntime_lowering import lowered
+from edgekit.backends.onnxruntime_lowering import lowered, options_for
 from edgekit.errors import ExitCode, InputError
 from edgekit.ir.external_data import size_bytes
 from edgekit.pipeline import calibrate, judge, variant
@@ -114,7 +114,9 @@ def _evaluated(
 ) -> Evaluated:
     with (
         open_model(canonical.model, RunOptions()) as reference,
-        open_model(lowered(made.model, made.precision), RunOptions()) as candidate,
+        open_model(
+            lowered(made.model, made.precision), options_for(made.precision, RunOptions())
+        ) as candidate,
     ):
         return evaluate_pair(
             reference,
