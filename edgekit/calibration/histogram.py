@@ -24,7 +24,7 @@ FINEST = -126  # exponent of the smallest normal float32
 _CONSTANT = (
     2.0**-12
 )  # a spread below this part of the magnitude would need bins finer than float32 has values
-_AT_ONCE = 2**19  # values that are counted together: what is in between stays in the processor's cache
+_AT_ONCE = 2**17  # values that are counted together: what is in between stays in the processor's cache
 
 Indices = npt.NDArray[np.intp]
 
@@ -99,20 +99,17 @@ class Histograms:
 
     def add(self, values: Array, owners: Indices) -> None:
         """Count ``values``, (rows, columns), after ``fit``; ``owners`` is the tensor of each column."""
-        if values.size == 0:
-            return
-        inverse = np.ldexp(np.float32(1.0), -self.exponent)[owners]
-        offset = (owners * BINS - self.first[owners]).astype(np.intp)
-        bins = self.tensors * BINS
-        flat = self.counts.reshape(-1)
-        together = max(1, _AT_ONCE // max(values.shape[1], 1))
-        for start in range(0, len(values), together):
+        wide = max(1, _AT_ONCE // max(len(values), 1))
+        for start in range(0, values.shape[1] if values.size else 0, wide):
+            block, owner = values[:, start : start + wide], owners[start : start + wide]
+            least, most = int(owner.min()), int(owner.max())
             # Exact: a float times a power of two.
-            scaled = np.multiply(values[start : start + together], inverse, dtype=np.float32)
+            scaled = np.multiply(block, np.ldexp(np.float32(1.0), -self.exponent)[owner], dtype=np.float32)
             np.floor(scaled, out=scaled)
             index = scaled.astype(np.intp)
-            index += offset
-            flat += np.bincount(index.ravel(), minlength=bins)
+            index += (owner - least) * BINS - self.first[owner]
+            found = np.bincount(index.ravel(), minlength=(most - least + 1) * BINS)
+            self.counts[least : most + 1] += found.reshape(-1, BINS)
 
     def _grow(self, tensor: int, low: float, high: float) -> None:
         exponent = int(self.exponent[tensor])

@@ -37,7 +37,7 @@ class Reading:
 
     Attributes:
         extrema: by output.
-        values: sampled values (rows, columns) with the tensor of each column.
+        values: sampled values (rows, columns) with the tensor of each column, counted from ``Reader.shift``.
         finite: False where something may be NaN or infinite.
     """
 
@@ -52,6 +52,7 @@ class Reader:
 
     taps: Taps
     owners: Mapping[str, Indices]
+    shift: int
 
     def read(self, found: Mapping[str, Array], *, many: int) -> Reading:
         """``found``: outputs by name, of which the first ``many`` samples count; the rest is filling."""
@@ -60,7 +61,9 @@ class Reader:
             tensor: found[name][:many] if taps.batched[tensor] else found[name]
             for name, tensor in taps.samples.items()
         }
-        values = [(array, np.full(array.shape[1], tensor, np.intp)) for tensor, array in own.items()]
+        values = [
+            (array, np.full(array.shape[1], tensor + self.shift, np.intp)) for tensor, array in own.items()
+        ]
         extrema, finite = [], all(_is_finite(array) for array in own.values())
         for name, layout in _outputs(taps):
             rows = found[name][:many] if name == taps.rows_name else found[name]
@@ -106,13 +109,13 @@ class OutputChange:
                 self.change |= any(pair != self._first.setdefault(tensor, pair) for pair in pairs)
 
 
-def reader(taps: Taps) -> Reader:
-    """The reader of ``taps``."""
+def reader(taps: Taps, *, shift: int = 0) -> Reader:
+    """The reader of ``taps``, whose tensors have the numbers from ``shift`` on."""
     owners = {}
     for name, layout in _outputs(taps):
         widths = [column.stop - column.start for column in layout.samples.columns]
-        owners[name] = np.repeat(layout.samples.tensors, widths)
-    return Reader(taps, owners)
+        owners[name] = np.repeat(layout.samples.tensors + shift, widths)
+    return Reader(taps, owners, shift)
 
 
 def _outputs(taps: Taps) -> tuple[tuple[str, Layout], ...]:
