@@ -123,16 +123,16 @@ def _times(model: ir.Model, images: Array, path: Path) -> dict[str, list[tuple[f
     for number in range(ROUNDS):
         timed("float", lambda asked: _infer(model, _stream(images, COUNT, asked)))
         for method in METHODS:
-            timed(method, lambda asked, method=method: _collect(model, images, COUNT, method, asked))  # type: ignore[misc]
+            timed(method, lambda asked, m=method: _collect(model, images, COUNT, m, asked))
         for name, count in PEER_COUNT.items() if number < PEER_ROUNDS else ():
             label = f"onnxruntime {name}, {count} samples"
-            timed(label, lambda asked, n=name, c=count: _peer(path, images, n, c, asked))  # type: ignore[misc]
-            timed(f"float, {count} samples", lambda asked, c=count: _infer(model, _stream(images, c, asked)))  # type: ignore[misc]
+            timed(label, lambda asked, n=name, c=count: _peer(path, images, n, c, asked))
+            timed(f"float, {count} samples", lambda asked, c=count: _infer(model, _stream(images, c, asked)))
     return found
 
 
 def _ratios(times: dict[str, list[tuple[float, float, float]]], name: str) -> tuple[float, float, float]:
-    """Median over rounds of (whole job, stream, processor time) against float inference of as many samples."""
+    """Medians of (whole job, stream, processor time) against float inference of as many samples."""
     base = next((key for key in times if key.startswith("float, ") and name.endswith(key[5:])), "float")
     pairs = list(zip(times[name], times[base], strict=False))
     whole, stream, used = (statistics.median(one[i] / other[i] for one, other in pairs) for i in range(3))

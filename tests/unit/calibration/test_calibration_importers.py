@@ -135,7 +135,7 @@ def test_what_is_no_data_is_refused(value: tuple[str, object, str]) -> None:
 FILE = """
 import numpy as np
 
-A: Floats = np.arange(30, dtype=np.float32).reshape(10, 3)
+A = np.arange(30, dtype=np.float32).reshape(10, 3)
 
 def lists():
     for row in A:
