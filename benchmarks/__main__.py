@@ -13,6 +13,7 @@ SUITES = (
     "onnx_nodes",
     "litert_random_graphs",
     "text_bert_precisions",
+    "text_decoder_weights",
     "calibration_cost",
 )
 

@@ -53,7 +53,7 @@ def run() -> Report:
 def _measure(model: ir.Model, target: Target, folder: Path) -> dict[str, dict[str, list[float]]]:
     """Latency, ratio to float with its interval, size, and largest error in parts of float's range."""
     wanted = [p for p in target.precisions if p in {Precision.DYNAMIC, Precision.W8, Precision.W4}]
-    artifacts = {p.value: _compiled(model, target, p, folder) for p in (Precision.FP32, *wanted)}
+    artifacts = {p.value: compiled(model, target, p, folder) for p in (Precision.FP32, *wanted)}
     feeds = _feeds()
     with ExitStack() as stack:
         sessions = {
@@ -74,11 +74,12 @@ def _measure(model: ir.Model, target: Target, folder: Path) -> dict[str, dict[st
     }
 
 
-def _compiled(model: ir.Model, target: Target, precision: Precision, folder: Path) -> Artifact:
+def compiled(model: ir.Model, target: Target, precision: Precision, folder: Path) -> Artifact:
+    """``model`` at ``precision``, as `release` compiles it."""
     form = model
     if precision is not Precision.FP32:
         form = apply(model, place_weights(model, target, precision))
-    stem = f"large-{target.name}-{precision}"
+    stem = f"m-{target.name}-{precision}"
     request = CompileRequest(form, target, precision, target.run.options(), stem)
     return registry.backend(target.backend).compile(request, folder)
 

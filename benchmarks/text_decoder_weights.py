@@ -1,0 +1,106 @@
+"""text_decoder: perplexity of w8 and w4 against float, on ONNX Runtime and OpenVINO; speeds are raw figures.
+
+Bars (issue 4): w8 within 0.5 % and w4, in blocks of 32, within 3 % of float's perplexity on the held-out text
+of the recipe. Timed: 64 characters with a cache of 32 at batch 1, and one character; one thread, interleaved.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+import edgekit
+from benchmarks.report import Bar, Report
+from benchmarks.text_bert_precisions import compiled
+from edgekit.backends import registry
+from edgekit.ir import io
+from edgekit.measure.timer import compare
+from edgekit.spec import Array, Precision, Session, TensorSpec
+from edgekit.target import Target, load
+
+FOLDER = Path(__file__).parents[1] / "models" / "text_decoder"
+LIMITS = {Precision.W8: 0.5, Precision.W4: 3.0}  # per cent of float's perplexity
+TARGETS = ("onnxruntime-cpu", "openvino-cpu")
+SEED = 0
+
+Batch = Mapping[str, Array]
+
+
+def run() -> Report:
+    """Export once, then compile, score and time on each target."""
+    caches = [f"past_{part}_{layer}" for layer in range(2) for part in ("key", "value")]
+    inputs = [
+        TensorSpec("tokens", "int64", ("batch", "tokens")),
+        *(TensorSpec(name, "float32", ("batch", 4, "past", 24)) for name in caches),
+    ]
+    sys.path.insert(0, str(FOLDER))  # a model's files import each other by their bare names
+    try:
+        batches: list[Batch] = list(importlib.import_module("data").evaluation())
+    finally:
+        sys.path.remove(str(FOLDER))
+    bars: list[Bar] = []
+    raw: dict[str, object] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        onnx = Path(folder) / "decoder.onnx"
+        edgekit.export(f"{FOLDER / 'model.py'}:build", out=onnx, inputs=inputs)
+        model = io.load(onnx)
+        for name in TARGETS:
+            figures = _measure(model, load(name), batches, Path(folder))
+            raw[name] = figures
+            real = figures[Precision.FP32.value]["perplexity"][0]
+            for precision, limit in LIMITS.items():
+                lost = 100 * (figures[precision.value]["perplexity"][0] / real - 1)
+                bars.append(Bar(f"{name} {precision}: perplexity above float's, per cent", lost, limit))
+    return Report("text_decoder_weights", tuple(bars), raw)
+
+
+def _measure(
+    model: ir.Model, target: Target, batches: list[Batch], folder: Path
+) -> dict[str, dict[str, list[float]]]:
+    artifacts = {
+        precision.value: compiled(model, target, precision, folder) for precision in (Precision.FP32, *LIMITS)
+    }
+    many = {name: array[:1] for name, array in batches[0].items() if name != "labels"}
+    one = {**many, "tokens": many["tokens"][:, :1]}
+    with ExitStack() as stack:
+        sessions = {
+            name: stack.enter_context(registry.backend(target.backend).open(each, each.options))
+            for name, each in artifacts.items()
+        }
+        perplexity = {name: _perplexity(session, batches) for name, session in sessions.items()}
+        found = {
+            what: compare(sessions, feeds, baseline=Precision.FP32.value, seed=SEED)
+            for what, feeds in (("64 characters", many), ("one character", one))
+        }
+    return {
+        name: {
+            "perplexity": [perplexity[name]],
+            "size_bytes": [float(artifacts[name].size_bytes)],
+            **{
+                f"ratio, {what}": [each.ratios[name].value, each.ratios[name].low, each.ratios[name].high]
+                for what, each in found.items()
+            },
+        }
+        for name in artifacts
+    }
+
+
+def _perplexity(session: Session, batches: list[Batch]) -> float:
+    """exp of the mean negative log-likelihood of the characters that follow."""
+    total, count = 0.0, 0
+    for batch in batches:
+        feeds = {name: array for name, array in batch.items() if name != "labels"}
+        scores = np.asarray(session.run(feeds)["logits"], np.float64)
+        scores -= scores.max(axis=-1, keepdims=True)
+        chances = scores - np.log(np.exp(scores).sum(axis=-1, keepdims=True))
+        labels = np.asarray(batch["labels"], np.int64)[..., None]
+        total -= float(np.take_along_axis(chances, labels, axis=-1).sum())
+        count += labels.size
+    return float(np.exp(total / count))
