@@ -1,1 +1,1 @@
-"""Float model, target and ranges -> QuantPlan (``place``, ``weights`` decide) -> QDQ model (``apply`` does)."""
+"""Float model, target, ranges -> QuantPlan (``place``, ``weights`` decide) -> QDQ model (``apply`` does)."""
