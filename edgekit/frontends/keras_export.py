@@ -114,8 +114,8 @@ def _converted(source: Forward, request: SourceRequest) -> ir.Model:
 def _bind_captured(model: ir.Model, function: Any, inputs: set[str]) -> None:
     """Give tensors that the function captured their values.
 
-    What a layer holds as an eager tensor and not as a variable (the mean of a Normalization) is an input of the
-    TensorFlow graph; tf2onnx 1.17 lists it as an input of the model.
+    What a layer holds as an eager tensor and not as a variable (the mean of a Normalization) is an input of
+    the TensorFlow graph; tf2onnx 1.17 lists it as an input of the model.
     """
     strangers = [value for value in model.graph.inputs if value.name not in inputs]
     if not strangers:
