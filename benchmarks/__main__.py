@@ -12,6 +12,8 @@ SUITES = (
     "export_cost",
     "onnx_nodes",
     "litert_random_graphs",
+    "litert_latency",
+    "litert_conversion",
     "text_bert_precisions",
     "text_decoder_weights",
     "calibration_cost",
