@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgekit.errors import RecipeError, closest
 from edgekit.preprocess import Step
@@ -125,10 +125,33 @@ class QuantizeTable(_Closed):
     )
 
 
+class OverrideTable(_Closed):
+    """`[[optimize.override]]`: an exception for single operators; the later of two that match counts."""
+
+    nodes: str = Field(
+        default="", description='glob over node names: "head/*"; `edgekit inspect` prints them'
+    )
+    operators: str = Field(default="", description='an operator type: "Softmax"')
+    precision: Literal["fp32", "w8", "w4"] = Field(
+        default="fp32",
+        description="fp32: stays float in every candidate; w8, w4: the weights of these operators where "
+        "weights alone become integers",
+    )
+
+    @model_validator(mode="after")
+    def _names_something(self) -> OverrideTable:
+        if not self.nodes and not self.operators:
+            raise ValueError("it names neither nodes nor operators, so it would match everything")
+        return self
+
+
 class OptimizeTable(_Closed):
     """`[optimize]`: what may be done to the model."""
 
     quantize: QuantizeTable = Field(default_factory=QuantizeTable)
+    override: tuple[OverrideTable, ...] = Field(
+        default=(), description="operators that are treated otherwise than the rest"
+    )
 
 
 class BudgetTable(_Closed):

@@ -51,6 +51,8 @@ class TensorSpec:
 class Precision(StrEnum):
     """What the user asks for or gets; the names are those of the command line.
 
+    ``bf16``: the float file, and the runtime multiplies bfloat16 (a run option, where the CPU has it).
+    ``w8a8``, ``w8a16``: int8 weights, and activations of 8 or 16 bits with scales from calibration.
     ``dynamic``: int8 weights, activations quantized while they run. ``w8``, ``w4``: int8 weights, or int4 in
     blocks of 32, and float activations.
     """
@@ -58,10 +60,17 @@ class Precision(StrEnum):
     AUTO = "auto"
     FP32 = "fp32"
     FP16 = "fp16"
+    BF16 = "bf16"
     DYNAMIC = "dynamic"
     W8A8 = "w8a8"
+    W8A16 = "w8a16"
     W8 = "w8"
     W4 = "w4"
+
+    @property
+    def is_static(self) -> bool:
+        """Whether activations have scales from calibration."""
+        return self in {Precision.W8A8, Precision.W8A16}
 
 
 @dataclass(frozen=True, slots=True)

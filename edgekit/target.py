@@ -102,6 +102,7 @@ class Target(_Closed):
             bytes and not time.
         numerics_on: for a device that may be absent: the run device on which numerics are checked instead;
             "" = nothing can stand in.
+        needs: CPU features, by precision, of which a machine must have one for that rung to be native.
         operators: ONNX operators that the runtime runs at all; empty = the back end decides by itself.
         kernel: the quantized kernels.
         fixed_scale: by operator type.
@@ -120,6 +121,7 @@ class Target(_Closed):
     on_request: tuple[Precision, ...] = ()
     numerics_on: Literal["", "cpu"] = ""
     operators: tuple[str, ...] = ()
+    needs: dict[Precision, tuple[str, ...]] = {}
     run: RunDefaults = RunDefaults()
     kernel: tuple[Kernel, ...] = ()
     fixed_scale: dict[str, FixedScale] = {}

@@ -2,6 +2,7 @@
 
     w8, w4    DYNAMIC_QUANTIZATION_GROUP_SIZE = 0     activations stay float
     dynamic   DYNAMIC_QUANTIZATION_GROUP_SIZE = g     symmetric int8, one scale per g values of a row
+    bf16      INFERENCE_PRECISION_HINT = bf16         the float file; products of bfloat16, sums of float32
 
 The graph keeps DequantizeLinear: OpenVINO reads it as compressed weights.
 
@@ -23,10 +24,14 @@ from edgekit.spec import Precision, RunOptions
 
 GROUP_SIZE = "DYNAMIC_QUANTIZATION_GROUP_SIZE"
 GROUPS = (64, 32)
+HINT = "INFERENCE_PRECISION_HINT"
 
 
 def options_for(model: ir.Model, precision: Precision, options: RunOptions) -> RunOptions:
     """``options`` with what ``precision`` needs; the same for precisions without integer weights."""
+    if precision is Precision.BF16:
+        settings = {**dict(options.settings), HINT: "bf16"}
+        return replace(options, settings=tuple(sorted(settings.items())))
     if precision in {Precision.W8, Precision.W4}:
         group = 0
     elif precision is Precision.DYNAMIC:

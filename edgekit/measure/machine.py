@@ -54,12 +54,19 @@ class Machine:
     load: float
 
 
+def cpu_features(*, proc: Path = Path("/proc")) -> frozenset[str]:
+    """The features of TELLING_FEATURES that this CPU has; empty where that cannot be read."""
+    info = _cpuinfo(_text(proc / "cpuinfo"))
+    flags = set((info.get("flags") or info.get("Features") or "").split())
+    return frozenset(name for name in TELLING_FEATURES if name in flags)
+
+
 def facts(*, proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> Machine:
     """What is known about this host; ``proc`` and ``sys`` are parameters for tests."""
     info = _cpuinfo(_text(proc / "cpuinfo"))
-    flags = set((info.get("flags") or info.get("Features") or "").split())
     cpu = info.get("model name") or info.get("Hardware") or _arm_part(info) or platform.processor()
-    features = tuple(name for name in TELLING_FEATURES if name in flags)
+    known = cpu_features(proc=proc)
+    features = tuple(name for name in TELLING_FEATURES if name in known)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = _cpu_limit(sys / "fs/cgroup")
     memory = _memory(_text(proc / "meminfo"), sys / "fs/cgroup")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from edgekit.backends.base import ModelInfo
 from edgekit.dataset import Dataset
 from edgekit.errors import TargetRefusalError, VerificationError
+from edgekit.measure.machine import cpu_features
 from edgekit.pipeline import artifact as artifacts
 from edgekit.pipeline import judge, latency, search, variant
 from edgekit.pipeline.cache import Cache
@@ -17,6 +18,7 @@ from edgekit.pipeline.lock import LockedTarget
 from edgekit.pipeline.model import Canonical
 from edgekit.pipeline.plan import TargetPlan
 from edgekit.pipeline.proof import Opener, Place, Proof, Prover, open_at, options_at, subject_of, where
+from edgekit.pipeline.scheme import Scheme
 from edgekit.pipeline.search import Choice
 from edgekit.pipeline.variant import Variant
 from edgekit.quantization.weights import NoEligibleWeightError
@@ -60,9 +62,17 @@ class Outcome:
 
 
 @dataclass(frozen=True, eq=False)
-class _Made:
+class Made:
+    """A compiled candidate."""
+
+    scheme: Scheme
     variant: Variant
     artifact: Artifact
+
+    @property
+    def label(self) -> str:
+        """The scheme's name."""
+        return self.scheme.label
 
 
 def try_target(plan: TargetPlan, bench: Bench, *, locked: LockedTarget | None) -> Outcome:
@@ -73,73 +83,133 @@ def try_target(plan: TargetPlan, bench: Bench, *, locked: LockedTarget | None) -
         MissingBackendError: the target's runtime is not here and nothing stands in for its numerics.
         VerificationError: the lock names other bytes than those that were made.
     """
-    place = where(plan.target, plan.options)
-    wanted = (Precision.FP32, locked.precision) if locked else plan.candidates
-    precisions = tuple(dict.fromkeys(wanted))
-    made, refused = _make_all(plan, precisions, bench, locked=locked is not None)
+    trial = Trial(plan, bench, where(plan.target, plan.options))
     if locked:
-        _hold_to_lock(plan, made, locked)
-    openers = {each.artifact.precision.value: _opener(each.artifact, place) for each in made}
-    proofs = [
-        bench.prover.prove(
-            subject_of(each.artifact, place), openers[each.artifact.precision.value], bench.open_reference
-        )
-        for each in made
-    ]
-    timed = _time(made, openers, place, plan, bench)
-    judged = [
-        judge.candidate(
-            each.artifact,
-            each.variant,
-            proof,
-            reference=bench.reference,
-            budget=bench.budget if index else replace(bench.budget, never_slower=False),
-            place=place,
-            timed=timed.get(each.artifact.precision.value),
-            role="candidate" if index else "float",
-        )
-        for index, (each, proof) in enumerate(zip(made, proofs, strict=True))
-    ]
+        schemes = [locked.scheme]
+    else:
+        schemes = [Scheme(precision) for precision in plan.candidates if trial.is_native(precision)]
+    trial.add([Scheme(Precision.FP32), *(each for each in schemes if each.precision is not Precision.FP32)])
+    if locked:
+        _hold_to_lock(plan, trial.made, locked)
+    judged = trial.judged()
     choice = search.choose(
         judged[0],
         judged[1:],
         wanted=locked.precision if locked else plan.precision,
         locked=locked is not None,
     )
-    if refused:
-        choice = replace(choice, reason="; ".join((choice.reason, *refused)))
+    if trial.refused:
+        choice = replace(choice, reason="; ".join((choice.reason, *trial.refused)))
     marked = tuple(search.mark_shipped(each) if each is choice.judged else each for each in judged)
     return Outcome(marked, choice)
 
 
-def _make_all(
-    plan: TargetPlan, precisions: tuple[Precision, ...], bench: Bench, *, locked: bool
-) -> tuple[list[_Made], list[str]]:
-    """The variants that the target takes, and in words those it refuses.
+class Trial:
+    """The candidates of one target so far; the float variant comes first.
 
-    A refusal ends the target where it takes not even float, or refuses the very precision that was asked for;
-    of an open choice the refused rung is only no candidate.
+    Attributes:
+        made: what was compiled, in the order of the schemes.
+        refused: rungs of an open choice that are no candidates, in words.
     """
-    made, refused = [], []
-    for precision in precisions:
+
+    def __init__(self, plan: TargetPlan, bench: Bench, place: Place) -> None:
+        self._plan, self._bench, self._place = plan, bench, place
+        self._proofs: dict[str, Proof] = {}
+        self._timed: dict[str, Timed] = {}
+        self.made: list[Made] = []
+        self.refused: list[str] = []
+
+    def is_native(self, precision: Precision) -> bool:
+        """Whether this machine computes in ``precision``; else the rung says nothing here and is left out.
+
+        A precision that the recipe names is tried wherever it runs at all.
+        """
+        wanted = self._plan.target.needs.get(precision, ())
+        if not wanted or self._plan.precision is precision or set(wanted) & set(cpu_features()):
+            return True
+        self.refused.append(f"{precision} is no candidate: this CPU has none of {', '.join(wanted)}")
+        return False
+
+    def add(self, schemes: Sequence[Scheme]) -> None:
+        """Compile, prove and time more candidates; those that exist already are timed again beside them.
+
+        Raises:
+            TargetRefusalError: of the float variant, or of the very precision that was asked for. Of an open
+                choice the refused rung is only no candidate.
+        """
+        fresh = [found for found in map(self._make, schemes) if found is not None]
+        for each in fresh:
+            self._proofs[each.label] = self._bench.prover.prove(
+                subject_of(each.artifact, self._place), self._opener(each), self._bench.open_reference
+            )
+        self.made += fresh
+        self._timed.update(self._time())
+
+    def judged(self) -> list[Judged]:
+        """All candidates held against the budget, the float variant first."""
+        budget = self._bench.budget
+        return [
+            judge.candidate(
+                each.artifact,
+                each.variant,
+                self._proofs[each.label],
+                reference=self._bench.reference,
+                budget=budget if index else replace(budget, never_slower=False),
+                place=self._place,
+                timed=self._timed.get(each.label),
+                role="candidate" if index else "float",
+                scheme=each.scheme,
+            )
+            for index, each in enumerate(self.made)
+        ]
+
+    def _make(self, scheme: Scheme) -> Made | None:
         try:
-            made.append(_make(plan, precision, bench))
+            return _make(self._plan, scheme, self._bench)
         except (TargetRefusalError, NoEligibleWeightError) as error:
-            if not made or locked or plan.precision is not Precision.AUTO:
+            if scheme.precision is Precision.FP32 or self._plan.precision is not Precision.AUTO:
                 raise
             word = "refused" if isinstance(error, TargetRefusalError) else "no candidate"
-            refused.append(f"{precision} is {word}: {error.what}")
-    return made, refused
+            self.refused.append(f"{scheme.label} is {word}: {error.what}")
+            return None
+
+    def _opener(self, made: Made) -> Opener:
+        def opener() -> Session:
+            return open_at(made.artifact, self._place)
+
+        return opener
+
+    def _time(self) -> dict[str, Timed]:
+        """Latencies by label; empty where a figure would mean nothing for the target."""
+        if not self._place.timed:
+            return {}
+        bench = self._bench
+        bench.progress.stage(f"{self._plan.target.name}: measure latency")
+        feeds = next(iter(bench.data.batches(1)))
+        identity = {
+            "files": {each.label: [f.sha256 for f in each.artifact.files] for each in self.made},
+            "options": {each.label: to_json(options_at(each.artifact, self._place)) for each in self.made},
+            "feeds": {name: [str(array.dtype), *array.shape] for name, array in feeds.items()},
+        }
+        return latency.measure(
+            {each.label: self._opener(each) for each in self.made},
+            feeds,
+            baseline=self.made[0].label,
+            identity=identity,
+            machine_key=bench.machine_key,
+            cache=bench.cache,
+            progress=bench.progress,
+        )
 
 
-def _make(plan: TargetPlan, precision: Precision, bench: Bench) -> _Made:
-    bench.progress.stage(f"{plan.target.name}: compile {precision}")
+def _make(plan: TargetPlan, scheme: Scheme, bench: Bench) -> Made:
+    bench.progress.stage(f"{plan.target.name}: compile {scheme.label}")
     # fp16 needs them too: a value near 65,504 must stay float32, which a CPU's stand-in would not show
-    needed = precision in {Precision.FP16, Precision.W8A8} and not bench.canonical.quantized
-    ranges = bench.ranges() if needed else None
-    made = variant.make(bench.canonical, plan.target, precision, ranges)
+    needed = scheme.precision is Precision.FP16 or scheme.precision.is_static
+    ranges = bench.ranges() if needed and not bench.canonical.quantized else None
+    made = variant.make(bench.canonical, plan.target, scheme, ranges, overrides=plan.overrides)
     # integer inputs and outputs need scales, which the float form has not
-    io = plan.io if precision is Precision.W8A8 else replace(plan.io, dtype="float32")
+    io = plan.io if scheme.precision is Precision.W8A8 else replace(plan.io, dtype="float32")
     artifact = artifacts.obtain(
         made,
         plan.target,
@@ -149,11 +219,11 @@ def _make(plan: TargetPlan, precision: Precision, bench: Bench) -> _Made:
         io=io,
         info=bench.info,
     )
-    return _Made(made, artifact)
+    return Made(scheme, made, artifact)
 
 
-def _hold_to_lock(plan: TargetPlan, made: list[_Made], locked: LockedTarget) -> None:
-    shipped = next(each for each in made if each.artifact.precision is locked.precision)
+def _hold_to_lock(plan: TargetPlan, made: Sequence[Made], locked: LockedTarget) -> None:
+    shipped = next(each for each in made if each.label == locked.scheme.label)
     files = {entry.path: entry.sha256 for entry in shipped.artifact.files}
     if files != locked.files:
         changed = sorted(
@@ -164,34 +234,3 @@ def _hold_to_lock(plan: TargetPlan, made: list[_Made], locked: LockedTarget) -> 
             why="the lock's inputs and tools are the same, and the compiler wrote other bytes",
             remedy="run `edgekit release --update` to accept them, and report it: this should not happen",
         )
-
-
-def _opener(artifact: Artifact, place: Place) -> Opener:
-    def opener() -> Session:
-        return open_at(artifact, place)
-
-    return opener
-
-
-def _time(
-    made: list[_Made], openers: dict[str, Opener], place: Place, plan: TargetPlan, bench: Bench
-) -> dict[str, Timed]:
-    """Latencies by precision; empty where a figure would mean nothing for the target."""
-    if not place.timed:
-        return {}
-    bench.progress.stage(f"{plan.target.name}: measure latency")
-    feeds = next(iter(bench.data.batches(1)))
-    identity = {
-        "files": {m.artifact.precision.value: [f.sha256 for f in m.artifact.files] for m in made},
-        "options": {m.artifact.precision.value: to_json(options_at(m.artifact, place)) for m in made},
-        "feeds": {name: [str(array.dtype), *array.shape] for name, array in feeds.items()},
-    }
-    return latency.measure(
-        openers,
-        feeds,
-        baseline=Precision.FP32.value,
-        identity=identity,
-        machine_key=bench.machine_key,
-        cache=bench.cache,
-        progress=bench.progress,
-    )

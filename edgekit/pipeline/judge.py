@@ -11,6 +11,7 @@ from edgekit.pipeline.evaluation import BOOTSTRAP_SEED, accuracy_row
 from edgekit.pipeline.latency import LIMIT, Timed
 from edgekit.pipeline.proof import Place, Proof
 from edgekit.pipeline.result import CandidateRow, GateRow, RatioRow
+from edgekit.pipeline.scheme import Scheme
 from edgekit.pipeline.variant import Variant
 from edgekit.spec import Artifact
 from edgekit.validation.budget import Budget, Speed, Verdict, judge
@@ -25,6 +26,7 @@ class Judged:
     proof: Proof
     row: CandidateRow
     verdict: Verdict
+    scheme: Scheme
 
 
 def candidate(
@@ -37,6 +39,7 @@ def candidate(
     place: Place,
     timed: Timed | None,
     role: Literal["float", "candidate"],
+    scheme: Scheme,
 ) -> Judged:
     """Hold one artifact against the float reference and the budget."""
     drop = paired_drop(reference.evaluation, proof.evaluation, seed=BOOTSTRAP_SEED)
@@ -52,6 +55,7 @@ def candidate(
         target=artifact.target,
         precision=artifact.precision,
         role=role,
+        label=scheme.label,
         file=artifact.files[0].path,
         sha256=artifact.files[0].sha256,
         size_bytes=artifact.size_bytes,
@@ -67,7 +71,7 @@ def candidate(
         notes=artifact.notes,
         left_float=variant.left_float,
     )
-    return Judged(artifact, proof, row, verdict)
+    return Judged(artifact, proof, row, verdict, scheme)
 
 
 def speed_of(ratio: RatioRow) -> Speed:

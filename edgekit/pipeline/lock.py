@@ -16,19 +16,39 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgekit.errors import RecipeError
-from edgekit.spec import Precision, Ranges, from_json, to_json
+from edgekit.pipeline.scheme import Scheme
+from edgekit.spec import Precision, Ranges, Rejection, from_json, to_json
 
 NAME = "edgekit.lock"
 
 
 class LockedTarget(BaseModel):
-    """The choice for one target."""
+    """The choice for one target.
+
+    Attributes:
+        precision: of what is quantized.
+        variant: which of the candidates of that precision ("mixed", "partial"); "" = the rules as they are.
+        keep_float: node name -> (rule, reason) for what the search left in float beyond the target's rules.
+        plan: digest of the plan.
+        files: SHA-256 by file name.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     precision: Precision
+    variant: str = ""
+    keep_float: dict[str, tuple[str, str]] = {}
     plan: str
     files: dict[str, str]
+
+    @property
+    def scheme(self) -> Scheme:
+        """The candidate that the lock prescribes."""
+        kept = {
+            name: Rejection(name, rule, reason, "nothing to do: it runs in float")
+            for name, (rule, reason) in self.keep_float.items()
+        }
+        return Scheme(self.precision, self.variant, kept)
 
 
 class Lock(BaseModel):

@@ -14,6 +14,7 @@ from edgekit import recipe as recipes
 from edgekit import target as targets
 from edgekit.backends.base import IoForm
 from edgekit.errors import RecipeError, UnknownNameError
+from edgekit.quantization.overrides import Override
 from edgekit.recipe import Recipe, TargetTable
 from edgekit.spec import Precision, RunOptions, TensorSpec
 from edgekit.target import Target
@@ -33,6 +34,7 @@ class TargetPlan:
     precision: Precision
     options: RunOptions
     io: IoForm = field(default_factory=IoForm)
+    overrides: tuple[Override, ...] = ()
 
     @property
     def candidates(self) -> tuple[Precision, ...]:
@@ -162,6 +164,10 @@ def _target_plan(table: TargetTable, recipe: Recipe, base: Path) -> TargetPlan:
         precision=precision,
         options=target.run.options(threads=table.threads),
         io=IoForm(table.io_dtype, table.io_layout),
+        overrides=tuple(
+            Override(Precision(each.precision), each.nodes, each.operators)
+            for each in recipe.optimize.override
+        ),
     )
 
 

@@ -17,6 +17,7 @@ from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.evaluation import Evaluated, evaluate_pair
 from edgekit.pipeline.model import Canonical
 from edgekit.pipeline.result import QuantizeResult
+from edgekit.pipeline.scheme import Scheme
 from edgekit.pipeline.variant import Variant
 from edgekit.pipeline.write import write_model
 from edgekit.spec import Precision, Progress, Ranges, RunOptions
@@ -55,15 +56,15 @@ def quantize(
     calibrate.require_float(canonical)
     findings: tuple[str, ...] = ()
     learned: Ranges | None = None
-    if chosen is Precision.W8A8 and ranges is not None:
+    if chosen.is_static and ranges is not None:
         learned = calibrate.read(ranges, canonical=canonical)
-    elif chosen is Precision.W8A8 and calibration_data:
+    elif chosen.is_static and calibration_data:
         found = calibrate.learn(
             canonical, calibration_data, method=method, samples=None, seed=0, cache=cache, progress=progress
         )
         learned, findings = found.ranges, found.findings
     progress.stage(f"quantize for {wanted.name} ({chosen})")
-    made = variant.make(canonical, wanted, chosen, learned)
+    made = variant.make(canonical, wanted, Scheme(chosen), learned)
     evaluated = _evaluated(canonical, made, eval_data, metric, progress) if eval_data else None
     verdict = hold(Budget(max_drop_pp=max_drop_pp), drop=evaluated.drop) if evaluated else None
     exit_code = verdict.exit_code if verdict else ExitCode.OK

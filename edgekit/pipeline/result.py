@@ -105,6 +105,8 @@ class CandidateRow:
 
     Attributes:
         role: "float" (the target's own float variant, the baseline) or "candidate".
+        label: the candidate's name among the target's others: its precision, or "w8a8-mixed" where some
+            operators stay float for the sake of accuracy, "w8a8-partial" for the sake of speed.
         ran_on: what really computed the numbers, e.g. "onnxruntime 1.31.1, CPUExecutionProvider, 1 thread".
         caveat: what could not be shown here, e.g. "not run on a GPU here"; "" = nothing.
         shipped: whether this is the artifact in the bundle.
@@ -128,6 +130,12 @@ class CandidateRow:
     shipped: bool = False
     notes: tuple[str, ...] = ()
     left_float: tuple[Rejection, ...] = ()
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """The label, or the precision where there is none."""
+        return self.label or self.precision.value
 
 
 @dataclass(frozen=True)

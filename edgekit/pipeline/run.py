@@ -379,6 +379,8 @@ def _new_lock(
     targets = {
         name: LockedTarget(
             precision=each.artifact.precision,
+            variant=each.scheme.variant,
+            keep_float={name: (why.rule, why.reason) for name, why in each.scheme.keep_float.items()},
             plan=each.artifact.plan_digest,
             files={entry.path: entry.sha256 for entry in each.artifact.files},
         )

@@ -56,14 +56,14 @@ def choose(float_variant: Judged, candidates: Sequence[Judged], *, wanted: Preci
         gate = _broken_gates(worst)[0]
         return Choice(
             None,
-            f"{worst.row.precision} {_fault(gate)}: {gate.measured}; {gate.reason}",
+            f"{worst.row.name} {_fault(gate)}: {gate.measured}; {gate.reason}",
             worst.verdict.exit_code,
         )
     if locked:
         gate = _speed_gates(candidates[0])[0]
         return Choice(
             None,
-            f"the lock prescribes {candidates[0].row.precision}, and it is slower than float here: "
+            f"the lock prescribes {candidates[0].row.name}, and it is slower than float here: "
             f"{gate.measured}; search again with --update",
             ExitCode.LATENCY_OR_SIZE_GATE,
         )
@@ -125,8 +125,8 @@ def _why_not(judged: Judged) -> str:
     gate = broken[0]
     if gate.name == _SPEED_GATE:
         word = "slower than" if gate.status == "fail" else "not proved as fast as"
-        return f"{judged.row.precision} is {word} float here ({gate.measured})"
-    return f"{judged.row.precision} {_fault(gate)} ({gate.measured})"
+        return f"{judged.row.name} is {word} float here ({gate.measured})"
+    return f"{judged.row.name} {_fault(gate)} ({gate.measured})"
 
 
 def _fault(gate: Gate) -> str:

@@ -6,7 +6,7 @@ what those integers stand for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
@@ -15,10 +15,13 @@ from edgekit.errors import InputError
 from edgekit.ir.graph import constant, is_onnx, walk
 from edgekit.passes import canonicalize
 from edgekit.pipeline.model import Canonical
+from edgekit.pipeline.scheme import Scheme
 from edgekit.quantization.apply import apply, output_steps
 from edgekit.quantization.dequantize import to_float
 from edgekit.quantization.float16 import to_float16
+from edgekit.quantization.overrides import Override, kept_float, resolve
 from edgekit.quantization.place import place
+from edgekit.quantization.plan import QuantPlan
 from edgekit.quantization.unsigned import with_unsigned_activations
 from edgekit.quantization.weights import NoEligibleWeightError, place_weights
 from edgekit.spec import Precision, Ranges, Rejection
@@ -44,48 +47,92 @@ class Variant:
     quantized: int = 0
 
 
-def make(canonical: Canonical, target: Target, precision: Precision, ranges: Ranges | None) -> Variant:
-    """The form of ``canonical`` at ``precision`` for ``target``; the canonical model itself is not changed.
+def make(
+    canonical: Canonical,
+    target: Target,
+    scheme: Scheme,
+    ranges: Ranges | None,
+    *,
+    overrides: Sequence[Override] = (),
+) -> Variant:
+    """The form of ``canonical`` in ``scheme`` for ``target``; the canonical model itself is not changed.
+
+    Args:
+        canonical: the float truth, or a source that came quantized.
+        target: what it is for.
+        scheme: which candidate.
+        ranges: of the model's values; needed where activations get scales.
+        overrides: what the user says of single operators.
 
     Raises:
+        RecipeError: an override matches nothing.
         InputError: w8a8 was asked for without ranges.
         NoEligibleWeightError: dynamic, w8 or w4 would leave every weight float, or the source came quantized.
     """
+    precision = scheme.precision
     match precision:
-        case Precision.FP32:
+        case Precision.FP32 | Precision.BF16:
             return Variant(_float(canonical), precision)
         case Precision.FP16:
             return Variant(
                 to_float16(_float(canonical), ranges=ranges.tensors if ranges else None), precision
             )
-        case Precision.W8A8:
+        case Precision.W8A8 | Precision.W8A16:
             if canonical.quantized:
                 return as_it_came(canonical, target)
-            if ranges is None:
-                raise InputError(
-                    "w8a8 needs calibration data",
-                    why="static quantization takes the ranges of activations from data",
-                    remedy="give --calibration-data, or --ranges from `edgekit calibrate`",
-                )
-            plan = place(canonical.model, target, ranges.tensors)
-            model = apply(canonical.model, plan)
-            return Variant(
-                model=model,
-                precision=precision,
-                plan_digest=plan.digest,
-                output_steps=output_steps(canonical.model, plan),
-                left_float=plan.left_float,
-                quantized=len(plan.operators),
-            )
+            return _static(canonical, target, scheme, ranges, overrides)
         case Precision.DYNAMIC | Precision.W8 | Precision.W4:
-            return _with_integer_weights(canonical, target, precision)
+            return _with_integer_weights(canonical, target, precision, overrides)
         case Precision.AUTO:
             raise InputError(
                 "auto is no precision by itself", why="it stands for a choice", remedy="name one"
             )
 
 
-def _with_integer_weights(canonical: Canonical, target: Target, precision: Precision) -> Variant:
+def _static(
+    canonical: Canonical,
+    target: Target,
+    scheme: Scheme,
+    ranges: Ranges | None,
+    overrides: Sequence[Override],
+) -> Variant:
+    if ranges is None:
+        raise InputError(
+            f"{scheme.precision} needs calibration data",
+            why="static quantization takes the ranges of activations from data",
+            remedy="give --calibration-data, or --ranges from `edgekit calibrate`",
+        )
+    plan = plan_of(canonical.model, target, scheme, ranges, overrides=overrides)
+    return Variant(
+        model=apply(canonical.model, plan),
+        precision=scheme.precision,
+        plan_digest=plan.digest,
+        output_steps=output_steps(canonical.model, plan),
+        left_float=plan.left_float,
+        quantized=len(plan.operators),
+    )
+
+
+def plan_of(
+    model: ir.Model,
+    target: Target,
+    scheme: Scheme,
+    ranges: Ranges,
+    *,
+    overrides: Sequence[Override] = (),
+) -> QuantPlan:
+    """The plan of a static scheme: what ``place`` decides, with the scheme's and the user's exceptions.
+
+    Raises:
+        RecipeError: an override matches nothing.
+    """
+    kept = {**scheme.keep_float, **kept_float(model, overrides)}
+    return place(model, target, ranges.tensors, precision=scheme.precision, keep_float=kept)
+
+
+def _with_integer_weights(
+    canonical: Canonical, target: Target, precision: Precision, overrides: Sequence[Override]
+) -> Variant:
     if canonical.quantized and precision_of(canonical.model) is precision:
         return as_it_came(canonical, target)
     if canonical.quantized:
@@ -94,7 +141,7 @@ def _with_integer_weights(canonical: Canonical, target: Target, precision: Preci
             why=f"its integers have their scales already; they are its {precision_of(canonical.model)} form",
             remedy="start from the float model it was made of",
         )
-    plan = place_weights(canonical.model, target, precision)
+    plan = place_weights(canonical.model, target, precision, overrides=resolve(canonical.model, overrides))
     return Variant(
         model=apply(canonical.model, plan),
         precision=precision,

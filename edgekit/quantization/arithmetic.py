@@ -10,6 +10,7 @@ the runtime gets. All intermediate arithmetic is float64.
 | u8:tensor:asym | 0 .. 255 | round(-low / scale) | (high - low) / 255 |
 | s8:tensor:asym | -128 .. 127 | that - 128 | the same |
 | s8:tensor:sym | -127 .. 127 | 0 | max(abs) / 127 |
+| s16:tensor:sym | -32767 .. 32767 | 0 | max(abs) / 32767 |
 | s8:channel:sym | -127 .. 127 | 0 | max(abs) / 127 per slice along the axis |
 | s4:block32:sym | -7 .. 7 | 0 | max(abs) / 7 per 32 values along the axis |
 | bias | int32 | 0 | scale of the input * scale of the weight |
@@ -28,12 +29,20 @@ import numpy.typing as npt
 from edgekit.errors import RecipeError
 from edgekit.spec import Array, QuantParams, Range
 
-LIMITS: dict[str, tuple[int, int]] = {"uint8": (0, 255), "int8": (-128, 127), "int32": (-(2**31), 2**31 - 1)}
+LIMITS: dict[str, tuple[int, int]] = {
+    "uint8": (0, 255),
+    "int8": (-128, 127),
+    "int16": (-(2**15), 2**15 - 1),
+    "int32": (-(2**31), 2**31 - 1),
+}
 INT4_LIMIT = 7  # -8 is left out, as -128 is: the sign of a weight must not decide how far it reaches
 SYMMETRIC_LIMIT = 127  # -128 is left out: the specification of TFLite, and pair sums stay symmetric
 SMALLEST_SCALE = 2.0**-100  # below, products of two scales leave the normal float32 numbers
 BIAS_LIMIT = 2**30  # half of int32: the accumulator needs room for the products
-TYPES = {"u8": "uint8", "s8": "int8"}
+TYPES = {"u8": "uint8", "s8": "int8", "s16": "int16"}
+
+
+_UNKNOWN = {("u8", "sym"), ("s16", "asym")}  # no kernel wants them; int16 has zero point 0 everywhere
 
 
 def activation_params(scheme: str, values: Range) -> QuantParams:
@@ -43,19 +52,19 @@ def activation_params(scheme: str, values: Range) -> QuantParams:
     range of one point gets a scale that represents that point exactly; an all-zero one gets scale 1.
 
     Args:
-        scheme: ``u8:tensor:asym``, ``s8:tensor:asym`` or ``s8:tensor:sym``.
+        scheme: ``u8:tensor:asym``, ``s8:tensor:asym``, ``s8:tensor:sym`` or ``s16:tensor:sym``.
         values: finite range of the tensor.
 
     Raises:
         RecipeError: another scheme; target files are the only place where it comes from.
     """
     kind, granularity, symmetry = scheme.split(":") if scheme.count(":") == 2 else (scheme, "", "")
-    if kind not in TYPES or granularity != "tensor" or (kind, symmetry) == ("u8", "sym"):
+    if kind not in TYPES or granularity != "tensor" or (kind, symmetry) in _UNKNOWN:
         raise _unknown_scheme(scheme)
     dtype = TYPES[kind]
     low, high = min(values.low, 0.0), max(values.high, 0.0)
     if symmetry == "sym":
-        return QuantParams(dtype, (_scale(max(-low, high) / SYMMETRIC_LIMIT),), (0,))
+        return QuantParams(dtype, (_scale(max(-low, high) / LIMITS[dtype][1]),), (0,))
     smallest, largest = LIMITS[dtype]
     scale = _scale((high - low) / (largest - smallest))
     zero_point = int(np.clip(np.rint(smallest - low / scale), smallest, largest))
@@ -197,7 +206,7 @@ def _scale(value: float) -> float:
 def _unknown_scheme(scheme: str) -> RecipeError:
     return RecipeError(
         f"there is no arithmetic for the scheme {scheme!r}",
-        why="known: u8:tensor:asym, s8:tensor:asym, s8:tensor:sym for activations, "
+        why="known: u8:tensor:asym, s8:tensor:asym, s8:tensor:sym, s16:tensor:sym for activations, "
         "s8:channel:sym, s8:tensor:sym for weights",
         remedy="correct the kernel rows of the target file (targets/README.md has the vocabulary)",
     )

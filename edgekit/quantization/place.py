@@ -1,6 +1,7 @@
 """Float model x target's kernels x ranges -> QuantPlan. Decides everything; changes nothing.
 
-    match    each node, with the activation behind it, against the target's rows; the longest row wins
+    match    each node, with the activation behind it, against the target's rows; the longest row wins;
+             what the caller keeps in float is no row's
     prune    what does not pay: an island without a weighted operator, a probability nobody reads as integer
     share    values that a kernel wants in one scale are joined (MaxPool, Reshape, Concat, ...)
     scale    range -> scale and zero point; prescribed scales (Softmax) as the target says
@@ -78,20 +79,31 @@ class _Placed:
         return self.kernel.weight != "none"
 
 
-def place(model: ir.Model, target: Target, ranges: Mapping[str, Range]) -> QuantPlan:
+def place(
+    model: ir.Model,
+    target: Target,
+    ranges: Mapping[str, Range],
+    *,
+    precision: Precision = Precision.W8A8,
+    keep_float: Mapping[str, Rejection] | None = None,
+) -> QuantPlan:
     """Decide what ``target`` computes in integers.
 
     Args:
         model: canonical float model; untouched.
         target: whose kernel rows are asked.
         ranges: by value name, from calibration of this model.
+        precision: which rows: w8a8 or w8a16.
+        keep_float: nodes that stay float whatever the rows say, by name, each with the reason. An operator
+            that a kernel would fuse is named by itself: its kernel then ends in front of it.
 
     Raises:
         RecipeError: a kernel row names an unknown constraint or scheme.
     """
     check_constraints(target)
     left: dict[str, Rejection] = {}
-    placed = _prune(model, _match(model, target, ranges, left), left)
+    rows = target.kernels(precision)
+    placed = _prune(model, _match(model, rows, ranges, left, keep_float=keep_float or {}), left)
     while True:
         shared, groups = _share(placed, target, ranges, left)
         kept = _prune(model, shared, left)
@@ -113,10 +125,15 @@ def place(model: ir.Model, target: Target, ranges: Mapping[str, Range]) -> Quant
 
 
 def _match(
-    model: ir.Model, target: Target, ranges: Mapping[str, Range], left: dict[str, Rejection]
+    model: ir.Model,
+    kernels: tuple[Kernel, ...],
+    ranges: Mapping[str, Range],
+    left: dict[str, Rejection],
+    *,
+    keep_float: Mapping[str, Rejection],
 ) -> list[_Placed]:
     rows: dict[str, list[Kernel]] = {}
-    for kernel in target.kernels(Precision.W8A8):
+    for kernel in kernels:
         rows.setdefault(kernel.head, []).append(kernel)
     placed: list[_Placed] = []
     taken: set[str] = set()
@@ -124,7 +141,11 @@ def _match(
         name = node.name or ""
         if name in taken or not any(is_float32(value) for value in node.outputs):
             continue
-        found = _best(node, rows.get(node.op_type, []) if is_onnx(node, node.op_type) else [], ranges)
+        if name in keep_float:
+            left[name] = keep_float[name]
+            continue
+        known = rows.get(node.op_type, []) if is_onnx(node, node.op_type) else []
+        found = _best(node, known, ranges, keep_float=keep_float)
         if isinstance(found, _Placed):
             placed.append(found)
             taken.update(item.name or "" for item in found.nodes)
@@ -133,7 +154,9 @@ def _match(
     return placed
 
 
-def _best(node: ir.Node, rows: list[Kernel], ranges: Mapping[str, Range]) -> _Placed | Rejection:
+def _best(
+    node: ir.Node, rows: list[Kernel], ranges: Mapping[str, Range], *, keep_float: Mapping[str, Rejection]
+) -> _Placed | Rejection:
     """The longest row that takes ``node`` and what follows it, or why there is none."""
     why = Rejection(
         node.name or "",
@@ -143,7 +166,7 @@ def _best(node: ir.Node, rows: list[Kernel], ranges: Mapping[str, Range]) -> _Pl
     )
     for kernel in sorted(rows, key=lambda row: -len(row.fused)):
         nodes = _chain(node, kernel)
-        if nodes is None:
+        if nodes is None or any(item.name in keep_float for item in nodes):
             continue
         reason = next(
             (

@@ -8,12 +8,15 @@
 
 W1: an operator is taken where a row of the target for that precision takes it; the row's reason is kept else.
 W2: operators without a weight are not mentioned: they stay float in all three precisions.
+W4: an override names fp32 (the operator stays float), or w8 or w4 where weights alone become integers.
 W3: a weight that two operators read is quantized for each as its own row says; equal forms are stored once.
 
 Source: rows of targets/*.toml; DESIGN: one canonical form for weight-only and dynamic.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import onnx_ir as ir
 
@@ -22,6 +25,7 @@ from edgekit.ir.digest import digest
 from edgekit.ir.graph import constant, is_float32, is_onnx, walk
 from edgekit.quantization.arithmetic import block_scales, weight_params
 from edgekit.quantization.constraints import BLOCK, CONSTRAINTS, check_constraints, float_inputs
+from edgekit.quantization.overrides import Override, override_rejection
 from edgekit.quantization.plan import QuantOperator, QuantPlan, QuantWeight
 from edgekit.spec import Array, Precision, QuantParams, Rejection
 from edgekit.target import Kernel, Target
@@ -36,13 +40,20 @@ class NoEligibleWeightError(InputError):
     """No operator of the model has a weight that the precision would make integer."""
 
 
-def place_weights(model: ir.Model, target: Target, precision: Precision) -> QuantPlan:
+def place_weights(
+    model: ir.Model,
+    target: Target,
+    precision: Precision,
+    *,
+    overrides: Mapping[str, Override] | None = None,
+) -> QuantPlan:
     """Decide which weights become integers on ``target``.
 
     Args:
         model: canonical float model; untouched.
         target: whose kernel rows of ``precision`` are asked.
         precision: one of ``WEIGHT_PRECISIONS``.
+        overrides: what the user says of single nodes, by name (W4).
 
     Raises:
         NoEligibleWeightError: no operator is taken; the message has the reason of the first that was refused.
@@ -54,8 +65,13 @@ def place_weights(model: ir.Model, target: Target, precision: Precision) -> Quan
     for node in model.graph:
         if not is_onnx(node, *_WEIGHTED) or not _reads_float_constant(node):
             continue  # W2
-        rows = [row for row in target.kernels(precision) if row.pattern == node.op_type]
-        found = _best(node, rows, target, precision)
+        said = (overrides or {}).get(node.name or "")
+        wanted = _wanted(precision, said)
+        if said is not None and wanted is Precision.FP32:
+            left.append(override_rejection(node.name or "", said))
+            continue
+        rows = [row for row in target.kernels(wanted) if row.pattern == node.op_type]
+        found = _best(node, rows, target, wanted)
         if isinstance(found, Rejection):
             left.append(found)
         else:
@@ -69,6 +85,14 @@ def place_weights(model: ir.Model, target: Target, precision: Precision) -> Quan
             more=f"edgekit targets show {target.name}",
         )
     return QuantPlan(digest(model), tuple(operators), {}, tuple(left))
+
+
+def _wanted(precision: Precision, said: Override | None) -> Precision:
+    """W4: what an override makes of ``precision`` for one node."""
+    if said is None:
+        return precision
+    alone = precision in {Precision.W8, Precision.W4}
+    return said.precision if alone or said.precision is Precision.FP32 else precision
 
 
 def _is_weighted(node: ir.Node) -> bool:

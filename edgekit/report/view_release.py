@@ -123,7 +123,7 @@ def _target_row(
     accuracy, drop = accuracy_cells(each.accuracy if each else None)
     return (
         Cell(row.target),
-        Cell(each.precision.value if each else number.ABSENT),
+        Cell(each.name if each else number.ABSENT),
         Cell(number.size(each.size_bytes if each else None)),
         accuracy,
         drop,
@@ -159,7 +159,7 @@ def _problems(row: TargetRow) -> Lines:
 
 
 def _gate_sentence(candidate: CandidateRow, gate: GateRow) -> str:
-    text = f"{candidate.precision.value}: {gate.name} is {gate.measured}, limit {gate.limit}: {gate.reason}"
+    text = f"{candidate.name}: {gate.name} is {gate.measured}, limit {gate.limit}: {gate.reason}"
     return f"{text}; next: {gate.remedy}" if gate.remedy else text
 
 
@@ -213,7 +213,7 @@ def _points(result: ReleaseResult) -> Iterator[Point]:
         for each in row.candidates:
             if each.role == "candidate" and each.accuracy is not None and each.ratio is not None:
                 yield Point(
-                    label=f"{row.target} {each.precision.value}" + (" (ships)" if each.shipped else ""),
+                    label=f"{row.target} {each.name}" + (" (ships)" if each.shipped else ""),
                     tone=status_tone(each.status),
                     x=each.ratio.value,
                     x_low=each.ratio.low,
@@ -255,7 +255,7 @@ def _proof(row: TargetRow) -> list[Block]:
 
 
 def _label(each: CandidateRow) -> str:
-    return f"{each.precision.value} ({each.role})" if each.role == "float" else each.precision.value
+    return f"{each.name} ({each.role})" if each.role == "float" else each.name
 
 
 def _candidates_table(row: TargetRow) -> Table:

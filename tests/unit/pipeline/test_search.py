@@ -13,6 +13,7 @@ from edgekit.errors import ExitCode
 from edgekit.pipeline.judge import Judged, gate_rows, speed_of
 from edgekit.pipeline.proof import Proof
 from edgekit.pipeline.result import CandidateRow, RatioRow
+from edgekit.pipeline.scheme import Scheme
 from edgekit.pipeline.search import choose, mark_shipped
 from edgekit.spec import Artifact, FileEntry, Precision, RunOptions
 from edgekit.validation.budget import Budget, judge
@@ -46,7 +47,7 @@ def judged(
     row = CandidateRow(
         "t", precision, role, "m", "0" * 64, SIZE, "", verdict.status, gate_rows(verdict), ratio=measured
     )
-    return Judged(artifact, proof, row, verdict)
+    return Judged(artifact, proof, row, verdict, Scheme(precision))
 
 
 FLOAT = judged(Precision.FP32)

@@ -1,0 +1,35 @@
+"""What one candidate of a target is: a precision, and where it departs from the target's rules.
+
+    w8a8                    every kernel that the target's rows take
+    w8a8-mixed              the same, but for operators that cost accuracy
+    w8a8-partial            the same, but for operators that cost time
+
+A scheme is data that the lock stores: with model, ranges and target it gives the same bytes again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from edgekit.spec import Precision, Rejection
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """One candidate.
+
+    Attributes:
+        precision: of what is quantized.
+        variant: "" for the rules as they are, else one word that tells it from its siblings.
+        keep_float: node name -> why it stays float beyond what the rules say.
+    """
+
+    precision: Precision
+    variant: str = ""
+    keep_float: Mapping[str, Rejection] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """What reports call it: "w8a8", "w8a8-mixed"."""
+        return f"{self.precision}-{self.variant}" if self.variant else str(self.precision)
