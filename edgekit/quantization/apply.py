@@ -3,6 +3,7 @@
     v                 ->  v -> QuantizeLinear -> v_quantized -> DequantizeLinear -> v_dequantized
     weight w          ->  w_quantized (int8) -> DequantizeLinear(axis) -> w_dequantized
                           w_quantized (int4) -> DequantizeLinear(axis, block_size) -> w_dequantized
+                          w_quantized (int8 + 128, uint8) where the plan stores it so
     bias b            ->  b_quantized (int32) -> DequantizeLinear(axis=0) -> b_dequantized
 
 A1: a kernel reads v_dequantized.
@@ -25,7 +26,7 @@ from edgekit.errors import InputError
 from edgekit.ir.digest import digest
 from edgekit.ir.graph import add_initializer, constant, free_name
 from edgekit.ir.verify import QDQ, verify
-from edgekit.quantization.arithmetic import quantize, quantize_blocks
+from edgekit.quantization.arithmetic import quantize, quantize_blocks, unsigned
 from edgekit.quantization.plan import QuantOperator, QuantPlan, QuantWeight
 from edgekit.quantization.weights import weight_index
 from edgekit.spec import Array, QuantParams
@@ -152,10 +153,13 @@ def _integers(graph: ir.Graph, planned: QuantWeight, source: ir.Value) -> tuple[
     """New initializers: the integers of a constant, their scale and zero point."""
     array = _array(planned, source)
     params = planned.params
-    integers = add_initializer(graph, f"{planned.name}_quantized", quantize(array, params))
+    stored = quantize(array, params)
     scalar = params.axis is None
     scale_array = np.asarray(params.scale[0] if scalar else params.scale, np.float32)
     zero_array = np.asarray(params.zero_point[0] if scalar else params.zero_point, params.dtype)
+    if planned.stored == "uint8":
+        stored, zero_array = unsigned(stored), unsigned(zero_array)
+    integers = add_initializer(graph, f"{planned.name}_quantized", stored)
     scale = add_initializer(graph, f"{planned.name}_scale", scale_array)
     return integers, scale, add_initializer(graph, f"{planned.name}_zero_point", zero_array)
 

@@ -186,6 +186,11 @@ def normalized(params: QuantParams) -> QuantParams:
     return QuantParams("uint8", params.scale, tuple(zero + 128 for zero in params.zero_point))
 
 
+def unsigned(integers: Array) -> npt.NDArray[np.uint8]:
+    """int8 values + 128 as uint8; applied to integers and zero point alike, the reals stay the same."""
+    return (integers.astype(np.int16) + 128).astype(np.uint8)
+
+
 def _along_axis(params: QuantParams, ndim: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     shape = (
         (1,) * ndim

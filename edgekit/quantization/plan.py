@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from edgekit.errors import InputError
 from edgekit.ir.digest import digest_of_json
@@ -27,11 +27,14 @@ class QuantWeight:
         params: symmetric; per channel along ``params.axis``.
         block: 0, or how many values along ``params.axis`` share one of ``params.scale``, which is then
             flattened (C order) from the shape of the weight with that axis divided by ``block``.
+        stored: "", or "uint8" for the integers + 128 with zero point 128: the same numbers for another
+            kernel (``quantization.saturation``), so the digest does not contain it.
     """
 
     name: str
     params: QuantParams
     block: int = 0
+    stored: Literal["", "uint8"] = ""
 
 
 @dataclass(frozen=True)

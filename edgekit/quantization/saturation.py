@@ -1,0 +1,225 @@
+"""Float model x QuantPlan -> which sums of two products can leave int16 on x86 CPUs without VNNI; the repair.
+
+    vpmaddubsw: saturate_int16(u[2i] * s[2i] + u[2i + 1] * s[2i + 1])      u in 0 .. 255, s in -127 .. 127
+
+    largest sum  = 255 * max(s[a] if positive, plus s[b] if positive)     > 32767 saturates
+    smallest sum = 255 * min(s[a] if negative, plus s[b] if negative)     < -32768 saturates
+
+u takes every value of 0 .. 255: calibration maps its range to all of them, and a QuantizeLinear that meets
+larger values saturates to 255. So the range of a sample proves nothing, and 255 is what the proof uses. Both
+extremes are reached by some integers, so for known pairs the verdict is exact; for others "can" is a bound.
+
+S1 MatMul, Gemm, Conv of one tap: terms 2i and 2i + 1 of the sum are one pair (MLAS packs four terms)
+S2 Conv of several taps: the order of terms depends on the kernel (channels or taps innermost): any two
+   neighbours in either order. A bound: the true pairs are among them.
+S3 depthwise Conv: products are widened to int32 one by one. Exact.
+S4 weights stored as uint8 with zero point 128: the kernel widens to int16 before it multiplies. Exact.
+S5 float activations or blocks: no such kernel.
+
+Repair, per operator that can saturate:
+
+R1 uint8: the same integers + 128, zero point 128. The same numbers and the same digest.
+R2 seven-bit: |s| <= 64, so 255 * (64 + 64) = 32640 fits. The scale grows by 127 / 64; another digest.
+
+Source: onnxruntime core/mlas/lib/platform.cpp (dispatch), amd64/SymQgemmU8KernelAvx512.asm (the pair sum);
+pairs and exceptions measured on an emulated Haswell with ONNX Runtime 1.31 and OpenVINO 2026.4
+(tests/unit/quantization/emulated_cpu.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from edgekit.errors import InputError
+from edgekit.ir.graph import constant, int_attribute
+from edgekit.quantization.arithmetic import SYMMETRIC_LIMIT, bias_params, quantize
+from edgekit.quantization.plan import QuantOperator, QuantPlan, QuantWeight
+from edgekit.quantization.weights import weight_index
+from edgekit.target import Target
+
+LARGEST_ACTIVATION = 255
+INT16 = (-32768, 32767)
+SEVEN_BIT_LIMIT = 64  # 255 * (64 + 64) = 32640 is inside int16; 65 is not
+FEATURE = "vnni"  # in `requires` of a kernel row: exact only on x86 CPUs that have it
+EVERY_CPU = ("x86-64 with VNNI", "x86-64 without VNNI", "arm64")
+_PRODUCTS = ("Conv", "Gemm", "MatMul")
+
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class PairSum:
+    """What the sums of two products of one operator reach.
+
+    Attributes:
+        operator: name of the head node.
+        weight: name of its float initializer.
+        smallest: the least sum of two products that some input gives.
+        largest: the greatest.
+        proof: the numbered case that gave them, "S1" to "S4".
+    """
+
+    operator: str
+    weight: str
+    smallest: int
+    largest: int
+    proof: str
+
+    @property
+    def can_saturate(self) -> bool:
+        """False is a proof; true is exact in S1 and a bound in S2."""
+        return self.smallest < INT16[0] or self.largest > INT16[1]
+
+
+@dataclass(frozen=True)
+class CrossCpu:
+    """On which CPUs the integer kernels of an artifact give the same integers.
+
+    Attributes:
+        same: classes of CPU, of ``EVERY_CPU``, on which sums of products are exact.
+        operators: those that can saturate on the other x86 CPUs.
+        checked: how many operators were looked at.
+        repaired: how many are stored as uint8.
+    """
+
+    same: tuple[str, ...]
+    operators: tuple[str, ...]
+    checked: int
+    repaired: int
+
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for ``Artifact.notes``; none where there was nothing to look at."""
+        if not self.checked:
+            return ()
+        if self.operators:
+            where = f"{len(self.operators)} of {self.checked} integer products, the first {self.operators[0]}"
+            return (f"x86 CPUs without VNNI may saturate in {where}: results can differ there",)
+        how = f"; {self.repaired} store their weights as uint8 for that" if self.repaired else ""
+        return (f"no sum of two products saturates on any x86 CPU, in {self.checked} operators{how}",)
+
+
+def find(model: ir.Model, plan: QuantPlan) -> tuple[PairSum, ...]:
+    """The sums of every Conv, Gemm and MatMul of ``plan`` that multiplies 8-bit integers.
+
+    Args:
+        model: the float model that the plan is for; untouched.
+        plan: of w8a8 or dynamic.
+    """
+    nodes = {node.name: node for node in model.graph}
+    found = []
+    for operator in plan.operators:
+        node, weight = nodes[operator.name], operator.weight
+        if weight is None or weight.block or node.op_type not in _PRODUCTS:
+            continue
+        if operator.activation == "float":
+            continue  # S5
+        found.append(_pair_sum(node, operator, weight))
+    return tuple(found)
+
+
+def saturating_on(model: ir.Model, plan: QuantPlan, target: Target) -> tuple[PairSum, ...]:
+    """Those of ``find`` that can saturate in a kernel of ``target`` that requires VNNI."""
+    trapped = {row.pattern for row in target.kernel if FEATURE in row.requires}
+    patterns = {operator.name: operator.pattern for operator in plan.operators}
+    return tuple(s for s in find(model, plan) if s.can_saturate and patterns[s.operator] in trapped)
+
+
+def as_unsigned(plan: QuantPlan, found: Iterable[PairSum]) -> QuantPlan:
+    """R1. Every operator that reads one of the weights is changed, so that it is stored once."""
+    names = {pair.weight for pair in found if pair.can_saturate}
+    return replace(
+        plan,
+        operators=tuple(
+            replace(operator, weight=replace(operator.weight, stored="uint8"))
+            if operator.weight is not None and operator.weight.name in names
+            else operator
+            for operator in plan.operators
+        ),
+    )
+
+
+def as_seven_bit(plan: QuantPlan, found: Iterable[PairSum]) -> QuantPlan:
+    """R2, with the scales of the biases that follow from it."""
+    names = {pair.weight for pair in found if pair.can_saturate}
+    return replace(plan, operators=tuple(_seven_bit(operator, names, plan) for operator in plan.operators))
+
+
+def repair(model: ir.Model, plan: QuantPlan, target: Target) -> QuantPlan:
+    """``plan`` without sums that can saturate on ``target`` (R1); the plan itself where there are none."""
+    found = saturating_on(model, plan, target)
+    return as_unsigned(plan, found) if found else plan
+
+
+def cross_cpu(model: ir.Model, plan: QuantPlan, target: Target) -> CrossCpu:
+    """On which CPUs the integer products of ``plan`` are the same."""
+    found = saturating_on(model, plan, target)
+    trapped = {row.pattern for row in target.kernel if FEATURE in row.requires}
+    patterns = {operator.name: operator.pattern for operator in plan.operators}
+    sums = [pair for pair in find(model, plan) if patterns[pair.operator] in trapped]
+    return CrossCpu(
+        same=tuple(cpu for cpu in EVERY_CPU if not found or cpu != "x86-64 without VNNI"),
+        operators=tuple(pair.operator for pair in found),
+        checked=len(sums),
+        repaired=sum(pair.proof == "S4" for pair in sums),
+    )
+
+
+def _pair_sum(node: ir.Node, operator: QuantOperator, weight: QuantWeight) -> PairSum:
+    if weight.stored == "uint8":
+        return PairSum(operator.name, weight.name, 0, 0, "S4")
+    array = constant(node.inputs[weight_index(node.op_type)])
+    if array is None:
+        raise InputError(
+            f"{weight.name!r} is not a constant of this model",
+            why="the plan quantizes it as a weight",
+            remedy="quantize again from this model",
+        )
+    integers = quantize(array, weight.params).astype(np.int64)
+    if node.op_type == "MatMul":
+        return _extremes(operator, weight, [_pairs(integers.T, step=2)], "S1")
+    if node.op_type == "Gemm":
+        return _extremes(operator, weight, [_pairs(integers, step=2)], "S1")
+    if integers.shape[1] == 1 and int_attribute(node, "group", 1) == integers.shape[0]:
+        return PairSum(operator.name, weight.name, 0, 0, "S3")
+    outputs = len(integers)
+    if integers[0, 0].size == 1:
+        return _extremes(operator, weight, [_pairs(integers.reshape(outputs, -1), step=2)], "S1")
+    orders = (integers, np.moveaxis(integers, 1, -1))
+    return _extremes(operator, weight, [_pairs(order.reshape(outputs, -1), step=1) for order in orders], "S2")
+
+
+def _pairs(rows: Integers, *, step: int) -> Integers:
+    """(outputs, terms) -> (outputs, pairs, 2): each pair of neighbours (step 1) or every other one (step 2).
+
+    A last term without a partner is paired with the zero that kernels pad with.
+    """
+    padded = np.concatenate([rows, np.zeros((len(rows), 1 + rows.shape[1] % 2), np.int64)], axis=1)
+    left, right = padded[:, :-1:step], padded[:, 1::step]
+    size = min(left.shape[1], right.shape[1])
+    return np.stack([left[:, :size], right[:, :size]], axis=-1)
+
+
+def _extremes(operator: QuantOperator, weight: QuantWeight, pairs: list[Integers], proof: str) -> PairSum:
+    largest = max(int(np.maximum(p, 0).sum(axis=-1).max(initial=0)) for p in pairs)
+    smallest = min(int(np.minimum(p, 0).sum(axis=-1).min(initial=0)) for p in pairs)
+    return PairSum(
+        operator.name, weight.name, LARGEST_ACTIVATION * smallest, LARGEST_ACTIVATION * largest, proof
+    )
+
+
+def _seven_bit(operator: QuantOperator, names: set[str], plan: QuantPlan) -> QuantOperator:
+    weight = operator.weight
+    if weight is None or weight.name not in names:
+        return operator
+    scale = np.asarray(weight.params.scale, np.float32) * np.float32(SYMMETRIC_LIMIT / SEVEN_BIT_LIMIT)
+    coarse = replace(weight, params=replace(weight.params, scale=tuple(float(s) for s in scale)))
+    bias = operator.bias
+    if bias is not None:
+        step = plan.activations[operator.inputs[0]].scale[0]
+        bias = replace(bias, params=bias_params(step, coarse.params, channels=len(bias.params.scale)))
+    return replace(operator, weight=coarse, bias=bias)
