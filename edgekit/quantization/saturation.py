@@ -14,7 +14,7 @@ S2 Conv of several taps: the order of terms depends on the kernel (channels or t
    neighbours in either order. A bound: the true pairs are among them.
 S3 depthwise Conv: products are widened to int32 one by one. Exact.
 S4 weights stored as uint8 with zero point 128: the kernel widens to int16 before it multiplies. Exact.
-S5 float activations or blocks: no such kernel.
+S5 activations in float or 16 bits, weights in blocks: no such kernel.
 
 Repair, per operator that can saturate:
 
@@ -40,6 +40,7 @@ from edgekit.ir.graph import constant, int_attribute
 from edgekit.quantization.arithmetic import SYMMETRIC_LIMIT, bias_params, quantize
 from edgekit.quantization.plan import QuantOperator, QuantPlan, QuantWeight
 from edgekit.quantization.weights import weight_index
+from edgekit.spec import Precision
 from edgekit.target import Target
 
 LARGEST_ACTIVATION = 255
@@ -116,7 +117,7 @@ def find(model: ir.Model, plan: QuantPlan) -> tuple[PairSum, ...]:
         node, weight = nodes[operator.name], operator.weight
         if weight is None or weight.block or node.op_type not in _PRODUCTS:
             continue
-        if operator.activation == "float":
+        if operator.activation == "float" or not _in_bytes(operator, plan):
             continue  # S5
         found.append(_pair_sum(node, operator, weight))
     return tuple(found)
@@ -124,9 +125,21 @@ def find(model: ir.Model, plan: QuantPlan) -> tuple[PairSum, ...]:
 
 def saturating_on(model: ir.Model, plan: QuantPlan, target: Target) -> tuple[PairSum, ...]:
     """Those of ``find`` that can saturate in a kernel of ``target`` that requires VNNI."""
-    trapped = {row.pattern for row in target.kernel if FEATURE in row.requires}
-    patterns = {operator.name: operator.pattern for operator in plan.operators}
-    return tuple(s for s in find(model, plan) if s.can_saturate and patterns[s.operator] in trapped)
+    return tuple(pair for pair in _on(model, plan, target) if pair.can_saturate)
+
+
+def _on(model: ir.Model, plan: QuantPlan, target: Target) -> tuple[PairSum, ...]:
+    """Those of ``find`` that run in a kernel of ``target`` that requires VNNI."""
+    rows = [row for row in target.kernel if FEATURE in row.requires]
+    fixed = {row.pattern for row in rows if row.precision is Precision.W8A8}
+    found_in_inference = {(row.pattern, row.activation) for row in rows}
+    trapped = {
+        operator.name
+        for operator in plan.operators
+        if (operator.pattern, operator.activation) in found_in_inference
+        or (not operator.activation and operator.pattern in fixed)
+    }
+    return tuple(pair for pair in find(model, plan) if pair.operator in trapped)
 
 
 def as_unsigned(plan: QuantPlan, found: Iterable[PairSum]) -> QuantPlan:
@@ -157,16 +170,20 @@ def repair(model: ir.Model, plan: QuantPlan, target: Target) -> QuantPlan:
 
 def cross_cpu(model: ir.Model, plan: QuantPlan, target: Target) -> CrossCpu:
     """On which CPUs the integer products of ``plan`` are the same."""
-    found = saturating_on(model, plan, target)
-    trapped = {row.pattern for row in target.kernel if FEATURE in row.requires}
-    patterns = {operator.name: operator.pattern for operator in plan.operators}
-    sums = [pair for pair in find(model, plan) if patterns[pair.operator] in trapped]
+    sums = _on(model, plan, target)
+    found = [pair for pair in sums if pair.can_saturate]
     return CrossCpu(
         same=tuple(cpu for cpu in EVERY_CPU if not found or cpu != "x86-64 without VNNI"),
         operators=tuple(pair.operator for pair in found),
         checked=len(sums),
         repaired=sum(pair.proof == "S4" for pair in sums),
     )
+
+
+def _in_bytes(operator: QuantOperator, plan: QuantPlan) -> bool:
+    """Whether the activations with fixed scales are 8-bit; those without are, by DynamicQuantizeLinear."""
+    types = [plan.activations[name].dtype for name in operator.inputs if name in plan.activations]
+    return all(dtype in ("uint8", "int8") for dtype in types)
 
 
 def _pair_sum(node: ir.Node, operator: QuantOperator, weight: QuantWeight) -> PairSum:

@@ -32,7 +32,8 @@ from edgekit.quantization.saturation import (
     repair,
     saturating_on,
 )
-from edgekit.spec import Array, Range
+from edgekit.quantization.weights import place_weights
+from edgekit.spec import Array, Precision, Range
 from edgekit.target import load
 
 Floats = npt.NDArray[np.float32]
@@ -246,3 +247,14 @@ def test_a_repair_that_changes_the_plan_only_where_it_must() -> None:
     twice = replace(plan, operators=(*plan.operators, *plan.operators))
     changed = as_unsigned(twice, find(model, plan))
     assert [op.weight.stored for op in changed.operators if op.weight] == ["uint8", "uint8"]
+
+
+def test_sixteen_bit_activations_and_dynamic_rows_are_left_alone() -> None:
+    """S5; and a row without ``requires`` is not the row of the same pattern that has it."""
+    model = product(np.ones((64, 16)))
+    plan = planned(model)
+    wide = {name: replace(params, dtype="uint16") for name, params in plan.activations.items()}
+    assert find(model, replace(plan, activations=wide)) == ()
+    dynamic = place_weights(model, TARGET, Precision.DYNAMIC)
+    assert any(pair.can_saturate for pair in find(model, dynamic))
+    assert repair(model, dynamic, TARGET) is dynamic
