@@ -91,6 +91,7 @@ def calibrate(
     method: str = "minmax",
     samples: int | None = None,
     seed: int = 0,
+    preprocess: PathLike | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Stream calibration data through a float ONNX model and write ``ranges.json``.
@@ -104,6 +105,7 @@ def calibrate(
         method: minmax, moving-average, percentile, percentile:99.99, entropy or mse.
         samples: at most so many.
         seed: of every draw.
+        preprocess: a recipe, or a .json or .toml of steps, from a raw sample to the model's inputs.
         progress: where to say how far it is.
 
     Raises:
@@ -117,6 +119,7 @@ def calibrate(
         method=method,
         samples=samples,
         seed=seed,
+        preprocess=Path(preprocess) if preprocess else None,
         progress=progress or Silent(),
     ).path
 
@@ -124,7 +127,7 @@ def calibrate(
 def quantize(
     model: PathLike,
     *,
-    calibration_data: str = "",
+    calibration_data: object = "",
     ranges: PathLike | None = None,
     out: PathLike,
     target: str = "portable",
@@ -133,9 +136,13 @@ def quantize(
     eval_data: str = "",
     metric: str = "top1",
     max_drop_pp: float | None = None,
+    preprocess: PathLike | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Quantize a float ONNX model with calibration data (or the ranges of ``calibrate``) for a target.
+
+    ``calibration_data`` and ``preprocess`` are those of ``calibrate``; ``eval_data`` goes through the same
+    steps.
 
     Raises:
         DataError: the data does not fit the model.
@@ -152,6 +159,7 @@ def quantize(
         eval_data=eval_data,
         metric=metric,
         max_drop_pp=max_drop_pp,
+        preprocess=Path(preprocess) if preprocess else None,
         progress=progress or Silent(),
     )
     missed = next((gate for gate in result.gates if gate.status in {"fail", "inconclusive"}), None)
@@ -229,9 +237,10 @@ def validate(
     metric: str = "top1",
     max_drop_pp: float = 1.0,
     samples: int | None = None,
+    preprocess: PathLike | None = None,
     progress: Progress | None = None,
 ) -> ValidateResult:
-    """Hold an artifact against the float reference on labelled data.
+    """Hold an artifact against the float reference on labelled data, raw where ``preprocess`` says how.
 
     Returns:
         Task metric with its paired interval, drift per output, gates and verdict (``exit_code``).
@@ -243,6 +252,7 @@ def validate(
         metric=metric,
         max_drop_pp=max_drop_pp,
         samples=samples,
+        preprocess=Path(preprocess) if preprocess else None,
         progress=progress or Silent(),
     )
 

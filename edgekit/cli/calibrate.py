@@ -22,6 +22,7 @@ def run(
     model: flags.Model,
     calibration_data: flags.CalibrationData,
     out: flags.OutFile,
+    preprocess: flags.Preprocess = None,
     method: flags.Method = "minmax",
     samples: flags.Samples = None,
     seed: flags.Seed = 0,
@@ -39,6 +40,7 @@ def run(
             samples=samples,
             seed=seed,
             progress=progress,
+            preprocess=preprocess,
             cache_dir=cache_dir,
         )
     return console.show(result)

@@ -15,6 +15,14 @@ CalibrationData = Annotated[
         "--calibration-data", help=".npz, .npy, folder of images, shipped set, or file.py:callable."
     ),
 ]
+Preprocess = Annotated[
+    Path | None,
+    typer.Option(
+        "--preprocess",
+        metavar="FILE",
+        help="Steps from a raw sample to the model's input: a recipe, or a .json or .toml of steps.",
+    ),
+]
 Method = Annotated[
     str,
     typer.Option(

@@ -14,6 +14,7 @@ from edgekit.spec import Precision
 
 EXAMPLES = (
     "edgekit quantize model.onnx --calibration-data train.npz -o q.onnx",
+    "edgekit quantize model.onnx --calibration-data photos/ --preprocess edgekit.toml -o q.onnx",
     "edgekit quantize model.onnx --ranges ranges.json --target litert-cpu -o q.onnx",
     "edgekit quantize model.onnx --calibration-data train.npz --eval-data test.npz --max-drop 1.0 -o q.onnx",
 )
@@ -41,6 +42,7 @@ def run(
         str, typer.Option("--target", metavar="NAME", help="A name of `edgekit targets`, or a target file.")
     ] = "portable",
     precision: Annotated[Precision, typer.Option("--precision", help="What to make.")] = Precision.AUTO,
+    preprocess: flags.Preprocess = None,
     method: flags.Method = "minmax",
     eval_data: Annotated[
         str, typer.Option("--eval-data", help="Labelled data: holds the result against the float model.")
@@ -70,6 +72,7 @@ def run(
             metric=metric,
             max_drop_pp=max_drop,
             progress=progress,
+            preprocess=preprocess,
             cache_dir=cache_dir,
         )
     return console.show(result)

@@ -38,6 +38,7 @@ def run(
     ],
     reference: Annotated[Path, typer.Option("--reference", help="The float ONNX model.")],
     data: Annotated[str, typer.Option("--data", help="Labelled data, as for --calibration-data.")],
+    preprocess: flags.Preprocess = None,
     metric: flags.Metric = "top1",
     max_drop: Annotated[
         float, typer.Option("--max-drop", min=0, help="Largest loss of the metric in percentage points.")
@@ -58,5 +59,6 @@ def run(
             max_drop_pp=max_drop,
             samples=samples,
             progress=progress,
+            preprocess=preprocess,
         )
     return console.show(result, reports=reports)

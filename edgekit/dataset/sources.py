@@ -97,15 +97,17 @@ def load_object(
     inputs: tuple[TensorSpec, ...],
     samples: int | None = None,
     seed: int = 0,
+    preprocess: Sequence[Step] = (),
     name: str = "",
 ) -> Dataset:
-    """Data that a program hands over, ready for the model: nothing is done to it.
+    """Data that a program hands over; nothing but ``preprocess`` is done to it.
 
     Args:
         value: arrays, or what other tools take; see ``importers``.
         inputs: the model's inputs.
         samples: at most so many, drawn with ``seed``; None for all.
         seed: of the draw.
+        preprocess: steps applied to every array of every sample.
         name: how messages call it.
 
     Raises:
@@ -113,7 +115,7 @@ def load_object(
     """
     name = name or type(value).__name__
     raw = _from_batches(importers.batches_of(value, name=name, inputs=inputs))
-    return _dataset(raw, DataSource(name, samples=samples, seed=seed), ())
+    return _dataset(raw, DataSource(name, samples=samples, seed=seed), tuple(preprocess))
 
 
 def _dataset(raw: _Raw, request: DataSource, steps: tuple[Step, ...]) -> Dataset:

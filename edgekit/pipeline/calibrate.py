@@ -12,11 +12,13 @@ from edgekit.errors import InputError
 from edgekit.frontends.source import SourceRequest
 from edgekit.pipeline import model as models
 from edgekit.pipeline import ranges as calibration
+from edgekit.pipeline import steps
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.model import Canonical
 from edgekit.pipeline.ranges import Calibrated
 from edgekit.pipeline.result import CalibrateResult
 from edgekit.pipeline.write import write_text
+from edgekit.preprocess import Step
 from edgekit.spec import Progress, Ranges, from_json, to_json
 
 _SCHEMA = "edgekit/ranges/2"  # 1 had no histograms, and percentiles of other bins
@@ -33,16 +35,25 @@ def calibrate(
     samples: int | None,
     seed: int,
     progress: Progress,
+    preprocess: Path | None = None,
     cache_dir: Path | None = None,
 ) -> CalibrateResult:
     """Learn the ranges of ``model`` from ``calibration_data`` and write them to ``out``.
 
-    ``calibration_data`` is a source as on the command line, or an object that ``dataset.load_object`` takes.
+    ``calibration_data`` is a source as on the command line, or an object that ``dataset.load_object`` takes;
+    ``preprocess`` is a file of steps (``steps.read``) from its samples to the model's inputs.
     """
     cache = Cache(cache_dir or settings.cache_dir())
     canonical = canonical_file(model, cache=cache, progress=progress)
     found = learn(
-        canonical, calibration_data, method=method, samples=samples, seed=seed, cache=cache, progress=progress
+        canonical,
+        calibration_data,
+        method=method,
+        samples=samples,
+        seed=seed,
+        preprocess=steps.read(preprocess),
+        cache=cache,
+        progress=progress,
     )
     write_text(out, json.dumps({"schema": _SCHEMA, **to_json(found.ranges)}, indent=1, sort_keys=True) + "\n")
     return CalibrateResult(
@@ -68,6 +79,7 @@ def learn(
     method: str,
     samples: int | None,
     seed: int,
+    preprocess: tuple[Step, ...] = (),
     cache: Cache,
     progress: Progress,
 ) -> Calibrated:
@@ -80,9 +92,11 @@ def learn(
     require_float(canonical)
     if isinstance(source, str | Path):
         request = dataset.DataSource(str(source), samples=samples, seed=seed)
-        data = dataset.load(request, inputs=canonical.inputs, base=Path.cwd())
+        data = dataset.load(request, inputs=canonical.inputs, base=Path.cwd(), preprocess=preprocess)
     else:
-        data = dataset.load_object(source, inputs=canonical.inputs, samples=samples, seed=seed)
+        data = dataset.load_object(
+            source, inputs=canonical.inputs, samples=samples, seed=seed, preprocess=preprocess
+        )
     dataset.check(data, canonical.inputs)
     return calibration.obtain(canonical, data, method=method, cache=cache, progress=progress)
 

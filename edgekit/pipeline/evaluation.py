@@ -10,6 +10,7 @@ from edgekit import dataset
 from edgekit.dataset import DataSource
 from edgekit.errors import InputError
 from edgekit.pipeline.result import AccuracyRow, DriftRow
+from edgekit.preprocess import Step
 from edgekit.spec import Progress, Runner
 from edgekit.validation.drift import OutputDrift, drift
 from edgekit.validation.evaluate import DEFAULT_BATCH_SIZE, evaluate
@@ -36,6 +37,7 @@ def evaluate_pair(
     samples: int | None,
     output_steps: Mapping[str, float],
     progress: Progress,
+    preprocess: tuple[Step, ...] = (),
 ) -> Evaluated:
     """Run both on the same samples.
 
@@ -44,7 +46,8 @@ def evaluate_pair(
         DataError: the data does not fit.
     """
     check_same_interface(reference, candidate)
-    data = dataset.load(DataSource(source, samples=samples), inputs=reference.inputs, base=Path.cwd())
+    asked = DataSource(source, samples=samples)
+    data = dataset.load(asked, inputs=reference.inputs, base=Path.cwd(), preprocess=preprocess)
     dataset.check(data, reference.inputs, labelled=True)
     assert data.labels is not None  # noqa: S101  check has just refused such data
     size = batch_size(reference, candidate)

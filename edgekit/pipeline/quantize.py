@@ -12,7 +12,7 @@ from edgekit.backends.onnxruntime import open_model
 from edgekit.backends.onnxruntime_lowering import lowered, options_for
 from edgekit.errors import ExitCode, InputError
 from edgekit.ir.external_data import size_bytes
-from edgekit.pipeline import calibrate, judge, variant
+from edgekit.pipeline import calibrate, judge, steps, variant
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.evaluation import Evaluated, evaluate_pair
 from edgekit.pipeline.model import Canonical
@@ -20,6 +20,7 @@ from edgekit.pipeline.result import QuantizeResult
 from edgekit.pipeline.scheme import Scheme
 from edgekit.pipeline.variant import Variant
 from edgekit.pipeline.write import write_model
+from edgekit.preprocess import Step
 from edgekit.spec import Precision, Progress, Ranges, RunOptions
 from edgekit.target import Target
 from edgekit.validation.budget import Budget
@@ -29,7 +30,7 @@ from edgekit.validation.budget import judge as hold
 def quantize(
     model: Path,
     *,
-    calibration_data: str,
+    calibration_data: object,
     ranges: Path | None,
     out: Path,
     target: str,
@@ -39,9 +40,12 @@ def quantize(
     metric: str,
     max_drop_pp: float | None,
     progress: Progress,
+    preprocess: Path | None = None,
     cache_dir: Path | None = None,
 ) -> QuantizeResult:
     """Write the quantized form of ``model`` for ``target`` to ``out``.
+
+    ``preprocess`` is a file of steps (``steps.read``) from a sample of either data to the model's inputs.
 
     A failed budget is in the result's exit code, and then nothing is written.
 
@@ -51,21 +55,32 @@ def quantize(
     """
     cache = Cache(cache_dir or settings.cache_dir())
     wanted = targets.load(target)
-    chosen = _precision(precision, wanted)
+    chosen, done_first = _precision(precision, wanted), steps.read(preprocess)
     canonical = calibrate.canonical_file(model, cache=cache, progress=progress)
     calibrate.require_float(canonical)
     findings: tuple[str, ...] = ()
     learned: Ranges | None = None
     if chosen.is_static and ranges is not None:
         learned = calibrate.read(ranges, canonical=canonical)
-    elif chosen.is_static and calibration_data:
+    elif chosen.is_static and _is_given(calibration_data):
         found = calibrate.learn(
-            canonical, calibration_data, method=method, samples=None, seed=0, cache=cache, progress=progress
+            canonical,
+            calibration_data,
+            method=method,
+            samples=None,
+            seed=0,
+            preprocess=done_first,
+            cache=cache,
+            progress=progress,
         )
         learned, findings = found.ranges, found.findings
     progress.stage(f"quantize for {wanted.name} ({chosen})")
     made = variant.make(canonical, wanted, Scheme(chosen), learned)
-    evaluated = _evaluated(canonical, made, eval_data, metric, progress) if eval_data else None
+    evaluated = (
+        _evaluated(canonical, made, source=eval_data, metric=metric, preprocess=done_first, progress=progress)
+        if eval_data
+        else None
+    )
     verdict = hold(Budget(max_drop_pp=max_drop_pp), drop=evaluated.drop) if evaluated else None
     exit_code = verdict.exit_code if verdict else ExitCode.OK
     written = _written(made, wanted)
@@ -85,6 +100,11 @@ def quantize(
         findings=findings,
         exit_code=exit_code,
     )
+
+
+def _is_given(data: object) -> bool:
+    """The flag's default is the empty string; the truth of an array is nobody's business."""
+    return not isinstance(data, str) or bool(data)
 
 
 def _precision(asked: Precision, target: Target) -> Precision:
@@ -111,7 +131,13 @@ def _written(made: Variant, target: Target) -> ir.Model:
 
 
 def _evaluated(
-    canonical: Canonical, made: Variant, source: str, metric: str, progress: Progress
+    canonical: Canonical,
+    made: Variant,
+    *,
+    source: str,
+    metric: str,
+    progress: Progress,
+    preprocess: tuple[Step, ...],
 ) -> Evaluated:
     with (
         open_model(canonical.model, RunOptions()) as reference,
@@ -127,4 +153,5 @@ def _evaluated(
             samples=None,
             output_steps=made.output_steps,
             progress=progress,
+            preprocess=preprocess,
         )

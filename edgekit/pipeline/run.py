@@ -116,7 +116,7 @@ def release(
             lock_reason="a dry run writes none" if dry_run and locking.lock is None else locking.reason,
             machine=machine_row(),
             agreement=_agreement(outcomes),
-            findings=(*canonical.notes, *ranges.findings),
+            findings=(*canonical.notes, *ranges.findings, *_shared(learning, judging, cache)),
             tools=used_tools,
         )
         if dry_run or result.exit_code is not ExitCode.OK:
@@ -161,6 +161,11 @@ def _data(plan: Plan, canonical: Canonical) -> tuple[Dataset | None, Dataset]:
     if tables.calibration is not None and not canonical.quantized:
         learning = _load(tables.calibration, plan, canonical, labelled=False)
     return learning, _load(tables.evaluation, plan, canonical, labelled=True)
+
+
+def _shared(learning: Dataset | None, judging: Dataset, cache: Cache) -> tuple[str, ...]:
+    """The finding that the model is judged on what its ranges were learned from, if it is."""
+    return calibration.shared_samples(learning, judging, cache=cache) if learning is not None else ()
 
 
 def _load(table: CalibrationTable, plan: Plan, canonical: Canonical, *, labelled: bool) -> Dataset:

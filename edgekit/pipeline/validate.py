@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgekit.backends.onnxruntime import open_model
 from edgekit.ir import io
-from edgekit.pipeline import judge
+from edgekit.pipeline import judge, steps
 from edgekit.pipeline.align import in_terms_of
 from edgekit.pipeline.evaluation import evaluate_pair
 from edgekit.pipeline.open import artifact_at, open_artifact
@@ -26,12 +26,16 @@ def validate(
     max_drop_pp: float,
     samples: int | None,
     progress: Progress,
+    preprocess: Path | None = None,
 ) -> ValidateResult:
     """Hold ``artifact`` against ``reference`` on its real runtime.
+
+    ``preprocess`` is a file of steps (``steps.read``) from the samples of ``data`` to the model's inputs.
 
     Raises:
         InputError: either file cannot be read, or they do not belong together.
     """
+    done_first = steps.read(preprocess)
     model = io.load(reference)
     found, notes = in_terms_of(artifact_at(artifact), *io.specs(model))
     for note in notes:
@@ -45,6 +49,7 @@ def validate(
             samples=samples,
             output_steps=found.output_steps,
             progress=progress,
+            preprocess=done_first,
         )
         ran_on = describe(session.facts)
     verdict = hold(Budget(max_drop_pp=max_drop_pp), drop=evaluated.drop)
