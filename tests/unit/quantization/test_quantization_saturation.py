@@ -258,3 +258,11 @@ def test_sixteen_bit_activations_and_dynamic_rows_are_left_alone() -> None:
     dynamic = place_weights(model, TARGET, Precision.DYNAMIC)
     assert any(pair.can_saturate for pair in find(model, dynamic))
     assert repair(model, dynamic, TARGET) is dynamic
+
+
+def test_nothing_is_claimed_that_was_not_compared() -> None:
+    model = product(np.eye(8))
+    plan = planned(model)
+    assert "arm64" not in cross_cpu(model, plan, load("openvino-cpu")).same
+    unchecked = cross_cpu(model, plan, load("litert-cpu"))
+    assert (unchecked.same, unchecked.notes()) == ((), ())
