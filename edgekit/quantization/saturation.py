@@ -22,7 +22,7 @@ R1 uint8: the same integers + 128, zero point 128. The same numbers and the same
 R2 seven-bit: |s| <= 64, so 255 * (64 + 64) = 32640 fits. The scale grows by 127 / 64; another digest.
 
 Source: onnxruntime core/mlas/lib/platform.cpp (dispatch), amd64/SymQgemmU8KernelAvx512.asm (the pair sum);
-pairs and exceptions seen on an emulated Haswell: ONNX Runtime 1.31 by tests/unit/quantization/emulated_cpu.py,
+all else seen on an emulated Haswell: ONNX Runtime by tests/unit/quantization/emulated_cpu.py,
 OpenVINO 2026.4 once by hand. AVX512 without VNNI cannot be emulated; there the source alone speaks.
 """
 
