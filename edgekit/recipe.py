@@ -123,6 +123,12 @@ class QuantizeTable(_Closed):
         description="how ranges are taken from activations: minmax, moving-average, percentile, "
         "percentile:99.99, entropy or mse",
     )
+    cross_cpu: Literal["report", "exact"] = Field(
+        default="report",
+        description="x86 CPUs without VNNI can saturate in int8 products; report: the report says where; "
+        "exact: only weights that give equal integers on every CPU, at the cost of speed or of a bit "
+        "(docs/cross-cpu.md)",
+    )
 
 
 class OverrideTable(_Closed):

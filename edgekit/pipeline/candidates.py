@@ -21,6 +21,7 @@ from edgekit.pipeline.proof import Opener, Place, Proof, Prover, open_at, option
 from edgekit.pipeline.scheme import Scheme
 from edgekit.pipeline.search import Choice
 from edgekit.pipeline.variant import Variant
+from edgekit.quantization.saturation import FEATURE
 from edgekit.quantization.weights import NoEligibleWeightError
 from edgekit.spec import Artifact, Precision, Progress, Ranges, Session, to_json
 from edgekit.validation.budget import Budget
@@ -87,7 +88,8 @@ def try_target(plan: TargetPlan, bench: Bench, *, locked: LockedTarget | None) -
     if locked:
         schemes = [locked.scheme]
     else:
-        schemes = [Scheme(precision) for precision in plan.candidates if trial.is_native(precision)]
+        native = [precision for precision in plan.candidates if trial.is_native(precision)]
+        schemes = [scheme for precision in native for scheme in schemes_of(precision, plan)]
     trial.add([Scheme(Precision.FP32), *(each for each in schemes if each.precision is not Precision.FP32)])
     if locked:
         _hold_to_lock(plan, trial.made, locked)
@@ -102,6 +104,14 @@ def try_target(plan: TargetPlan, bench: Bench, *, locked: LockedTarget | None) -
         choice = replace(choice, reason="; ".join((choice.reason, *trial.refused)))
     marked = tuple(search.mark_shipped(each) if each is choice.judged else each for each in judged)
     return Outcome(marked, choice)
+
+
+def schemes_of(precision: Precision, plan: TargetPlan) -> tuple[Scheme, ...]:
+    """The candidates of one rung before anything is known: one, or one for each form of exact weights."""
+    trapped = any(FEATURE in row.requires for row in plan.target.kernels(precision))
+    if plan.cross_cpu == "report" or not precision.is_static or not trapped:
+        return (Scheme(precision),)
+    return (Scheme(precision, "uint8", "uint8"), Scheme(precision, "7bit", "7bit"))
 
 
 class Trial:

@@ -68,7 +68,7 @@ def candidate(
         ratio=timed.ratio if timed else None,
         ran_on=proof.ran_on,
         caveat=place.caveat,
-        notes=artifact.notes,
+        notes=(*artifact.notes, *variant.notes),
         left_float=variant.left_float,
     )
     return Judged(artifact, proof, row, verdict, scheme)

@@ -16,7 +16,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgekit.errors import RecipeError
-from edgekit.pipeline.scheme import Scheme
+from edgekit.pipeline.scheme import Scheme, Weights
 from edgekit.spec import Precision, Ranges, Rejection, from_json, to_json
 
 NAME = "edgekit.lock"
@@ -28,6 +28,7 @@ class LockedTarget(BaseModel):
     Attributes:
         precision: of what is quantized.
         variant: which of the candidates of that precision ("mixed", "partial"); "" = the rules as they are.
+        weights: their form where sums of two products could saturate.
         keep_float: node name -> (rule, reason) for what the search left in float beyond the target's rules.
         plan: digest of the plan.
         files: SHA-256 by file name.
@@ -37,6 +38,7 @@ class LockedTarget(BaseModel):
 
     precision: Precision
     variant: str = ""
+    weights: Weights = "int8"
     keep_float: dict[str, tuple[str, str]] = {}
     plan: str
     files: dict[str, str]
@@ -48,7 +50,7 @@ class LockedTarget(BaseModel):
             name: Rejection(name, rule, reason, "nothing to do: it runs in float")
             for name, (rule, reason) in self.keep_float.items()
         }
-        return Scheme(self.precision, self.variant, kept)
+        return Scheme(self.precision, self.variant, self.weights, kept)
 
 
 class Lock(BaseModel):

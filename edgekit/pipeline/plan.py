@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from edgekit import recipe as recipes
 from edgekit import target as targets
@@ -35,6 +36,7 @@ class TargetPlan:
     options: RunOptions
     io: IoForm = field(default_factory=IoForm)
     overrides: tuple[Override, ...] = ()
+    cross_cpu: Literal["report", "exact"] = "report"
 
     @property
     def candidates(self) -> tuple[Precision, ...]:
@@ -164,6 +166,7 @@ def _target_plan(table: TargetTable, recipe: Recipe, base: Path) -> TargetPlan:
         precision=precision,
         options=target.run.options(threads=table.threads),
         io=IoForm(table.io_dtype, table.io_layout),
+        cross_cpu=recipe.optimize.quantize.cross_cpu,
         overrides=tuple(
             Override(Precision(each.precision), each.nodes, each.operators)
             for each in recipe.optimize.override

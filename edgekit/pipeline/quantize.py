@@ -98,6 +98,7 @@ def quantize(
         gates=judge.gate_rows(verdict) if verdict else (),
         accuracy=evaluated.accuracy if evaluated else None,
         findings=findings,
+        notes=made.notes,
         exit_code=exit_code,
     )
 

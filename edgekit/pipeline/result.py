@@ -284,6 +284,7 @@ class QuantizeResult:
     gates: tuple[GateRow, ...] = ()
     accuracy: AccuracyRow | None = None
     findings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     exit_code: ExitCode = ExitCode.OK
     schema: str = "edgekit/quantize-result/1"
 

@@ -385,6 +385,7 @@ def _new_lock(
         name: LockedTarget(
             precision=each.artifact.precision,
             variant=each.scheme.variant,
+            weights=each.scheme.weights,
             keep_float={name: (why.rule, why.reason) for name, why in each.scheme.keep_float.items()},
             plan=each.artifact.plan_digest,
             files={entry.path: entry.sha256 for entry in each.artifact.files},

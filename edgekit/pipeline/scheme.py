@@ -3,6 +3,7 @@
     w8a8                    every kernel that the target's rows take
     w8a8-mixed              the same, but for operators that cost accuracy
     w8a8-partial            the same, but for operators that cost time
+    w8a8-uint8, w8a8-7bit   the same, with weights that give equal integers on every CPU
 
 A scheme is data that the lock stores: with model, ranges and target it gives the same bytes again.
 """
@@ -11,8 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from edgekit.spec import Precision, Rejection
+
+Weights = Literal["int8", "uint8", "7bit"]
+"""How weights are stored that could saturate on x86 CPUs without VNNI (docs/cross-cpu.md)."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +27,13 @@ class Scheme:
     Attributes:
         precision: of what is quantized.
         variant: "" for the rules as they are, else one word that tells it from its siblings.
+        weights: their form where sums of two products could saturate.
         keep_float: node name -> why it stays float beyond what the rules say.
     """
 
     precision: Precision
     variant: str = ""
+    weights: Weights = "int8"
     keep_float: Mapping[str, Rejection] = field(default_factory=dict)
 
     @property

@@ -22,6 +22,7 @@ from edgekit.quantization.float16 import to_float16
 from edgekit.quantization.overrides import Override, kept_float, resolve
 from edgekit.quantization.place import place
 from edgekit.quantization.plan import QuantPlan
+from edgekit.quantization.saturation import as_seven_bit, as_unsigned, cross_cpu, saturating_on
 from edgekit.quantization.unsigned import with_unsigned_activations
 from edgekit.quantization.weights import NoEligibleWeightError, place_weights
 from edgekit.spec import Precision, Ranges, Rejection
@@ -37,6 +38,7 @@ class Variant:
         output_steps: one quantization step of each quantized output, by name.
         left_float: operators that the plan leaves float, with the reason.
         quantized: how many operators the plan quantizes.
+        notes: what the user should know about the numbers.
     """
 
     model: ir.Model
@@ -45,6 +47,7 @@ class Variant:
     output_steps: Mapping[str, float] = field(default_factory=dict)
     left_float: tuple[Rejection, ...] = ()
     quantized: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def make(
@@ -110,6 +113,7 @@ def _static(
         output_steps=output_steps(canonical.model, plan),
         left_float=plan.left_float,
         quantized=len(plan.operators),
+        notes=cross_cpu(canonical.model, plan, target).notes(),
     )
 
 
@@ -127,7 +131,14 @@ def plan_of(
         RecipeError: an override matches nothing.
     """
     kept = {**scheme.keep_float, **kept_float(model, overrides)}
-    return place(model, target, ranges.tensors, precision=scheme.precision, keep_float=kept)
+    plan = place(model, target, ranges.tensors, precision=scheme.precision, keep_float=kept)
+    match scheme.weights:
+        case "int8":
+            return plan
+        case "uint8":
+            return as_unsigned(plan, saturating_on(model, plan, target))
+        case "7bit":
+            return as_seven_bit(plan, saturating_on(model, plan, target))
 
 
 def _with_integer_weights(

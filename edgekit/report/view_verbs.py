@@ -126,6 +126,7 @@ def view_quantize(result: QuantizeResult) -> Page:
         Facts("", items),
         gates_table("Gates", [("", gate) for gate in result.gates]),
         Lines("Left in float", tuple(rejections_lines(result.left_float))),
+        Lines("Notes", tuple(Line(text) for text in result.notes)),
         _findings(result.findings),
     )
     return _page("Quantized", blocks, code=result.exit_code if result.gates else None)
