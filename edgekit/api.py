@@ -102,7 +102,7 @@ def calibrate(
             ONNX Runtime CalibrationDataReader, an nncf.Dataset, a TFLite representative dataset (the
             function), or anything else that gives batches as often as it is iterated.
         out: the file to write.
-        method: minmax, moving-average, percentile, percentile:99.99, entropy or mse.
+        method: minmax, moving-average, percentile, percentile:99.99, entropy, mse or auto.
         samples: at most so many.
         seed: of every draw.
         preprocess: a recipe, or a .json or .toml of steps, from a raw sample to the model's inputs.

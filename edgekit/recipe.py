@@ -119,9 +119,9 @@ class QuantizeTable(_Closed):
     )
     method: str = Field(
         default="minmax",
-        pattern=r"^(minmax|moving-average|percentile(:[0-9.]+)?|entropy|mse)$",
+        pattern=r"^(minmax|moving-average|percentile(:[0-9.]+)?|entropy|mse|auto)$",
         description="how ranges are taken from activations: minmax, moving-average, percentile, "
-        "percentile:99.99, entropy or mse",
+        "percentile:99.99, entropy, mse, or auto (per tensor the one that loses least)",
     )
     cross_cpu: Literal["report", "exact"] = Field(
         default="report",

@@ -87,7 +87,7 @@ class Ranges:
 
     Attributes:
         tensors: range by value name of the model that was calibrated.
-        method: as asked for: "minmax", "moving-average", "percentile:99.99", "entropy" or "mse".
+        method: as asked for: "minmax", "moving-average", "percentile:99.99", "entropy", "mse" or "auto".
         model_digest: ``ir.digest`` of the calibrated model.
         data_digest: digest of the calibration samples after selection (source bytes, split, count, seed).
         preprocess_id: digest of the pre-processing steps.

@@ -18,11 +18,12 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.calibration import input_hints
+from edgekit.calibration.choose_method import choose, uncut
 from edgekit.calibration.evidence import Evidence
 from edgekit.calibration.feeds import batch_of, check_feeds, check_finite, extrema, limited, padded, strided
 from edgekit.calibration.finding import Finding
 from edgekit.calibration.findings import findings
-from edgekit.calibration.observers import Method, observer_from_method
+from edgekit.calibration.observers import Auto, Method, observer_from_method
 from edgekit.calibration.reading import OutputChange, Reading, reader
 from edgekit.calibration.samples import SampleLog
 from edgekit.calibration.taps import UNKNOWN_SIZE, Taps, tapped
@@ -57,14 +58,18 @@ class Calibration:
         findings: what the user should know about the data.
         samples: how many samples were seen.
         histograms: digest of the histogram by value name, for values that were counted.
+        methods: method by value name, where ``auto`` chose it.
         channels: value name -> (channels,) largest absolute values, for those that were asked for.
+        channel_extrema: value name -> (2, channels) exact lows and highs of the same.
     """
 
     tensors: Mapping[str, Range]
     findings: tuple[Finding, ...]
     samples: int
     histograms: Mapping[str, str] = field(default_factory=dict)
+    methods: Mapping[str, str] = field(default_factory=dict)
     channels: Mapping[str, Array] = field(default_factory=dict)
+    channel_extrema: Mapping[str, Array] = field(default_factory=dict)
 
 
 def collect(
@@ -86,11 +91,11 @@ def collect(
         open_model: opens a model in a runtime that computes in float32.
         batches: batch size -> a pass over the samples.
         count: how many samples ``batches`` yields at most; more are not read.
-        method: see ``observers``: "minmax", "moving-average", "percentile:99.99", "entropy", "mse".
+        method: see ``observers``: "minmax", "moving-average", "percentile:99.99", "entropy", "mse", "auto".
         progress: advanced by samples; the caller has opened the stage.
         batch_size: upper limit; a fixed batch axis or the memory of the activations may make it smaller.
         seed: of the offsets at which values are sampled.
-        channels: value name -> axis: the largest absolute value of each channel along that axis is wanted.
+        channels: value name -> axis: the extrema of each channel along that axis are wanted.
 
     Raises:
         DataError: no samples; names, shapes or types that are not the model's; NaN or infinity in the data
@@ -246,8 +251,9 @@ class _Learned:
             others = tuple(each for each in range(feeds[name].ndim) if each != axis)
             parts[name] = [feeds[name].min(axis=others), feeds[name].max(axis=others)]
         for name, both in parts.items():
-            peak = np.maximum(np.abs(both[0]), np.abs(both[1]))
-            self._channels[name] = np.maximum(self._channels.get(name, peak), peak)
+            known = self._channels.get(name, np.stack(both))
+            lows, highs = np.minimum(known[0], both[0]), np.maximum(known[1], both[1])
+            self._channels[name] = np.stack([lows, highs])
 
     def _diagnose(self, feeds: Feeds, *, start: int, many: int) -> None:
         """Say which tensor of which sample is not finite, the first in the order of the graph.
@@ -270,6 +276,11 @@ class _Learned:
         """Ranges, histograms and findings."""
         seen = {name: self._evidence.seen(index) for index, name in enumerate(self._names)}
         ranges = {name: self._run.method.range_of(each) for name, each in seen.items()}
+        methods: dict[str, str] = {}
+        if isinstance(self._run.method, Auto):
+            kept = uncut(self._run.model, self._names)
+            for name, each in seen.items():
+                methods[name], ranges[name] = ("minmax", ranges[name]) if name in kept else choose(each)
         full = {name: Range(each.low, each.high) for name, each in seen.items()}
         resolved = with_heirs(self._run.model, ranges)
         return Calibration(
@@ -287,7 +298,9 @@ class _Learned:
             histograms={
                 name: each.histogram.digest() for name, each in seen.items() if each.histogram is not None
             },
-            channels=self._channels,
+            methods={name: methods[source] for name, source in resolved.items() if source in methods},
+            channels={name: np.abs(both).max(axis=0) for name, both in self._channels.items()},
+            channel_extrema=self._channels,
         )
 
 

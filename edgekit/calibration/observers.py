@@ -7,6 +7,7 @@
 | percentile:P | what is left after cutting the fraction 1 - P/100 of all values at either end |
 | entropy | the clipping whose 8-bit image has the least Kullback-Leibler divergence from the values |
 | mse | the clipping whose 8-bit image has the least squared error |
+| auto | per tensor the one of them that loses least, see ``choose_method`` |
 
 Extrema are exact in every method; the last three see a seeded sample of the values as a histogram, and their
 range never leaves the extrema.
@@ -115,6 +116,18 @@ class SquaredError:
         return _inside(seen, low, high)
 
 
+@dataclass(frozen=True)
+class Auto:
+    """Leaves the choice to ``choose_method``, which knows the graph too."""
+
+    counts: ClassVar[bool] = True
+    each_sample: ClassVar[bool] = False
+
+    def range_of(self, seen: Seen) -> Range:
+        """The extrema, where nobody chose."""
+        return Range(seen.low, seen.high)
+
+
 def _inside(seen: Seen, low: float, high: float) -> Range:
     low, high = (min(max(end, seen.low), seen.high) for end in (low, high))
     return Range(low, high)
@@ -146,11 +159,12 @@ METHODS: dict[str, Callable[[], Method]] = {
     "percentile": Percentile,
     "entropy": Entropy,
     "mse": SquaredError,
+    "auto": Auto,
 }
 
 
 def observer_from_method(method: str) -> Method:
-    """``minmax``, ``moving-average``, ``percentile:99.9``, ``entropy``, ``mse`` -> the method.
+    """``minmax``, ``moving-average``, ``percentile:99.9``, ``entropy``, ``mse``, ``auto`` -> the method.
 
     Raises:
         UnknownNameError: no such method.

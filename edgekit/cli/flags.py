@@ -27,7 +27,7 @@ Method = Annotated[
     str,
     typer.Option(
         "--method",
-        help="Ranges of activations: minmax, moving-average, percentile, percentile:99.99, entropy or mse.",
+        help="Ranges of activations: minmax, moving-average, percentile:99.99, entropy, mse or auto.",
     ),
 ]
 Metric = Annotated[

@@ -58,6 +58,7 @@ def obtain(
             samples=found.samples,
             seed=data.seed,
             tools=tools(),
+            methods=dict(found.methods),
             histograms=dict(found.histograms),
         )
         return {"ranges": to_json(ranges), "findings": [str(each) for each in found.findings]}

@@ -255,3 +255,12 @@ def test_inputs_that_fix_different_batches_are_refused(opener: HasSessions) -> N
     two = canonicalize(two_inputs("4", "1", "4"))
     with pytest.raises(ModelFileError, match="inputs disagree about the batch"):
         collect(two, open_model=opener, batches=stream(x=samples(4)), count=4, method="minmax")
+
+
+def test_auto_says_what_it_chose_for_each_tensor(opener: HasSessions) -> None:
+    x = samples(64) ** 5
+    found = run(opener, x, method="auto")
+    plain = run(opener, x, method="minmax")
+    assert found.methods.keys() == found.tensors.keys()
+    assert found.tensors["x"] == plain.tensors["x"]  # an input stays uncut
+    assert not plain.methods
