@@ -44,10 +44,9 @@ def test_a_long_tail_is_cut(seed: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_error_is_that_of_real_quantization(seed: int) -> None:
     values, extent = normal(seed), Range(-2.5, 2.5)
+    exact = np.asarray(values, np.float64)
     step = 5.0 / 255
-    real = float(
-        ((np.clip(np.rint(np.asarray(values, np.float64) / step) * step, -2.5, 2.5) - values) ** 2).sum()
-    )
+    real = float(((np.clip(np.rint(exact / step) * step, -2.5, 2.5) - exact) ** 2).sum())
     histogram = seen(values).histogram
     assert histogram is not None
     assert expected_error(histogram, extent) == pytest.approx(real, rel=0.02)
