@@ -29,6 +29,7 @@ from edgekit.backends.litert import integer
 from edgekit.backends.litert.constants import Constants
 from edgekit.backends.litert.gelu import gelu_of, sole_consumer
 from edgekit.backends.litert.layout_rules import BROADCASTING
+from edgekit.backends.litert.nonnegative import with_zero_padding
 from edgekit.backends.litert.operands import Clamp, Operand, Unit
 from edgekit.backends.litert.probing import Probed, probe
 from edgekit.backends.litert.shapes import shape_of, with_probed, with_shapes
@@ -139,7 +140,7 @@ def read(model: ir.Model) -> Program:
         if node not in reader.taken and not _is_known(node, reader):
             _read_node(node, reader)
     outputs = tuple(_operand(value, reader) for value in graph.outputs)
-    units = tuple(_live(reader.units, {out.key for out in outputs}))
+    units = tuple(with_zero_padding(_live(reader.units, {out.key for out in outputs})))
     alive = {unit.node for unit in units}
     notes = tuple(text for node, text in reader.notes if node in alive)
     return Program(inputs, outputs, units, notes)

@@ -1,6 +1,7 @@
 """MaxPool, AveragePool and their global forms -> MAX_POOL_2D, AVERAGE_POOL_2D, MEAN, REDUCE_MAX.
 
-MAX_POOL_2D leaves padding out; where SAME does not fit, PADV2 with the lowest number comes first.
+MAX_POOL_2D leaves padding out; where SAME does not fit, PADV2 with the lowest number comes first, or PAD with
+zeros where they change nothing.
 
 AVERAGE_POOL_2D divides by the number of elements that are not padding. ONNX divides by
     count_include_pad = 0: elements inside the input           count_include_pad = 1: inside input and pads
@@ -22,6 +23,7 @@ import numpy as np
 
 from edgekit.backends.litert.constants import INTEGER_LIMITS
 from edgekit.backends.litert.layout_rules import is_2d_pool
+from edgekit.backends.litert.nonnegative import ZERO_PADDING
 from edgekit.backends.litert.ops.conv import output_shape, widened
 from edgekit.backends.litert.ops.slices import Indices, combined, counts, element_indices, windows_over
 from edgekit.backends.litert.ops.terms import Terms, static
@@ -45,12 +47,30 @@ def lower_max_pool(step: Step) -> None:
         return
     padding = windows.padding
     if not padding:
-        kind = step.builder.tensors[tensor]
-        lowest = INTEGER_LIMITS[kind.dtype][0] if kind.quant else np.finfo(np.float32).min
-        value = step.constant("lowest", np.asarray([lowest], kind.dtype), quant=kind.quant)
-        tensor, padding = pad_spatial(step, tensor, windows, value=value), "VALID"
+        tensor, padding = (
+            pad_spatial(step, tensor, windows, value=_padding_value(step, tensor, windows)),
+            "VALID",
+        )
     options = _options(windows, padding)
     step.result("MAX_POOL_2D", [tensor], options=options, scale_of=tensor, shape=output_shape(step, windows))
+
+
+def _padding_value(step: Step, tensor: int, windows: Windows) -> int | None:
+    """The lowest number as a constant tensor; None where zeros do as well: PAD, which XNNPACK runs.
+
+    They do where the lowest integer stands for 0, or nothing in the window is below 0 (``nonnegative``).
+    """
+    kind = step.builder.tensors[tensor]
+    if kind.quant is None:
+        lowest = float(np.finfo(np.float32).min)
+        touches = all(max(axis.before, axis.needed_after) < axis.kernel for axis in windows.axes)
+        zeros = touches and kind.dtype == "float32" and step.attribute(ZERO_PADDING, False)
+    else:
+        lowest = INTEGER_LIMITS[kind.dtype][0]
+        zeros = kind.quant.zero_point == (lowest,)
+    if zeros:
+        return None
+    return step.constant("lowest", np.asarray([lowest], kind.dtype), quant=kind.quant)
 
 
 def lower_average_pool(step: Step) -> None:
