@@ -134,6 +134,7 @@ def file_entries(folder: Path, names: Iterable[str]) -> tuple[FileEntry, ...]:
     """Hash and size of files in ``folder``, in the given order."""
     entries = []
     for name in names:
-        content = (folder / name).read_bytes()
-        entries.append(FileEntry(name, hashlib.sha256(content).hexdigest(), len(content)))
+        with (folder / name).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            entries.append(FileEntry(name, digest, file.tell()))
     return tuple(entries)

@@ -128,6 +128,12 @@ def check(
     return ParityReport(outputs, given, given - cases, tolerance)
 
 
+def identical(outputs: Iterable[str], *, tolerance: float) -> ParityReport:
+    """The report of a candidate that is its reference, value by value: nothing has to run to know it."""
+    exact = (OutputParity(name, 0.0, 0.0, 0.0, None, None, None, passed=True) for name in outputs)
+    return ParityReport(tuple(exact), 0, 0, tolerance)
+
+
 def _random(reference: Runner, *, seed: int, cases: int) -> Iterator[Feeds]:
     rng = np.random.default_rng(seed)
     for index in range(cases):

@@ -10,16 +10,17 @@
 | ``.keras``, ``.h5``, folder with ``saved_model.pb`` | keras |
 
 A framework is asked whether the object is its own only if it is loaded already: no import is made to decide.
+Front ends are imported when a source is theirs: an ONNX file does not pay for Keras.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from edgekit.errors import ExportError, InputError
-from edgekit.frontends import keras, onnx, tflite, torch, torch_file
 from edgekit.frontends.call_source import call_source
 from edgekit.frontends.request import OPSET, FunctionRunner, Loaded, SourceRequest
 
@@ -27,14 +28,12 @@ __all__ = ["OPSET", "FunctionRunner", "Loaded", "SourceRequest", "load"]
 
 SAVED_MODEL_FILE = "saved_model.pb"
 OPSETS = range(13, 24)  # per-channel QuantizeLinear came with 13; torch 2.13 writes up to 23
-_FILES: dict[str, Callable[[SourceRequest], Loaded]] = {
-    ".onnx": onnx.load_onnx,
-    ".tflite": tflite.load_tflite,
-    ".pt2": torch.load_program,
-    **dict.fromkeys((".pt", ".pth", ".th"), torch_file.load_file),
-    ".keras": keras.load_archive,
-    ".h5": keras.load_archive,
-    ".hdf5": keras.load_archive,
+_FILES: dict[str, str] = {  # module and function of edgekit.frontends
+    ".onnx": "onnx:load_onnx",
+    ".tflite": "tflite:load_tflite",
+    ".pt2": "torch:load_program",
+    **dict.fromkeys((".pt", ".pth", ".th"), "torch_file:load_file"),
+    **dict.fromkeys((".keras", ".h5", ".hdf5"), "keras:load_archive"),
 }
 _WEIGHTS = (".pt", ".pth", ".safetensors", ".bin", ".ckpt")
 _FORMS = "file.py:callable, package.module:callable, .onnx, .tflite, .pt2, .keras, .h5 or a SavedModel folder"
@@ -61,10 +60,17 @@ def load(request: SourceRequest) -> Loaded:
         return _load_folder(path, request)
     front_end = _FILES.get(path.suffix.lower())
     if front_end is not None and (path.exists() or ":" not in request.source):
-        return front_end(request)
+        return _loader(front_end)(request)
     if ":" in request.source and not path.exists():
         return _load_object(call_source(request.source, base=request.base), request)
     raise _unknown_form(path, request.source)
+
+
+def _loader(front_end: str) -> Callable[..., Loaded]:
+    """The function that ``module:function`` of this package names."""
+    module, function = front_end.split(":")
+    found: Callable[..., Loaded] = getattr(importlib.import_module(f"edgekit.frontends.{module}"), function)
+    return found
 
 
 def _load_folder(path: Path, request: SourceRequest) -> Loaded:
@@ -75,15 +81,15 @@ def _load_folder(path: Path, request: SourceRequest) -> Loaded:
             remedy="name the file inside it, or export a SavedModel with model.export(folder)",
             more=_MORE,
         )
-    return keras.load_saved_model(request)
+    return _loader("keras:load_saved_model")(request)
 
 
 def _load_object(found: object, request: SourceRequest) -> Loaded:
     # Keras first: on its torch back end, a keras.Model is an nn.Module too.
     if _is_a(found, "keras", "Model"):
-        return keras.load_model(found, request)
+        return _loader("keras:load_model")(found, request)
     if _is_a(found, "torch.nn", "Module"):
-        return torch.load_module(found, request)
+        return _loader("torch:load_module")(found, request)
     raise _no_model(found, request.source)
 
 
@@ -110,6 +116,8 @@ def _is_a(found: object, module: str, name: str) -> bool:
 
 def _unknown_form(path: Path, source: str) -> ExportError:
     if path.suffix.lower() in _WEIGHTS:
+        from edgekit.frontends import torch_file
+
         return torch_file.only_weights(source)
     if path.suffix == ".py" and path.is_file():
         return ExportError(

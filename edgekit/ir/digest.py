@@ -18,6 +18,8 @@ import onnx_ir as ir
 from edgekit.ir.external_data import buffer_of
 from edgekit.ir.io import dims
 
+_KEPT = "edgekit.digest"
+
 
 def digest(model: ir.Model) -> str:
     """Hex digest of the content; stable between processes, platforms and versions of onnx_ir."""
@@ -39,7 +41,18 @@ def digest_of_json(document: Any) -> str:
 
 
 def digest_of_tensor(tensor: ir.TensorProtocol) -> str:
-    """Hex SHA-256 of element type, shape and bytes of a tensor."""
+    """Hex SHA-256 of element type, shape and bytes of a tensor.
+
+    It is kept in the tensor's ``meta``, which no file holds: tensors are never written into, and clones of a
+    model share them.
+    """
+    known: str | None = tensor.meta.get(_KEPT)
+    if known is None:
+        known = tensor.meta[_KEPT] = _digest_of_tensor(tensor)
+    return known
+
+
+def _digest_of_tensor(tensor: ir.TensorProtocol) -> str:
     sha = hashlib.sha256(f"{tensor.dtype.name}{[int(dim) for dim in tensor.numpy().shape]}".encode())
     if tensor.dtype == ir.DataType.STRING:
         sha.update(json.dumps([repr(item) for item in tensor.numpy().ravel().tolist()]).encode())

@@ -22,7 +22,19 @@ FLOAT_TYPES = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOU
 
 def walk(model: ir.Model) -> Iterator[ir.Node]:
     """Every node of the main graph and, where it stands, of its subgraphs; functions excluded."""
-    return iter(ir.traversal.RecursiveGraphIterator(model.graph))
+    return _nodes(model.graph)
+
+
+def _nodes(graph: ir.Graph) -> Iterator[ir.Node]:
+    # ir.traversal.RecursiveGraphIterator does the same through a generator for each node; walks are many
+    for node in graph:
+        yield node
+        for attribute in node.attributes.values():
+            if attribute.type == ir.AttributeType.GRAPH:
+                yield from _nodes(attribute.value)
+            elif attribute.type == ir.AttributeType.GRAPHS:
+                for each in attribute.value:
+                    yield from _nodes(each)
 
 
 def has_subgraphs(node: ir.Node) -> bool:

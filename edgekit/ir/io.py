@@ -32,6 +32,11 @@ PROTOBUF_LIMIT_BYTES = 2**31 - 1  # protobuf refuses to serialize larger message
 _STRUCTURE = 1 / 32  # of the limit, left for everything that is not a tensor
 OLDEST_IR_VERSION = 3  # the first that names operator sets (onnx docs/IR.md)
 
+_PLAIN_TYPES = frozenset(
+    {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE, ir.DataType.BOOL}
+    | {ir.DataType.INT8, ir.DataType.INT16, ir.DataType.INT32, ir.DataType.INT64, ir.DataType.UINT8}
+)
+
 
 def load(path: Path | str, *, map_from_bytes: int = MAP_FROM_BYTES) -> ir.Model:
     """Read an ONNX file and all external data that it names.
@@ -66,7 +71,9 @@ def load(path: Path | str, *, map_from_bytes: int = MAP_FROM_BYTES) -> ir.Model:
             why="the operating system refused",
             remedy="check the file's permissions",
         ) from error
-    return _model_from_bytes(content, name=str(path), folder=path.parent, map_from_bytes=map_from_bytes)
+    proto = _parse(content, name=str(path))
+    del content  # as large as the model
+    return _model_from_proto(proto, name=str(path), folder=path.parent, map_from_bytes=map_from_bytes)
 
 
 def from_bytes(content: bytes, *, name: str = "model") -> ir.Model:
@@ -75,7 +82,8 @@ def from_bytes(content: bytes, *, name: str = "model") -> ir.Model:
     Raises:
         ModelFileError: as ``load``; external data is refused, because there is no folder to find it in.
     """
-    return _model_from_bytes(content, name=name, folder=None, map_from_bytes=MAP_FROM_BYTES)
+    proto = _parse(content, name=name)
+    return _model_from_proto(proto, name=name, folder=None, map_from_bytes=MAP_FROM_BYTES)
 
 
 def to_bytes(model: ir.Model) -> bytes:
@@ -222,13 +230,13 @@ def _spec(value: ir.Value, kind: str) -> TensorSpec:
     return TensorSpec(value.name, dtype_name(value.dtype), dims(value.shape))
 
 
-def _model_from_bytes(content: bytes, *, name: str, folder: Path | None, map_from_bytes: int) -> ir.Model:
-    proto = _parse(content, name=name)
+def _model_from_proto(proto: Any, *, name: str, folder: Path | None, map_from_bytes: int) -> ir.Model:
     mapped = external_data.take_inside(proto, name=name, folder=folder, map_from_bytes=map_from_bytes)
     try:
         with quiet():  # what it warns about, the FLOAT rules refuse
             model: ir.Model = ir.from_proto(proto)
             external_data.use_mapped(model, mapped)
+            _take_arrays(model)
     except Exception as error:  # onnx_ir raises whatever the malformed field provokes
         raise ModelFileError(
             f"{name} cannot be read as an ONNX graph: {_first_line(error)}",
@@ -236,6 +244,27 @@ def _model_from_bytes(content: bytes, *, name: str, folder: Path | None, map_fro
             remedy=_EXPORT_AGAIN,
         ) from error
     return model
+
+
+def _take_arrays(model: ir.Model) -> None:
+    """Arrays in place of fields of the protobuf message, which copies a field each time it is read.
+
+    The message ends with its last reader. Strings, types that NumPy lacks, and numbers in fields of their own
+    (not ``raw_data``) stay what they are.
+    """
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            tensor = value.const_value
+            if not isinstance(tensor, ir.TensorProtoTensor) or tensor.dtype not in _PLAIN_TYPES:
+                continue
+            if tensor.raw.HasField("raw_data"):
+                value.const_value = ir.Tensor(
+                    tensor.numpy(),
+                    tensor.dtype,
+                    name=tensor.name,
+                    doc_string=tensor.doc_string,
+                    metadata_props=tensor.metadata_props,
+                )
 
 
 def _parse(content: bytes, *, name: str) -> Any:

@@ -2,6 +2,9 @@
 
 A source that is quantized already stays so: its scales and zero points are the truth, nothing is calibrated,
 and it is proved in quantization steps.
+
+An ONNX file that is canonical already (equal digests) is its own proof. Nothing runs for it, and the cache
+keeps no copy of it.
 """
 
 from __future__ import annotations
@@ -148,12 +151,17 @@ def obtain(
         "tools": tools("torch", "keras", "litert"),
     }
 
+    made: list[Canonical] = []
+
     def make(folder: Path) -> None:
         model, facts = _make(request, tolerance, data)
-        io.save(model, folder / _MODEL)
+        made.append(_canonical(model, facts))
+        if not facts["canonical"]:
+            io.save(model, folder / _MODEL)
         (folder / _FACTS).write_text(json.dumps(facts))
 
-    return _read(_entry(cache, key, make))
+    entry = _entry(cache, key, make)
+    return made[-1] if made else _read(entry, request)
 
 
 def _entry(cache: Cache, key: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
@@ -174,8 +182,10 @@ def _facts(entry: Path) -> dict[str, Any]:
     return facts
 
 
-def _read(entry: Path) -> Canonical:
-    return _canonical(io.load(entry / _MODEL), _facts(entry))
+def _read(entry: Path, request: SourceRequest) -> Canonical:
+    facts = _facts(entry)
+    model = canonicalize(load(request).model) if facts["canonical"] else io.load(entry / _MODEL)
+    return _canonical(model, facts)
 
 
 def _make(
@@ -184,6 +194,28 @@ def _make(
     loaded = load(request)
     model = canonicalize(loaded.model)
     quantized = is_quantized(model)
+    canonical = loaded.reference is None and digest.digest(model) == digest.digest(loaded.model)
+    report = _identical(model, tolerance) if canonical else _proved(request, loaded, model, tolerance, data)
+    facts = {
+        "framework": loaded.framework,
+        "parity": to_json(report),
+        "quantized": quantized,
+        "canonical": canonical,
+        "output_steps": dict(loaded.output_steps),
+        "notes": list(loaded.notes),
+        # What a builder imports from outside its folder; its own folder is in the key as a whole.
+        "imported": imported_files() if ":" in request.source else {},
+    }
+    return model, facts
+
+
+def _identical(model: ir.Model, tolerance: float) -> ParityReport:
+    return parity.identical((value.name or "" for value in model.graph.outputs), tolerance=tolerance)
+
+
+def _proved(
+    request: SourceRequest, loaded: Loaded, model: ir.Model, tolerance: float, data: ParityData | None
+) -> ParityReport:
     try:
         with _reference(loaded) as reference, open_model(model, RunOptions()) as candidate:
             report = parity.check(
@@ -192,7 +224,7 @@ def _make(
                 tolerance=tolerance,
                 seed=PARITY_SEED,
                 data=data.feeds(reference.inputs) if data else (),
-                output_steps=loaded.output_steps if quantized else None,
+                output_steps=loaded.output_steps if is_quantized(model) else None,
             )
     except EngineError as error:
         raise ExportError(
@@ -202,16 +234,7 @@ def _make(
         ) from error
     if not report.passed:
         raise _differs(request, loaded, report)
-    facts = {
-        "framework": loaded.framework,
-        "parity": to_json(report),
-        "quantized": quantized,
-        "output_steps": dict(loaded.output_steps),
-        "notes": list(loaded.notes),
-        # What a builder imports from outside its folder; its own folder is in the key as a whole.
-        "imported": imported_files() if ":" in request.source else {},
-    }
-    return model, facts
+    return report
 
 
 def _differs(request: SourceRequest, loaded: Loaded, report: ParityReport) -> ParityError:

@@ -291,7 +291,7 @@ def test_an_unknown_operator_names_near_ones(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_file_that_the_runtime_refuses_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sabotage of C3: the writer gives other bytes."""
-    monkeypatch.setattr(flatbuffer, "pack", lambda graph, **_options: b"not a flatbuffer")
+    monkeypatch.setattr(flatbuffer, "parts", lambda graph, **_options: [b"not a flatbuffer"])
     with pytest.raises(errors.EdgekitError, match="has just written") as caught:
         LiteRt().compile(_request(_relu()), tmp_path)
     assert caught.value.exit_code == errors.ExitCode.INTERNAL

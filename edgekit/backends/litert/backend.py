@@ -148,7 +148,10 @@ class LiteRt:
         if rejections:
             raise refuse(request.target, rejections)
         name = f"{request.stem}.tflite"
-        _write(packed(compiled, request.info), folder / name)
+        inputs, outputs, notes = compiled.inputs, compiled.outputs, compiled.notes
+        content = parts_of(compiled, request.info)
+        del compiled  # its weights: the runtime is about to pack its own copy
+        _write(content, folder / name)
         return Artifact(
             folder=folder,
             files=file_entries(folder, (name,)),
@@ -156,15 +159,15 @@ class LiteRt:
             backend="litert",
             precision=request.precision,
             options=request.options,
-            inputs=compiled.inputs,
-            outputs=compiled.outputs,
+            inputs=inputs,
+            outputs=outputs,
             plan_digest=request.plan_digest,
             output_steps=dict(request.output_steps),
             tools={
                 _DISTRIBUTION: installed_version(_DISTRIBUTION),
                 "flatbuffers": installed_version("flatbuffers"),
             },
-            notes=compiled.notes,
+            notes=notes,
         )
 
     def open(self, artifact: Artifact, options: RunOptions) -> Session:
@@ -173,6 +176,11 @@ class LiteRt:
 
 
 def packed(compiled: Compiled, info: ModelInfo | None) -> bytes:
+    """``parts_of``, joined."""
+    return b"".join(parts_of(compiled, info))
+
+
+def parts_of(compiled: Compiled, info: ModelInfo | None) -> list[flatbuffer.Part]:
     """The whole file: graph, least runtime, metadata, and the files that belong to the model.
 
     Raises:
@@ -183,12 +191,14 @@ def packed(compiled: Compiled, info: ModelInfo | None) -> bytes:
     entries = {metadata.MIN_RUNTIME_ENTRY: metadata.min_runtime_entry(first_runtime(graph))}
     if info is not None:
         entries[metadata.ENTRY] = metadata.metadata(info, compiled.inputs, compiled.outputs)
-    content = flatbuffer.pack(graph, metadata=entries)
-    return metadata.with_files(content, info.files if info is not None else {})
+    content = flatbuffer.parts(graph, metadata=entries)
+    if info is None or not info.files:
+        return content
+    return [metadata.with_files(b"".join(content), info.files)]
 
 
-def _write(content: bytes, path: Path) -> None:
-    """Write beside the final place, let the runtime load it (C3), then rename."""
+def _write(content: list[flatbuffer.Part], path: Path) -> None:
+    """Write beside the final place, let the runtime load it (C3), then rename; ``content`` is used up."""
     try:
         handle, temporary = tempfile.mkstemp(prefix=".edgekit-", suffix=".tflite", dir=path.parent)
     except OSError as error:
@@ -197,7 +207,8 @@ def _write(content: bytes, path: Path) -> None:
         ) from error
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            file.writelines(content)
+        content.clear()
         verify_loads(Path(temporary), path.name)
         Path(temporary).replace(path)
     except OSError as error:

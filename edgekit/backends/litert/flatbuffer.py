@@ -1,24 +1,28 @@
 """Graph -> the bytes of a .tflite file (schema.fbs of TFLite, file identifier TFL3).
 
-The object API of the generated schema packs everything but the buffers: it ignores their ``force_align: 16``,
-so these are packed here. Buffers of equal bytes are written once. Equal graphs give equal bytes.
+    file = tables | padding, length, bytes | padding, length, bytes | ...
+
+The object API of the generated schema packs the tables. It would copy the weights into the builder, and it
+ignores their ``force_align: 16``; so they follow the tables, straight from their arrays, and the tables point
+behind their own end. Buffers of equal bytes are written once. Equal graphs give equal bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from edgekit.backends.litert.tensors import Graph, Operator, Tensor, signature, written_shape
+from edgekit.backends.litert.tensors import EqualBytes, Graph, Operator, Tensor, signature, written_shape
 from edgekit.backends.litert.versions import operator_version
 from edgekit.errors import TargetRefusalError, missing_extra
-from edgekit.spec import QuantParams
+from edgekit.spec import Array, QuantParams
 
 BUFFER_ALIGNMENT = 16  # schema.fbs: Buffer.data (force_align: 16)
+LENGTH_BYTES = 4  # of a vector, in front of its elements
 LARGEST_FILE_BYTES = 2**31 - 1  # flatbuffers address with signed 32-bit offsets
 ROOM_FOR_TABLES = 2**24  # of the largest file: everything that is no weight
 FILE_IDENTIFIER = b"TFL3"  # schema.fbs: file_identifier
@@ -71,8 +75,17 @@ NO_OPTIONS = frozenset(
 )
 
 
+Part = bytes | memoryview
+"""A piece of a file."""
+
+
 def pack(graph: Graph, *, metadata: Mapping[str, bytes] | None = None) -> bytes:
-    """``graph`` as a TFLite file.
+    """``graph`` as a TFLite file: ``parts``, joined."""
+    return b"".join(parts(graph, metadata=metadata))
+
+
+def parts(graph: Graph, *, metadata: Mapping[str, bytes] | None = None) -> list[Part]:
+    """``graph`` as a TFLite file, in pieces that follow each other; weights are not copied.
 
     Args:
         graph: the main subgraph.
@@ -90,10 +103,12 @@ def pack(graph: Graph, *, metadata: Mapping[str, bytes] | None = None) -> bytes:
             why="a flatbuffer addresses at most 2 GB",
             remedy="quantize the weights (--precision w8a8) or split the model",
         )
-    model = _model(graph, metadata or {}, schema)
-    builder = flatbuffers.Builder(1024 + weights)
+    buffers = _Buffers()
+    model = _model(graph, metadata or {}, buffers, schema)
+    builder = flatbuffers.Builder(1024)
+    builder.Prep(BUFFER_ALIGNMENT, 0)  # so that the tables end where a buffer may begin
     builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
-    return bytes(builder.Output())
+    return [bytes(builder.Output()), *buffers.behind]
 
 
 def weight_bytes(graph: Graph) -> int:
@@ -111,30 +126,58 @@ def _libraries() -> tuple[ModuleType, ModuleType]:
     return schema, flatbuffers
 
 
-@dataclass(frozen=True)
-class _AlignedBuffer:
-    """A ``Buffer`` table whose bytes start at a multiple of 16; packs like the generated ``BufferT``."""
+@dataclass
+class _Buffers:
+    """The buffers of a file, and what follows its tables.
 
-    data: bytes
+    Attributes:
+        places: of each buffer, bytes from the end of the tables to its vector; None without data.
+        behind: what stands there.
+    """
+
+    places: list[int | None] = field(default_factory=lambda: [None])  # tensors without data name buffer 0
+    behind: list[Part] = field(default_factory=list)
+    _length: int = 0
+    _known: EqualBytes = field(default_factory=EqualBytes)
+
+    def of(self, array: Array) -> int:
+        """The buffer of an array's bytes; one that is there already where they are equal."""
+        if not array.size:
+            return 0
+        found = self._known.find(array)
+        if found is not None:
+            return found
+        index = self.add(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        self._known.add(array, index)
+        return index
+
+    def add(self, data: Part) -> int:
+        """A buffer of its own: padding, the length of the vector, ``data`` at a multiple of 16."""
+        aligned = -(-(self._length + LENGTH_BYTES) // BUFFER_ALIGNMENT) * BUFFER_ALIGNMENT
+        padding = aligned - LENGTH_BYTES - self._length
+        self.behind += [bytes(padding) + len(data).to_bytes(LENGTH_BYTES, "little"), data]
+        self.places.append(aligned - LENGTH_BYTES)
+        self._length = aligned + len(data)
+        return len(self.places) - 1
+
+
+@dataclass(frozen=True)
+class _PlacedBuffer:
+    """A ``Buffer`` table whose vector stands behind the tables; packs like the generated ``BufferT``."""
+
+    place: int | None
     schema: ModuleType
 
     def Pack(self, builder: Any) -> int:  # noqa: N802  (the generated object API calls it so)
-        """Write the bytes, then the table; empty data = a buffer without bytes."""
-        vector = None
-        if self.data:
-            builder.StartVector(1, len(self.data), BUFFER_ALIGNMENT)
-            builder.head = builder.head - len(self.data)
-            builder.Bytes[builder.head : builder.head + len(self.data)] = self.data
-            vector = builder.EndVector()
+        """Write the table. The builder counts from the end of the tables to the front: behind is negative."""
         self.schema.BufferStart(builder)
-        if vector is not None:
-            self.schema.BufferAddData(builder, vector)
+        if self.place is not None:
+            self.schema.BufferAddData(builder, -self.place)
         offset: int = self.schema.BufferEnd(builder)
         return offset
 
 
-def _model(graph: Graph, metadata: Mapping[str, bytes], schema: ModuleType) -> Any:
-    buffers: dict[bytes, int] = {b"": 0}  # buffer 0 is empty by convention: tensors without data name it
+def _model(graph: Graph, metadata: Mapping[str, bytes], buffers: _Buffers, schema: ModuleType) -> Any:
     codes: dict[tuple[str, int], int] = {}
     subgraph = schema.SubGraphT()
     subgraph.name = "main"
@@ -147,8 +190,8 @@ def _model(graph: Graph, metadata: Mapping[str, bytes], schema: ModuleType) -> A
     model.description = "edgekit"
     model.subgraphs = [subgraph]
     model.operatorCodes = [_operator_code(name, version, schema) for name, version in codes]
-    model.buffers = [_AlignedBuffer(data, schema) for data in (*buffers, *metadata.values())]
-    model.metadata = [_metadata(name, len(buffers) + index, schema) for index, name in enumerate(metadata)]
+    model.metadata = [_metadata(name, buffers.add(data), schema) for name, data in metadata.items()]
+    model.buffers = [_PlacedBuffer(place, schema) for place in buffers.places]
     model.signatureDefs = [_signature(graph, schema)]
     return model
 
@@ -159,7 +202,7 @@ def _metadata(name: str, buffer: int, schema: ModuleType) -> Any:
     return out
 
 
-def _tensor(tensor: Tensor, buffers: dict[bytes, int], schema: ModuleType) -> Any:
+def _tensor(tensor: Tensor, buffers: _Buffers, schema: ModuleType) -> Any:
     out = schema.TensorT()
     out.name = tensor.name
     out.type = getattr(schema.TensorType, tensor.dtype.upper())
@@ -168,8 +211,7 @@ def _tensor(tensor: Tensor, buffers: dict[bytes, int], schema: ModuleType) -> An
     if any(not isinstance(dim, int) for dim in tensor.shape):
         out.shapeSignature = np.asarray(signature(tensor.shape), np.int32)
     if tensor.data is not None:
-        data = np.ascontiguousarray(tensor.data).tobytes()
-        out.buffer = buffers.setdefault(data, len(buffers))
+        out.buffer = buffers.of(tensor.data)
     if tensor.quant is not None:
         out.quantization = _quantization(tensor.quant, schema)
     return out

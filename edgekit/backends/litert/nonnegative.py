@@ -53,4 +53,4 @@ def _holds(operand: Operand | None, found: set[str]) -> bool:
         return True
     if operand.const is None:
         return operand.key in found
-    return operand.quant is None and operand.dtype == "float32" and bool(np.all(operand.const >= 0))
+    return operand.quant is None and operand.dtype == "float32" and not np.any(np.signbit(operand.const))

@@ -16,6 +16,8 @@ from edgekit.spec import Array, Dim, QuantParams
 
 Shape = tuple[Dim, ...]
 
+SAMPLED_BYTES = 256  # enough that different weights are told apart without reading them
+
 UNKNOWN_RANK: Shape = ("?",)
 """Stands for a shape of which nothing is known; whatever meets it is refused."""
 
@@ -70,6 +72,34 @@ class Graph:
     output_names: tuple[str, ...]
 
 
+class EqualBytes:
+    """Arrays by their bytes: a sample of them first, then all; nothing is copied or hashed as a whole."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[int, bytes], list[tuple[Array, int]]] = {}
+
+    def find(self, data: Array) -> int | None:
+        """The number under which equal bytes were added."""
+        mine = _bytes_of(data)
+        for known, number in self._found.get(_sample(mine), ()):
+            if np.array_equal(known, mine):
+                return number
+        return None
+
+    def add(self, data: Array, number: int) -> None:
+        """Remember ``data``, of which there is no equal."""
+        mine = _bytes_of(data)
+        self._found.setdefault(_sample(mine), []).append((mine, number))
+
+
+def _bytes_of(data: Array) -> Array:
+    return np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+
+
+def _sample(data: Array) -> tuple[int, bytes]:
+    return data.size, data[:: max(1, data.size // SAMPLED_BYTES)].tobytes()
+
+
 class GraphBuilder:
     """Collects tensors and operators; equal constants become one tensor."""
 
@@ -77,7 +107,7 @@ class GraphBuilder:
         self.tensors: list[Tensor] = []
         self.operators: list[Operator] = []
         self.inputs: list[int] = []
-        self._constants: dict[tuple[str, tuple[int, ...], bytes, QuantParams | None], int] = {}
+        self._constants: dict[tuple[str, tuple[int, ...], QuantParams | None], EqualBytes] = {}
         self._names: dict[str, int] = {}
 
     def tensor(self, name: str, dtype: str, shape: Shape, *, quant: QuantParams | None = None) -> int:
@@ -87,11 +117,12 @@ class GraphBuilder:
     def constant(self, name: str, data: Array, *, quant: QuantParams | None = None) -> int:
         """Add a constant, or find the equal one that is there already."""
         data = np.asarray(data, order="C")
-        key = (data.dtype.name, data.shape, data.tobytes(), quant)
-        if key not in self._constants:
-            tensor = Tensor(self._unique(name), data.dtype.name, data.shape, quant, data)
-            self._constants[key] = self._add(tensor)
-        return self._constants[key]
+        known = self._constants.setdefault((data.dtype.name, data.shape, quant), EqualBytes())
+        index = known.find(data)
+        if index is None:
+            index = self._add(Tensor(self._unique(name), data.dtype.name, data.shape, quant, data))
+            known.add(data, index)
+        return index
 
     def rename(self, index: int, name: str) -> None:
         """Give a tensor another name."""
