@@ -5,6 +5,7 @@
                           w_quantized (int4) -> DequantizeLinear(axis, block_size) -> w_dequantized
                           w_quantized (int8 + 128, uint8) where the plan stores it so
     bias b            ->  b_quantized (int32) -> DequantizeLinear(axis=0) -> b_dequantized
+    with a correction ->  b + correction is quantized; without a bias, the correction alone
 
 A1: a kernel reads v_dequantized.
 A2: v is computed by a kernel: everybody else reads v_dequantized too, because the runtime has only integers.
@@ -26,7 +27,7 @@ from edgekit.errors import InputError
 from edgekit.ir.digest import digest
 from edgekit.ir.graph import add_initializer, constant, free_name
 from edgekit.ir.verify import QDQ, verify
-from edgekit.quantization.arithmetic import quantize, quantize_blocks, unsigned
+from edgekit.quantization.arithmetic import quantize, quantize_as, quantize_blocks, unsigned
 from edgekit.quantization.plan import QuantOperator, QuantPlan, QuantWeight
 from edgekit.quantization.weights import weight_index
 from edgekit.spec import Array, QuantParams
@@ -109,29 +110,50 @@ def _insert_pair(
         result.name = name
 
 
-_Constants = dict[QuantWeight, tuple[ir.Value, ir.Value, ir.Value]]
-"""Integers, scale and zero point by the float constant that they stand for and how it was quantized."""
+_Constants = dict[tuple[QuantWeight, tuple[float, ...]], tuple[ir.Value, ir.Value, ir.Value]]
+"""Integers, scale and zero point by the float constant that they stand for, how it was quantized, and what
+was added to it."""
 
 
 def _quantize_constants(graph: ir.Graph, operator: QuantOperator, node: ir.Node, made: _Constants) -> None:
-    for index, planned in ((weight_index(node.op_type), operator.weight), (2, operator.bias)):
-        if planned is not None:
-            node.replace_input_with(index, _dequantized_constant(graph, planned, node=node, made=made))
+    weight, bias = operator.weight, operator.bias
+    if weight is not None:
+        index = weight_index(node.op_type)
+        source = graph.initializers[weight.name]
+        node.replace_input_with(index, _dequantized_constant(graph, weight, source, node=node, made=made))
+    if bias is not None:
+        source = _bias_source(graph, bias, len(operator.correction))
+        if len(node.inputs) < 3:
+            node.resize_inputs(3)
+        result = _dequantized_constant(graph, bias, source, node=node, made=made, added=operator.correction)
+        node.replace_input_with(2, result)
+
+
+def _bias_source(graph: ir.Graph, bias: QuantWeight, channels: int) -> ir.Value:
+    """The float bias; zeros where the plan gives one to an operator that has none."""
+    if bias.name not in graph.initializers and channels:
+        return add_initializer(graph, bias.name, np.zeros(channels, np.float32))
+    return graph.initializers[bias.name]
 
 
 def _dequantized_constant(
-    graph: ir.Graph, planned: QuantWeight, *, node: ir.Node, made: _Constants
+    graph: ir.Graph,
+    planned: QuantWeight,
+    source: ir.Value,
+    *,
+    node: ir.Node,
+    made: _Constants,
+    added: tuple[float, ...] = (),
 ) -> ir.Value:
     """The float value that ``node`` reads in place of the initializer, out of integers.
 
     Nodes that share a weight share its integers, each behind a DequantizeLinear of its own: runtimes fuse
     it into the one operator that reads it.
     """
-    source = graph.initializers[planned.name]
     params = planned.params
-    if planned not in made:
-        made[planned] = (
-            _blocks(graph, planned, source) if planned.block else _integers(graph, planned, source)
+    if (planned, added) not in made:
+        made[planned, added] = (
+            _blocks(graph, planned, source) if planned.block else _integers(graph, planned, source, added)
         )
     attributes = {} if params.axis is None else {"axis": params.axis}
     if planned.block:
@@ -139,7 +161,7 @@ def _dequantized_constant(
     name = free_name(graph, f"{planned.name}_dequantized")
     to_float = ir.node(
         "DequantizeLinear",
-        made[planned],
+        made[planned, added],
         attributes=attributes,
         name=f"{name}_DequantizeLinear",
     )
@@ -149,11 +171,15 @@ def _dequantized_constant(
     return result
 
 
-def _integers(graph: ir.Graph, planned: QuantWeight, source: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
+def _integers(
+    graph: ir.Graph, planned: QuantWeight, source: ir.Value, added: tuple[float, ...]
+) -> tuple[ir.Value, ir.Value, ir.Value]:
     """New initializers: the integers of a constant, their scale and zero point."""
     array = _array(planned, source)
     params = planned.params
-    stored = quantize(array, params)
+    if added:
+        array = array.astype(np.float64).ravel() + np.asarray(added)
+    stored = quantize_as(array, params, planned.rounding) if planned.rounding else quantize(array, params)
     scalar = params.axis is None
     scale_array = np.asarray(params.scale[0] if scalar else params.scale, np.float32)
     zero_array = np.asarray(params.zero_point[0] if scalar else params.zero_point, params.dtype)

@@ -21,12 +21,14 @@ onnx QuantizeLinear-21; Jacob et al. (2018), equations 1 to 8.
 
 from __future__ import annotations
 
+import base64
+import zlib
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from edgekit.errors import RecipeError
+from edgekit.errors import InputError, RecipeError
 from edgekit.spec import Array, QuantParams, Range
 
 LIMITS: dict[str, tuple[int, int]] = {
@@ -168,6 +170,31 @@ def quantize(array: Array, params: QuantParams) -> Array:
     scale, zero_point = _along_axis(params, array.ndim)
     integers = np.rint(array.astype(np.float64) / scale) + zero_point
     return np.clip(integers, smallest, largest).astype(params.dtype)
+
+
+def rounding_of(up: npt.NDArray[np.bool_]) -> str:
+    """Whether each value is rounded up from its floor -> text: base64 of zlib of the packed bits, C order."""
+    return base64.b64encode(zlib.compress(np.packbits(up.ravel()).tobytes(), 9)).decode("ascii")
+
+
+def quantize_as(array: Array, params: QuantParams, rounding: str) -> Array:
+    """``quantize``, but rounded up or down as ``rounding_of`` wrote.
+
+    Raises:
+        InputError: the text is damaged, or is of another array.
+    """
+    scale, _ = _along_axis(params, array.ndim)
+    try:
+        packed = np.frombuffer(zlib.decompress(base64.b64decode(rounding, validate=True)), np.uint8)
+        up = np.unpackbits(packed, count=array.size).reshape(array.shape)
+    except (ValueError, zlib.error) as error:
+        raise InputError(
+            f"the rounding of a weight of shape {array.shape} cannot be read",
+            why=str(error),
+            remedy="use the plan that `edgekit quantize` wrote, unchanged, with its own model",
+        ) from error
+    integers = np.floor(array.astype(np.float64) / scale) + up
+    return np.clip(integers, -SYMMETRIC_LIMIT, SYMMETRIC_LIMIT).astype(params.dtype)
 
 
 def dequantize(integers: Array, params: QuantParams) -> npt.NDArray[np.float32]:

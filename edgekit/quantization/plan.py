@@ -29,12 +29,14 @@ class QuantWeight:
             flattened (C order) from the shape of the weight with that axis divided by ``block``.
         stored: "", or "uint8" for the integers + 128 with zero point 128: the same numbers for another
             kernel (``quantization.saturation``), so the digest does not contain it.
+        rounding: "" = to the nearest integer; else up or down as learned (``arithmetic.quantize_as``).
     """
 
     name: str
     params: QuantParams
     block: int = 0
     stored: Literal["", "uint8"] = ""
+    rounding: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class QuantOperator:
         bias: its bias, int32 with scale input * weight; the name is that of the float initializer.
         activation: "" where the inputs have fixed scales; else the scheme in the words of the targets:
             "float", or "dynamic:..." for scales that are found in each inference.
+        correction: added to the bias before it is quantized, in real units per output channel; () = nothing.
+            A ``bias`` whose name the model does not have stands for zeros.
     """
 
     name: str
@@ -61,6 +65,7 @@ class QuantOperator:
     weight: QuantWeight | None = None
     bias: QuantWeight | None = None
     activation: str = ""
+    correction: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,7 @@ def to_json_of_operators(operators: tuple[QuantOperator, ...]) -> list[Any]:
             "bias": _exact_weight(operator.bias),
         }
         | ({"activation": operator.activation} if operator.activation else {})
+        | ({"correction": [each.hex() for each in operator.correction]} if operator.correction else {})
         for operator in operators
     ]
 
@@ -144,7 +150,8 @@ def to_json_of_operators(operators: tuple[QuantOperator, ...]) -> list[Any]:
 def _exact_weight(weight: QuantWeight | None) -> Any:
     if weight is None:
         return None
-    return [weight.name, _exact(weight.params), *([weight.block] if weight.block else [])]
+    extras = [*([weight.block] if weight.block else []), *([weight.rounding] if weight.rounding else [])]
+    return [weight.name, _exact(weight.params), *extras]
 
 
 def _exact(params: QuantParams) -> Any:

@@ -1,0 +1,8 @@
+"""Win back accuracy that static int8 loses. Pure functions; each decides on data, or does what was decided.
+
+    float model --equalize/smooth--> float model, the same function       before calibration
+    QuantPlan --correct_bias, adaround--> QuantPlan                        after ``place``
+
+What was decided is a ``Restoration``: written to edgekit.lock it gives the same bytes on another machine. The
+order that the pipeline runs, and what ``restore = "auto"`` keeps, is in ``restoration``.
+"""
