@@ -4,6 +4,7 @@
                                        Mul(Cast(MatMulInteger(q, w, zx)), Mul(sx, s))
     w4        MatMul(x, DQ(w, s))  ->  MatMulNBits(x, w, s), float accumulation
     w8        Gather(DQ(w, s), i)  ->  Mul(Cast(Gather(w, i)), Gather(s, i))
+    w8a8      weights that are float stay float (``onnxruntime_float_weights``); w8a16 likewise
 
 L1 a Gemm has its weight as (out, in): it becomes (in, out), and the bias an Add.
 L2 what reads one x shares its DynamicQuantizeLinear; ONNX Runtime fuses the rest into MatMulIntegerToFloat.
@@ -29,6 +30,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import onnx_ir as ir
 
+from edgekit.backends.onnxruntime_float_weights import with_float_weights
 from edgekit.ir.graph import add_initializer, constant, free_name, int_attribute, is_onnx
 from edgekit.passes.dequantized_constant import dequantizer, integers, scale_axis
 from edgekit.spec import Array, Precision, RunOptions
@@ -50,6 +52,8 @@ def lowered(model: ir.Model, precision: Precision) -> ir.Model:
         model: canonical model with weights behind DequantizeLinear; untouched.
         precision: what they stand for.
     """
+    if precision.is_static:
+        return with_float_weights(model)
     rewrite = {Precision.DYNAMIC: _dynamic, Precision.W4: _n_bits, Precision.W8: _rows}.get(precision)
     if rewrite is None:
         return model
