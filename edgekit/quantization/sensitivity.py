@@ -5,8 +5,8 @@
 Measured, not modelled: ``alone`` computes the float model once for each batch and, for every source, only the
 operators behind it again. For a chain of n kernels that is about n forward passes of each sample for 2 n
 sources (a weight and an activation for each kernel), on few samples: noise is an average over all elements of
-an output, and 16 samples order the sources well enough. The search on top (``mixed``) assumes that the noise of
-sources adds up (they are uncorrelated) and checks what it chooses by measuring.
+an output. The search on top (``mixed``) assumes that the noise of sources adds up (they are uncorrelated) and
+checks what it chooses by measuring.
 
 An operator that stays float takes away its constants' rounding, and an activation's only where nobody else
 touches it with integers: so sources, not operators, have a damage, and each names the operators that must
@@ -32,7 +32,7 @@ from edgekit.quantization.alone import RESULT, Alone, alone, sources
 from edgekit.quantization.plan import QuantPlan
 from edgekit.spec import BatchStream, Feeds, Progress, RunOptions, Session, Silent
 
-DEFAULT_SAMPLES = 16  # see above
+DEFAULT_SAMPLES = 16  # mobilenet_v3_small: with 8 the sum of all damages is within 1 % of that with 32
 BATCH = 4  # as in calibration: larger ones leave the processor's cache
 
 OpenModel = Callable[[ir.Model, RunOptions], Session]
