@@ -11,11 +11,15 @@ normalizations.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import torch
-from speech import data_set
 from torch import nn
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # what several models share lies one folder up
+
+from sound_clips import data_set
 
 HERE = Path(__file__).resolve().parent
 WEIGHTS = {name: HERE / f"weights-{name}.safetensors" for name in ("fsdd", "sounds")}

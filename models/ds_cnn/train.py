@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from model import HERE, WEIGHTS, DsCnn
 from safetensors.torch import save_file
-from speech import clips, data_set, features, placed
+from sound_clips import clips, data_set, placed
+from speech import features
 from torch.nn import functional
 
 from edgekit import preprocess, recipe

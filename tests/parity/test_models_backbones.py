@@ -65,6 +65,7 @@ TRAINED = [
     Backbone("resnet8", LOGITS_10, 78_666, 12.5e6, "cifar10", 0.97, 0.58, statistics=True),
     # the published 24,908 less two of the twelve classes
     Backbone("ds_cnn", LOGITS_10, 24_908 - 2 * 65, 2.66e6, "fsdd", 0.97, 0.9, statistics=True),
+    Backbone("spoken_digits", LOGITS_10, 98_784, 14.59e6, "fsdd", 0.97, 0.9),
     Backbone("mobilenet_cifar", LOGITS_10, 98_058, 5.5e6, "cifar10", 0.96, 0.5),
     Backbone("digits_detector", DETECTIONS, 126_604, 14.48e6, accuracy=0.5),
 ]

@@ -1,0 +1,271 @@
+"""int8 with default flags against float and against ONNX Runtime's and NNCF's quantizers, paired.
+
+    edgekit        "int8": static w8a8, default flags; "ships": what a release with an open choice ships;
+                   "minmax": w8a8 with plain minimum and maximum and nothing restored
+    ONNX Runtime   quantize_static: QDQ, per channel, pre-processed; the best of MinMax, Entropy, Percentile
+    NNCF           quantize, default preset; the best of its ONNX file (on either runtime) and its OpenVINO
+                   file
+
+All see the same calibration samples and are judged on the same test samples by edgekit's harness; the best of
+a peer is chosen on the test set, which is to its advantage. Differences are in points of the metric,
+positive = worse, with the interval of ``validation.statistics.paired_drop``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import edgekit
+from benchmarks.peers import HERE, Absent
+from benchmarks.peers.int8_files import Subject, peers_files, prepare, versions
+from benchmarks.report import Bar, Report
+from edgekit import recipe as recipes
+from edgekit import settings
+from edgekit.errors import EdgekitError
+from edgekit.ir import io
+from edgekit.pipeline.align import in_terms_of
+from edgekit.pipeline.evaluation import batch_size
+from edgekit.pipeline.open import artifact_at, open_artifact
+from edgekit.recipe import QuantizeTable
+from edgekit.spec import Session
+from edgekit.validation.evaluate import Evaluation, evaluate
+from edgekit.validation.statistics import Drop, paired_drop
+
+ROOT = HERE.parents[1]
+MODELS = {
+    "resnet20": ROOT / "benchmarks" / "resnet20",
+    **{
+        name: ROOT / "models" / name
+        for name in (
+            "resnet8",
+            "mobilenet_cifar",
+            "digits_cnn",
+            "digits_keras",
+            "digits_rnn",
+            "digits_lstm_stateful",
+            "digits_detector",
+            "digits_unet",
+            "ds_cnn",
+            "spoken_digits",
+        )
+    },
+}
+BROKEN = "spoken_digits"  # plain min-max destroys it; its README says why
+RUNTIMES = ("onnxruntime-cpu", "openvino-cpu")
+MEDIAN_PP, WORST_PP, BREAKS_PP, BEHIND_PP = 0.36, 1.0, 5.0, 0.5
+CHOSEN = "EDGEKIT_BENCH_MODELS"  # names, separated by commas: only those
+
+
+@dataclass
+class Row:
+    """One model: evaluations by who quantized it and what ran it, and why some are missing."""
+
+    float: Evaluation
+    found: dict[tuple[str, str], Evaluation] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    precisions: dict[str, str] = field(default_factory=dict)
+
+
+def run() -> Report:
+    """Measure every model whose data is here."""
+    rows: dict[str, Row] = {}
+    skipped: dict[str, str] = {}
+    wanted = os.environ.get(CHOSEN, "")
+    with tempfile.TemporaryDirectory() as folder:
+        files = Path(os.environ.get("EDGEKIT_PEER_FILES") or folder)
+        files.mkdir(parents=True, exist_ok=True)
+        for name, home in MODELS.items():
+            if wanted and name not in wanted.split(","):
+                continue
+            if settings.data_dir() is None and name in {"resnet20", BROKEN}:
+                skipped[name] = "EDGEKIT_DATA is not set"
+                continue
+            print(f"{name} ...", file=sys.stderr, flush=True)
+            subject = prepare(name, recipes.load(home / "edgekit.toml"), home, files)
+            if isinstance(subject, Absent):
+                skipped[name] = subject.reason
+                continue
+            rows[name] = measure(subject, home, Path(folder))
+            print(describe(name, rows[name]), file=sys.stderr, flush=True)
+    raw: dict[str, object] = {name: figures(row) for name, row in rows.items()}
+    raw |= {"skipped": skipped, "versions": versions()}
+    return Report("int8_accuracy", tuple(bars(rows)), raw)
+
+
+def measure(subject: Subject, home: Path, folder: Path) -> Row:
+    """Everything about one model."""
+    row = Row(_evaluated(subject, lambda: edgekit.open(subject.onnx)))
+    for runtime in RUNTIMES:
+        for label, options in (("int8", {}), ("minmax", plain())):
+            out = folder / f"{subject.name}-{label}-{runtime}"
+            _try(row, subject, label, runtime, lambda o=out, r=runtime, x=options: _ours(subject, r, o, x))  # type: ignore[misc]
+    _released(row, subject, home, folder)
+    for preset, path in peers_files(subject).items():
+        if isinstance(path, Absent):
+            row.missing[preset] = path.reason
+            continue
+        runtime = "onnxruntime-cpu" if path.suffix == ".onnx" else "openvino-cpu"
+        _try(row, subject, preset, runtime, lambda p=path: edgekit.open(_named(p, subject)))  # type: ignore[misc]
+    return row
+
+
+def plain() -> dict[str, Any]:
+    """Keywords of ``edgekit.quantize`` for ranges as they were seen, and nothing restored."""
+    options: dict[str, Any] = {"method": "minmax"}
+    if "restore" in QuantizeTable.model_fields:
+        options["restore"] = "none"
+    return options
+
+
+def _ours(subject: Subject, runtime: str, out: Path, options: Mapping[str, Any]) -> Session:
+    made = edgekit.quantize(
+        subject.onnx,
+        calibration_data=str(subject.calibration),
+        target=runtime,
+        precision="w8a8",
+        out=out / "int8.onnx",
+        **options,
+    )
+    return open_artifact(edgekit.compile(made, target=runtime, out=out / "compiled"))
+
+
+def _released(row: Row, subject: Subject, home: Path, folder: Path) -> None:
+    """What ships where the recipe leaves everything but the budget's verdict open."""
+    path = home / ".int8-accuracy.toml"
+    text = re.sub(
+        r"^\[(optimize|budget)[^\]]*\]\n(?:(?!\[).*\n)*", "", (home / "edgekit.toml").read_text(), flags=re.M
+    )
+    path.write_text(text + '\n[budget]\non_inconclusive = "pass"\n')  # what ships is judged here
+    try:
+        result = edgekit.release(path, out=folder / "dist", targets=RUNTIMES, update=True)
+    except EdgekitError as error:
+        row.missing["ships"] = str(error)
+        return
+    finally:
+        path.unlink()
+        path.with_name("edgekit.lock").unlink(missing_ok=True)
+    for each in result.targets:
+        row.precisions[each.target] = each.chosen.value if each.chosen else "nothing"
+        if result.bundle is not None and each.chosen is not None:
+            bundle = result.bundle
+            _try(
+                row, subject, "ships", each.target, lambda b=bundle, t=each.target: edgekit.open(b, target=t)
+            )  # type: ignore[misc]
+
+
+def _named(path: Path, subject: Subject) -> Any:
+    """A peer's file under the float model's names."""
+    return in_terms_of(artifact_at(path), *io.specs(io.load(subject.onnx)))[0]
+
+
+def _try(row: Row, subject: Subject, who: str, runtime: str, opener: Callable[[], Session]) -> None:
+    try:
+        row.found[who, runtime] = _evaluated(subject, opener)
+    except EdgekitError as error:
+        row.missing[f"{who}, {runtime}"] = str(error)[:300]
+
+
+def _evaluated(subject: Subject, opener: Callable[[], Session]) -> Evaluation:
+    judging = subject.judging
+    assert judging.labels is not None
+    with opener() as session:
+        return evaluate(
+            session,
+            metric=subject.metric,
+            batches=judging.batches,
+            labels=judging.labels,
+            count=judging.count,
+            batch_size=batch_size(session),
+        )
+
+
+def best(row: Row, peer: str) -> tuple[str, Evaluation] | None:
+    """The peer's preset with the highest metric, wherever it runs."""
+    theirs = [(f"{who}, {on}", found) for (who, on), found in row.found.items() if who.startswith(peer)]
+    return max(theirs, key=lambda each: each[1].value, default=None)
+
+
+def bars(rows: Mapping[str, Row]) -> list[Bar]:
+    """Losses against float, and against each peer's best."""
+    found = []
+    for label in ("int8", "ships"):
+        drops = {
+            f"{name} {runtime}": paired_drop(row.float, row.found[label, runtime]).value_pp
+            for name, row in rows.items()
+            for runtime in RUNTIMES
+            if (label, runtime) in row.found
+        }
+        if drops:
+            found.append(Bar(f"{label}: median points lost", statistics.median(drops.values()), MEDIAN_PP))
+        found += [Bar(f"{label}: {who}: points lost", drop, WORST_PP) for who, drop in drops.items()]
+        found += _against_peers(label, rows)
+    if BROKEN in rows:
+        row = rows[BROKEN]
+        for who, runtime in (("ort MinMax", "onnxruntime-cpu"), *(("minmax", each) for each in RUNTIMES)):
+            if (who, runtime) in row.found:
+                drop = paired_drop(row.float, row.found[who, runtime]).value_pp
+                found.append(Bar(f"{BROKEN}: {who}, {runtime}: points lost", drop, BREAKS_PP, at_most=False))
+    return found
+
+
+def _against_peers(label: str, rows: Mapping[str, Row]) -> list[Bar]:
+    found = []
+    for name, row in rows.items():
+        for peer in ("ort", "nncf"):
+            theirs = best(row, peer)
+            for runtime in RUNTIMES:
+                ours = row.found.get((label, runtime))
+                if theirs is not None and ours is not None:
+                    behind = paired_drop(theirs[1], ours).value_pp
+                    found.append(
+                        Bar(f"{label}: {name} {runtime}: points behind {peer}'s best", behind, BEHIND_PP)
+                    )
+    return found
+
+
+def figures(row: Row) -> dict[str, object]:
+    """Values, losses with intervals, and losses against the peers' best."""
+    peers = {peer: found for peer in ("ort", "nncf") if (found := best(row, peer)) is not None}
+    ours = {key: found for key, found in row.found.items() if key[0] in {"int8", "ships"}}
+    return {
+        "metric": row.float.metric,
+        "samples": row.float.count,
+        "float": row.float.value,
+        "values": {f"{who}, {on}": found.value for (who, on), found in row.found.items()},
+        "lost": {
+            f"{who}, {on}": _interval(paired_drop(row.float, found)) for (who, on), found in row.found.items()
+        },
+        "best": {peer: preset for peer, (preset, _) in peers.items()},
+        "behind": {
+            f"{who}, {on}, {peer}": _interval(paired_drop(theirs, found))
+            for (who, on), found in ours.items()
+            for peer, (_, theirs) in peers.items()
+        },
+        "ships": row.precisions,
+        "missing": row.missing,
+    }
+
+
+def _interval(drop: Drop) -> list[float]:
+    """Value, lower and upper end in points."""
+    return [round(value, 3) for value in (drop.value_pp, drop.low_pp, drop.high_pp)]
+
+
+def describe(name: str, row: Row) -> str:
+    """One line for each file."""
+    lines = [f"  {name}: float {row.float.metric} {row.float.value:.4f} on {row.float.count}"]
+    for (who, on), found in row.found.items():
+        lost = _interval(paired_drop(row.float, found))
+        lines.append(
+            f"    {who}, {on}: {found.value:.4f}, lost {lost[0]:+.2f} [{lost[1]:+.2f}, {lost[2]:+.2f}]"
+        )
+    lines += [f"    {what}: {why}" for what, why in row.missing.items()]
+    return "\n".join(lines)
