@@ -2,9 +2,9 @@
 
     power spectra --40 mel bands--> log --batch normalization--> stem --> 6 blocks --> average --> linear
 
-98,784 parameters, 14.6 million multiply-accumulates, and 0.5 million for the bands. The features are made inside
-the model, as torchaudio's and Keras's mel layers make them, so that an application only has to transform
-windows. ``build()`` is what the recipe names as its source.
+98,784 parameters, 14.6 million multiply-accumulates, and 0.5 million for the bands. The features are made
+inside the model, as torchaudio's and Keras's mel layers make them, so that an application only has to
+transform windows. ``build()`` is what the recipe names as its source.
 
 Source: He et al., "Deep Residual Learning for Image Recognition", 2016 (blocks).
 """
