@@ -13,6 +13,7 @@ SUITES = (
     "export_cost",
     "onnx_nodes",
     "litert_random_graphs",
+    "litert_models",
     "litert_latency",
     "litert_conversion",
     "text_bert_precisions",

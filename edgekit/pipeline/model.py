@@ -41,6 +41,8 @@ from edgekit.user_code import file_digest, imported_files
 PARITY_SEED = 0
 PARITY_SAMPLES, PARITY_BATCH = 16, 8  # of the calibration data: real values, on top of the random ones
 HASHED_BYTES = 256_000_000  # a data file above this is not read only to make a cache key
+PRECISION_KEY = "edgekit.precision"
+"""Metadata of an ONNX file whose weights are integers: what `edgekit quantize` made them for."""
 _MODEL, _FACTS = "model.onnx", "facts.json"
 _CHANGES = 4  # a module that imports others now than it did is known after one more round
 
@@ -103,6 +105,7 @@ class Canonical:
         quantized: whether the source came quantized; then ``model`` is its QDQ form.
         output_steps: of a quantized source, one quantization step by output name, as far as known.
         notes: what the front end wants the user to know.
+        said_precision: what the file says of itself (``PRECISION_KEY``), or "".
     """
 
     model: ir.Model
@@ -114,6 +117,7 @@ class Canonical:
     quantized: bool = False
     output_steps: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    said_precision: str = ""
 
 
 def obtain(
@@ -203,6 +207,7 @@ def _make(
         "canonical": canonical,
         "output_steps": dict(loaded.output_steps),
         "notes": list(loaded.notes),
+        "said_precision": loaded.model.metadata_props.get(PRECISION_KEY, ""),
         # What a builder imports from outside its folder; its own folder is in the key as a whole.
         "imported": imported_files() if ":" in request.source else {},
     }
@@ -275,6 +280,7 @@ def _canonical(model: ir.Model, facts: dict[str, Any]) -> Canonical:
         quantized=facts["quantized"],
         output_steps=facts["output_steps"],
         notes=tuple(facts["notes"]),
+        said_precision=facts["said_precision"],
     )
 
 

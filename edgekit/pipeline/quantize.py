@@ -15,7 +15,7 @@ from edgekit.ir.external_data import size_bytes
 from edgekit.pipeline import calibrate, judge, steps, variant
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.evaluation import Evaluated, evaluate_pair
-from edgekit.pipeline.model import Canonical
+from edgekit.pipeline.model import PRECISION_KEY, Canonical
 from edgekit.pipeline.result import QuantizeResult
 from edgekit.pipeline.scheme import Scheme
 from edgekit.pipeline.variant import Variant
@@ -125,10 +125,16 @@ def _precision(asked: Precision, target: Target) -> Precision:
 def _written(made: Variant, target: Target) -> ir.Model:
     """What the file holds: for ONNX Runtime the operators that quantize activations while they run.
 
-    Other targets' compilers make ``dynamic`` out of the weights alone (`edgekit release`).
+    Other targets' compilers make ``dynamic`` out of the weights alone. Its form is that of ``w8``: the file says
+    in its metadata which of the two it is.
     """
-    dynamic = made.precision is Precision.DYNAMIC and target.backend == "onnxruntime"
-    return lowered(made.model, made.precision) if dynamic else made.model
+    if made.precision is not Precision.DYNAMIC:
+        return made.model
+    if target.backend == "onnxruntime":
+        return lowered(made.model, made.precision)
+    said = made.model.clone()
+    said.metadata_props[PRECISION_KEY] = made.precision
+    return said
 
 
 def _evaluated(

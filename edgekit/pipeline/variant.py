@@ -144,12 +144,12 @@ def plan_of(
 def _with_integer_weights(
     canonical: Canonical, target: Target, precision: Precision, overrides: Sequence[Override]
 ) -> Variant:
-    if canonical.quantized and precision_of(canonical.model) is precision:
+    if canonical.quantized and came_as(canonical) is precision:
         return as_it_came(canonical, target)
     if canonical.quantized:
         raise NoEligibleWeightError(
             f"{precision} is made of a float model, and this one came quantized",
-            why=f"its integers have their scales already; they are its {precision_of(canonical.model)} form",
+            why=f"its integers have their scales already; they are its {came_as(canonical)} form",
             remedy="start from the float model it was made of",
         )
     plan = place_weights(canonical.model, target, precision, overrides=resolve(canonical.model, overrides))
@@ -171,11 +171,18 @@ def as_it_came(canonical: Canonical, target: Target) -> Variant:
     unsigned = bool(static) and all(scheme.startswith("u8:") for scheme in static)
     return Variant(
         model=with_unsigned_activations(canonical.model) if unsigned else canonical.model,
-        precision=precision_of(canonical.model),
+        precision=came_as(canonical),
         plan_digest=f"source-{canonical.digest[:16]}",
         output_steps=canonical.output_steps,
         quantized=quantized_operators(canonical.model),
     )
+
+
+def came_as(canonical: Canonical) -> Precision:
+    """What a quantized source is; int8 weights alone are ``dynamic`` where the file says so."""
+    found = precision_of(canonical.model)
+    dynamic = found is Precision.W8 and canonical.said_precision == Precision.DYNAMIC
+    return Precision.DYNAMIC if dynamic else found
 
 
 def precision_of(model: ir.Model) -> Precision:

@@ -53,6 +53,8 @@ def _conv(_op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
     x, w = inputs[0], inputs[1]
     if x is not None and w is not None and x.shape[3] != w.shape[3]:
         return 6  # grouped convolution
+    if w is not None and w.dtype == "int8" and _dtype(inputs) == "float32":
+        return 5 if w.quant is not None and len(w.quant.scale) > 1 else 2  # float activations
     return {"int8": 3, "int16": 4}.get(_dtype(inputs), 1)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from edgekit.backends.litert.integer import bias_params
 from edgekit.backends.litert.operands import Operand
+from edgekit.backends.litert.ops import hybrid
 from edgekit.backends.litert.ops.terms import Terms
 from edgekit.backends.litert.ops.windows import Windows, as_2d, pad_spatial, windows_of
 from edgekit.backends.litert.refusal import FloatOnlyError
@@ -58,13 +59,13 @@ def lower_conv(step: Step) -> None:
     shape = output_shape(step, windows)
     if groups == channels and groups > 1:  # C2
         stored = np.transpose(weight, (1, 2, 3, 0))
-        kernel = step.constant(w.key, stored, quant=_along(w, 3))
+        kernel = hybrid.weight_tensor(step, w.key, stored, _along(w, 3))
         options["depthMultiplier"] = weight.shape[0] // channels
         inputs = [tensor, kernel, bias_of(step, weight.shape[0])]
         step.result("DEPTHWISE_CONV_2D", inputs, options=options, shape=shape)
         return
     stored = np.transpose(weight, (0, 2, 3, 1))  # C1
-    kernel = step.constant(w.key, stored, quant=_along(w, 0))
+    kernel = hybrid.weight_tensor(step, w.key, stored, _along(w, 0))
     step.result("CONV_2D", [tensor, kernel, bias_of(step, weight.shape[0])], options=options, shape=shape)
 
 
