@@ -3,10 +3,9 @@
     float   largest difference / range of the output, against the float graph
     w8a8    |difference| in output steps, against the QDQ graph that was compiled: 95 and 99.9 % of the values
 
-XNNPACK, which is read back from the session. A step is range / 255 of the output on this data, which is not
-more than its quantizer's, and which an output without one has too. A model that the compiler refuses is in the
-results with the reason.
-``python -m benchmarks.litert_models NAME...`` measures those and writes no results.
+XNNPACK, which is read back from the session. A step is the scale of the DequantizeLinear that makes the output;
+an output without one is judged in steps of range / 255. A model that the compiler refuses is in the results
+with the reason. ``python -m benchmarks.litert_models NAME...`` measures those and writes no results.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 
 import edgekit
 from benchmarks.report import Bar, Report
@@ -29,6 +29,7 @@ from edgekit.frontends import parity
 from edgekit.frontends.parity import ParityReport
 from edgekit.frontends.source import SourceRequest
 from edgekit.ir import io
+from edgekit.ir.graph import constant, is_onnx
 from edgekit.pipeline import model as models
 from edgekit.pipeline import plan as plans
 from edgekit.pipeline.cache import Cache
@@ -105,7 +106,7 @@ def _measure(name: str, folder: Path) -> tuple[list[Bar], dict[str, object]]:
         ("95", STEPS_95, [each.steps_95 for each in report.outputs]),
         ("99.9", STEPS_999, [each.steps_999 for each in report.outputs]),
     ):
-        worst = max(value for value in values if value is not None)
+        worst = round(max(value for value in values if value is not None), 3)  # steps are whole, scales not
         bars.append(Bar(f"{name}, w8a8: steps on {share} % of the values", worst, limit))
     return bars, facts
 
@@ -138,10 +139,21 @@ def _compared(
             seed=0,
             cases=0,
             data=feeds,
-            output_steps=artifact.output_steps if steps else None,
+            output_steps=_steps(model) if steps else None,
         )
         kernels = candidate.facts["kernels"]
     return report, {"kernels": kernels, "outputs": _figures(report), **_form(artifact)}
+
+
+def _steps(model: ir.Model) -> dict[str, float]:
+    """The quantization step of each output that has one."""
+    found = {}
+    for value in model.graph.outputs:
+        producer = value.producer()
+        scale = constant(producer.inputs[1]) if producer and is_onnx(producer, "DequantizeLinear") else None
+        if scale is not None and scale.size == 1:
+            found[value.name or ""] = float(scale.reshape(-1)[0])
+    return found
 
 
 def _figures(report: ParityReport) -> Mapping[str, object]:

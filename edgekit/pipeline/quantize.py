@@ -125,8 +125,8 @@ def _precision(asked: Precision, target: Target) -> Precision:
 def _written(made: Variant, target: Target) -> ir.Model:
     """What the file holds: for ONNX Runtime the operators that quantize activations while they run.
 
-    Other targets' compilers make ``dynamic`` out of the weights alone. Its form is that of ``w8``: the file says
-    in its metadata which of the two it is.
+    Other targets' compilers make ``dynamic`` out of the weights alone. Its form is that of ``w8``: the file
+    says in its metadata which of the two it is.
     """
     if made.precision is not Precision.DYNAMIC:
         return made.model
