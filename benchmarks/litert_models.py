@@ -3,9 +3,9 @@
     float   largest difference / range of the output, against the float graph
     w8a8    |difference| in output steps, against the QDQ graph that was compiled: 95 and 99.9 % of the values
 
-XNNPACK, which is read back from the session. A step is the scale of the DequantizeLinear that makes the output;
-an output without one is judged in steps of range / 255. A model that the compiler refuses is in the results
-with the reason. ``python -m benchmarks.litert_models NAME...`` measures those and writes no results.
+XNNPACK, which is read back from the session. A step is the scale of the DequantizeLinear that makes the
+output; an output without one is judged in steps of range / 255. A model that the compiler refuses is in the
+results with the reason. ``python -m benchmarks.litert_models NAME...`` measures those and writes nothing.
 """
 
 from __future__ import annotations
