@@ -184,15 +184,19 @@ def quantize_as(array: Array, params: QuantParams, rounding: str) -> Array:
         InputError: the text is damaged, or is of another array.
     """
     scale, _ = _along_axis(params, array.ndim)
+    needed = -(-array.size // 8)
     try:
         packed = np.frombuffer(zlib.decompress(base64.b64decode(rounding, validate=True)), np.uint8)
-        up = np.unpackbits(packed, count=array.size).reshape(array.shape)
+        wrong = "" if len(packed) == needed else f"it has {len(packed)} bytes, {needed} are needed"
     except (ValueError, zlib.error) as error:
+        packed, wrong = np.zeros(0, np.uint8), str(error)
+    if wrong:
         raise InputError(
             f"the rounding of a weight of shape {array.shape} cannot be read",
-            why=str(error),
+            why=wrong,
             remedy="use the plan that `edgekit quantize` wrote, unchanged, with its own model",
-        ) from error
+        )
+    up = np.unpackbits(packed, count=array.size).reshape(array.shape)
     integers = np.floor(array.astype(np.float64) / scale) + up
     return np.clip(integers, -SYMMETRIC_LIMIT, SYMMETRIC_LIMIT).astype(params.dtype)
 
