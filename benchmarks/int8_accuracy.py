@@ -1,7 +1,7 @@
 """int8 with default flags against float and against ONNX Runtime's and NNCF's quantizers, paired.
 
-    edgekit        "int8": static w8a8, default flags; "ships": what a release with an open choice ships;
-                   "minmax": w8a8 with plain minimum and maximum and nothing restored
+    edgekit        default flags: "int8", what a release ships that is asked for w8a8, and "ships", what one
+                   ships that is asked for nothing; "minmax": w8a8 of plain minimum and maximum, unrestored
     ONNX Runtime   quantize_static: QDQ, per channel, pre-processed; the best of MinMax, Entropy, Percentile
     NNCF           quantize, default preset; the best of its ONNX file (on either runtime) and its OpenVINO
                    file
@@ -13,20 +13,22 @@ positive = worse, with the interval of ``validation.statistics.paired_drop``.
 
 from __future__ import annotations
 
+import json
 import os
-import re
 import statistics
 import sys
 import tempfile
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import edgekit
 from benchmarks.peers import HERE, Absent
 from benchmarks.peers.int8_files import Subject, peers_files, prepare, versions
-from benchmarks.report import Bar, Report
+from benchmarks.report import RESULTS, Bar, Report
 from edgekit import recipe as recipes
 from edgekit import settings
 from edgekit.errors import EdgekitError
@@ -75,10 +77,10 @@ class Row:
 
 
 def run() -> Report:
-    """Measure every model whose data is here."""
-    rows: dict[str, Row] = {}
-    skipped: dict[str, str] = {}
+    """Measure every model whose data is here; with CHOSEN those, and the others' figures stay."""
     wanted = os.environ.get(CHOSEN, "")
+    raw = _kept() if wanted else {}
+    skipped: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
         files = Path(os.environ.get("EDGEKIT_PEER_FILES") or folder)
         files.mkdir(parents=True, exist_ok=True)
@@ -93,27 +95,36 @@ def run() -> Report:
             if isinstance(subject, Absent):
                 skipped[name] = subject.reason
                 continue
-            rows[name] = measure(subject, home, Path(folder))
-            print(describe(name, rows[name]), file=sys.stderr, flush=True)
-    raw: dict[str, object] = {name: figures(row) for name, row in rows.items()}
-    raw |= {"skipped": skipped, "versions": versions()}
-    return Report("int8_accuracy", tuple(bars(rows)), raw)
+            row = measure(subject, home, Path(folder))
+            raw[name] = figures(row)
+            print(describe(name, row), file=sys.stderr, flush=True)
+    return Report("int8_accuracy", tuple(bars(raw)), {**raw, "skipped": skipped, "versions": versions()})
+
+
+def _kept() -> dict[str, Any]:
+    """The models' figures of the run before."""
+    path = RESULTS / "int8_accuracy.json"
+    found = json.loads(path.read_text("utf-8"))["raw"] if path.is_file() else {}
+    return {name: row for name, row in found.items() if name in MODELS}
 
 
 def measure(subject: Subject, home: Path, folder: Path) -> Row:
     """Everything about one model."""
     row = Row(_evaluated(subject, lambda: edgekit.open(subject.onnx)))
+    _released("ships", row, subject, home, folder)
+    _released("int8", row, subject, home, folder)
     for runtime in RUNTIMES:
         for label, options in (("int8", {}), ("minmax", plain())):
-            out = folder / f"{subject.name}-{label}-{runtime}"
-            _try(row, subject, label, runtime, lambda o=out, r=runtime, x=options: _ours(subject, r, o, x))  # type: ignore[misc]
-    _released(row, subject, home, folder)
+            if (label, runtime) not in row.found:  # int8: the release's budget let nothing through
+                out = folder / f"{subject.name}-{label}-{runtime}"
+                opener = partial(_quantized, subject, runtime, out, options)
+                _try(row, subject, label, runtime, opener)
     for preset, path in peers_files(subject).items():
         if isinstance(path, Absent):
             row.missing[preset] = path.reason
             continue
         runtime = "onnxruntime-cpu" if path.suffix == ".onnx" else "openvino-cpu"
-        _try(row, subject, preset, runtime, lambda p=path: edgekit.open(_named(p, subject)))  # type: ignore[misc]
+        _try(row, subject, preset, runtime, partial(_opened, path, subject))
     return row
 
 
@@ -125,7 +136,7 @@ def plain() -> dict[str, Any]:
     return options
 
 
-def _ours(subject: Subject, runtime: str, out: Path, options: Mapping[str, Any]) -> Session:
+def _quantized(subject: Subject, runtime: str, out: Path, options: Mapping[str, Any]) -> Session:
     made = edgekit.quantize(
         subject.onnx,
         calibration_data=str(subject.calibration),
@@ -137,33 +148,47 @@ def _ours(subject: Subject, runtime: str, out: Path, options: Mapping[str, Any])
     return open_artifact(edgekit.compile(made, target=runtime, out=out / "compiled"))
 
 
-def _released(row: Row, subject: Subject, home: Path, folder: Path) -> None:
-    """What ships where the recipe leaves everything but the budget's verdict open."""
-    path = home / ".int8-accuracy.toml"
-    text = re.sub(
-        r"^\[(optimize|budget)[^\]]*\]\n(?:(?!\[).*\n)*", "", (home / "edgekit.toml").read_text(), flags=re.M
-    )
-    path.write_text(text + '\n[budget]\non_inconclusive = "pass"\n')  # what ships is judged here
+def _released(label: str, row: Row, subject: Subject, home: Path, folder: Path) -> None:
+    """What a release ships: of all candidates, or of static int8 alone, whose speed then does not matter.
+
+    The recipe's [model] and [data] stand, with the peers' calibration samples; everything else is default,
+    but that an undecided budget lets through: it is judged here.
+    """
+    table = tomllib.loads((home / "edgekit.toml").read_text("utf-8"))
+    table["data"]["calibration"]["samples"] = subject.taught
+    table["budget"] = {"on_inconclusive": "pass", "never_slower": label == "ships"}
+    table["optimize"] = {"quantize": {} if label == "ships" else {"precision": "w8a8"}}
+    table["target"] = [{"name": runtime} for runtime in RUNTIMES]
+    path = home / f".int8-accuracy-{label}.toml"
+    path.write_text("".join(f"{key} = {_toml(value)}\n" for key, value in table.items()), "utf-8")
     try:
-        result = edgekit.release(path, out=folder / "dist", targets=RUNTIMES, update=True)
+        result = edgekit.release(path, out=folder / label, update=True)
     except EdgekitError as error:
-        row.missing["ships"] = str(error)
+        row.missing[label] = str(error)[:300]
         return
     finally:
         path.unlink()
         path.with_name("edgekit.lock").unlink(missing_ok=True)
     for each in result.targets:
-        row.precisions[each.target] = each.chosen.value if each.chosen else "nothing"
+        chosen = each.chosen.value if each.chosen else "nothing"
+        row.precisions[f"{label}, {each.target}"] = f"{chosen}: {each.reason}"
         if result.bundle is not None and each.chosen is not None:
-            bundle = result.bundle
-            _try(
-                row, subject, "ships", each.target, lambda b=bundle, t=each.target: edgekit.open(b, target=t)
-            )  # type: ignore[misc]
+            opener = partial(edgekit.open, result.bundle, target=each.target)
+            _try(row, subject, label, each.target, opener)
 
 
-def _named(path: Path, subject: Subject) -> Any:
+def _toml(value: object) -> str:
+    """A value of TOML in one line."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value)
+
+
+def _opened(path: Path, subject: Subject) -> Session:
     """A peer's file under the float model's names."""
-    return in_terms_of(artifact_at(path), *io.specs(io.load(subject.onnx)))[0]
+    return open_artifact(in_terms_of(artifact_at(path), *io.specs(io.load(subject.onnx)))[0])
 
 
 def _try(row: Row, subject: Subject, who: str, runtime: str, opener: Callable[[], Session]) -> None:
@@ -193,45 +218,34 @@ def best(row: Row, peer: str) -> tuple[str, Evaluation] | None:
     return max(theirs, key=lambda each: each[1].value, default=None)
 
 
-def bars(rows: Mapping[str, Row]) -> list[Bar]:
+def bars(raw: Mapping[str, Any]) -> list[Bar]:
     """Losses against float, and against each peer's best."""
     found = []
     for label in ("int8", "ships"):
         drops = {
-            f"{name} {runtime}": paired_drop(row.float, row.found[label, runtime]).value_pp
-            for name, row in rows.items()
+            f"{name} {runtime}": row["lost"][f"{label}, {runtime}"][0]
+            for name, row in raw.items()
             for runtime in RUNTIMES
-            if (label, runtime) in row.found
+            if f"{label}, {runtime}" in row["lost"]
         }
         if drops:
             found.append(Bar(f"{label}: median points lost", statistics.median(drops.values()), MEDIAN_PP))
         found += [Bar(f"{label}: {who}: points lost", drop, WORST_PP) for who, drop in drops.items()]
-        found += _against_peers(label, rows)
-    if BROKEN in rows:
-        row = rows[BROKEN]
-        for who, runtime in (("ort MinMax", "onnxruntime-cpu"), *(("minmax", each) for each in RUNTIMES)):
-            if (who, runtime) in row.found:
-                drop = paired_drop(row.float, row.found[who, runtime]).value_pp
-                found.append(Bar(f"{BROKEN}: {who}, {runtime}: points lost", drop, BREAKS_PP, at_most=False))
+        found += [
+            Bar(f"{label}: {name} {what}'s best: points behind", value, BEHIND_PP)
+            for name, row in raw.items()
+            for key, (value, _, _) in row["behind"].items()
+            for who, what in (key.split(", ", 1),)
+            if who == label
+        ]
+    lost = raw[BROKEN]["lost"] if BROKEN in raw else {}
+    for who in ("ort MinMax, onnxruntime-cpu", *(f"minmax, {runtime}" for runtime in RUNTIMES)):
+        if who in lost:
+            found.append(Bar(f"{BROKEN}: {who}: points lost", lost[who][0], BREAKS_PP, at_most=False))
     return found
 
 
-def _against_peers(label: str, rows: Mapping[str, Row]) -> list[Bar]:
-    found = []
-    for name, row in rows.items():
-        for peer in ("ort", "nncf"):
-            theirs = best(row, peer)
-            for runtime in RUNTIMES:
-                ours = row.found.get((label, runtime))
-                if theirs is not None and ours is not None:
-                    behind = paired_drop(theirs[1], ours).value_pp
-                    found.append(
-                        Bar(f"{label}: {name} {runtime}: points behind {peer}'s best", behind, BEHIND_PP)
-                    )
-    return found
-
-
-def figures(row: Row) -> dict[str, object]:
+def figures(row: Row) -> dict[str, Any]:
     """Values, losses with intervals, and losses against the peers' best."""
     peers = {peer: found for peer in ("ort", "nncf") if (found := best(row, peer)) is not None}
     ours = {key: found for key, found in row.found.items() if key[0] in {"int8", "ships"}}

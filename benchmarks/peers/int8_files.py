@@ -34,6 +34,7 @@ class Subject:
         calibration: .npz with (n, ...) arrays by input name, pre-processed.
         evaluation: .npz, the same with ``labels``.
         judging: what ``evaluation`` holds, as a stream.
+        taught: how many samples ``calibration`` holds.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Subject:
     calibration: Path
     evaluation: Path
     judging: Dataset
+    taught: int
 
 
 def prepare(name: str, recipe: Recipe, home: Path, folder: Path) -> Subject | Absent:
@@ -64,7 +66,7 @@ def prepare(name: str, recipe: Recipe, home: Path, folder: Path) -> Subject | Ab
         found = _export(recipe, home, onnx)
         if isinstance(found, Absent):
             return found
-    return Subject(name, recipe.data.evaluation.metric, onnx, calibration, evaluation, judging)
+    return Subject(name, recipe.data.evaluation.metric, onnx, calibration, evaluation, judging, taught.count)
 
 
 def _load(recipe: Recipe, table: CalibrationTable, home: Path, *, samples: int | None) -> Dataset:
