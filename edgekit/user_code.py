@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
+import os
 import sys
 import sysconfig
 from collections.abc import Iterator
@@ -59,14 +60,15 @@ def load_file(path: Path) -> ModuleType:
 
 def imported_files() -> dict[str, str]:
     """Path -> SHA-256 of every Python file in use that belongs neither to an installed package nor to us."""
-    installed = {
-        Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")
-    }
-    installed.add(Path(__file__).resolve().parent)
+    listed = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    installed = {folder.resolve() for folder in listed} | {Path(__file__).resolve().parent}
+    plain = tuple(f"{folder}{os.sep}" for folder in listed | installed)  # most files, without asking the disk
     found = {}
     for name, module in sorted(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if not isinstance(file, str) or not file.endswith(".py") or name == "__main__":
+            continue
+        if file.startswith(plain) and os.pardir not in file:
             continue
         path = Path(file).resolve()
         if path.is_file() and not any(path.is_relative_to(folder) for folder in installed):

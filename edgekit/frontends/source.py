@@ -22,6 +22,7 @@ from pathlib import Path
 
 from edgekit.errors import ExportError, InputError
 from edgekit.frontends.call_source import call_source
+from edgekit.frontends.collect_rarely import collect_rarely
 from edgekit.frontends.request import OPSET, FunctionRunner, Loaded, SourceRequest
 
 __all__ = ["OPSET", "FunctionRunner", "Loaded", "SourceRequest", "load"]
@@ -55,7 +56,11 @@ def load(request: SourceRequest) -> Loaded:
             why=f"front ends write opsets {OPSETS.start} to {OPSETS.stop - 1}",
             remedy=f"use --opset {OPSET}, or leave it out",
         )
-    path = request.base / request.source
+    with collect_rarely():
+        return _load(request.base / request.source, request)
+
+
+def _load(path: Path, request: SourceRequest) -> Loaded:
     if path.is_dir():
         return _load_folder(path, request)
     front_end = _FILES.get(path.suffix.lower())
