@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from edgekit.backends.base import IoDtype, IoForm, IoLayout
 from edgekit.errors import GateError
@@ -133,6 +134,7 @@ def quantize(
     target: str = "portable",
     precision: str | Precision = Precision.AUTO,
     method: str = "minmax",
+    restore: Literal["auto", "none", "adaround"] = "auto",
     eval_data: str = "",
     metric: str = "top1",
     max_drop_pp: float | None = None,
@@ -156,6 +158,7 @@ def quantize(
         target=target,
         precision=Precision(precision),
         method=method,
+        restore=restore,
         eval_data=eval_data,
         metric=metric,
         max_drop_pp=max_drop_pp,

@@ -123,6 +123,11 @@ class QuantizeTable(_Closed):
         description="how ranges are taken from activations: minmax, moving-average, percentile, "
         "percentile:99.99, entropy, mse, or auto (per tensor the one that loses least)",
     )
+    restore: Literal["auto", "none", "adaround"] = Field(
+        default="auto",
+        description="auto: equalize channels, migrate scales and correct biases where that is measured to "
+        "help; adaround: learn the rounding of weights too (minutes); none: nothing (docs/quantization.md)",
+    )
     cross_cpu: Literal["report", "exact"] = Field(
         default="report",
         description="x86 CPUs without VNNI can saturate in int8 products; report: the report says where; "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -44,6 +44,14 @@ def run(
     precision: Annotated[Precision, typer.Option("--precision", help="What to make.")] = Precision.AUTO,
     preprocess: flags.Preprocess = None,
     method: flags.Method = "minmax",
+    restore: Annotated[
+        Literal["auto", "none", "adaround"],
+        typer.Option(
+            "--restore",
+            help="auto: equalize channels, migrate scales, correct biases where that pays; adaround: learn "
+            "the rounding of weights too.",
+        ),
+    ] = "auto",
     eval_data: Annotated[
         str, typer.Option("--eval-data", help="Labelled data: holds the result against the float model.")
     ] = "",
@@ -68,6 +76,7 @@ def run(
             target=target,
             precision=precision,
             method=method,
+            restore=restore,
             eval_data=eval_data,
             metric=metric,
             max_drop_pp=max_drop,

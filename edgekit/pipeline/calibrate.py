@@ -89,6 +89,24 @@ def learn(
         InputError: the model is quantized already.
         DataError: the data does not fit.
     """
+    data = load(canonical, source, samples=samples, seed=seed, preprocess=preprocess)
+    return calibration.obtain(canonical, data, method=method, cache=cache, progress=progress)
+
+
+def load(
+    canonical: Canonical,
+    source: object,
+    *,
+    samples: int | None,
+    seed: int,
+    preprocess: tuple[Step, ...] = (),
+) -> dataset.Dataset:
+    """The calibration data that a flag names, or that was handed in.
+
+    Raises:
+        InputError: the model is quantized already.
+        DataError: the data does not fit.
+    """
     require_float(canonical)
     if isinstance(source, str | Path):
         request = dataset.DataSource(str(source), samples=samples, seed=seed)
@@ -98,7 +116,7 @@ def learn(
             source, inputs=canonical.inputs, samples=samples, seed=seed, preprocess=preprocess
         )
     dataset.check(data, canonical.inputs)
-    return calibration.obtain(canonical, data, method=method, cache=cache, progress=progress)
+    return data
 
 
 def require_float(canonical: Canonical) -> None:

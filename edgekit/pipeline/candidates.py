@@ -2,56 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from edgekit.backends.base import ModelInfo
-from edgekit.dataset import Dataset
 from edgekit.errors import TargetRefusalError, VerificationError
 from edgekit.measure.machine import cpu_features
 from edgekit.pipeline import artifact as artifacts
-from edgekit.pipeline import judge, latency, search, variant
-from edgekit.pipeline.cache import Cache
+from edgekit.pipeline import judge, latency, mixed, search, variant
+from edgekit.pipeline.bench_of import Bench
+from edgekit.pipeline.evaluation import BOOTSTRAP_SEED
 from edgekit.pipeline.judge import Judged
 from edgekit.pipeline.latency import Timed
 from edgekit.pipeline.lock import LockedTarget
-from edgekit.pipeline.model import Canonical
 from edgekit.pipeline.plan import TargetPlan
-from edgekit.pipeline.proof import Opener, Place, Proof, Prover, open_at, options_at, subject_of, where
+from edgekit.pipeline.proof import Opener, Place, Proof, open_at, options_at, subject_of, where
 from edgekit.pipeline.scheme import Scheme
 from edgekit.pipeline.search import Choice
 from edgekit.pipeline.variant import Variant
+from edgekit.quantization import mixed as mixing
 from edgekit.quantization.saturation import FEATURE
 from edgekit.quantization.weights import NoEligibleWeightError
-from edgekit.spec import Artifact, Precision, Progress, Ranges, Session, to_json
-from edgekit.validation.budget import Budget
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What all targets of a release share.
-
-    Attributes:
-        canonical: the float truth.
-        ranges: gives the ranges; called only when a candidate needs them.
-        data: the evaluation set.
-        reference: the float truth's proof on ONNX Runtime.
-        open_reference: opens the float truth.
-        info: what a file may say about the model.
-    """
-
-    canonical: Canonical
-    ranges: Callable[[], Ranges]
-    data: Dataset
-    prover: Prover
-    reference: Proof
-    open_reference: Opener
-    budget: Budget
-    stem: str
-    machine_key: str
-    cache: Cache
-    progress: Progress
-    info: ModelInfo | None = None
+from edgekit.spec import Artifact, Precision, Session, to_json
+from edgekit.validation.budget import Budget, Verdict
+from edgekit.validation.budget import judge as hold
+from edgekit.validation.statistics import paired_drop
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +67,8 @@ def try_target(plan: TargetPlan, bench: Bench, *, locked: LockedTarget | None) -
     trial.add([Scheme(Precision.FP32), *(each for each in schemes if each.precision is not Precision.FP32)])
     if locked:
         _hold_to_lock(plan, trial.made, locked)
+    else:
+        trial.mix()
     judged = trial.judged()
     choice = search.choose(
         judged[0],
@@ -155,6 +131,48 @@ class Trial:
         self.made += fresh
         self._timed.update(self._time())
 
+    def mix(self) -> None:
+        """For each static candidate that breaks the accuracy gate: the mix that keeps it, as one more.
+
+        Not where the float variant itself does not pass: then the samples are too few, or the budget is
+        below zero, and no mix can decide it.
+        """
+        bench, limit = self._bench, self._bench.budget.max_drop_pp
+        judged = self.judged()
+        if limit is None or bench.canonical.quantized or not _is_accurate(judged[0].verdict):
+            return
+        found = []
+        for each in judged[1:]:
+            if not each.scheme.precision.is_static or _is_accurate(each.verdict):
+                continue
+            scheme, result = mixed.mix(
+                bench.prepared(),
+                self._plan.target,
+                each.scheme,
+                overrides=self._plan.overrides,
+                data=bench.learning or bench.data,
+                evaluate=self._trial_of,
+                limit=limit,
+                progress=bench.progress,
+            )
+            bench.progress.note(f"{self._plan.target.name} {each.scheme.label}: {result.said}")
+            if scheme is None:
+                self.refused.append(f"{each.scheme.label} cannot be mixed: {result.said}")
+            else:
+                found.append(scheme)
+        if found:
+            self.add(found)
+
+    def _trial_of(self, scheme: Scheme) -> mixing.Trial:
+        """A scheme held against the accuracy budget alone, on the real runtime."""
+        made = _make(self._plan, scheme, self._bench)
+        proof = self._bench.prover.prove(
+            subject_of(made.artifact, self._place), self._opener(made), self._bench.open_reference
+        )
+        drop = paired_drop(self._bench.reference.evaluation, proof.evaluation, seed=BOOTSTRAP_SEED)
+        verdict = hold(Budget(max_drop_pp=self._bench.budget.max_drop_pp), drop=drop)
+        return mixing.Trial(_is_accurate(verdict), drop.value_pp)
+
     def judged(self) -> list[Judged]:
         """All candidates held against the budget, the float variant first."""
         budget = self._bench.budget
@@ -212,12 +230,16 @@ class Trial:
         )
 
 
+def _is_accurate(verdict: Verdict) -> bool:
+    return all(gate.status == "pass" for gate in verdict.gates if gate.name == "accuracy")
+
+
 def _make(plan: TargetPlan, scheme: Scheme, bench: Bench) -> Made:
     bench.progress.stage(f"{plan.target.name}: compile {scheme.label}")
     # fp16 needs them too: a value near 65,504 must stay float32, which a CPU's stand-in would not show
     needed = scheme.precision is Precision.FP16 or scheme.precision.is_static
-    ranges = bench.ranges() if needed and not bench.canonical.quantized else None
-    made = variant.make(bench.canonical, plan.target, scheme, ranges, overrides=plan.overrides)
+    prepared = bench.prepared() if needed and not bench.canonical.quantized else None
+    made = variant.make(bench.canonical, plan.target, scheme, prepared, overrides=plan.overrides)
     # integer inputs and outputs need scales, which the float form has not
     io = plan.io if scheme.precision is Precision.W8A8 else replace(plan.io, dtype="float32")
     artifact = artifacts.obtain(

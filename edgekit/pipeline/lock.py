@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgekit.errors import RecipeError
 from edgekit.pipeline.scheme import Scheme, Weights
+from edgekit.quantization.restore.restoration import Restoration
 from edgekit.spec import Precision, Ranges, Rejection, from_json, to_json
 
 NAME = "edgekit.lock"
@@ -62,6 +63,7 @@ class Lock(BaseModel):
     inputs: dict[str, str]
     tools: dict[str, str]
     ranges: dict[str, object] | None
+    restoration: dict[str, object] | None = None
     targets: dict[str, LockedTarget]
 
     def differences(self, inputs: Mapping[str, str], tools: Mapping[str, str]) -> tuple[str, ...]:
@@ -91,12 +93,17 @@ class Lock(BaseModel):
                 "tools": {**previous.tools, **self.tools},
                 "targets": {**previous.targets, **self.targets},
                 "ranges": self.ranges if self.ranges is not None else previous.ranges,
+                "restoration": self.restoration if self.ranges is not None else previous.restoration,
             }
         )
 
     def locked_ranges(self) -> Ranges | None:
         """The ranges that the locked plans were made from."""
         return None if self.ranges is None else from_json(Ranges, self.ranges)
+
+    def locked_restoration(self) -> Restoration:
+        """What was done to the model before the locked plans were made."""
+        return Restoration() if self.restoration is None else from_json(Restoration, self.restoration)
 
     def text(self) -> str:
         """Canonical JSON."""
@@ -127,6 +134,7 @@ def make(
     inputs: Mapping[str, str],
     tools: Mapping[str, str],
     ranges: Ranges | None,
+    restoration: Restoration | None = None,
     targets: Mapping[str, LockedTarget],
 ) -> Lock:
     """A lock for what was just released."""
@@ -134,5 +142,6 @@ def make(
         inputs=dict(inputs),
         tools=dict(tools),
         ranges=None if ranges is None else to_json(ranges),
+        restoration=None if restoration is None else to_json(restoration),
         targets=dict(targets),
     )

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx_ir as ir
 
-from edgekit import settings
+from edgekit import dataset, settings
 from edgekit import target as targets
 from edgekit.backends.onnxruntime import open_model
 from edgekit.backends.onnxruntime_lowering import lowered, options_for
+from edgekit.dataset import Dataset, DataSource
 from edgekit.errors import ExitCode, InputError
 from edgekit.ir.external_data import size_bytes
-from edgekit.pipeline import calibrate, judge, steps, variant
+from edgekit.pipeline import bench_of, calibrate, judge, steps, variant
 from edgekit.pipeline.cache import Cache
+from edgekit.pipeline.candidates import try_target
 from edgekit.pipeline.evaluation import Evaluated, evaluate_pair
+from edgekit.pipeline.mixed import mix
 from edgekit.pipeline.model import PRECISION_KEY, Canonical
-from edgekit.pipeline.result import QuantizeResult
+from edgekit.pipeline.plan import TargetPlan
+from edgekit.pipeline.prepare import Prepared, Restore, prepare
+from edgekit.pipeline.result import AccuracyRow, GateRow, QuantizeResult
 from edgekit.pipeline.scheme import Scheme
 from edgekit.pipeline.variant import Variant
 from edgekit.pipeline.write import write_model
 from edgekit.preprocess import Step
+from edgekit.quantization.mixed import Trial
+from edgekit.quantization.restore.restoration import Restoration
 from edgekit.spec import Precision, Progress, Ranges, RunOptions
 from edgekit.target import Target
-from edgekit.validation.budget import Budget
+from edgekit.validation.budget import Budget, Verdict
 from edgekit.validation.budget import judge as hold
 
 
@@ -36,6 +44,7 @@ def quantize(
     target: str,
     precision: Precision,
     method: str,
+    restore: Restore = "auto",
     eval_data: str,
     metric: str,
     max_drop_pp: float | None,
@@ -55,52 +64,188 @@ def quantize(
     """
     cache = Cache(cache_dir or settings.cache_dir())
     wanted = targets.load(target)
-    chosen, done_first = _precision(precision, wanted), steps.read(preprocess)
+    done_first = steps.read(preprocess) if preprocess is not None else ()
     canonical = calibrate.canonical_file(model, cache=cache, progress=progress)
     calibrate.require_float(canonical)
-    findings: tuple[str, ...] = ()
-    learned: Ranges | None = None
-    if chosen.is_static and ranges is not None:
-        learned = calibrate.read(ranges, canonical=canonical)
-    elif chosen.is_static and _is_given(calibration_data):
-        found = calibrate.learn(
-            canonical,
-            calibration_data,
-            method=method,
-            samples=None,
-            seed=0,
-            preprocess=done_first,
-            cache=cache,
-            progress=progress,
-        )
-        learned, findings = found.ranges, found.findings
-    progress.stage(f"quantize for {wanted.name} ({chosen})")
-    made = variant.make(canonical, wanted, Scheme(chosen), learned)
-    evaluated = (
-        _evaluated(canonical, made, source=eval_data, metric=metric, preprocess=done_first, progress=progress)
-        if eval_data
-        else None
+    job = _Job(
+        canonical=canonical,
+        target=wanted,
+        learning=calibrate.load(canonical, calibration_data, samples=None, seed=0, preprocess=done_first)
+        if _is_given(calibration_data)
+        else None,
+        ranges=calibrate.read(ranges, canonical=canonical) if ranges is not None else None,
+        method=method,
+        restore=restore,
+        eval_data=eval_data,
+        metric=metric,
+        preprocess=done_first,
+        max_drop_pp=max_drop_pp,
+        cache=cache,
+        progress=progress,
     )
-    verdict = hold(Budget(max_drop_pp=max_drop_pp), drop=evaluated.drop) if evaluated else None
-    exit_code = verdict.exit_code if verdict else ExitCode.OK
-    written = _written(made, wanted)
-    if exit_code is ExitCode.OK:
-        write_model(written, out)
+    if precision is Precision.AUTO and eval_data and len(wanted.ladder) > 1:
+        found = job.measured()
+    else:
+        found = job.named(_precision(precision, wanted))
+    if found.exit_code is ExitCode.OK:
+        write_model(_written(found.made, wanted), out)
     return QuantizeResult(
         path=out,
         target=wanted.name,
-        precision=chosen,
-        plan_digest=made.plan_digest,
-        quantized=made.quantized,
-        left_float=made.left_float,
-        size_bytes=size_bytes(written),
+        precision=found.made.precision,
+        plan_digest=found.made.plan_digest,
+        quantized=found.made.quantized,
+        left_float=found.made.left_float,
+        size_bytes=size_bytes(_written(found.made, wanted)),
         float_size_bytes=size_bytes(canonical.model),
-        gates=judge.gate_rows(verdict) if verdict else (),
-        accuracy=evaluated.accuracy if evaluated else None,
-        findings=findings,
-        notes=made.notes,
-        exit_code=exit_code,
+        gates=found.gates,
+        accuracy=found.accuracy,
+        findings=job.findings,
+        notes=(*found.notes, *found.made.notes),
+        exit_code=found.exit_code,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What is written, and how it was judged."""
+
+    made: Variant
+    gates: tuple[GateRow, ...] = ()
+    accuracy: AccuracyRow | None = None
+    exit_code: ExitCode = ExitCode.OK
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(eq=False)
+class _Job:
+    """One model for one target: prepared once, made as often as the budget asks for."""
+
+    canonical: Canonical
+    target: Target
+    learning: Dataset | None
+    ranges: Ranges | None
+    method: str
+    restore: Restore
+    eval_data: str
+    metric: str
+    preprocess: tuple[Step, ...]
+    max_drop_pp: float | None
+    cache: Cache
+    progress: Progress
+    _prepared: Prepared | None = None
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """What calibration noticed about the data."""
+        return self._prepared.findings if self._prepared else ()
+
+    def prepared(self) -> Prepared | None:
+        """The float graph for plans and its ranges, out of the file or the data; None without either."""
+        if self._prepared is None and self.ranges is not None:
+            self._prepared = Prepared(self.canonical.model, self.ranges, Restoration())
+        elif self._prepared is None and self.learning is not None:
+            self._prepared = prepare(
+                self.canonical,
+                self.learning,
+                method=self.method,
+                restore=self.restore,
+                cache=self.cache,
+                progress=self.progress,
+            )
+        return self._prepared
+
+    def named(self, precision: Precision) -> _Found:
+        """The precision that was asked for; mixed where its accuracy is over budget and static."""
+        self.progress.stage(f"quantize for {self.target.name} ({precision})")
+        scheme = Scheme(precision)
+        made = self._make(scheme)
+        if not self.eval_data:
+            return _Found(made)
+        found = self._judged(made)
+        if found.exit_code is ExitCode.OK or self.max_drop_pp is None or not precision.is_static:
+            return found
+        prepared = self.prepared()
+        assert prepared is not None  # noqa: S101  _make has refused a static precision without ranges
+        mixture, result = mix(
+            prepared,
+            self.target,
+            scheme,
+            overrides=(),
+            data=self.learning or self._judging(),
+            evaluate=self._trial,
+            limit=self.max_drop_pp,
+            progress=self.progress,
+        )
+        if mixture is None:
+            return replace(found, notes=(result.said,))
+        return replace(self._judged(self._make(mixture)), notes=(result.said,))
+
+    def measured(self) -> _Found:
+        """auto: every rung of the target's ladder on the real runtime; the rule of ``search`` chooses."""
+        bench = bench_of.make(
+            self.canonical,
+            judging=self._judging(),
+            learning=self.learning,
+            metric=self.metric,
+            output="",
+            prepared=self._needed,
+            budget=Budget(max_drop_pp=self.max_drop_pp, never_slower=True),
+            stem="model-0",
+            info=None,
+            cache=self.cache,
+            progress=self.progress,
+        )
+        plan = TargetPlan(self.target, "", Precision.AUTO, self.target.run.options())
+        outcome = try_target(plan, bench, locked=None)
+        chosen = outcome.choice.judged or outcome.judged[-1]
+        return _Found(
+            made=self._make(chosen.scheme),
+            gates=chosen.row.gates,
+            accuracy=chosen.row.accuracy,
+            exit_code=outcome.choice.exit_code,
+            notes=(f"{chosen.scheme.label}: {outcome.choice.reason}",),
+        )
+
+    def _needed(self) -> Prepared:
+        found = self.prepared()
+        if found is None:
+            raise InputError(
+                f"the ladder of {self.target.name} has rungs that need calibration data",
+                why="static quantization takes the ranges of activations from data",
+                remedy="give --calibration-data, or --ranges from `edgekit calibrate`",
+            )
+        return found
+
+    def _make(self, scheme: Scheme) -> Variant:
+        prepared = self.prepared() if scheme.precision.is_static else None
+        return variant.make(self.canonical, self.target, scheme, prepared)
+
+    def _judging(self) -> Dataset:
+        request = DataSource(self.eval_data)
+        inputs = self.canonical.inputs
+        data = dataset.load(request, inputs=inputs, base=Path.cwd(), preprocess=self.preprocess)
+        dataset.check(data, inputs, labelled=True)
+        return data
+
+    def _evaluated(self, made: Variant) -> tuple[Evaluated, Verdict]:
+        found = _evaluated(
+            self.canonical,
+            made,
+            source=self.eval_data,
+            metric=self.metric,
+            preprocess=self.preprocess,
+            progress=self.progress,
+        )
+        return found, hold(Budget(max_drop_pp=self.max_drop_pp), drop=found.drop)
+
+    def _judged(self, made: Variant) -> _Found:
+        found, verdict = self._evaluated(made)
+        return _Found(made, judge.gate_rows(verdict), found.accuracy, verdict.exit_code)
+
+    def _trial(self, scheme: Scheme) -> Trial:
+        found, verdict = self._evaluated(self._make(scheme))
+        return Trial(verdict.exit_code is ExitCode.OK, found.drop.value_pp)
 
 
 def _is_given(data: object) -> bool:
@@ -109,7 +254,7 @@ def _is_given(data: object) -> bool:
 
 
 def _precision(asked: Precision, target: Target) -> Precision:
-    """The precision to make: for auto the ladder's last rung (the measured ladder is `release`'s)."""
+    """The precision to make: for auto the ladder's last rung, where no evaluation data can decide."""
     if asked is Precision.AUTO:
         return target.ladder[-1]
     if asked not in target.precisions:

@@ -14,31 +14,32 @@ from typing import Literal
 import numpy as np
 
 from edgekit import dataset, settings
-from edgekit.backends.onnxruntime import open_model
 from edgekit.dataset import Dataset, DataSource
 from edgekit.errors import EdgekitError, ExitCode, MissingBackendError, RecipeError, TargetRefusalError
 from edgekit.frontends.source import SourceRequest
+from edgekit.pipeline import bench_of as benches
 from edgekit.pipeline import cache as caches
 from edgekit.pipeline import info as infos
 from edgekit.pipeline import lock as locks
 from edgekit.pipeline import model as models
 from edgekit.pipeline import plan as plans
-from edgekit.pipeline import ranges as calibration
+from edgekit.pipeline import prepare
+from edgekit.pipeline.bench_of import Bench
 from edgekit.pipeline.cache import Cache
-from edgekit.pipeline.candidates import Bench, Outcome, try_target
+from edgekit.pipeline.candidates import Outcome, try_target
 from edgekit.pipeline.deliver import deliver
 from edgekit.pipeline.doctor import machine_row
 from edgekit.pipeline.judge import Judged
 from edgekit.pipeline.lock import Lock, LockedTarget
 from edgekit.pipeline.model import Canonical, ParityData
 from edgekit.pipeline.plan import Plan, TargetPlan
-from edgekit.pipeline.proof import Prover, Subject
-from edgekit.pipeline.ranges import Calibrated
+from edgekit.pipeline.prepare import Prepared
+from edgekit.pipeline.ranges import shared_samples
 from edgekit.pipeline.result import AgreementRow, ReleaseResult, TargetRow
 from edgekit.pipeline.versions import tools
 from edgekit.pipeline.write import write_text
 from edgekit.recipe import CalibrationTable
-from edgekit.spec import Progress, Ranges, RunOptions, Session
+from edgekit.spec import Progress
 from edgekit.validation.budget import Budget
 
 Render = Callable[[ReleaseResult], Mapping[str, bytes]]
@@ -95,15 +96,28 @@ def release(
         used_tools = tools(*(each.target.extra for each in plan.targets), _framework_extra(canonical))
         inputs = _input_digests(plan, canonical, learning, judging)
         locking = _locking(plan, inputs, used_tools, update=update)
-        ranges = _Ranges(
+        prepared = _Prepared(
             canonical,
             learning,
-            method=plan.recipe.optimize.quantize.method,
+            plan=plan,
             lock=locking.lock,
             cache=cache,
             progress=progress,
         )
-        bench = _bench(plan, canonical, judging=judging, ranges=ranges, cache=cache, progress=progress)
+        table = plan.recipe.data.evaluation
+        bench = benches.make(
+            canonical,
+            judging=judging,
+            learning=learning,
+            metric=table.metric,
+            output=table.output,
+            prepared=prepared,
+            budget=budget_of(plan),
+            stem=plan.stem,
+            info=infos.of_plan(plan, canonical.inputs),
+            cache=cache,
+            progress=progress,
+        )
         outcomes, rows = _try_all(plan, bench, locking.lock)
         shipped = {name: o.choice.judged for name, o in outcomes.items() if o.choice.judged is not None}
         result = ReleaseResult(
@@ -116,13 +130,13 @@ def release(
             lock_reason="a dry run writes none" if dry_run and locking.lock is None else locking.reason,
             machine=machine_row(),
             agreement=_agreement(outcomes),
-            findings=(*canonical.notes, *ranges.findings, *_shared(learning, judging, cache)),
+            findings=(*canonical.notes, *prepared.findings, *_shared(learning, judging, cache)),
             tools=used_tools,
         )
         if dry_run or result.exit_code is not ExitCode.OK:
             return result
         new_lock = _new_lock(
-            locking, inputs=inputs, used_tools=used_tools, ranges=ranges.used, shipped=shipped
+            locking, inputs=inputs, used_tools=used_tools, prepared=prepared.used, shipped=shipped
         )
         progress.stage("write the bundle")
         done = deliver(
@@ -131,7 +145,7 @@ def release(
             result=result,
             shipped=shipped,
             data=judging,
-            ranges=ranges.used,
+            ranges=prepared.used.ranges if prepared.used else None,
             lock_text=new_lock.text(),
             out=out,
             render=render,
@@ -165,7 +179,7 @@ def _data(plan: Plan, canonical: Canonical) -> tuple[Dataset | None, Dataset]:
 
 def _shared(learning: Dataset | None, judging: Dataset, cache: Cache) -> tuple[str, ...]:
     """The finding that the model is judged on what its ranges were learned from, if it is."""
-    return calibration.shared_samples(learning, judging, cache=cache) if learning is not None else ()
+    return shared_samples(learning, judging, cache=cache) if learning is not None else ()
 
 
 def _load(table: CalibrationTable, plan: Plan, canonical: Canonical, *, labelled: bool) -> Dataset:
@@ -211,28 +225,31 @@ def _locking(plan: Plan, inputs: Mapping[str, str], used: Mapping[str, str], *, 
     return _Locking(lock, lock, "followed", "its inputs and tools are unchanged")
 
 
-class _Ranges:
-    """The ranges of a release: out of the lock, or learned once when a candidate first needs them."""
+class _Prepared:
+    """What plans are made from: out of the lock, or learned once when a candidate first needs it."""
 
     def __init__(
         self,
         canonical: Canonical,
         learning: Dataset | None,
         *,
-        method: str,
+        plan: Plan,
         lock: Lock | None,
         cache: Cache,
         progress: Progress,
     ) -> None:
-        self._method = method
+        self._table = plan.recipe.optimize.quantize
+        self._static = any(each.is_static for target in plan.targets for each in target.candidates)
         self._canonical = canonical
         self._learning = learning
         self._cache = cache
         self._progress = progress
         locked = lock.locked_ranges() if lock else None
-        self._found = Calibrated(locked, ()) if locked else None
+        self._found: Prepared | None = None
+        if lock is not None and locked is not None:
+            self._found = prepare.again(canonical, locked, lock.locked_restoration())
 
-    def __call__(self) -> Ranges:
+    def __call__(self) -> Prepared:
         if self._found is None:
             if self._learning is None:
                 raise RecipeError(
@@ -241,67 +258,25 @@ class _Ranges:
                     remedy='add calibration = { source = "..." } under [data], or ask for precision = "fp32"',
                     more="docs/recipe.md",
                 )
-            self._found = calibration.obtain(
+            self._found = prepare.prepare(
                 self._canonical,
                 self._learning,
-                method=self._method,
+                method=self._table.method,
+                restore=self._table.restore if self._static else "none",
                 cache=self._cache,
                 progress=self._progress,
             )
-        return self._found.ranges
+        return self._found
 
     @property
-    def used(self) -> Ranges | None:
-        """The ranges if any candidate needed them."""
-        return self._found.ranges if self._found else None
+    def used(self) -> Prepared | None:
+        """It, if any candidate needed it."""
+        return self._found
 
     @property
     def findings(self) -> tuple[str, ...]:
         """What calibration noticed about the data."""
         return self._found.findings if self._found else ()
-
-
-def _bench(
-    plan: Plan,
-    canonical: Canonical,
-    *,
-    judging: Dataset,
-    ranges: _Ranges,
-    cache: Cache,
-    progress: Progress,
-) -> Bench:
-    machine_key = machine_row().key
-    table = plan.recipe.data.evaluation
-    prover = Prover(
-        data=judging,
-        metric=table.metric,
-        output=table.output,
-        machine_key=machine_key,
-        reference_id=canonical.digest,
-        cache=cache,
-        progress=progress,
-    )
-
-    def open_reference() -> Session:
-        return open_model(canonical.model, RunOptions())
-
-    reference = prover.prove(
-        Subject({"reference": canonical.digest}, "the float reference", {}), open_reference, open_reference
-    )
-    return Bench(
-        canonical=canonical,
-        ranges=ranges,
-        data=judging,
-        prover=prover,
-        reference=reference,
-        open_reference=open_reference,
-        budget=budget_of(plan),
-        stem=plan.stem,
-        machine_key=machine_key,
-        cache=cache,
-        progress=progress,
-        info=infos.of_plan(plan, canonical.inputs),
-    )
 
 
 def budget_of(plan: Plan) -> Budget:
@@ -375,7 +350,7 @@ def _new_lock(
     *,
     inputs: Mapping[str, str],
     used_tools: Mapping[str, str],
-    ranges: Ranges | None,
+    prepared: Prepared | None,
     shipped: Mapping[str, Judged],
 ) -> Lock:
     """The lock of this release; a followed one is kept to the byte, its other targets included."""
@@ -392,5 +367,11 @@ def _new_lock(
         )
         for name, each in shipped.items()
     }
-    fresh = locks.make(inputs=inputs, tools=used_tools, ranges=ranges, targets=targets)
+    fresh = locks.make(
+        inputs=inputs,
+        tools=used_tools,
+        ranges=prepared.ranges if prepared else None,
+        restoration=prepared.restoration if prepared else None,
+        targets=targets,
+    )
     return fresh.with_others_of(locking.previous) if locking.previous else fresh

@@ -15,6 +15,7 @@ from edgekit.errors import InputError
 from edgekit.ir.graph import constant, is_onnx, walk
 from edgekit.passes import canonicalize
 from edgekit.pipeline.model import Canonical
+from edgekit.pipeline.prepare import Prepared
 from edgekit.pipeline.scheme import Scheme
 from edgekit.quantization.apply import apply, output_steps
 from edgekit.quantization.dequantize import to_float
@@ -22,10 +23,11 @@ from edgekit.quantization.float16 import to_float16
 from edgekit.quantization.overrides import Override, kept_float, resolve
 from edgekit.quantization.place import place
 from edgekit.quantization.plan import QuantPlan
+from edgekit.quantization.restore.choose import applied
 from edgekit.quantization.saturation import as_seven_bit, as_unsigned, cross_cpu, saturating_on
 from edgekit.quantization.unsigned import with_unsigned_activations
 from edgekit.quantization.weights import NoEligibleWeightError, place_weights
-from edgekit.spec import Precision, Ranges, Rejection
+from edgekit.spec import Precision, Rejection
 from edgekit.target import Target
 
 
@@ -54,7 +56,7 @@ def make(
     canonical: Canonical,
     target: Target,
     scheme: Scheme,
-    ranges: Ranges | None,
+    prepared: Prepared | None,
     *,
     overrides: Sequence[Override] = (),
 ) -> Variant:
@@ -64,7 +66,8 @@ def make(
         canonical: the float truth, or a source that came quantized.
         target: what it is for.
         scheme: which candidate.
-        ranges: of the model's values; needed where activations get scales.
+        prepared: the float graph that plans are made for, and its ranges; needed where activations get
+            scales.
         overrides: what the user says of single operators.
 
     Raises:
@@ -77,13 +80,13 @@ def make(
         case Precision.FP32 | Precision.BF16:
             return Variant(_float(canonical), precision)
         case Precision.FP16:
-            return Variant(
-                to_float16(_float(canonical), ranges=ranges.tensors if ranges else None), precision
-            )
+            if canonical.quantized or prepared is None:
+                return Variant(to_float16(_float(canonical), ranges=None), precision)
+            return Variant(to_float16(prepared.model, ranges=prepared.ranges.tensors), precision)
         case Precision.W8A8 | Precision.W8A16:
             if canonical.quantized:
                 return as_it_came(canonical, target)
-            return _static(canonical, target, scheme, ranges, overrides)
+            return _static(target, scheme, prepared, overrides)
         case Precision.DYNAMIC | Precision.W8 | Precision.W4:
             return _with_integer_weights(canonical, target, precision, overrides)
         case Precision.AUTO:
@@ -93,45 +96,38 @@ def make(
 
 
 def _static(
-    canonical: Canonical,
-    target: Target,
-    scheme: Scheme,
-    ranges: Ranges | None,
-    overrides: Sequence[Override],
+    target: Target, scheme: Scheme, prepared: Prepared | None, overrides: Sequence[Override]
 ) -> Variant:
-    if ranges is None:
+    if prepared is None:
         raise InputError(
             f"{scheme.precision} needs calibration data",
             why="static quantization takes the ranges of activations from data",
             remedy="give --calibration-data, or --ranges from `edgekit calibrate`",
         )
-    plan = plan_of(canonical.model, target, scheme, ranges, overrides=overrides)
+    plan = plan_of(prepared, target, scheme, overrides=overrides)
     return Variant(
-        model=apply(canonical.model, plan),
+        model=apply(prepared.model, plan),
         precision=scheme.precision,
         plan_digest=plan.digest,
-        output_steps=output_steps(canonical.model, plan),
+        output_steps=output_steps(prepared.model, plan),
         left_float=plan.left_float,
         quantized=len(plan.operators),
-        notes=cross_cpu(canonical.model, plan, target).notes(),
+        notes=(*prepared.restoration.notes, *cross_cpu(prepared.model, plan, target).notes()),
     )
 
 
 def plan_of(
-    model: ir.Model,
-    target: Target,
-    scheme: Scheme,
-    ranges: Ranges,
-    *,
-    overrides: Sequence[Override] = (),
+    prepared: Prepared, target: Target, scheme: Scheme, *, overrides: Sequence[Override] = ()
 ) -> QuantPlan:
     """The plan of a static scheme: what ``place`` decides, with the scheme's and the user's exceptions.
 
     Raises:
         RecipeError: an override matches nothing.
     """
+    model = prepared.model
     kept = {**scheme.keep_float, **kept_float(model, overrides)}
-    plan = place(model, target, ranges.tensors, precision=scheme.precision, keep_float=kept)
+    plan = place(model, target, prepared.ranges.tensors, precision=scheme.precision, keep_float=kept)
+    plan = applied(plan, prepared.restoration)
     match scheme.weights:
         case "int8":
             return plan

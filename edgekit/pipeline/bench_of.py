@@ -1,0 +1,109 @@
+"""Canonical model x data x budget -> Bench: what all candidates of all targets are proved against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edgekit.backends.base import ModelInfo
+from edgekit.backends.onnxruntime import open_model
+from edgekit.dataset import Dataset
+from edgekit.pipeline.cache import Cache
+from edgekit.pipeline.doctor import machine_row
+from edgekit.pipeline.model import Canonical
+from edgekit.pipeline.prepare import Prepared
+from edgekit.pipeline.proof import Opener, Proof, Prover, Subject
+from edgekit.spec import Progress, RunOptions, Session
+from edgekit.validation.budget import Budget
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all targets of a release share.
+
+    Attributes:
+        canonical: the float truth.
+        prepared: gives what static quantization starts from; called only when a candidate needs it.
+        data: the evaluation set.
+        learning: the calibration set, where there is one.
+        reference: the float truth's proof on ONNX Runtime.
+        open_reference: opens the float truth.
+        info: what a file may say about the model.
+    """
+
+    canonical: Canonical
+    prepared: Callable[[], Prepared]
+    data: Dataset
+    prover: Prover
+    reference: Proof
+    open_reference: Opener
+    budget: Budget
+    stem: str
+    machine_key: str
+    cache: Cache
+    progress: Progress
+    info: ModelInfo | None = None
+    learning: Dataset | None = None
+
+
+def make(
+    canonical: Canonical,
+    *,
+    judging: Dataset,
+    learning: Dataset | None,
+    metric: str,
+    output: str,
+    prepared: Callable[[], Prepared],
+    budget: Budget,
+    stem: str,
+    info: ModelInfo | None,
+    cache: Cache,
+    progress: Progress,
+) -> Bench:
+    """Prove the float truth itself on ONNX Runtime; candidates are held against that.
+
+    Args:
+        canonical: the float truth.
+        judging: the evaluation set, with labels.
+        learning: the calibration set, where there is one.
+        metric: task metric.
+        output: which output is scored; "" where there is only one.
+        prepared: gives what static quantization starts from; called only when a candidate needs it.
+        budget: what every candidate must keep.
+        stem: start of every file name.
+        info: what a file may say about the model.
+        cache: where proofs and artifacts are kept.
+        progress: told about each stage.
+    """
+    machine_key = machine_row().key
+    prover = Prover(
+        data=judging,
+        metric=metric,
+        output=output,
+        machine_key=machine_key,
+        reference_id=canonical.digest,
+        cache=cache,
+        progress=progress,
+    )
+
+    def open_reference() -> Session:
+        return open_model(canonical.model, RunOptions())
+
+    reference = prover.prove(
+        Subject({"reference": canonical.digest}, "the float reference", {}), open_reference, open_reference
+    )
+    return Bench(
+        canonical=canonical,
+        prepared=prepared,
+        learning=learning,
+        data=judging,
+        prover=prover,
+        reference=reference,
+        open_reference=open_reference,
+        budget=budget,
+        stem=stem,
+        machine_key=machine_key,
+        cache=cache,
+        progress=progress,
+        info=info,
+    )
