@@ -120,7 +120,7 @@ def _one_operator(folder: Path) -> Path:
     shape = [1, 4]
     value = helper.make_tensor_value_info
     kind = onnx.TensorProto.FLOAT
-    node = helper.make_node("Relu", ["x"], ["y"])
+    node = helper.make_node("Relu", ["x"], ["y"], name="relu")  # named: canonical as the models are
     graph = helper.make_graph([node], "one", [value("x", kind, shape)], [value("y", kind, shape)])
     path = folder / "one_operator.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), path)
