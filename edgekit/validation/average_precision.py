@@ -108,10 +108,38 @@ def _mean_precision(right: Floats, seen: Floats, boxes: Floats) -> Floats:
     """
     precision = np.divide(right, seen, out=np.zeros_like(right), where=seen > 0)
     precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]  # M3
-    recall = right / np.where(boxes > 0, boxes, 1.0)[:, None]
-    points = np.searchsorted(RECALLS, recall, side="right")  # recall points reached so far
+    points = _points_reached(right / np.where(boxes > 0, boxes, 1.0)[:, None])
     value: Floats = (np.diff(points, axis=1, prepend=0) * precision).sum(axis=1) / len(RECALLS)
     return np.where(boxes > 0, value, np.nan)
+
+
+def _points_reached(recall: Floats) -> npt.NDArray[np.int64]:
+    """How many recall points are at most ``recall``, which is 0 or more.
+
+    ``np.searchsorted(RECALLS, recall, side="right")`` without its search: the points are evenly spaced, so
+    the nearest one is known, and all before it are at most ``recall``.
+    """
+    steps = len(RECALLS) - 1
+    points = np.minimum(recall * steps + 0.5, steps).astype(np.int64)  # the nearest point
+    points += RECALLS[points] <= recall
+    return points
+
+
+def _seen(weights: Floats, image: npt.NDArray[np.int64], right: npt.NDArray[np.int64]) -> Floats:
+    """Weights of all detections up to and with each right one, best first: (R, places).
+
+    The detections between two right ones are counted by image first, so that the sum over thousands of
+    detections is a product with a matrix of a few hundred columns.
+
+    Args:
+        weights: (R, N).
+        image: of every detection, best first.
+        right: places among them, ascending.
+    """
+    counts = np.zeros((weights.shape[1], len(right)))
+    until = right[-1] + 1 if len(right) else 0
+    np.add.at(counts, (image[:until], np.searchsorted(right, np.arange(until))), 1.0)
+    return np.cumsum(weights @ counts, axis=1)
 
 
 def aggregate(statistics: Mapping[str, Numbers], weights: Floats) -> Floats:
@@ -124,11 +152,12 @@ def aggregate(statistics: Mapping[str, Numbers], weights: Floats) -> Floats:
         order = np.argsort(-scores[image, slot], kind="stable")
         image, slot = image[order], slot[order]
         matched = statistics["matched"][image, slot]
-        seen = np.cumsum(np.take(weights, image, axis=1), axis=1)
+        places = np.flatnonzero(matched)
+        seen, own = _seen(weights, image, places), np.take(weights, image[places], axis=1)
         for bit in BITS:
-            places = np.flatnonzero(matched & bit)
-            right = np.cumsum(np.take(weights, image[places], axis=1), axis=1)
-            value = _mean_precision(right, np.take(seen, places, axis=1), boxes)
+            hits = np.flatnonzero(matched[places] & bit)
+            right = np.cumsum(np.take(own, hits, axis=1), axis=1)
+            value = _mean_precision(right, np.take(seen, hits, axis=1), boxes)
             total += np.where(boxes > 0, value, 0.0)
             counted += boxes > 0
     mean: Floats = np.divide(total, counted, out=np.full(len(weights), np.nan), where=counted > 0)  # M4
