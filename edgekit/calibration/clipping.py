@@ -1,11 +1,17 @@
 """Histogram of a tensor -> the clipping [low, high] that an 8-bit grid loses least with.
 
     least_squares:     argmin over (low, high) of  sum (x - clip(x))^2 + (count inside) * step^2 / 12
-    least_divergence:  argmin over t of  KL(P || Q),  low, high = -t, t inside the extrema
+    least_divergence:  min t with  KL(P || Q) <= its least + NOISE,  low, high = -t, t inside the extrema
 
 P: the histogram with what lies outside added to its outermost bins. Q: the inside of the histogram in 256
 levels, each spread evenly over its bins that are not empty. Both searches are one array expression over
 cumulative sums, not a loop over candidates.
+
+What is looked for must not hang on single counts: a sample has to give the clipping of all values.
+C1: The error has one valley, and its bottom lies between candidates: the parabola through three of them.
+C2: The divergence has a wide, flat bottom with teeth (where a spike meets an edge of a level), and its least
+    jumps from tooth to tooth. So it is averaged over neighbouring candidates, and what is looked for is where
+    its steep side, on which too much is cut, reaches the bottom.
 
 Zero is always inside, because it has to be exact. Zero and the extrema are exact on the grid, and clamps put
 many values there: those bins have no rounding error, and no spike for the divergence.
@@ -22,9 +28,11 @@ import numpy.typing as npt
 from edgekit.calibration.histogram import Histogram
 
 LEVELS = 256  # of an 8-bit integer
-NOISE = 1e-4  # divergences that differ by less are equal: half a million counts know no better ...
+NOISE = 1e-3  # divergences that differ by less are equal: some hundred of a million counts outside ...
 NOISY_COUNTS = 50.0  # ... and fewer counts know less
-FINENESS = 100  # candidates for an end: a scale is found to one part in a hundred of its largest value
+FINENESS = 100  # candidates for an end of least squares, before C1
+THRESHOLDS = 400  # candidates for t, each 0.6 % above the one before
+BLUR = 20  # candidates on either side that are averaged: 12 % of t, as wide as the teeth of narrow levels
 _SMALLEST = 0.1  # part of the extremum below which no clipping is looked for
 
 Floats = npt.NDArray[np.float64]
@@ -45,8 +53,18 @@ def least_squares(histogram: Histogram, low: float, high: float) -> tuple[float,
     inside = _up_to(values, rounded, highs)[None, :] - _up_to(values, rounded, lows)[:, None]
     step = (highs[None, :] - lows[:, None]) / (LEVELS - 1)
     error = outside + inside * step**2 / 12
-    best = np.unravel_index(int(np.argmin(error)), error.shape)
-    return float(lows[best[0]]), float(highs[best[1]])
+    row, column = (int(each) for each in np.unravel_index(int(np.argmin(error)), error.shape))
+    return _bottom(lows, error[:, column], row), _bottom(highs, error[row], column)
+
+
+def _bottom(ends: Floats, error: Floats, least: int) -> float:
+    """C1: where the parabola through the least error and its two neighbours has its bottom."""
+    if not 0 < least < len(ends) - 1:
+        return float(ends[least])
+    before, here, after = (float(error[least + side]) for side in (-1, 0, 1))
+    bend = before - 2 * here + after
+    moved = (before - after) / (2 * bend) if bend > 0 else 0.0  # at most half a candidate: ``here`` is least
+    return float(ends[least] + moved * (ends[1] - ends[0]))
 
 
 def _beyond(values: Floats, mass: Floats, ends: Floats) -> Floats:
@@ -69,7 +87,7 @@ def least_divergence(histogram: Histogram, low: float, high: float) -> tuple[flo
     peak = max(-low, high)
     if peak == 0.0 or len(np.flatnonzero(histogram.counts)) < 2:
         return low, high
-    ends = np.linspace(_SMALLEST, 1.0, FINENESS) * peak
+    ends = np.geomspace(_SMALLEST, 1.0, THRESHOLDS) * peak
     width = histogram.width
     start = np.floor(np.maximum(-ends, low) / width).astype(np.int64) - histogram.first
     stop = np.ceil(np.minimum(ends, high) / width).astype(np.int64) - histogram.first
@@ -78,10 +96,31 @@ def least_divergence(histogram: Histogram, low: float, high: float) -> tuple[flo
     # Fewer bins than levels would be lossless on paper. The widest candidate always has enough.
     eligible = stop - start >= min(LEVELS, int((stop - start)[-1]))
     counts = _without_spikes(histogram, low, high)
-    divergence = np.where(eligible, _divergences(counts, start, stop), np.inf)
+    divergence = _divergences(counts, start[eligible], stop[eligible])
     noise = max(NOISE, NOISY_COUNTS / histogram.total)
-    best = int(np.flatnonzero(divergence <= float(divergence.min()) + noise)[-1])  # no cut without a gain
-    return max(-float(ends[best]), low), min(float(ends[best]), high)
+    end = _foot(ends[eligible], _blurred(divergence), noise)
+    return max(-end, low), min(end, high)
+
+
+def _blurred(divergence: Floats) -> Floats:
+    """C2: the mean over as many neighbours on both sides, up to BLUR; at the ends there are fewer."""
+    many = len(divergence)
+    index = np.arange(many)
+    aside = np.minimum(BLUR, np.minimum(index, many - 1 - index))
+    cumulative = np.concatenate([[0.0], np.cumsum(divergence)])
+    return np.asarray(
+        (cumulative[index + aside + 1] - cumulative[index - aside]) / (2 * aside + 1), np.float64
+    )
+
+
+def _foot(ends: Floats, divergence: Floats, noise: float) -> float:
+    """C2: the smallest end whose divergence is within ``noise`` of the least, interpolated."""
+    enough = float(divergence.min()) + noise
+    first = int(np.argmax(divergence <= enough))
+    if first == 0:
+        return float(ends[0])
+    above, below = float(divergence[first - 1]), float(divergence[first])
+    return float(ends[first] - (ends[first] - ends[first - 1]) * (enough - below) / (above - below))
 
 
 def _without_spikes(histogram: Histogram, low: float, high: float) -> Floats:

@@ -10,7 +10,7 @@ then for those tensors alone. Memory is that of one batch and of the histograms.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ from edgekit.calibration.finding import Finding
 from edgekit.calibration.findings import findings
 from edgekit.calibration.observers import Auto, Method, observer_from_method
 from edgekit.calibration.reading import OutputChange, Reading, reader
+from edgekit.calibration.run_ahead import run_ahead
 from edgekit.calibration.samples import SampleLog
 from edgekit.calibration.taps import UNKNOWN_SIZE, Taps, tapped
 from edgekit.calibration.watched import watched, with_heirs
@@ -41,7 +42,7 @@ from edgekit.spec import (
     Silent,
 )
 
-DEFAULT_BATCH = 4  # larger ones leave the processor's cache before statistics are taken, smaller pay per run
+DEFAULT_BATCH = 2  # larger ones leave the processor's cache before statistics are taken, smaller pay per run
 MEMORY_BYTES = 256 * 2**20  # activations of one batch; the batch shrinks until they fit
 SAMPLED = 8192  # values of each tensor and sample in a histogram: 128 samples give a million
 PROBED = 256  # values of each tensor and sample where only extrema are asked for (``taps``, T3)
@@ -175,6 +176,13 @@ class _Run:
     def statistics(self, session: Session, feeds: Feeds) -> dict[str, Array]:
         return session.run(padded(feeds, self.size) if self.fixed else feeds)
 
+    def results(self, session: Session) -> Iterator[tuple[dict[str, Array], int, dict[str, Array]]]:
+        """(batch, index of its first sample, outputs), of which the next are computed meanwhile."""
+        for (feeds, start), found in run_ahead(
+            self.batches(), lambda batch: self.statistics(session, batch[0])
+        ):
+            yield feeds, start, found
+
 
 class _Learned:
     """Grows with every batch. Tensors are the float inputs first, then the watched ones."""
@@ -198,11 +206,10 @@ class _Learned:
         """The pass over the data."""
         run, taps = self._run, reader(self._taps, shift=len(self._inputs))
         with run.open_model(self._taps.model, RunOptions()) as session:
-            for feeds, start in run.batches():
+            for feeds, start, found in run.results(session):
                 many = len(next(iter(feeds.values())))
                 self._log.add(feeds, start=start, count=many)
                 self._look.look(feeds)
-                found = run.statistics(session, feeds)
                 reading = taps.read(found, many=many)
                 if not reading.finite:
                     self._diagnose(feeds, start=start, many=many)
@@ -236,8 +243,7 @@ class _Learned:
         index = np.array([self._names.index(name) for name in taps.names])
         lows, read = np.full(len(missing), np.inf), reader(taps)
         with run.open_model(taps.model, RunOptions()) as session:
-            for feeds, _ in run.batches():
-                found = run.statistics(session, feeds)
+            for feeds, _, found in run.results(session):
                 for each in read.read(found, many=len(next(iter(feeds.values())))).extrema:
                     lows[each.tensors] = np.minimum(lows[each.tensors], each.lows.min(axis=0))
         self._evidence.low[index] = lows

@@ -4,8 +4,7 @@
 
 The width is a power of two and the edges are multiples of it, so when a value falls outside, the width
 doubles and neighbouring bins merge: counts stay exact, and one pass over the data is enough. They do not
-depend on how the data was cut into batches beyond the first (which sets the finest width). All tensors of a
-batch are counted at once: bin = floor(value / width) + offset of the tensor, then one ``bincount``.
+depend on how the data was cut into batches beyond the first (which sets the finest width).
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ FINEST = -126  # exponent of the smallest normal float32
 _CONSTANT = (
     2.0**-12
 )  # a spread below this part of the magnitude would need bins finer than float32 has values
-_AT_ONCE = 2**17  # values that are counted together: what is in between stays in the processor's cache
+_AT_ONCE = 2**15  # values that are counted together: what is in between stays in the processor's cache
 
 Indices = npt.NDArray[np.intp]
 
@@ -99,17 +99,20 @@ class Histograms:
 
     def add(self, values: Array, owners: Indices) -> None:
         """Count ``values``, (rows, columns), after ``fit``; ``owners`` is the tensor of each column."""
-        wide = max(1, _AT_ONCE // max(len(values), 1))
-        for start in range(0, values.shape[1] if values.size else 0, wide):
-            block, owner = values[:, start : start + wide], owners[start : start + wide]
-            least, most = int(owner.min()), int(owner.max())
-            # Exact: a float times a power of two.
-            scaled = np.multiply(block, np.ldexp(np.float32(1.0), -self.exponent)[owner], dtype=np.float32)
-            np.floor(scaled, out=scaled)
-            index = scaled.astype(np.intp)
-            index += (owner - least) * BINS - self.first[owner]
-            found = np.bincount(index.ravel(), minlength=(most - least + 1) * BINS)
-            self.counts[least : most + 1] += found.reshape(-1, BINS)
+        if not values.size:
+            return
+        starts = np.concatenate([[0], np.flatnonzero(np.diff(owners)) + 1, [len(owners)]]).tolist()
+        high = max(1, _AT_ONCE // max(stop - start for start, stop in pairwise(starts)))
+        for row in range(0, len(values), high):
+            for start, stop in pairwise(starts):
+                self._add_block(values[row : row + high, start:stop], int(owners[start]))
+
+    def _add_block(self, block: Array, tensor: int) -> None:
+        scaled = np.multiply(block, np.ldexp(np.float32(1.0), -self.exponent[tensor]), dtype=np.float32)
+        np.floor(scaled, out=scaled)  # exact so far: a float times a power of two
+        index = scaled.astype(np.intp)
+        index -= self.first[tensor]
+        self.counts[tensor] += np.bincount(index.ravel(), minlength=BINS)
 
     def _grow(self, tensor: int, low: float, high: float) -> None:
         exponent = int(self.exponent[tensor])

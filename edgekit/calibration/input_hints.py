@@ -26,7 +26,8 @@ from edgekit.calibration.finding import Finding
 from edgekit.ir.graph import constant, ints_attribute, is_onnx
 from edgekit.spec import Array, Feeds
 
-PATCHES = 512  # of the first batch; a spread is known to 3 % from as many
+LOOKED = 4  # samples: one photograph may be dark, and a layout shows in a few
+PATCHES = 512  # of those; a spread is known to 3 % from as many
 _STRONG = 30.0  # spread of the first layer's answers: 255 times too large a scale gives 50 and more
 _WEAK = 0.02  # 255 times too small a scale gives 0.004
 _BYTE = 255.0
@@ -52,7 +53,7 @@ class _First:
 
 
 class InputLook:
-    """Looks at the first batch only."""
+    """Looks at the first samples only."""
 
     def __init__(self, model: ir.Model) -> None:
         self._first = {
@@ -60,21 +61,24 @@ class InputLook:
             for value in model.graph.inputs
             if value.name and (first := _first_layer(value)) is not None
         }
-        self._findings: tuple[Finding, ...] | None = None
+        self._kept: list[dict[str, Array]] = []
 
     def look(self, feeds: Feeds) -> None:
-        """Compare the batch with the layers that read it."""
-        if self._findings is None:
-            self._findings = tuple(
-                finding
-                for name, first in self._first.items()
-                for finding in (_scale(name, first, feeds[name]), _layout(name, first, feeds[name]))
-                if finding is not None
-            )
+        """Keep the batch while there are fewer than LOOKED samples."""
+        if sum(len(next(iter(kept.values()))) for kept in self._kept if kept) < LOOKED and self._first:
+            self._kept.append({name: feeds[name].copy() for name in self._first})
 
     def findings(self) -> tuple[Finding, ...]:
-        """What was odd."""
-        return self._findings or ()
+        """What is odd about the samples, compared with the layers that read them."""
+        if not self._kept:
+            return ()
+        seen = {name: np.concatenate([kept[name] for kept in self._kept]) for name in self._first}
+        return tuple(
+            finding
+            for name, first in self._first.items()
+            for finding in (_scale(name, first, seen[name]), _layout(name, first, seen[name]))
+            if finding is not None
+        )
 
 
 def unused_inputs(model: ir.Model) -> tuple[Finding, ...]:
