@@ -37,7 +37,7 @@ import onnx_ir as ir
 
 from edgekit.errors import InputError
 from edgekit.ir.graph import constant, int_attribute
-from edgekit.quantization.arithmetic import SYMMETRIC_LIMIT, bias_params, quantize
+from edgekit.quantization.arithmetic import SYMMETRIC_LIMIT, bias_params, quantize, quantize_as
 from edgekit.quantization.plan import QuantOperator, QuantPlan, QuantWeight
 from edgekit.quantization.weights import weight_index
 from edgekit.spec import Precision
@@ -204,7 +204,12 @@ def _pair_sum(node: ir.Node, operator: QuantOperator, weight: QuantWeight) -> Pa
             why="the plan quantizes it as a weight",
             remedy="quantize again from this model",
         )
-    integers = quantize(array, weight.params).astype(np.int64)
+    stored = (
+        quantize_as(array, weight.params, weight.rounding)
+        if weight.rounding
+        else quantize(array, weight.params)
+    )
+    integers = stored.astype(np.int64)
     if node.op_type == "MatMul":
         return _extremes(operator, weight, [_pairs(integers.T, step=2)], "S1")
     if node.op_type == "Gemm":
@@ -242,7 +247,8 @@ def _seven_bit(operator: QuantOperator, names: set[str], plan: QuantPlan) -> Qua
     if weight is None or weight.name not in names:
         return operator
     scale = np.asarray(weight.params.scale, np.float32) * np.float32(SYMMETRIC_LIMIT / SEVEN_BIT_LIMIT)
-    coarse = replace(weight, params=replace(weight.params, scale=tuple(float(s) for s in scale)))
+    params = replace(weight.params, scale=tuple(float(s) for s in scale))
+    coarse = replace(weight, params=params, rounding="")  # what was learned was for the finer scales
     bias = operator.bias
     if bias is not None:
         step = plan.activations[operator.inputs[0]].scale[0]

@@ -3,6 +3,6 @@
     float model --equalize/smooth--> float model, the same function       before calibration
     QuantPlan --correct_bias, adaround--> QuantPlan                        after ``place``
 
-What was decided is a ``Restoration``: written to edgekit.lock it gives the same bytes on another machine. The
-order that the pipeline runs, and what ``restore = "auto"`` keeps, is in ``restoration``.
+What was decided is a ``Restoration``: written to edgekit.lock it gives the same bytes on another machine. How
+the pipeline calls it is in ``restoration``; order, names and what ``auto`` keeps are in ``choose``.
 """

@@ -1,10 +1,9 @@
 """Restoration: what was decided from data, as numbers that a lock can hold.
 
-    first release     exponents = equalize.exponents(model, peaks)         peaks: stream.channel_peaks
-                      model     = equalize.rescaled(model, exponents)      then: calibrate, place
-                      plan      = correct_bias.corrected(plan, correct_bias.corrections(model, plan, ...))
-    one that follows  model     = equalize.rescaled(model, restoration.exponents)
-    its lock          plan      = correct_bias.corrected(plan, restoration.corrections)
+    first release              restored = choose.restored(model, choose.steps_of("auto"), work=choose.Work(...))
+                               restored.model, .ranges, .plan, .restoration (for the lock), .sqnr_db
+    one that follows its lock  model = choose.replay(model, restoration)
+                               plan  = choose.applied(place(model, ...), restoration)      any target's plan
 
 Exponents are integers and corrections float64, whose text in JSON is exact: the same restoration gives the
 same bytes everywhere.

@@ -22,6 +22,7 @@ from edgekit.ir import io
 from edgekit.passes import canonicalize
 from edgekit.quantization import saturation
 from edgekit.quantization.apply import apply
+from edgekit.quantization.arithmetic import rounding_of
 from edgekit.quantization.place import place
 from edgekit.quantization.plan import QuantPlan, plan_from_json
 from edgekit.quantization.saturation import (
@@ -154,6 +155,22 @@ def test_seven_bits_fit_and_are_another_plan() -> None:
     (found,) = find(model, fixed)
     assert (found.can_saturate, found.largest) == (False, 255 * 128)
     assert np.abs(stored(apply(model, fixed))).max() == 64
+
+
+def test_learned_rounding_is_what_is_proved_and_seven_bits_drop_it() -> None:
+    """255 * (64 + 64) fits, 255 * (65 + 65) does not; the rounding was for scales that seven bits change."""
+    model = product(np.array([[127.0], [0], [64.4], [64.4]]))
+    plan = planned(model)
+    assert not find(model, plan)[0].can_saturate
+    (operator,) = plan.operators
+    assert operator.weight is not None
+    up = rounding_of(np.array([[False], [False], [True], [True]]))
+    learned = replace(plan, operators=(replace(operator, weight=replace(operator.weight, rounding=up)),))
+    found = find(model, learned)
+    assert found[0].can_saturate
+    coarse = as_seven_bit(learned, found).operators[0].weight
+    assert coarse is not None
+    assert not coarse.rounding
 
 
 def test_what_cannot_saturate_is_left_alone() -> None:
