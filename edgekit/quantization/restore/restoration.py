@@ -1,6 +1,6 @@
 """Restoration: what was decided from data, as numbers that a lock can hold.
 
-    first release              restored = choose.restored(model, choose.steps_of("auto"), work=choose.Work(...))
+    first release              restored = choose.restored(model, choose.steps_of("auto"), work=Work(...))
                                restored.model, .ranges, .plan, .restoration (for the lock), .sqnr_db
     one that follows its lock  model = choose.replay(model, restoration)
                                plan  = choose.applied(place(model, ...), restoration)      any target's plan
