@@ -155,9 +155,21 @@ def bypass(node: ir.Node) -> bool:
                 graph.outputs[index] = source
         graph.remove(node, safe=True)
         source.name = name
-        source.shape = source.shape or shape
+        source.shape = _of_output(shape, source.shape)
         source.type = source.type or kind
         return True
     replace_value(result, source)
     graph.remove(node, safe=True)
     return True
+
+
+def _of_output(declared: ir.Shape | None, found: ir.Shape | None) -> ir.Shape | None:
+    """Two shapes of one value -> one: a number beats a name, the name that the output had beats others."""
+    if declared is None or found is None or len(declared) != len(found):
+        return declared if found is None else found
+    return ir.Shape(
+        [
+            inner if isinstance(inner, int) or (not isinstance(outer, int) and outer.value is None) else outer
+            for outer, inner in zip(declared, found, strict=True)
+        ]
+    )

@@ -44,6 +44,21 @@ def test_c2_the_input_takes_the_name_of_a_graph_output() -> None:
     assert breaches(m, FLOAT) == ()
 
 
+def test_c2_the_output_keeps_the_name_of_its_batch() -> None:
+    m = model("g (float[N, 2] x) => (float[N, 2] y) { a = Relu(x) y = Identity(a) }")
+    relu = node(m, "Relu").outputs[0]
+    relu.shape = ir.Shape(["unk__0", 2])  # as shape inference calls it
+    assert bypass(node(m, "Identity"))
+    assert list(m.graph.outputs[0].shape or ()) == ["N", 2]
+
+
+def test_c2_a_number_that_was_found_stays() -> None:
+    m = model("g (float[N, 2] x) => (float[N, M] y) { a = Relu(x) y = Identity(a) }")
+    node(m, "Relu").outputs[0].shape = ir.Shape(["N", 2])
+    assert bypass(node(m, "Identity"))
+    assert list(m.graph.outputs[0].shape or ()) == ["N", 2]
+
+
 def test_c2_other_readers_of_the_input_go_on_reading_it() -> None:
     m = model("g (float[2] x) => (float[2] y, float[2] z) { a = Relu(x) y = Identity(a) z = Neg(a) }")
     assert bypass(node(m, "Identity"))
