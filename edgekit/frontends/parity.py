@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 
@@ -118,12 +119,15 @@ def check(
     """
     pairs: dict[str, list[tuple[Array, Array]]] = {}
     given = 0
-    for index, feeds in enumerate(chain(_random(reference, seed=seed, cases=cases), data)):
-        want, have = reference.run(feeds), candidate.run(feeds)
-        _require_same_form(want, have)
-        for name, array in want.items():
-            pairs.setdefault(name, []).append((array, have[name]))
-        given = index + 1
+    with ThreadPoolExecutor(1) as beside:  # the candidate computes in a process of its own, meanwhile
+        for index, feeds in enumerate(chain(_random(reference, seed=seed, cases=cases), data)):
+            coming = beside.submit(candidate.run, feeds)
+            want = reference.run(feeds)
+            have = coming.result()
+            _require_same_form(want, have)
+            for name, array in want.items():
+                pairs.setdefault(name, []).append((array, have[name]))
+            given = index + 1
     outputs = tuple(_compared(name, found, tolerance, output_steps) for name, found in pairs.items())
     return ParityReport(outputs, given, given - cases, tolerance)
 
