@@ -19,6 +19,7 @@ SUITES = (
     "text_bert_precisions",
     "text_decoder_weights",
     "calibration_cost",
+    "mixed_precision",
 )
 
 

@@ -21,6 +21,7 @@ import onnx_ir as ir
 from edgekit.backends.base import CompileRequest, file_entries
 from edgekit.backends.bindings import same_layout, trial_feeds
 from edgekit.backends.installed import installed_version, satisfies
+from edgekit.backends.onnxruntime_float_weights import with_float_weights
 from edgekit.backends.onnxruntime_lowering import lowered, options_for, saturating
 from edgekit.backends.refusal import refuse, structural_rejections
 from edgekit.backends.worker import open_worker
@@ -127,6 +128,7 @@ class OnnxRuntime:
 def open_model(model: ir.Model, options: RunOptions) -> Session:
     """A session of an in-memory model, for calibration and parity: written to a temporary file and loaded.
 
+    Float weights stay float in it, whatever stands in front of them (``onnxruntime_float_weights``).
     The file is gone when this returns; the session has read (or mapped) what it needs.
 
     Raises:
@@ -134,6 +136,7 @@ def open_model(model: ir.Model, options: RunOptions) -> Session:
         BackendCrashError: its worker died.
         MissingBackendError: ``options`` names a device that is not here.
     """
+    model = with_float_weights(model)
     with tempfile.TemporaryDirectory(prefix="edgekit-", ignore_cleanup_errors=True) as folder:
         artifact = _artifact(
             model,

@@ -3,7 +3,9 @@
 Scales and zero points are never changed; a model without quantizers is left as it is.
 
 N1 no zero point -> a zero of the type that it has by default (uint8, or the type of the data).
-N2 scale and zero point of one element -> scalars: one scale is the scale of the whole tensor.
+N2 scale and zero point of one element -> scalars: one scale is the scale of the whole tensor. So are the
+   equal scales of all channels of an activation (edgekit's own files for ONNX Runtime have them in front of
+   operators with float weights).
 N3 QuantizeLinear of a constant -> the integers: weights are stored as what they are.
 N4 Transpose, Reshape, Squeeze, Unsqueeze, Flatten of a dequantized constant -> of the constant.
 N5 DequantizeLinear, then QuantizeLinear with the same parameters -> nothing: the integers come back.
@@ -95,12 +97,16 @@ def _with_zero_point(node: ir.Node) -> None:
 def _with_scalars(node: ir.Node) -> None:
     """N2."""
     arrays = [constant(value) for value in node.inputs[1:3]]
-    if any(array is None or array.size != 1 for array in arrays) or int_attribute(node, "block_size", 0):
+    is_weight = constant(node.inputs[0]) is not None
+    if int_attribute(node, "block_size", 0) or any(
+        array is None or array.size == 0 or (array.size > 1 and (is_weight or np.any(array != array.flat[0])))
+        for array in arrays
+    ):
         return
     for index, array in enumerate(arrays, start=1):
         value = node.inputs[index]
         if array is not None and value is not None and array.ndim:
-            scalar = add_initializer(_graph(node), f"{value.name}", array.reshape(()))
+            scalar = add_initializer(_graph(node), f"{value.name}", array.flat[:1].reshape(()))
             node.replace_input_with(index, scalar)
     node.attributes.pop("axis", None)
 

@@ -268,15 +268,16 @@ def _precision(asked: Precision, target: Target) -> Precision:
 
 
 def _written(made: Variant, target: Target) -> ir.Model:
-    """What the file holds: for ONNX Runtime the operators that quantize activations while they run.
+    """What the file holds: ONNX Runtime has its own form of ``dynamic``, and of weights that stay float.
 
     Other targets' compilers make ``dynamic`` out of the weights alone. Its form is that of ``w8``: the file
     says in its metadata which of the two it is.
     """
-    if made.precision is not Precision.DYNAMIC:
-        return made.model
-    if target.backend == "onnxruntime":
+    is_dynamic = made.precision is Precision.DYNAMIC
+    if target.backend == "onnxruntime" and (is_dynamic or made.precision.is_static):
         return lowered(made.model, made.precision)
+    if not is_dynamic:
+        return made.model
     said = made.model.clone()
     said.metadata_props[PRECISION_KEY] = made.precision
     return said

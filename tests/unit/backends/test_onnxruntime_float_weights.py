@@ -10,10 +10,14 @@ import onnx_ir as ir
 import pytest
 
 from edgekit import settings
+from edgekit.backends.onnxruntime import open_model
 from edgekit.backends.onnxruntime_float_weights import with_float_weights
 from edgekit.backends.onnxruntime_lowering import lowered
+from edgekit.errors import ModelFileError
 from edgekit.ir import io
-from edgekit.spec import Precision
+from edgekit.ir.graph import constant
+from edgekit.passes import canonicalize
+from edgekit.spec import Precision, RunOptions
 
 Floats = npt.NDArray[np.float32]
 CASES = {
@@ -116,3 +120,32 @@ def test_openvino_reads_the_same_numbers() -> None:
     read = core.read_model(io.to_bytes(lowered(model, Precision.W8A8)))
     compiled = core.compile_model(read, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     assert np.abs(compiled([x])[0] - expected).max() <= 0.1 + 1e-5
+
+
+def test_a_model_in_memory_is_protected_too() -> None:
+    """Parity and calibration open what no back end has compiled."""
+    model, x, expected = _model("Conv")
+    with open_model(model, RunOptions()) as session:
+        given = np.asarray(session.run({"x": x})["y"], np.float32)
+    assert np.abs(given - expected).max() <= 0.1 + 1e-5
+
+
+def test_the_form_is_read_back_as_one_scale() -> None:
+    """A file that was written for ONNX Runtime is a source like any other."""
+    model, _, _ = _model("Conv")
+    protected = lowered(model, Precision.W8A8)
+    scales = [node.inputs[1] for node in protected.graph if node.op_type == "DequantizeLinear"]
+    assert {constant(scale).size for scale in scales} == {1, 4}  # type: ignore[union-attr]
+    read = canonicalize(protected)
+    scales = [node.inputs[1] for node in read.graph if node.op_type == "DequantizeLinear"]
+    assert {constant(scale).size for scale in scales} == {1}  # type: ignore[union-attr]
+
+
+def test_different_scales_of_channels_are_not_read_as_one() -> None:
+    model, _, _ = _model("Conv")
+    protected = lowered(model, Precision.W8A8).clone()
+    for name, value in protected.graph.initializers.items():
+        if name.endswith("_scales"):
+            value.const_value = ir.tensor(np.array([0.05, 0.05, 0.05, 0.06], np.float32), name=name)
+    with pytest.raises(ModelFileError, match="vector"):
+        canonicalize(protected)

@@ -378,7 +378,7 @@ REFUSALS = (
         "g (float[n, 4] x) => (float[n, 4] y) <float[4] s, uint8[4] z>"
         "{ q = QuantizeLinear <axis = 1> (x, s, z) y = DequantizeLinear <axis = 1> (q, s, z) }",
         "quantizes an activation with a vector",
-        {"s": np.full(4, 0.1, np.float32), "z": np.full(4, 3, np.uint8)},
+        {"s": np.array([0.1, 0.1, 0.1, 0.2], np.float32), "z": np.full(4, 3, np.uint8)},
     ),
     Refusal(
         "pair that does not belong together",
