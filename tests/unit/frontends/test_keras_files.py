@@ -267,6 +267,16 @@ def test_h5_files_of_keras_2(case: Real) -> None:
     assert_close(have, want, of_range=1e-5)
 
 
+@pytest.mark.parametrize(("kind", "loops"), [("GRU", 1), ("LSTM", 0)])
+def test_a_loop_that_stays_one_is_told(keras: Any, kind: str, loops: int, tmp_path: Path) -> None:
+    with quiet():
+        model = keras.Sequential([keras.Input((5, 3)), getattr(keras.layers, kind)(4)])
+        model.export(tmp_path / "saved", verbose=False)
+    loaded = load_saved_model(SourceRequest("saved", tmp_path))
+    assert sum(node.op_type == "Loop" for node in loaded.model.graph) == loops
+    assert [note for note in loaded.notes if "stays a Loop" in note] == list(loaded.notes)[:loops]
+
+
 BASIC_PITCH = "basic_pitch/basic_pitch/saved_models/icassp_2022"
 RATE, WINDOW, OVERLAP = 22050, 43844, 30 * 256  # samples; basic_pitch/constants.py and inference.py
 TAPS, CUTOFF, BETA = (
