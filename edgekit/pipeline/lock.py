@@ -30,6 +30,7 @@ class LockedTarget(BaseModel):
         precision: of what is quantized.
         variant: which of the candidates of that precision ("mixed", "partial"); "" = the rules as they are.
         weights: their form where sums of two products could saturate.
+        corrected: whether its biases are corrected.
         keep_float: node name -> (rule, reason) for what the search left in float beyond the target's rules.
         plan: digest of the plan.
         files: SHA-256 by file name.
@@ -40,6 +41,7 @@ class LockedTarget(BaseModel):
     precision: Precision
     variant: str = ""
     weights: Weights = "int8"
+    corrected: bool = True
     keep_float: dict[str, tuple[str, str]] = {}
     plan: str
     files: dict[str, str]
@@ -51,7 +53,7 @@ class LockedTarget(BaseModel):
             name: Rejection(name, rule, reason, "nothing to do: it runs in float")
             for name, (rule, reason) in self.keep_float.items()
         }
-        return Scheme(self.precision, self.variant, self.weights, kept)
+        return Scheme(self.precision, self.variant, self.weights, self.corrected, kept)
 
 
 class Lock(BaseModel):

@@ -10,6 +10,7 @@ little too kind: the fewer operators it keeps, the less.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import onnx_ir as ir
 
@@ -73,7 +74,7 @@ def mix(
 def _with(scheme: Scheme, kept: dict[str, Rejection]) -> Scheme:
     named = {name: Rejection(name, why.rule, why.reason, why.remedy) for name, why in kept.items()}
     variant = VARIANT if not scheme.variant else f"{scheme.variant}-{VARIANT}"
-    return Scheme(scheme.precision, variant, scheme.weights, {**scheme.keep_float, **named})
+    return replace(scheme, variant=variant, corrected=False, keep_float={**scheme.keep_float, **named})
 
 
 def _macs(model: ir.Model) -> dict[str, int]:

@@ -361,6 +361,7 @@ def _new_lock(
             precision=each.artifact.precision,
             variant=each.scheme.variant,
             weights=each.scheme.weights,
+            corrected=each.scheme.corrected,
             keep_float={name: (why.rule, why.reason) for name, why in each.scheme.keep_float.items()},
             plan=each.artifact.plan_digest,
             files={entry.path: entry.sha256 for entry in each.artifact.files},

@@ -28,12 +28,15 @@ class Scheme:
         precision: of what is quantized.
         variant: "" for the rules as they are, else one word that tells it from its siblings.
         weights: their form where sums of two products could saturate.
+        corrected: whether biases are corrected. Corrections are learned from the whole plan: with the
+            operator that broke it in float they would be wrong, so a mix goes without.
         keep_float: node name -> why it stays float beyond what the rules say.
     """
 
     precision: Precision
     variant: str = ""
     weights: Weights = "int8"
+    corrected: bool = True
     keep_float: Mapping[str, Rejection] = field(default_factory=dict)
 
     @property

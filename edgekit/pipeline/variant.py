@@ -7,7 +7,7 @@ what those integers stand for.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
 
@@ -127,7 +127,8 @@ def plan_of(
     model = prepared.model
     kept = {**scheme.keep_float, **kept_float(model, overrides)}
     plan = place(model, target, prepared.ranges.tensors, precision=scheme.precision, keep_float=kept)
-    plan = applied(plan, prepared.restoration)
+    decided = prepared.restoration
+    plan = applied(plan, decided if scheme.corrected else replace(decided, corrections={}))
     match scheme.weights:
         case "int8":
             return plan

@@ -33,11 +33,12 @@ def test_labels(scheme: Scheme, label: str) -> None:
 
 
 def test_the_lock_gives_the_scheme_back() -> None:
-    scheme = Scheme(W8A8, "mixed", "7bit", KEPT)
+    scheme = Scheme(W8A8, "mixed", "7bit", corrected=False, keep_float=KEPT)
     locked = LockedTarget(
         precision=scheme.precision,
         variant=scheme.variant,
         weights=scheme.weights,
+        corrected=scheme.corrected,
         keep_float={name: (why.rule, why.reason) for name, why in KEPT.items()},
         plan="p",
         files={},
