@@ -159,12 +159,15 @@ def obtain(
 
     def make(folder: Path) -> None:
         model, facts = _make(request, tolerance, data)
-        made.append(_canonical(model, facts))
-        if not facts["canonical"]:
+        if facts["canonical"]:
+            made.append(_canonical(model, facts))
+        else:
             io.save(model, folder / _MODEL)
         (folder / _FACTS).write_text(json.dumps(facts))
 
     entry = _entry(cache, key, make)
+    # What was saved is read again: a model just exported and the same one out of its file must not differ
+    # in the last detail, or the second release would not follow the first one's lock.
     return made[-1] if made else _read(entry, request)
 
 
