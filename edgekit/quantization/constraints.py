@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.errors import RecipeError, closest
-from edgekit.ir.graph import constant, float_attribute, int_attribute, is_float32, rank
+from edgekit.ir.graph import constant, float_attribute, int_attribute, is_float32, is_onnx, rank
 from edgekit.passes.fuse_activation import clip_bounds
 from edgekit.target import Target
 
@@ -110,6 +110,26 @@ def _two_activations(match: Match) -> str:
     return ""
 
 
+def _fed_operands(match: Match) -> str:
+    known = [value for value in match[0].inputs if value is not None and not _is_fed(value)]
+    return f"{known[0].name!r} is a constant as soon as the shapes are fixed" if known else ""
+
+
+def _is_fed(value: ir.Value) -> bool:
+    """Whether it depends on the values of an input, and not on its shape alone."""
+    waiting, seen = [value], set[ir.Value]()
+    while waiting:
+        current = waiting.pop()
+        producer = current.producer()
+        if producer is None and current.const_value is None:
+            return True
+        if producer is None or current in seen or is_onnx(producer, "Shape", "Size"):
+            continue
+        seen.add(current)
+        waiting.extend(each for each in producer.inputs if each is not None)
+    return False
+
+
 def _no_indices(match: Match) -> str:
     return "it also returns indices" if len(match[0].outputs) > 1 else ""
 
@@ -156,6 +176,7 @@ CONSTRAINTS: Mapping[str, Predicate] = {
     "clip-from-zero": _clip_from_zero,
     "two-activations": _two_activations,
     "all-activations": _all_activations,
+    "fed-operands": _fed_operands,
     "no-indices": _no_indices,
     "spatial-mean": _spatial_mean,
     "const-parameters": _const_parameters,
