@@ -126,7 +126,7 @@ class QuantizeTable(_Closed):
     restore: Literal["auto", "none", "adaround"] = Field(
         default="auto",
         description="auto: equalize channels, migrate scales and correct biases where that is measured to "
-        "help; adaround: learn the rounding of weights too (minutes); none: nothing (docs/quantization.md)",
+        "help; adaround: learn the rounding of weights too (minutes); none: nothing (docs/restoration.md)",
     )
     cross_cpu: Literal["report", "exact"] = Field(
         default="report",

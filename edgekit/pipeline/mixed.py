@@ -21,6 +21,7 @@ from edgekit.ir.macs import macs
 from edgekit.pipeline.prepare import Prepared
 from edgekit.pipeline.scheme import Scheme
 from edgekit.pipeline.variant import plan_of
+from edgekit.quantization.alone import NotRankedError
 from edgekit.quantization.mixed import EVALUATIONS, RULE, Mixed, Trial, keep_fewest, order
 from edgekit.quantization.overrides import Override
 from edgekit.quantization.sensitivity import rank
@@ -56,7 +57,10 @@ def mix(
     """
     plan = plan_of(prepared, target, scheme, overrides=overrides)
     progress.stage(f"{target.name}: rank operators by the damage they do", total=2 * len(plan.operators))
-    found = rank(prepared.model, plan, open_model=open_model, batches=data.batches, progress=progress)
+    try:
+        found = rank(prepared.model, plan, open_model=open_model, batches=data.batches, progress=progress)
+    except NotRankedError as error:
+        return None, Mixed(False, (), (), error.what)
     steps = order(plan, found.damages, macs=_macs(prepared.model))
     progress.stage(f"{target.name}: find the fewest operators to keep in float", total=EVALUATIONS)
 

@@ -43,6 +43,10 @@ MOST_BYTES = 384 * 2**20  # of weights that copies read: kernels keep a packed f
 RESULT = "edgekit_alone"
 
 
+class NotRankedError(InputError):
+    """S4: the model is fine, only its roundings cannot be told apart."""
+
+
 @dataclass(frozen=True)
 class Source:
     """One place where a plan rounds.
@@ -113,7 +117,7 @@ def alone(model: ir.Model, plan: QuantPlan, found: Sequence[Source]) -> Iterator
     """Graphs that together know all of ``found``, each of a size that loads fast; ``model`` is untouched.
 
     Raises:
-        InputError: S4.
+        NotRankedError: S4.
     """
     order = {node.name or "": index for index, node in enumerate(model.graph)}
     waiting = sorted(found, key=lambda item: min(order[head] for head in item.operators))
@@ -229,11 +233,11 @@ class _Instrumented:
                 for index, value in enumerate(node.inputs)
             ]
             if any(value in changed for value in _captured(node)):  # S4
-                raise InputError(
+                raise NotRankedError(
                     f"operator {node.name} holds a graph of its own: what rounds before it is not ranked",
                     why="the operators behind each rounding are computed again, and its body cannot be",
                     remedy="name the operators that shall stay float: an override with precision fp32",
-                    more="docs/quantization.md",
+                    more="docs/mixed-precision.md",
                 )
             if all(new is old for new, old in zip(read, node.inputs, strict=True)):
                 continue

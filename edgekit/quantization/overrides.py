@@ -57,7 +57,7 @@ def resolve(model: ir.Model, overrides: Sequence[Override]) -> Mapping[str, Over
                 f"the override {override.said} matches no operator of the model",
                 why="it would change nothing, and nobody would notice",
                 remedy=_nearest(override, nodes),
-                more="docs/quantization.md",
+                more="docs/recipe.md",
             )
         found.update(dict.fromkeys(matched, override))
     return found

@@ -102,7 +102,7 @@ def rank(
 
     Raises:
         DataError: no samples.
-        InputError: an operator with a graph of its own stands behind a rounding.
+        NotRankedError: an operator with a graph of its own stands behind a rounding.
     """
     size = _batch_size(model)
     found: list[Damage] = []

@@ -13,8 +13,8 @@ import pytest
 from edgekit import target
 from edgekit.backends.onnxruntime import open_model
 from edgekit.backends.onnxruntime_lowering import lowered
-from edgekit.errors import DataError, InputError
-from edgekit.quantization.alone import alone, sources
+from edgekit.errors import DataError
+from edgekit.quantization.alone import NotRankedError, alone, sources
 from edgekit.quantization.apply import apply
 from edgekit.quantization.arithmetic import dequantize, quantize
 from edgekit.quantization.mixed import EVALUATIONS, Mixed, Trial, keep_fewest, order
@@ -262,5 +262,5 @@ def test_control_flow_behind_a_rounding_is_said(build: Build, exact_ranges: Rang
     plan = place(model, target.load("onnxruntime-cpu"), exact_ranges(model, feeds))
     if not plan.operators:
         pytest.skip("this target leaves the operator in front of the If float")
-    with pytest.raises(InputError, match="graph of its own"):
+    with pytest.raises(NotRankedError, match="graph of its own"):
         list(alone(model, plan, sources(model, plan)))
