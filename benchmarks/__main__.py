@@ -9,6 +9,7 @@ SUITES = (
     "startup",
     "release_repeat",
     "int8_quality",
+    "int8_latency",
     "int8_accuracy",
     "export_cost",
     "onnx_nodes",
