@@ -14,6 +14,7 @@ from edgekit.pipeline.evaluation import BOOTSTRAP_SEED
 from edgekit.pipeline.judge import Judged
 from edgekit.pipeline.latency import Timed
 from edgekit.pipeline.lock import LockedTarget
+from edgekit.pipeline.partial import partial_schemes
 from edgekit.pipeline.plan import TargetPlan
 from edgekit.pipeline.proof import Opener, Place, Proof, open_at, options_at, subject_of, where
 from edgekit.pipeline.scheme import Scheme
@@ -69,6 +70,7 @@ def try_target(plan: TargetPlan, bench: Bench, *, locked: LockedTarget | None) -
         _hold_to_lock(plan, trial.made, locked)
     else:
         trial.mix()
+        trial.thin()
     judged = trial.judged()
     choice = search.choose(
         judged[0],
@@ -163,6 +165,29 @@ class Trial:
         if found:
             self.add(found)
 
+    def thin(self) -> None:
+        """For each static candidate that is accurate and not proved as fast as float: less of it.
+
+        Only where latency is measured here: a proposal is worth nothing unmeasured.
+        """
+        bench = self._bench
+        if not self._place.timed or not bench.budget.never_slower or bench.canonical.quantized:
+            return
+        slow = [
+            each.scheme
+            for each in self.judged()[1:]
+            if each.scheme.precision.is_static and _is_accurate(each.verdict) and not _is_fast(each.verdict)
+        ]
+        proposals = [
+            proposal
+            for scheme in slow
+            for proposal in partial_schemes(
+                bench.prepared(), self._plan.target, scheme, overrides=self._plan.overrides
+            )
+        ]
+        if proposals:
+            self.add(proposals)
+
     def _trial_of(self, scheme: Scheme) -> mixing.Trial:
         """A scheme held against the accuracy budget alone, on the real runtime."""
         made = _make(self._plan, scheme, self._bench)
@@ -232,6 +257,10 @@ class Trial:
 
 def _is_accurate(verdict: Verdict) -> bool:
     return all(gate.status == "pass" for gate in verdict.gates if gate.name == "accuracy")
+
+
+def _is_fast(verdict: Verdict) -> bool:
+    return all(gate.status == "pass" for gate in verdict.gates if gate.name == "never_slower")
 
 
 def _make(plan: TargetPlan, scheme: Scheme, bench: Bench) -> Made:
