@@ -36,7 +36,6 @@ def test_the_readme_is_what_the_results_give(table: ModuleType, results: dict[st
     assert shown == table.render(results).strip(), "run: python models/table.py --render"
 
 
-@pytest.mark.xfail(strict=True, reason="resnet18 is still to be measured: python models/table.py resnet18")
 def test_every_model_has_an_answer_of_every_target(table: ModuleType, results: dict[str, Any]) -> None:
     assert sorted(results) == table.names()
     for name, found in results.items():
