@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -9,7 +10,6 @@ from edgekit.errors import TargetRefusalError, VerificationError
 from edgekit.measure.machine import cpu_features
 from edgekit.pipeline import artifact as artifacts
 from edgekit.pipeline import judge, latency, mixed, search, variant
-from edgekit.pipeline.bench_of import Bench
 from edgekit.pipeline.evaluation import BOOTSTRAP_SEED
 from edgekit.pipeline.judge import Judged
 from edgekit.pipeline.latency import Timed
@@ -20,6 +20,7 @@ from edgekit.pipeline.proof import Opener, Place, Proof, open_at, options_at, su
 from edgekit.pipeline.scheme import Scheme
 from edgekit.pipeline.search import Choice
 from edgekit.pipeline.variant import Variant
+from edgekit.pipeline.workbench import Workbench
 from edgekit.quantization import mixed as mixing
 from edgekit.quantization.saturation import FEATURE
 from edgekit.quantization.weights import NoEligibleWeightError
@@ -51,7 +52,7 @@ class Made:
         return self.scheme.label
 
 
-def try_target(plan: TargetPlan, bench: Bench, *, locked: LockedTarget | None) -> Outcome:
+def try_target(plan: TargetPlan, bench: Workbench, *, locked: LockedTarget | None) -> Outcome:
     """Make, prove, time and judge the candidates of one target, and choose.
 
     Raises:
@@ -100,7 +101,7 @@ class Trial:
         refused: rungs of an open choice that are no candidates, in words.
     """
 
-    def __init__(self, plan: TargetPlan, bench: Bench, place: Place) -> None:
+    def __init__(self, plan: TargetPlan, bench: Workbench, place: Place) -> None:
         self._plan, self._bench, self._place = plan, bench, place
         self._proofs: dict[str, Proof] = {}
         self._timed: dict[str, Timed] = {}
@@ -122,8 +123,8 @@ class Trial:
         """Compile, prove and time more candidates; those that exist already are timed again beside them.
 
         Raises:
-            TargetRefusalError: of the float variant, or of the very precision that was asked for. Of an open
-                choice the refused rung is only no candidate.
+            TargetRefusalError: of the float variant, or of the very precision that was asked for. A refused
+                rung of an open choice, or a refused variant, is only no candidate.
         """
         fresh = [found for found in map(self._make, schemes) if found is not None]
         for each in fresh:
@@ -190,7 +191,10 @@ class Trial:
 
     def _trial_of(self, scheme: Scheme) -> mixing.Trial:
         """A scheme held against the accuracy budget alone, on the real runtime."""
-        made = _make(self._plan, scheme, self._bench)
+        try:
+            made = _make(self._plan, scheme, self._bench)
+        except TargetRefusalError:
+            return mixing.Trial(passes=False, drop=math.inf)  # another mix may still be taken
         proof = self._bench.prover.prove(
             subject_of(made.artifact, self._place), self._opener(made), self._bench.open_reference
         )
@@ -220,7 +224,8 @@ class Trial:
         try:
             return _make(self._plan, scheme, self._bench)
         except (TargetRefusalError, NoEligibleWeightError) as error:
-            if scheme.precision is Precision.FP32 or self._plan.precision is not Precision.AUTO:
+            named = self._plan.precision is not Precision.AUTO and not scheme.variant
+            if scheme.precision is Precision.FP32 or named:
                 raise
             word = "refused" if isinstance(error, TargetRefusalError) else "no candidate"
             self.refused.append(f"{scheme.label} is {word}: {error.what}")
@@ -263,7 +268,7 @@ def _is_fast(verdict: Verdict) -> bool:
     return all(gate.status == "pass" for gate in verdict.gates if gate.name == "never_slower")
 
 
-def _make(plan: TargetPlan, scheme: Scheme, bench: Bench) -> Made:
+def _make(plan: TargetPlan, scheme: Scheme, bench: Workbench) -> Made:
     bench.progress.stage(f"{plan.target.name}: compile {scheme.label}")
     # fp16 needs them too: a value near 65,504 must stay float32, which a CPU's stand-in would not show
     needed = scheme.precision is Precision.FP16 or scheme.precision.is_static

@@ -14,7 +14,7 @@ from edgekit.backends.onnxruntime_lowering import lowered, options_for
 from edgekit.dataset import Dataset, DataSource
 from edgekit.errors import ExitCode, InputError
 from edgekit.ir.external_data import size_bytes
-from edgekit.pipeline import bench_of, calibrate, judge, steps, variant
+from edgekit.pipeline import calibrate, judge, steps, variant, workbench
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.candidates import try_target
 from edgekit.pipeline.evaluation import Evaluated, evaluate_pair
@@ -183,7 +183,7 @@ class _Job:
 
     def measured(self) -> _Found:
         """auto: every rung of the target's ladder on the real runtime; the rule of ``search`` chooses."""
-        bench = bench_of.make(
+        bench = workbench.make(
             self.canonical,
             judging=self._judging(),
             learning=self.learning,

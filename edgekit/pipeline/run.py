@@ -17,14 +17,13 @@ from edgekit import dataset, settings
 from edgekit.dataset import Dataset, DataSource
 from edgekit.errors import EdgekitError, ExitCode, MissingBackendError, RecipeError, TargetRefusalError
 from edgekit.frontends.source import SourceRequest
-from edgekit.pipeline import bench_of as benches
 from edgekit.pipeline import cache as caches
 from edgekit.pipeline import info as infos
 from edgekit.pipeline import lock as locks
 from edgekit.pipeline import model as models
 from edgekit.pipeline import plan as plans
 from edgekit.pipeline import prepare
-from edgekit.pipeline.bench_of import Bench
+from edgekit.pipeline import workbench as workbenches
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.candidates import Outcome, try_target
 from edgekit.pipeline.deliver import deliver
@@ -37,6 +36,7 @@ from edgekit.pipeline.prepare import Prepared
 from edgekit.pipeline.ranges import shared_samples
 from edgekit.pipeline.result import AgreementRow, ReleaseResult, TargetRow
 from edgekit.pipeline.versions import tools
+from edgekit.pipeline.workbench import Workbench
 from edgekit.pipeline.write import write_text
 from edgekit.recipe import CalibrationTable
 from edgekit.spec import Progress
@@ -105,7 +105,7 @@ def release(
             progress=progress,
         )
         table = plan.recipe.data.evaluation
-        bench = benches.make(
+        bench = workbenches.make(
             canonical,
             judging=judging,
             learning=learning,
@@ -292,7 +292,9 @@ def budget_of(plan: Plan) -> Budget:
     )
 
 
-def _try_all(plan: Plan, bench: Bench, lock: Lock | None) -> tuple[dict[str, Outcome], tuple[TargetRow, ...]]:
+def _try_all(
+    plan: Plan, bench: Workbench, lock: Lock | None
+) -> tuple[dict[str, Outcome], tuple[TargetRow, ...]]:
     """Every target, also after one failed: the report names all reasons at once."""
     outcomes: dict[str, Outcome] = {}
     rows = []

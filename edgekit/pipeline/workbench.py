@@ -1,4 +1,4 @@
-"""Canonical model x data x budget -> Bench: what all candidates of all targets are proved against."""
+"""Canonical model x data x budget -> Workbench: what all candidates of all targets are proved against."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edgekit.validation.budget import Budget
 
 
 @dataclass(frozen=True)
-class Bench:
+class Workbench:
     """What all targets of a release share.
 
     Attributes:
@@ -59,7 +59,7 @@ def make(
     info: ModelInfo | None,
     cache: Cache,
     progress: Progress,
-) -> Bench:
+) -> Workbench:
     """Prove the float truth itself on ONNX Runtime; candidates are held against that.
 
     Args:
@@ -92,7 +92,7 @@ def make(
     reference = prover.prove(
         Subject({"reference": canonical.digest}, "the float reference", {}), open_reference, open_reference
     )
-    return Bench(
+    return Workbench(
         canonical=canonical,
         prepared=prepared,
         learning=learning,
