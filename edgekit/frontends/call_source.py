@@ -21,6 +21,7 @@ from edgekit import settings
 from edgekit.errors import ExportError, InputError, UnknownNameError
 from edgekit.frontends.explain import explain
 from edgekit.frontends.extras import missing_framework
+from edgekit.frontends.triton_first import load_triton_first
 from edgekit.user_code import importable, load_file
 
 _MORE = "docs/recipe.md"
@@ -43,6 +44,7 @@ def call_source(source: str, *, base: Path) -> Any:
             more=_MORE,
         )
     settings.silence_native_libraries()
+    load_triton_first()  # the user's file may import Keras
     folder = (base / where).resolve().parent if where.endswith(".py") else base.resolve()
     with contextlib.redirect_stdout(sys.stderr), importable(folder, forget=where.endswith(".py")):
         module = _guarded(lambda: _import(where, base=base), f"{where} cannot be imported", source)

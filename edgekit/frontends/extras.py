@@ -11,6 +11,7 @@ from typing import Any
 
 from edgekit import settings
 from edgekit.errors import MissingBackendError, missing_extra
+from edgekit.frontends.triton_first import load_triton_first
 
 EXTRA_OF: dict[str, str] = {
     "torch": "torch",
@@ -29,6 +30,8 @@ def import_extra(package: str, *, needed_for: str) -> Any:
         MissingBackendError: it is not installed; the message has the install line.
     """
     settings.silence_native_libraries()
+    if EXTRA_OF.get(package.partition(".")[0]) == "keras":
+        load_triton_first()
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:

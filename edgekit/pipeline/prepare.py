@@ -88,7 +88,7 @@ def prepare(
     }
 
     def make() -> dict[str, object]:
-        made = _Restoring(canonical, data, method=method, cache=cache, progress=progress)
+        made = _Restoring(plain, canonical, data, method=method, cache=cache, progress=progress)
         return made.run(choose.steps_of(restore))
 
     value = cache.value("restore", key, make)
@@ -101,12 +101,19 @@ class _Restoring:
     """What ``quantization.restore`` is handed: calibration, placement, a runtime and the cache."""
 
     def __init__(
-        self, canonical: Canonical, data: Dataset, *, method: str, cache: Cache, progress: Progress
+        self,
+        plain: Prepared,
+        canonical: Canonical,
+        data: Dataset,
+        *,
+        method: str,
+        cache: Cache,
+        progress: Progress,
     ) -> None:
         self._canonical, self._data, self._method = canonical, data, method
         self._cache, self._progress = cache, progress
         self._target = targets.load(MEASURED_ON)
-        self._known: dict[str, Ranges] = {}
+        self._known = {digest(canonical.model): plain.ranges}  # the one calibration is not done again
 
     def run(self, steps: tuple[str, ...]) -> dict[str, object]:
         """The restoration, and the ranges of the model that it gives (None: the canonical model's own)."""
