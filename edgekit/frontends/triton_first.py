@@ -2,7 +2,7 @@
 
 CUDA builds of PyTorch bring Triton, and ``torch.export`` imports it. Its library crashes the process
 (segmentation fault) when it is loaded after TensorFlow's: both hold an LLVM. The other order is fine. Seen
-with triton 3.7.1, tensorflow-cpu 2.21.0 and torch 2.13.0+cu130; ``import tensorflow, triton`` is all it takes.
+with triton 3.7.1, tensorflow-cpu 2.21.0, torch 2.13.0+cu130; ``import tensorflow, triton`` is all it takes.
 Builds of PyTorch for the CPU have no Triton, and then nothing happens here.
 """
 
