@@ -9,6 +9,7 @@ Recordings: Free Spoken Digit Dataset, https://github.com/Jakobovski/free-spoken
 from __future__ import annotations
 
 import wave
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -86,3 +87,40 @@ def _sound(kind: int, t: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if kind == 8:  # noise
         return rng.normal(0, 0.4, len(t))
     return ((t * speed) % 1 < 0.02) * rng.uniform(0.7, 1.0, len(t))  # clicks
+
+
+def power_spectra(clip: np.ndarray, *, window: int, step: int, points: int) -> np.ndarray:
+    """A clip (LENGTH,) -> |X|^2 (frames, points / 2 + 1) of Hann windows of ``window`` samples, float64."""
+    starts = np.arange(0, LENGTH - window + 1, step)
+    frames = clip[starts[:, None] + np.arange(window)] * np.hanning(window)
+    return np.abs(np.fft.rfft(frames, points)) ** 2
+
+
+def mel_bands(*, points: int, bands: int, lowest: float, highest: float) -> np.ndarray:
+    """Triangular filters (points / 2 + 1, bands), Hz to Hz, equally wide in mel = 1127 ln(1 + f / 700)."""
+    edges = np.linspace(*(1127 * np.log1p(np.array([lowest, highest]) / 700)), bands + 2)
+    low, middle, high = (700 * np.expm1(edges[i : i + bands] / 1127) for i in range(3))
+    f = np.fft.rfftfreq(points, 1 / RATE)[:, None]
+    return np.maximum(0, np.minimum((f - low) / (middle - low), (high - f) / (high - middle)))
+
+
+def calibration_clips(count: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """``count`` training clips and their classes, drawn with seed 0."""
+    waves, labels = clips("train")
+    chosen = np.random.default_rng(0).permutation(len(waves))[:count]
+    return [waves[index] for index in chosen], labels[chosen]
+
+
+def batches(
+    waves: list[np.ndarray],
+    labels: np.ndarray,
+    *,
+    name: str,
+    features: Callable[[np.ndarray], np.ndarray],
+    size: int,
+) -> Iterator[dict[str, np.ndarray]]:
+    """Batches of ``features`` of each clip, in the middle of its second, under ``name``, with "labels"."""
+    for first in range(0, len(waves), size):
+        part = waves[first : first + size]
+        inputs = np.stack([features(placed(samples, 0.5)) for samples in part])
+        yield {name: inputs, "labels": labels[first : first + size]}

@@ -17,7 +17,7 @@ import numpy as np
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # what several models share lies one folder up
 
-from sound_clips import LENGTH, RATE, clips, placed
+from sound_clips import batches, calibration_clips, clips, mel_bands, power_spectra
 
 WINDOW, STEP, POINTS = 320, 160, 512  # 40 ms, 20 ms, size of the transform
 BANDS, COEFFICIENTS = 40, 10
@@ -29,18 +29,9 @@ CALIBRATION = 300  # training clips that ranges are learned from
 
 def features(clip: np.ndarray) -> np.ndarray:
     """A clip (8000,) -> (49, 10) float32."""
-    starts = np.arange(0, LENGTH - WINDOW + 1, STEP)
-    frames = clip[starts[:, None] + np.arange(WINDOW)] * np.hanning(WINDOW)
-    energy = np.abs(np.fft.rfft(frames, POINTS)) ** 2 @ _mel_bands()
+    bands = mel_bands(points=POINTS, bands=BANDS, lowest=LOWEST, highest=HIGHEST)
+    energy = power_spectra(clip, window=WINDOW, step=STEP, points=POINTS) @ bands
     return (np.log(energy + FLOOR) @ _cosines()).astype(np.float32)
-
-
-def _mel_bands() -> np.ndarray:
-    """Triangular filters (points / 2 + 1, BANDS), equally wide in mel = 1127 ln(1 + f / 700)."""
-    edges = np.linspace(*(1127 * np.log1p(np.array([LOWEST, HIGHEST]) / 700)), BANDS + 2)
-    low, middle, high = (700 * np.expm1(edges[i : i + BANDS] / 1127) for i in range(3))
-    f = np.fft.rfftfreq(POINTS, 1 / RATE)[:, None]
-    return np.maximum(0, np.minimum((f - low) / (middle - low), (high - f) / (high - middle)))
 
 
 def _cosines() -> np.ndarray:
@@ -53,18 +44,9 @@ def _cosines() -> np.ndarray:
 
 def calibration() -> Iterator[dict[str, np.ndarray]]:
     """Some training clips, in the middle of their second."""
-    waves, labels = clips("train")
-    chosen = np.random.default_rng(0).permutation(len(waves))[:CALIBRATION]
-    yield from _batches([waves[index] for index in chosen], labels[chosen])
+    yield from batches(*calibration_clips(CALIBRATION), name="audio", features=features, size=BATCH)
 
 
 def evaluation() -> Iterator[dict[str, np.ndarray]]:
     """Every test clip, in the middle of its second, with its class."""
-    yield from _batches(*clips("test"))
-
-
-def _batches(waves: list[np.ndarray], labels: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
-    for first in range(0, len(waves), BATCH):
-        part = waves[first : first + BATCH]
-        audio = np.stack([features(placed(samples, 0.5)) for samples in part])
-        yield {"audio": audio, "labels": labels[first : first + BATCH]}
+    yield from batches(*clips("test"), name="audio", features=features, size=BATCH)
