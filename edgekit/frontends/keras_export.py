@@ -76,21 +76,7 @@ def export(source: Forward, request: SourceRequest) -> Loaded:
     by_name = {spec.name: spec for spec in reference.outputs}
     for value in model.graph.outputs:
         value.shape = ir.Shape(by_name[value.name or ""].shape)
-    return Loaded(_lifted(model, request), reference, "keras", _loop_note(model))
-
-
-def _loop_note(model: ir.Model) -> tuple[str, ...]:
-    """What a loop that stayed a loop means: exact, and refused by most targets."""
-    loops = [
-        node.name or node.op_type for graph in model.graphs() for node in graph if node.op_type == "Loop"
-    ]
-    if not loops:
-        return ()
-    text = (
-        f"a loop stays a Loop ({', '.join(loops[:3])}), which few targets take: where it is a GRU or a "
-        "SimpleRNN in a SavedModel, export the .keras file or the builder instead, where it is one operator"
-    )
-    return (text,)
+    return Loaded(_lifted(model, request), reference, "keras")
 
 
 def _converted(source: Forward, request: SourceRequest) -> ir.Model:

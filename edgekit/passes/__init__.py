@@ -27,6 +27,7 @@ from edgekit.passes.lift_constants import LiftConstants
 from edgekit.passes.lift_opset import LiftOpset
 from edgekit.passes.merge_constants import MergeConstants
 from edgekit.passes.normalize_quantizers import NormalizeQuantizers
+from edgekit.passes.recognize_gru import RecognizeGru
 from edgekit.passes.remove_unused import RemoveUnused
 
 CANONICAL_PASSES: tuple[Pass, ...] = (
@@ -40,6 +41,9 @@ CANONICAL_PASSES: tuple[Pass, ...] = (
     FoldConstants(),
     InferShapes(),
     EliminateIdentity(),
+    LiftConstants(),
+    InferShapes(),
+    RecognizeGru(),
     LiftConstants(),
     InferShapes(),
     NormalizeQuantizers(),

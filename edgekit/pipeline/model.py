@@ -29,6 +29,7 @@ from edgekit.frontends import parity
 from edgekit.frontends.parity import ParityReport
 from edgekit.frontends.source import Loaded, SourceRequest, load
 from edgekit.ir import digest, io
+from edgekit.ir.graph import is_onnx, walk
 from edgekit.ir.verify import is_quantized
 from edgekit.passes import canonicalize
 from edgekit.pipeline.cache import Cache
@@ -209,12 +210,24 @@ def _make(
         "quantized": quantized,
         "canonical": canonical,
         "output_steps": dict(loaded.output_steps),
-        "notes": list(loaded.notes),
+        "notes": [*loaded.notes, *_loop_note(model)],
         "said_precision": loaded.model.metadata_props.get(PRECISION_KEY, ""),
         # What a builder imports from outside its folder; its own folder is in the key as a whole.
         "imported": imported_files() if ":" in request.source else {},
     }
     return model, facts
+
+
+def _loop_note(model: ir.Model) -> tuple[str, ...]:
+    """What a loop that stayed a loop means: exact, and refused by most targets."""
+    loops = [node.name or node.op_type for node in walk(model) if is_onnx(node, "Loop")]
+    if not loops:
+        return ()
+    text = (
+        f"a loop stays a Loop ({', '.join(loops[:3])}), which few targets take: where it is a SimpleRNN in a "
+        "SavedModel, export the .keras file or the builder instead, where it is one operator"
+    )
+    return (text,)
 
 
 def _identical(model: ir.Model, tolerance: float) -> ParityReport:
