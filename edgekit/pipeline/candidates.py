@@ -199,7 +199,7 @@ class Trial:
             subject_of(made.artifact, self._place), self._opener(made), self._bench.open_reference
         )
         drop = paired_drop(self._bench.reference.evaluation, proof.evaluation, seed=BOOTSTRAP_SEED)
-        verdict = hold(Budget(max_drop_pp=self._bench.budget.max_drop_pp), drop=drop)
+        verdict = hold(accuracy_of(self._bench.budget), drop=drop)
         return mixing.Trial(_is_accurate(verdict), drop.value_pp)
 
     def judged(self) -> list[Judged]:
@@ -258,6 +258,11 @@ class Trial:
             cache=bench.cache,
             progress=bench.progress,
         )
+
+
+def accuracy_of(budget: Budget) -> Budget:
+    """The accuracy budget alone, with what the recipe says of an interval that straddles it."""
+    return Budget(max_drop_pp=budget.max_drop_pp, on_inconclusive=budget.on_inconclusive)
 
 
 def _is_accurate(verdict: Verdict) -> bool:

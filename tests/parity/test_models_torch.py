@@ -79,7 +79,6 @@ MODEL_TABLE = [
             ),
         ),
         metric=6.0,
-        refused_by="litert-cpu",
     ),
     Model(
         "seq2seq_attention",

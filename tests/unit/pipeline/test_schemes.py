@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from edgekit import target as targets
-from edgekit.pipeline.candidates import schemes_of
+from edgekit.pipeline.candidates import accuracy_of, schemes_of
 from edgekit.pipeline.lock import LockedTarget
 from edgekit.pipeline.plan import TargetPlan
 from edgekit.pipeline.scheme import Scheme
 from edgekit.recipe import parse
 from edgekit.spec import Precision, Rejection, RunOptions
+from edgekit.validation.budget import Budget, judge
+from edgekit.validation.statistics import Drop
 
 W8A8 = Precision.W8A8
 KEPT = {"head": Rejection("head", "accuracy", "costs 3 pp", "nothing to do: it runs in float")}
@@ -61,6 +63,15 @@ def test_exact_weights_are_candidates_where_the_kernels_can_saturate() -> None:
 def test_one_candidate_where_nobody_asked_or_nothing_saturates(name: str) -> None:
     asked = replace(_plan(name), cross_cpu="report" if name == "onnxruntime-cpu" else "exact")
     assert schemes_of(W8A8, asked) == (Scheme(W8A8),)
+
+
+def test_a_mix_is_held_against_the_accuracy_budget_as_the_recipe_has_it() -> None:
+    whole = Budget(max_drop_pp=2.0, max_size_bytes=1, max_latency_ms=1.0, on_inconclusive="pass")
+    alone = accuracy_of(whole)
+    assert (alone.max_drop_pp, alone.on_inconclusive) == (2.0, "pass")
+    assert (alone.max_size_bytes, alone.max_latency_ms) == (None, None)
+    straddled = Drop("top1", 0.9, 0.9, 1.5, 0.5, 2.5, "pp", "test", 0.95, 300)
+    assert [gate.status for gate in judge(alone, drop=straddled).gates if gate.name == "accuracy"] == ["pass"]
 
 
 def test_an_override_must_name_something(tmp_path: Path) -> None:
