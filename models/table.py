@@ -58,9 +58,9 @@ def measure(name: str) -> dict[str, Any]:
         result = edgekit.release(path, out=folder, targets=TARGETS, dry_run=True, update=True)
     rows = {}
     for row in result.targets:
-        candidates = {each.precision.value: each for each in row.candidates}
+        candidates = {each.name: each for each in row.candidates}  # "w8a8" and "w8a8-mixed" are two
         rows[row.target] = {
-            "ships": row.chosen.value if row.chosen else None,
+            "ships": next((name for name, each in candidates.items() if each.shipped), None),
             "exit_code": int(row.exit_code),
             "reason": row.reason,
             "rejections": [
@@ -68,14 +68,14 @@ def measure(name: str) -> dict[str, Any]:
                 for each in row.rejections
             ],
             "candidates": {
-                precision: {
+                name: {
                     "value": each.accuracy.value if each.accuracy else None,
                     "drop": each.accuracy.drop_pp if each.accuracy else None,
                     "unit": each.accuracy.unit if each.accuracy else "",
                     "ratio": each.ratio.value if each.ratio else None,
                     "size_bytes": each.size_bytes,
                 }
-                for precision, each in candidates.items()
+                for name, each in candidates.items()
             },
         }
     some = next((each.accuracy for row in result.targets for each in row.candidates if each.accuracy), None)
@@ -108,10 +108,10 @@ def render(results: dict[str, Any]) -> str:
 
 def _legend() -> list[str]:
     return [
-        "A cell says what ships and its value; `w8a8` stands with its change against the float reference",
-        "and its latency as a part of the target's own float. Where float ships, the figures of `w8a8` that",
-        "decided it are behind it. What is refused is explained below. Latencies are of the machine that",
-        "ran the command.",
+        "A cell says what ships and its value; `w8a8` and its variants (docs/quantization.md) stand with the",
+        "change against the float reference and the latency as a part of the target's own float. Where another",
+        "candidate ships, the figures of plain `w8a8` are behind it. What is refused is explained below.",
+        "Latencies are of the machine that ran the command.",
     ]
 
 
@@ -122,10 +122,10 @@ def _cell(row: dict[str, Any] | None) -> str:
         return "refused"
     integers = row["candidates"].get("w8a8")
     figures = f"w8a8 {_figures(integers)}" if integers else ""
-    if row["ships"] == "w8a8":
-        return f"**{figures}**"
     if row["ships"] is None:
         return f"nothing ships; {figures}"
+    if row["ships"].startswith("w8a8"):
+        return f"**{row['ships']} {_figures(row['candidates'][row['ships']])}**"
     shipped = row["candidates"][row["ships"]]
     return f"{row['ships']} {_number(shipped['value'])}" + (f" ({figures})" if figures else "")
 
