@@ -110,8 +110,8 @@ def _legend() -> list[str]:
     return [
         "A cell says what ships and its value; `w8a8` and its variants (docs/quantization.md) stand with the",
         "change against the float reference and the latency as a part of the target's own float. Where",
-        "another candidate ships, the figures of plain `w8a8` are behind it. What is refused is explained below.",
-        "Latencies are of the machine that ran the command.",
+        "another candidate ships, the figures of plain `w8a8` are behind it. What is refused is explained",
+        "below. Latencies are of the machine that ran the command.",
     ]
 
 
