@@ -1,0 +1,1 @@
+"""Evidence -> named causes, the likeliest first."""
