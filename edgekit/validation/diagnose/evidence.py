@@ -91,8 +91,8 @@ class RecipeEdit:
     """What a remedy changes in edgekit.toml.
 
     Attributes:
-        path: of the key: ("optimize", "quantize", "restore"). At ("optimize", "override"), an array of tables,
-            ``value`` is added as a new table.
+        path: of the key: ("optimize", "quantize", "restore"). At ("optimize", "override"), an array of
+            tables, ``value`` is added as a new one.
         value: the new value.
     """
 
