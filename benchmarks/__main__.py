@@ -11,6 +11,7 @@ SUITES = (
     "int8_quality",
     "int8_latency",
     "int8_accuracy",
+    "runtimes_agree",
     "export_cost",
     "onnx_nodes",
     "litert_random_graphs",

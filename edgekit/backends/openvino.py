@@ -21,6 +21,7 @@ import onnx_ir as ir
 from edgekit.backends.base import CompileRequest, file_entries
 from edgekit.backends.bindings import same_layout, trial_feeds
 from edgekit.backends.installed import installed_version, satisfies
+from edgekit.backends.openvino_keep_rounding import with_rounding
 from edgekit.backends.openvino_lowering import options_for
 from edgekit.backends.refusal import refuse, structural_rejections
 from edgekit.backends.worker import call_in_worker, open_worker
@@ -95,7 +96,7 @@ class OpenVino:
 def _try(model: ir.Model, folder: Path, target: Target) -> tuple[Rejection, ...]:
     """Convert ``model`` to ``folder/model.xml`` and run it once; what went wrong, or nothing."""
     onnx, xml = folder / "model.onnx", folder / "model.xml"
-    io.save(model, onnx)
+    io.save(with_rounding(model), onnx)
     try:
         result = call_in_worker(
             _CONVERT,

@@ -36,6 +36,7 @@ from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.plan import source_digest
 from edgekit.pipeline.versions import tools
 from edgekit.preprocess import Step, preprocess_id
+from edgekit.quantization.apply import written_output_steps
 from edgekit.spec import Feeds, Progress, Runner, RunOptions, TensorSpec, from_json, to_json
 from edgekit.user_code import file_digest, imported_files
 
@@ -294,7 +295,7 @@ def _canonical(model: ir.Model, facts: dict[str, Any]) -> Canonical:
         inputs=inputs,
         outputs=outputs,
         quantized=facts["quantized"],
-        output_steps=facts["output_steps"],
+        output_steps={**(written_output_steps(model) if facts["quantized"] else {}), **facts["output_steps"]},
         notes=tuple(facts["notes"]),
         said_precision=facts["said_precision"],
     )

@@ -25,7 +25,7 @@ import onnx_ir as ir
 
 from edgekit.errors import InputError
 from edgekit.ir.digest import digest
-from edgekit.ir.graph import add_initializer, constant, free_name
+from edgekit.ir.graph import add_initializer, constant, free_name, is_onnx
 from edgekit.ir.verify import QDQ, verify
 from edgekit.quantization.arithmetic import quantize, quantize_as, quantize_blocks, unsigned
 from edgekit.quantization.plan import QuantOperator, QuantPlan, QuantWeight
@@ -70,6 +70,19 @@ def output_steps(model: ir.Model, plan: QuantPlan) -> dict[str, float]:
         for value in model.graph.outputs
         if value.name in made_by_kernel and value.name
     }
+
+
+def written_output_steps(model: ir.Model) -> dict[str, float]:
+    """The same of a model that came quantized: the scale of the DequantizeLinear that makes an output."""
+    found = {}
+    for value in model.graph.outputs:
+        maker = value.producer()
+        scale = (
+            constant(maker.inputs[1]) if maker is not None and is_onnx(maker, "DequantizeLinear") else None
+        )
+        if value.name and scale is not None and scale.size == 1:
+            found[value.name] = float(scale.reshape(()))
+    return found
 
 
 def _values(graph: ir.Graph) -> Mapping[str, ir.Value]:
