@@ -9,7 +9,9 @@
 
     sqnr_db   10 log10(sum r^2 / sum error^2)        (own: e in the place of r)
     clipped   share of r that lies outside of what the candidate's integers can hold
+    clip_noise  sum (r - nearest value that they hold)^2 / sum r^2
     used      share of what they can hold that r fills
+    gain, offset  of each channel: the least squares line c = gain * e + offset, and what it leaves
 
 A segment is the part of the reference between the places that are looked at: the nodes that one kernel of the
 runtime computes. Streamed: sums, extrema and one row of each for every channel are kept.
@@ -67,6 +69,9 @@ class ChannelStats:
         signal: mean square of the reference.
         noise: mean square of the own error.
         mean_error: mean of the own error.
+        gain: slope of the candidate over what is expected; 1 where the channel is constant.
+        offset: value of that line at 0.
+        residual: mean square of what the line leaves of the own error.
     """
 
     axis: int | None
@@ -75,6 +80,9 @@ class ChannelStats:
     signal: tuple[float, ...]
     noise: tuple[float, ...]
     mean_error: tuple[float, ...]
+    gain: tuple[float, ...] = ()
+    offset: tuple[float, ...] = ()
+    residual: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,7 @@ class WeightEvidence:
         high: largest value of each output channel.
         depthwise: whether each output channel reads one input channel.
         params: scales in the candidate, one in all or one for each output channel; None = float, or unknown.
+        input_peak: largest absolute value of what each input channel is multiplied with; () = not looked at.
     """
 
     name: str
@@ -98,6 +107,7 @@ class WeightEvidence:
     high: tuple[float, ...]
     depthwise: bool
     params: QuantParams | None
+    input_peak: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,6 +141,7 @@ class Figures:
         edge_low: share of the candidate's values that are its least integer.
         edge_high: likewise the largest.
         elements: how many values were compared.
+        clip_noise: what clipping alone does to the reference: power lost over power.
     """
 
     total: ErrorStats
@@ -144,6 +155,7 @@ class Figures:
     edge_low: float
     edge_high: float
     elements: int
+    clip_noise: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -243,6 +255,7 @@ class Layer:
         self._step = None if params is None else params.scale[0]
         self._total, self._own = _Error(), _Error()
         self._below = self._above = self._least = self._most = 0
+        self._lost = 0.0  # sum of squares
         self._rows: dict[str, _Row] = {}
         self._values = 0  # of one channel
 
@@ -263,7 +276,7 @@ class Layer:
         self._total.add(r, c, c - r)
         own = c - e
         self._own.add(e, c, own)
-        self._add_channels(r, own)
+        self._add_channels(r, own, e)
         if self._limits is not None and self._step is not None:
             low, high = self._limits
             half = self._step / 2  # what rounds to the last integer is not clipped
@@ -271,14 +284,15 @@ class Layer:
             self._above += int(np.count_nonzero(r > high + half))
             self._least += int(np.count_nonzero(c < low + half))
             self._most += int(np.count_nonzero(c > high - half))
+            self._lost += float(np.square(r - np.clip(r, low - half, high + half)).sum())
 
-    def _add_channels(self, r: _Row, own: _Row) -> None:
+    def _add_channels(self, r: _Row, own: _Row, e: _Row) -> None:
         axis = self._axis
-        rows, errors = (
+        rows, errors, truth = (
             array.reshape(1, -1)
             if axis is None or array.ndim == 0
             else np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
-            for array in (r, own)
+            for array in (r, own, e)
         )
         if not rows.size:
             return
@@ -288,6 +302,9 @@ class Layer:
         self._keep("signal", np.square(rows).sum(axis=1), np.add)
         self._keep("noise", np.square(errors).sum(axis=1), np.add)
         self._keep("shift", errors.sum(axis=1), np.add)
+        self._keep("truth", truth.sum(axis=1), np.add)
+        self._keep("squares", np.square(truth).sum(axis=1), np.add)
+        self._keep("product", (truth * errors).sum(axis=1), np.add)
 
     def _keep(self, key: str, row: _Row, join: np.ufunc) -> None:
         self._rows[key] = join(self._rows[key], row) if key in self._rows else row
@@ -318,10 +335,12 @@ class Layer:
             edge_low=self._least / count,
             edge_high=self._most / count,
             elements=count,
+            clip_noise=self._lost / self._total.truth if self._total.truth else 0.0,
         )
 
     def _channels(self) -> ChannelStats:
         many = self._values
+        gain, offset, residual = self._lines()
 
         def row(key: str, divisor: int = 1) -> tuple[float, ...]:
             return tuple(float(value) / divisor for value in self._rows[key])
@@ -333,7 +352,21 @@ class Layer:
             signal=row("signal", many),
             noise=row("noise", many),
             mean_error=row("shift", many),
+            gain=tuple(float(value) for value in gain),
+            offset=tuple(float(value) for value in offset),
+            residual=tuple(float(value) for value in residual),
         )
+
+    def _lines(self) -> tuple[_Row, _Row, _Row]:
+        """Gain, offset and mean square residual of each channel, from sums: own error over expected value."""
+        many = self._values
+        mean, shift = self._rows["truth"] / many, self._rows["shift"] / many
+        spread = self._rows["squares"] / many - mean**2
+        joint = self._rows["product"] / many - mean * shift
+        varies = spread > 1e-12 * np.maximum(mean**2, 1e-30)  # below, sums of float64 hold no digits of it
+        slope = np.where(varies, joint / np.where(varies, spread, 1.0), 0.0)
+        residual = self._rows["noise"] / many - shift**2 - slope * joint
+        return slope + 1.0, shift - slope * mean, np.maximum(residual, 0.0)
 
 
 def sqnr_db(signal: float, noise: float) -> float:

@@ -4,6 +4,8 @@ kernels    one entry for each kernel's end, in order of computation (``validatio
 inputs     what the data feeds the model, by channel
 outputs    how far the model's outputs are off (``validation.drift``)
 structure  nodes that nothing in the artifact stands for, attributes that differ
+trials     the reference changed in one thing, where a kernel is wrong: does it compute what the artifact does
+products   what sums of two integer products reach (``quantization.saturation``)
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 
 from edgekit.spec import QuantParams
 from edgekit.validation.drift import OutputDrift
-from edgekit.validation.layers import Attribute, KernelEvidence
+from edgekit.validation.layers import Attribute, ErrorStats, KernelEvidence
 
 RecipeValue = bool | int | float | str | list[str] | dict[str, str]
 
@@ -62,6 +64,41 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """The reference, changed in one thing, against the artifact at the end of one kernel.
+
+    Attributes:
+        kernel: ``KernelEvidence.name``.
+        change: what was changed: "weights", "pads", "pad-value", "epsilon", "resize", "activation", "input"
+            or "products".
+        says: to what, in words: "epsilon 0.001".
+        own: error of the artifact against the changed reference, from the artifact's own inputs.
+        value: the number or word that it was changed to, for the remedy.
+    """
+
+    kernel: str
+    change: str
+    says: str
+    own: ErrorStats
+    value: str = ""
+
+
+@dataclass(frozen=True)
+class ProductSums:
+    """What the sums of two integer products of one kernel reach, whatever the input.
+
+    Attributes:
+        kernel: ``KernelEvidence.name``.
+        smallest: the least.
+        largest: the greatest.
+    """
+
+    kernel: str
+    smallest: int
+    largest: int
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Everything that a cause can be named from.
 
@@ -74,6 +111,10 @@ class Evidence:
         outputs: of the model, candidate against reference.
         unmatched: values of the reference at whose place nothing could be looked at in the artifact.
         differences: of attributes.
+        trials: where a kernel's own error is larger than rounding makes it.
+        products: of kernels whose sums of two products can leave int16.
+        eligible: kernels (``KernelEvidence.name``) that the target computes in integers and that nobody asked
+            to keep in float.
     """
 
     runtime: str
@@ -84,6 +125,9 @@ class Evidence:
     outputs: tuple[OutputDrift, ...]
     unmatched: tuple[str, ...] = ()
     differences: tuple[Difference, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    products: tuple[ProductSums, ...] = ()
+    eligible: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

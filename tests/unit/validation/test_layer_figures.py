@@ -123,3 +123,43 @@ def test_shapes_that_differ_are_refused() -> None:
 def test_nothing_seen_is_refused() -> None:
     with pytest.raises(DataError, match="no value of 'y' was seen"):
         Layer("y", params=None, axis=1).finish()
+
+
+def test_a_channel_with_another_gain_is_a_line_with_little_left() -> None:
+    rng = np.random.default_rng(7)
+    expected = rng.standard_normal((4, 3, 50)).astype(np.float32)
+    gain, offset = np.array([1.0, 0.5, 1.5]), np.array([0.0, 2.0, -1.0])
+    noise = rng.standard_normal(expected.shape) * 0.01
+    candidate = (expected * gain[:, None] + offset[:, None] + noise).astype(np.float32)
+    layer = Layer("x", params=None, axis=1)
+    for part in (slice(0, 2), slice(2, 4)):  # streamed: two batches give what one gives
+        layer.add(expected[part], candidate[part], expected=expected[part])
+    channels = layer.finish().channels
+    assert channels.gain == pytest.approx(gain, abs=0.01)
+    assert channels.offset == pytest.approx(offset, abs=0.01)
+    assert max(channels.residual) < 2e-4
+    assert channels.noise[1] > 1.0
+
+
+def test_a_constant_channel_has_gain_1() -> None:
+    expected = np.full((2, 1, 8), 3.0, np.float32)
+    layer = Layer("x", params=None, axis=1)
+    layer.add(expected, expected + 1, expected=expected)
+    assert layer.finish().channels.gain == (1.0,)
+    assert layer.finish().channels.offset == pytest.approx((1.0,))
+
+
+def test_what_clipping_costs_is_counted_on_the_reference() -> None:
+    params = QuantParams("uint8", (1 / 255,), (0,))
+    reference = np.array([[0.5, 1.0, 2.0]], np.float32)
+    layer = Layer("x", params=params, axis=None)
+    layer.add(reference, reference, expected=reference)  # the candidate is no matter
+    beyond = 1.0 - 0.5 / 255  # what rounds to the last integer is not clipped
+    assert layer.finish().clip_noise == pytest.approx(beyond**2 / 5.25, rel=1e-4)
+
+
+def test_nothing_is_lost_inside_the_range() -> None:
+    layer = Layer("x", params=QuantParams("uint8", (1.0,), (0,)), axis=None)
+    inside = np.array([[0.0, 255.4]], np.float32)
+    layer.add(inside, inside, expected=inside)
+    assert layer.finish().clip_noise == 0.0
