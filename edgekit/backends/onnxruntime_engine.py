@@ -65,6 +65,14 @@ class OnnxRuntimeEngine:
         return dict(zip(self._outputs, self._binding.copy_outputs_to_cpu(), strict=True))
 
 
+def save_optimized(path: Path, out: Path, options: RunOptions) -> None:
+    """Load ``path`` as it would run and write the graph that remains after all optimizations to ``out``."""
+    ort = _imported()
+    session_options = _session_options(ort, options)
+    session_options.optimized_model_filepath = str(out)
+    ort.InferenceSession(str(path), session_options, providers=["CPUExecutionProvider"], enable_fallback=0)
+
+
 def _imported() -> Any:
     try:
         import onnxruntime

@@ -35,7 +35,7 @@ class OpenVinoEngine:
     def __init__(
         self, path: Path, options: RunOptions, input_names: list[str], output_names: list[str]
     ) -> None:
-        openvino = _imported()
+        openvino = imported()
         if options.device != "cpu":
             raise MissingBackendError(
                 f"OpenVINO sessions run on the CPU here, not on {options.device!r}",
@@ -44,9 +44,9 @@ class OpenVinoEngine:
             )
         self._tensor = openvino.Tensor
         self._core = openvino.Core()
-        self._config = _configuration(options)
+        self._config = configuration(options)
         self._inputs, self._outputs = input_names, output_names
-        self._model = _read(self._core, path)
+        self._model = read_ir(self._core, path)
         self._requests: OrderedDict[Shapes, Any] = OrderedDict()
         self._feeds: Mapping[str, Array] = {}
         self._request = self._request_for(self._first_shapes())
@@ -109,14 +109,19 @@ def convert(onnx_path: str, xml_path: str) -> dict[str, str]:
     Returns:
         "version": of OpenVINO; "names": the names of all inputs and outputs, joined by newlines.
     """
-    openvino = _imported()
+    openvino = imported()
     model = openvino.Core().read_model(onnx_path)
     openvino.save_model(model, xml_path, compress_to_fp16=False)
     names = sorted(name for port in (*model.inputs, *model.outputs) for name in port.get_names())
     return {"version": openvino.get_version(), "names": "\n".join(names)}
 
 
-def _imported() -> Any:
+def imported() -> Any:
+    """The module ``openvino``.
+
+    Raises:
+        MissingBackendError: it is not installed.
+    """
     try:
         import openvino
     except ImportError as error:
@@ -124,7 +129,12 @@ def _imported() -> Any:
     return openvino
 
 
-def _read(core: Any, path: Path) -> Any:
+def read_ir(core: Any, path: Path) -> Any:
+    """The model of an IR, not compiled.
+
+    Raises:
+        ModelFileError: it is none.
+    """
     try:
         return core.read_model(str(path))
     except RuntimeError as error:  # OpenVINO raises nothing finer
@@ -135,7 +145,7 @@ def _read(core: Any, path: Path) -> Any:
         ) from error
 
 
-def _configuration(options: RunOptions) -> dict[str, str]:
+def configuration(options: RunOptions) -> dict[str, str]:
     """Ours, then what the target or the recipe says."""
     return {
         "INFERENCE_PRECISION_HINT": "f32",
@@ -152,12 +162,13 @@ def _kernels(compiled: Any) -> str:
     counts: Counter[str] = Counter()
     for node in compiled.get_runtime_model().get_ordered_ops():
         info = node.get_rt_info()
-        if _text(info, "layerType") not in _NO_KERNEL:
-            counts[_text(info, "primitiveType")] += 1
+        if compiled_text(info, "layerType") not in _NO_KERNEL:
+            counts[compiled_text(info, "primitiveType")] += 1
     return " ".join(f"{name}:{count}" for name, count in sorted(counts.items()) if name)
 
 
-def _text(info: Any, key: str) -> str:
+def compiled_text(info: Any, key: str) -> str:
+    """An entry of a node of the execution graph; "" where it has none."""
     return str(info[key].astype(str)) if key in info else ""
 
 

@@ -37,7 +37,7 @@ class LiteRtEngine:
                 why="edgekit runs .tflite files on the CPU only, and another device is no substitute",
                 remedy='set device = "cpu" in the target',
             )
-        interpreter, version = _interpreter(path, options)
+        interpreter, version = open_interpreter(path, options)
         self._interpreter = interpreter
         self._inputs = _by_name(interpreter.get_input_details(), input_names, path)
         self._outputs = _by_name(interpreter.get_output_details(), output_names, path)
@@ -90,7 +90,14 @@ class LiteRtEngine:
         self._shapes = dict(shapes)
 
 
-def _interpreter(path: Path, options: RunOptions) -> tuple[Any, str]:
+def open_interpreter(path: Path, options: RunOptions) -> tuple[Any, str]:
+    """An interpreter with its tensors allocated, and the version of LiteRT.
+
+    Raises:
+        ModelFileError: LiteRT does not take the file.
+        InputError: a setting that does not exist.
+        MissingBackendError: LiteRT is not installed.
+    """
     settings.silence_native_libraries()
     try:
         from importlib import metadata
