@@ -80,7 +80,7 @@ def tapped(
     for _ in range(_ROUNDS):
         made = _with_outputs(model, places)
         after = _optimized(made, options)
-        changed = _changed(_kernels(before), _kernels(after))
+        changed = changed_kernels(_kernels(before), _kernels(after))
         blamed = [place for place in places if place.quantizer is None and _touches(place, changed)]
         if not blamed:
             break
@@ -190,7 +190,7 @@ def _kernels(optimized: ir.Model) -> Kernels:
     return {name: tuple(sorted(kinds)) for name, kinds in found.items()}
 
 
-def _changed(before: Kernels, after: Kernels) -> frozenset[str]:
+def changed_kernels(before: Kernels, after: Kernels) -> frozenset[str]:
     """Names of nodes under which the two graphs hold something else."""
     return frozenset(
         name for name in (*before, *after) if Counter(before.get(name, ())) != Counter(after.get(name, ()))
