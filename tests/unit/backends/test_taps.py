@@ -165,7 +165,7 @@ def test_kernels_are_named_by_the_runtime(folder: Path, tmp_path: Path, target: 
 
 
 def test_openvino_is_looked_at_where_its_fused_kernels_end(folder: Path, tmp_path: Path) -> None:
-    """``narrow`` is inside of a convolution with a sum; ``stem``, its other operand, has a file of its own."""
+    """``narrow`` is inside of a convolution with a sum; ``stem``, its other operand, has its own file."""
     found = look(artifact_at(folder / "openvino-cpu"), tmp_path)
     taps = by_value(found)
     assert "narrow" not in taps
