@@ -178,11 +178,39 @@ class BudgetTable(_Closed):
     )
     max_size_bytes: int | None = Field(default=None, gt=0, description="largest artifact")
     max_latency_ms: float | None = Field(default=None, gt=0, description="largest p95 latency at batch 1")
+    max_memory_bytes: int | None = Field(
+        default=None,
+        gt=0,
+        description="largest peak of resident memory while it runs at batch 1, beyond the runtime's own",
+    )
+    min_coverage: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="smallest share (0 to 1) of the multiply-accumulates that run on the target's device "
+        "and in the artifact's precision",
+    )
     require_measured: bool = Field(
-        default=False, description="a latency gate that cannot be measured here is a failure"
+        default=False,
+        description="a latency, memory or coverage gate that cannot be measured here is a failure",
     )
     on_inconclusive: Literal["error", "fail", "pass"] = Field(
         default="error", description="when the interval straddles the budget: exit 7, fail (3), or pass"
+    )
+
+
+class TargetBudgetTable(_Closed):
+    """`[target.budget]`: what this target keeps instead of what [budget] says."""
+
+    max_drop_pp: float | None = Field(default=None, ge=0, description="in place of [budget]'s")
+    never_slower: bool | None = Field(default=None, description="in place of [budget]'s")
+    max_size_bytes: int | None = Field(default=None, gt=0, description="in place of [budget]'s")
+    max_latency_ms: float | None = Field(default=None, gt=0, description="in place of [budget]'s")
+    max_memory_bytes: int | None = Field(default=None, gt=0, description="in place of [budget]'s")
+    min_coverage: float | None = Field(default=None, ge=0, le=1, description="in place of [budget]'s")
+    require_measured: bool | None = Field(default=None, description="in place of [budget]'s")
+    on_inconclusive: Literal["error", "fail", "pass"] | None = Field(
+        default=None, description="in place of [budget]'s"
     )
 
 
@@ -205,6 +233,7 @@ class TargetTable(_Closed):
         default="auto",
         description="auto: the compiler may choose (image inputs channels-last); model: the model's own axes",
     )
+    budget: TargetBudgetTable = Field(default_factory=TargetBudgetTable)
 
 
 class Recipe(_Closed):

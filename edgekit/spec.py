@@ -238,6 +238,25 @@ class Availability:
     remedy: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """One operator as a runtime really runs it.
+
+    Attributes:
+        names: of the operators in the artifact's file that it stands for, as far as the runtime says.
+        operator: its type, in the runtime's words.
+        device: "cpu", "cuda", ...
+        precision: element type that it computes in: "float32", "float16", "bfloat16", "int8", "int16".
+        multiplies: whether it multiplies and accumulates (``ir.macs``).
+    """
+
+    names: tuple[str, ...]
+    operator: str
+    device: str
+    precision: str
+    multiplies: bool
+
+
 class Runner(Protocol):
     """Something that computes: mapping of arrays by input name -> mapping of arrays by output name."""
 

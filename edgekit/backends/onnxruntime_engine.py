@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.backends import onnxruntime_profile
 from edgekit.errors import InputError, MissingBackendError, ModelFileError
 from edgekit.spec import RunOptions
 
@@ -34,6 +35,7 @@ class OnnxRuntimeEngine:
         self, path: Path, options: RunOptions, input_names: list[str], output_names: list[str]
     ) -> None:
         ort = _imported()
+        self._path, self._options = path, options
         self._session = _session(ort, path, options)
         self._inputs, self._outputs = input_names, output_names
         self._binding = self._session.io_binding()
@@ -45,6 +47,17 @@ class OnnxRuntimeEngine:
             "threads": str(options.threads),
             "providers": ",".join(self._session.get_providers()),
         }
+
+    @classmethod
+    def prepare(cls) -> None:
+        """Load the runtime."""
+        _imported()
+
+    def executed(self) -> list[dict[str, Any]]:
+        """What runs, read from a profile of one inference (``onnxruntime_profile``)."""
+        return onnxruntime_profile.executed(
+            lambda into: _session(_imported(), self._path, self._options, profile=into), self._feeds
+        )
 
     def bind(self, feeds: Mapping[str, Array]) -> None:
         """Inputs are used in place (CPU); outputs are allocated by the runtime, so their size may vary."""
@@ -86,7 +99,7 @@ def _imported() -> Any:
     return onnxruntime
 
 
-def _session(ort: Any, path: Path, options: RunOptions) -> Any:
+def _session(ort: Any, path: Path, options: RunOptions, *, profile: Path | None = None) -> Any:
     if options.device == "cuda" and _CUDA not in ort.get_available_providers():
         raise MissingBackendError(
             f"this onnxruntime {ort.__version__} has no CUDA provider",
@@ -97,7 +110,7 @@ def _session(ort: Any, path: Path, options: RunOptions) -> Any:
     try:
         session = ort.InferenceSession(
             str(path),
-            _session_options(ort, options),
+            _session_options(ort, options, profile),
             providers=["CPUExecutionProvider"] if options.device == "cpu" else [(_CUDA, {"use_tf32": "0"})],
             enable_fallback=0,  # the Python class would retry on the CPU by itself
         )
@@ -116,7 +129,7 @@ def _session(ort: Any, path: Path, options: RunOptions) -> Any:
     return session
 
 
-def _session_options(ort: Any, options: RunOptions) -> Any:
+def _session_options(ort: Any, options: RunOptions, profile: Path | None = None) -> Any:
     """Explicit everything: what is not said here is a default that may change between versions."""
     settings = dict(options.settings)
     level = settings.pop(_OPTIMIZATION, "all")
@@ -145,6 +158,9 @@ def _session_options(ort: Any, options: RunOptions) -> Any:
     entries = {"session.intra_op.allow_spinning": "0", **settings}
     if options.device == "cuda":
         entries["session.disable_cpu_ep_fallback"] = "1"
+    if profile is not None:
+        session.enable_profiling = True
+        session.profile_file_prefix = str(profile)
     for name, value in entries.items():
         session.add_session_config_entry(name, value)
     return session

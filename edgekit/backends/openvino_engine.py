@@ -26,6 +26,23 @@ if TYPE_CHECKING:
 _KEPT_SHAPES = 4  # compiled models of the last shapes: full batch, last batch, batch 1, and one more
 _NO_KERNEL = frozenset({"Const", "Input", "Output", "Reshape", "Parameter", "Result"})
 
+# Execution nodes that multiply and accumulate (intel_cpu/src/cpu_types.cpp, "type_to_name_tbl")
+_MULTIPLYING = frozenset(
+    {
+        *("Convolution", "Deconvolution", "DeformableConvolution", "FullyConnected", "MatMul", "RNNCell"),
+        *("RNNSeq", "LSTMCell", "LSTMSequence", "GRUCell", "GRUSequence", "MHA", "ScaledDotProductAttention"),
+    }
+)
+# Operations of a model that do (docs.openvino.ai, "Available Operation Sets")
+_MULTIPLYING_OPERATIONS = frozenset(
+    {
+        *("Convolution", "ConvolutionBackpropData", "GroupConvolution", "GroupConvolutionBackpropData"),
+        *("MatMul", "RNNCell", "RNNSequence", "LSTMCell", "LSTMSequence", "GRUCell", "GRUSequence", "Einsum"),
+        *("DeformableConvolution", "ScaledDotProductAttention"),
+    }
+)
+_PRECISIONS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "u8": "int8", "i8": "int8"}
+
 Shapes = tuple[tuple[int, ...], ...]
 
 
@@ -59,6 +76,24 @@ class OpenVinoEngine:
             "precision_hint": _type_name(compiled.get_property("INFERENCE_PRECISION_HINT")),
             "kernels": _kernels(compiled),
         }
+
+    @classmethod
+    def prepare(cls) -> None:
+        """Load the runtime and its CPU plug-in."""
+        _imported().Core().get_property("CPU", "FULL_DEVICE_NAME")
+
+    def executed(self) -> list[dict[str, Any]]:
+        """What runs, read from the execution graph of the model that the last feeds selected."""
+        compiled = self._request.get_compiled_model()
+        device = ",".join(compiled.get_property("EXECUTION_DEVICES")).lower()
+        kinds = {node.get_friendly_name(): node.get_type_name() for node in self._model.get_ops()}
+        heavy = {name for name, kind in kinds.items() if kind in _MULTIPLYING_OPERATIONS}
+        infos = [node.get_rt_info() for node in compiled.get_runtime_model().get_ordered_ops()]
+        return [
+            _executed(info, device, heavy)
+            for info in infos
+            if compiled_text(info, "layerType") not in _NO_KERNEL
+        ]
 
     def bind(self, feeds: Mapping[str, Array]) -> None:
         """Inputs are used in place, by a model compiled for exactly these shapes."""
@@ -162,9 +197,26 @@ def _kernels(compiled: Any) -> str:
     counts: Counter[str] = Counter()
     for node in compiled.get_runtime_model().get_ordered_ops():
         info = node.get_rt_info()
-        if compiled_text(info, "layerType") not in _NO_KERNEL:
-            counts[compiled_text(info, "primitiveType")] += 1
+        if compiledcompiled_text(info, "layerType") not in _NO_KERNEL:
+            counts[compiledcompiled_text(info, "primitiveType")] += 1
     return " ".join(f"{name}:{count}" for name, count in sorted(counts.items()) if name)
+
+
+def _executed(info: Any, device: str, heavy: set[str]) -> dict[str, Any]:
+    """A row of ``spec.Executed``; ``runtimePrecision`` is the type that the kernel computes in.
+
+    A Subgraph (code generated for a chain of operators) has one type for all of the chain: products in it
+    may well be integer where it says f32, so nothing is said.
+    """
+    kind, precision = compiled_text(info, "layerType"), compiled_text(info, "runtimePrecision")
+    names = [name for name in compiled_text(info, "originalLayersNames").split(",") if name]
+    return {
+        "names": names,
+        "operator": kind,
+        "device": device,
+        "precision": "" if kind == "Subgraph" else _PRECISIONS.get(precision, precision),
+        "multiplies": kind in _MULTIPLYING or bool(heavy.intersection(names)),
+    }
 
 
 def compiled_text(info: Any, key: str) -> str:

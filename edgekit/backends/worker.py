@@ -19,7 +19,7 @@ from edgekit.backends import shared_arrays
 from edgekit.backends.bindings import artifact_from_reference, check_feeds, reference_from_artifact
 from edgekit.backends.worker_process import WorkerProcess
 from edgekit.errors import InputError, ModelFileError
-from edgekit.spec import Artifact, Feeds, RunOptions, Session, TensorSpec
+from edgekit.spec import Artifact, Executed, Feeds, RunOptions, Session, TensorSpec
 
 if TYPE_CHECKING:
     from edgekit.spec import Array
@@ -148,6 +148,23 @@ class WorkerSession:
             message = {"op": "time", "feeds": layout, "runs": runs}
             reply = self._process.request(message, doing="timing it")
         return tuple(nanoseconds / 1e6 for nanoseconds in reply["ns"])
+
+    def peak_memory_bytes(self) -> int | None:
+        """The most memory that the worker held since it opened the artifact, less what it held before.
+
+        The runtime itself was loaded before where its engine can (``Engine.prepare``). None where the system
+        does not say it (``backends.resident``).
+        """
+        peak: int | None = self._process.request({"op": "memory"}, doing="reading its memory")["peak"]
+        return peak
+
+    def executed(self) -> tuple[Executed, ...] | None:
+        """The operators as the runtime runs them, on the last feeds; None where its engine cannot say."""
+        with self._lock:
+            rows = self._process.request({"op": "executed"}, doing="asking what it runs")["rows"]
+        if rows is None:
+            return None
+        return tuple(Executed(**{**row, "names": tuple(row["names"])}) for row in rows)
 
     def close(self) -> None:
         """End the worker; harmless when called twice."""

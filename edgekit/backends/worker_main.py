@@ -5,6 +5,8 @@
     {"op": "run", "feeds": layout} -> {"outputs": layout} or {"needs": bytes}
     {"op": "fetch"} -> {"outputs": layout} or {"needs": bytes}
     {"op": "time", "feeds": layout, "runs": n} -> {"ns": [...]}
+    {"op": "memory"} -> {"peak": bytes} or {"peak": null} where the system does not say
+    {"op": "executed"} -> {"rows": [...]} or {"rows": null} where the engine cannot say
     {"op": "call", "function": "module:name", "arguments": {...}} -> {"value": ...}
     anything that raises -> {"error": {"type", "what", "why", "remedy", "more"}}
 
@@ -29,7 +31,7 @@ from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Any
 
-from edgekit.backends import shared_arrays
+from edgekit.backends import resident, shared_arrays
 from edgekit.backends.engine import Engine
 from edgekit.backends.frames import read_frame, write_frame
 from edgekit.errors import EdgekitError
@@ -77,12 +79,15 @@ class _Server:
     def __init__(self) -> None:
         self._engine: Engine | None = None
         self._blocks: dict[str, SharedMemory] = {}
+        self._meter: resident.Meter | None = None
         self._operations = {
             "open": self._open,
             "attach": self._attach,
             "run": self._run,
             "fetch": self._fetch,
             "time": self._time,
+            "memory": self._memory,
+            "executed": self._executed,
             "call": self._call,
         }
 
@@ -98,6 +103,9 @@ class _Server:
         options = RunOptions(
             message["threads"], message["device"], tuple((name, value) for name, value in message["settings"])
         )
+        getattr(engine_class, "prepare", lambda: None)()
+        gc.collect()
+        self._meter = resident.Meter()
         begin = time.perf_counter_ns()
         engine: Engine = engine_class(Path(message["path"]), options, message["inputs"], message["outputs"])
         load_ms = (time.perf_counter_ns() - begin) / 1e6
@@ -141,6 +149,16 @@ class _Server:
         finally:
             gc.enable()
         return {"ns": samples}
+
+    def _memory(self, message: dict[str, Any]) -> dict[str, Any]:
+        """What the artifact took since it was opened, at most; None where the system does not say."""
+        del message
+        return {"peak": self._meter.taken_bytes() if self._meter else None}
+
+    def _executed(self, message: dict[str, Any]) -> dict[str, Any]:
+        del message
+        describe = getattr(self._opened(), "executed", None)
+        return {"rows": describe() if describe else None}
 
     def _call(self, message: dict[str, Any]) -> dict[str, Any]:
         return {"value": _imported(message["function"])(**message["arguments"])}

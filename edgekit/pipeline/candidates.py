@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from edgekit.errors import TargetRefusalError, VerificationError
 from edgekit.measure.machine import cpu_features
 from edgekit.pipeline import artifact as artifacts
+from edgekit.pipeline import coverage as coverages
 from edgekit.pipeline import judge, latency, mixed, search, variant
 from edgekit.pipeline.evaluation import BOOTSTRAP_SEED
 from edgekit.pipeline.judge import Judged
@@ -27,6 +28,7 @@ from edgekit.quantization.weights import NoEligibleWeightError
 from edgekit.spec import Artifact, Precision, Session, to_json
 from edgekit.validation.budget import Budget, Verdict
 from edgekit.validation.budget import judge as hold
+from edgekit.validation.coverage import Coverage
 from edgekit.validation.statistics import paired_drop
 
 
@@ -36,6 +38,7 @@ class Outcome:
 
     judged: tuple[Judged, ...]
     choice: Choice
+    findings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +85,7 @@ def try_target(plan: TargetPlan, bench: Workbench, *, locked: LockedTarget | Non
     if trial.refused:
         choice = replace(choice, reason="; ".join((choice.reason, *trial.refused)))
     marked = tuple(search.mark_shipped(each) if each is choice.judged else each for each in judged)
-    return Outcome(marked, choice)
+    return Outcome(marked, choice, trial.fallbacks())
 
 
 def schemes_of(precision: Precision, plan: TargetPlan) -> tuple[Scheme, ...]:
@@ -105,6 +108,7 @@ class Trial:
         self._plan, self._bench, self._place = plan, bench, place
         self._proofs: dict[str, Proof] = {}
         self._timed: dict[str, Timed] = {}
+        self._coverage: dict[str, Coverage | None] = {}
         self.made: list[Made] = []
         self.refused: list[str] = []
 
@@ -140,7 +144,7 @@ class Trial:
         Not where the float variant itself does not pass: then the samples are too few, or the budget is
         below zero, and no mix can decide it.
         """
-        bench, limit = self._bench, self._bench.budget.max_drop_pp
+        bench, limit = self._bench, self._plan.budget.max_drop_pp
         judged = self.judged()
         if limit is None or bench.canonical.quantized or not _is_accurate(judged[0].verdict):
             return
@@ -172,7 +176,7 @@ class Trial:
         Only where latency is measured here: a proposal is worth nothing unmeasured.
         """
         bench = self._bench
-        if not self._place.timed or not bench.budget.never_slower or bench.canonical.quantized:
+        if not self._place.timed or not self._plan.budget.never_slower or bench.canonical.quantized:
             return
         slow = [
             each.scheme
@@ -199,12 +203,12 @@ class Trial:
             subject_of(made.artifact, self._place), self._opener(made), self._bench.open_reference
         )
         drop = paired_drop(self._bench.reference.evaluation, proof.evaluation, seed=BOOTSTRAP_SEED)
-        verdict = hold(accuracy_of(self._bench.budget), drop=drop)
+        verdict = hold(accuracy_of(self._plan.budget), drop=drop)
         return mixing.Trial(_is_accurate(verdict), drop.value_pp)
 
     def judged(self) -> list[Judged]:
         """All candidates held against the budget, the float variant first."""
-        budget = self._bench.budget
+        budget = self._plan.budget
         return [
             judge.candidate(
                 each.artifact,
@@ -216,9 +220,30 @@ class Trial:
                 timed=self._timed.get(each.label),
                 role="candidate" if index else "float",
                 scheme=each.scheme,
+                coverage=self._coverage_of(each),
             )
             for index, each in enumerate(self.made)
         ]
+
+    def _coverage_of(self, made: Made) -> Coverage | None:
+        """How much of it runs as asked: found once, from what the runtime said while it was timed."""
+        timed = self._timed.get(made.label)
+        if timed is None:
+            return None
+        if made.label not in self._coverage:
+            device = self._plan.options.device
+            self._coverage[made.label] = coverages.measure(made.variant, timed.executed, device=device)
+        return self._coverage[made.label]
+
+    def fallbacks(self) -> tuple[str, ...]:
+        """Findings: operators that run elsewhere than asked without anybody having decided it."""
+        return tuple(
+            finding
+            for each in self.made
+            for finding in coverages.silent_fallbacks(
+                self._coverage_of(each), target=self._plan.target.name, name=each.label
+            )
+        )
 
     def _make(self, scheme: Scheme) -> Made | None:
         try:

@@ -10,11 +10,13 @@ import numpy as np
 from edgekit.pipeline.evaluation import BOOTSTRAP_SEED, accuracy_row
 from edgekit.pipeline.latency import LIMIT, Timed
 from edgekit.pipeline.proof import Place, Proof
-from edgekit.pipeline.result import CandidateRow, GateRow, RatioRow
+from edgekit.pipeline.result import CandidateRow, CoverageRow, ElsewhereRow, GateRow, RatioRow
 from edgekit.pipeline.scheme import Scheme
 from edgekit.pipeline.variant import Variant
 from edgekit.spec import Artifact
-from edgekit.validation.budget import Budget, Speed, Verdict, judge
+from edgekit.validation.budget import Budget, Speed, Verdict, judge, verdict_of
+from edgekit.validation.coverage import Coverage
+from edgekit.validation.resources import resource_gates
 from edgekit.validation.statistics import paired_drop
 
 
@@ -40,10 +42,11 @@ def candidate(
     timed: Timed | None,
     role: Literal["float", "candidate"],
     scheme: Scheme,
+    coverage: Coverage | None = None,
 ) -> Judged:
     """Hold one artifact against the float reference and the budget."""
     drop = paired_drop(reference.evaluation, proof.evaluation, seed=BOOTSTRAP_SEED)
-    verdict = judge(
+    measured = judge(
         budget,
         drop=drop,
         size_bytes=artifact.size_bytes,
@@ -51,6 +54,13 @@ def candidate(
         speed=speed_of(timed.ratio) if timed and timed.ratio else None,
         unmeasured=place.caveat,
     )
+    resources = resource_gates(
+        budget,
+        memory_bytes=timed.memory_bytes if timed else None,
+        coverage=coverage,
+        unmeasured=place.caveat,
+    )
+    verdict = verdict_of((*measured.gates, *resources))
     row = CandidateRow(
         target=artifact.target,
         precision=artifact.precision,
@@ -70,8 +80,20 @@ def candidate(
         caveat=place.caveat,
         notes=(*artifact.notes, *variant.notes),
         left_float=variant.left_float,
+        memory_bytes=timed.memory_bytes if timed else None,
+        coverage=_coverage_row(coverage),
     )
     return Judged(artifact, proof, row, verdict, scheme)
+
+
+def _coverage_row(found: Coverage | None) -> CoverageRow | None:
+    if found is None:
+        return None
+    nodes = tuple(
+        ElsewhereRow(each.node, each.operator, each.device, each.precision, each.silent)
+        for each in found.elsewhere
+    )
+    return CoverageRow(found.share, found.by, found.operators, found.covered, nodes)
 
 
 def speed_of(ratio: RatioRow) -> Speed:

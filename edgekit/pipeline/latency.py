@@ -1,16 +1,20 @@
-"""Opened artifacts of one target -> latencies and ratios against its float variant, measured interleaved."""
+"""Opened artifacts of one target -> latencies and ratios against its float variant, measured interleaved.
+
+The same processes say how much memory they took at most and which operators they ran.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from edgekit.backends.worker import WorkerSession
 from edgekit.measure.timer import NOT_SLOWER_LIMIT, Comparison, Latency, compare
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.proof import Opener
 from edgekit.pipeline.result import LatencyRow, RatioRow
-from edgekit.spec import Feeds, Progress, from_json, to_json
+from edgekit.spec import Executed, Feeds, Progress, Session, from_json, to_json
 
 SEED = 0  # of the bootstrap
 LIMIT = NOT_SLOWER_LIMIT
@@ -18,10 +22,18 @@ LIMIT = NOT_SLOWER_LIMIT
 
 @dataclass(frozen=True)
 class Timed:
-    """Latency of one artifact, and its ratio to the baseline's (None for the baseline itself)."""
+    """What was measured of one artifact while it ran at batch 1.
+
+    Attributes:
+        ratio: to the baseline's latency; None for the baseline itself.
+        memory_bytes: peak, less what was held before it was loaded; None where the system does not say.
+        executed: the operators as they ran; None where the runtime does not say.
+    """
 
     latency: LatencyRow
     ratio: RatioRow | None
+    memory_bytes: int | None = None
+    executed: tuple[Executed, ...] | None = None
 
 
 def measure(
@@ -50,7 +62,12 @@ def measure(
         with ExitStack() as stack:
             sessions = {name: stack.enter_context(opener()) for name, opener in openers.items()}
             found = compare(sessions, feeds, baseline=baseline, seed=SEED, progress=progress)
-        return {name: to_json(row) for name, row in rows_of(found).items()}
+            memory = {name: memory_of(session) for name, session in sessions.items()}
+            ran = {name: _executed(session) for name, session in sessions.items()}
+        return {
+            name: to_json(replace(row, memory_bytes=memory[name], executed=ran[name]))
+            for name, row in rows_of(found).items()
+        }
 
     key = {"identity": identity, "machine": machine_key, "baseline": baseline}
     value = cache.value("latency", key, make)
@@ -60,6 +77,15 @@ def measure(
 def rows_of(found: Comparison) -> dict[str, Timed]:
     """A comparison as rows of plain values."""
     return {name: Timed(latency_row(each), ratio_row(found, name)) for name, each in found.latencies.items()}
+
+
+def memory_of(session: Session) -> int | None:
+    """The most memory that a session took, where it runs in a worker of ours."""
+    return session.peak_memory_bytes() if isinstance(session, WorkerSession) else None
+
+
+def _executed(session: Session) -> tuple[Executed, ...] | None:
+    return session.executed() if isinstance(session, WorkerSession) else None
 
 
 def latency_row(found: Latency) -> LatencyRow:

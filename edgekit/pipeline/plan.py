@@ -16,14 +16,16 @@ from edgekit import target as targets
 from edgekit.backends.base import IoForm
 from edgekit.errors import RecipeError, UnknownNameError
 from edgekit.quantization.overrides import Override
-from edgekit.recipe import Recipe, TargetTable
+from edgekit.recipe import BudgetTable, Recipe, TargetBudgetTable, TargetTable
 from edgekit.spec import Precision, RunOptions, TensorSpec
 from edgekit.target import Target
+from edgekit.validation.budget import Budget
 
 # A source's folder is hashed whole, because a builder may read any file beside it. Above these limits the
 # export is not cached at all: better slow than stale.
 MAX_FILES = 2_000
 MAX_BYTES = 2_000_000_000
+_LIMITS = set(TargetBudgetTable.model_fields)
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class TargetPlan:
     io: IoForm = field(default_factory=IoForm)
     overrides: tuple[Override, ...] = ()
     cross_cpu: Literal["report", "exact"] = "report"
+    budget: Budget = field(default_factory=Budget)
 
     @property
     def candidates(self) -> tuple[Precision, ...]:
@@ -167,11 +170,18 @@ def _target_plan(table: TargetTable, recipe: Recipe, base: Path) -> TargetPlan:
         options=target.run.options(threads=table.threads),
         io=IoForm(table.io_dtype, table.io_layout),
         cross_cpu=recipe.optimize.quantize.cross_cpu,
+        budget=budget_of(recipe.budget, table.budget),
         overrides=tuple(
             Override(Precision(each.precision), each.nodes, each.operators)
             for each in recipe.optimize.override
         ),
     )
+
+
+def budget_of(table: BudgetTable, own: TargetBudgetTable) -> Budget:
+    """[budget] as the gates take it, with what a target's own table says in its place."""
+    common = table.model_dump(include=_LIMITS)
+    return Budget(**common | own.model_dump(exclude_none=True))
 
 
 def source_digest(source: str, *, base: Path, weights: str | None = None) -> str | None:

@@ -190,13 +190,13 @@ class _Job:
             metric=self.metric,
             output="",
             prepared=self._needed,
-            budget=Budget(max_drop_pp=self.max_drop_pp, never_slower=True),
             stem="model-0",
             info=None,
             cache=self.cache,
             progress=self.progress,
         )
-        plan = TargetPlan(self.target, "", Precision.AUTO, self.target.run.options())
+        budget = Budget(max_drop_pp=self.max_drop_pp, never_slower=True)
+        plan = TargetPlan(self.target, "", Precision.AUTO, self.target.run.options(), budget=budget)
         outcome = try_target(plan, bench, locked=None)
         chosen = outcome.choice.judged or outcome.judged[-1]
         return _Found(

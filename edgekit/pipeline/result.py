@@ -25,7 +25,7 @@ class GateRow:
     """One budget line: what was measured against what limit.
 
     Attributes:
-        name: "accuracy", "size", "latency" or "never_slower".
+        name: "accuracy", "size", "latency", "never_slower", "memory" or "coverage".
         status: outcome.
         measured: the measured value in words, with unit and interval.
         limit: the limit in words.
@@ -74,6 +74,33 @@ class DriftRow:
 
 
 @dataclass(frozen=True)
+class ElsewhereRow:
+    """An operator that does not run on the device or in the type asked for; silent = nobody decided it."""
+
+    node: str
+    operator: str
+    device: str
+    precision: str
+    silent: bool
+
+
+@dataclass(frozen=True)
+class CoverageRow:
+    """How much of an artifact runs on the wanted device in the wanted precision.
+
+    Attributes:
+        share: from 0 to 1, of ``by``.
+        operators: how many multiply; ``covered`` of them run as asked.
+    """
+
+    share: float
+    by: Literal["MACs", "operators"]
+    operators: int
+    covered: int
+    elsewhere: tuple[ElsewhereRow, ...] = ()
+
+
+@dataclass(frozen=True)
 class LatencyRow:
     """Steady-state latency of one artifact at batch 1."""
 
@@ -110,6 +137,8 @@ class CandidateRow:
         ran_on: what really computed the numbers, e.g. "onnxruntime 1.31.1, CPUExecutionProvider, 1 thread".
         caveat: what could not be shown here, e.g. "not run on a GPU here"; "" = nothing.
         shipped: whether this is the artifact in the bundle.
+        memory_bytes: peak while it ran, less what was held before it was loaded; None where not measured.
+        coverage: None where the runtime did not say what it runs.
     """
 
     target: str
@@ -131,6 +160,8 @@ class CandidateRow:
     notes: tuple[str, ...] = ()
     left_float: tuple[Rejection, ...] = ()
     label: str = ""
+    memory_bytes: int | None = None
+    coverage: CoverageRow | None = None
 
     @property
     def name(self) -> str:

@@ -40,7 +40,6 @@ from edgekit.pipeline.workbench import Workbench
 from edgekit.pipeline.write import write_text
 from edgekit.recipe import CalibrationTable
 from edgekit.spec import Progress
-from edgekit.validation.budget import Budget
 
 Render = Callable[[ReleaseResult], Mapping[str, bytes]]
 """Result -> report file name -> content; handed down, because reports stand above the pipeline."""
@@ -112,7 +111,6 @@ def release(
             metric=table.metric,
             output=table.output,
             prepared=prepared,
-            budget=budget_of(plan),
             stem=plan.stem,
             info=infos.of_plan(plan, canonical.inputs),
             cache=cache,
@@ -130,7 +128,12 @@ def release(
             lock_reason="a dry run writes none" if dry_run and locking.lock is None else locking.reason,
             machine=machine_row(),
             agreement=_agreement(outcomes),
-            findings=(*canonical.notes, *prepared.findings, *_shared(learning, judging, cache)),
+            findings=(
+                *canonical.notes,
+                *prepared.findings,
+                *_shared(learning, judging, cache),
+                *(finding for outcome in outcomes.values() for finding in outcome.findings),
+            ),
             tools=used_tools,
         )
         if dry_run or result.exit_code is not ExitCode.OK:
@@ -277,19 +280,6 @@ class _Prepared:
     def findings(self) -> tuple[str, ...]:
         """What calibration noticed about the data."""
         return self._found.findings if self._found else ()
-
-
-def budget_of(plan: Plan) -> Budget:
-    """The recipe's [budget] table as the gates take it."""
-    table = plan.recipe.budget
-    return Budget(
-        max_drop_pp=table.max_drop_pp,
-        max_size_bytes=table.max_size_bytes,
-        max_latency_ms=table.max_latency_ms,
-        never_slower=table.never_slower,
-        on_inconclusive=table.on_inconclusive,
-        require_measured=table.require_measured,
-    )
 
 
 def _try_all(

@@ -1,4 +1,4 @@
-"""Canonical model x data x budget -> Workbench: what all candidates of all targets are proved against."""
+"""Canonical model x data -> Workbench: what all candidates of all targets are proved against."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from edgekit.pipeline.model import Canonical
 from edgekit.pipeline.prepare import Prepared
 from edgekit.pipeline.proof import Opener, Proof, Prover, Subject
 from edgekit.spec import Progress, RunOptions, Session
-from edgekit.validation.budget import Budget
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,6 @@ class Workbench:
     prover: Prover
     reference: Proof
     open_reference: Opener
-    budget: Budget
     stem: str
     machine_key: str
     cache: Cache
@@ -54,7 +52,6 @@ def make(
     metric: str,
     output: str,
     prepared: Callable[[], Prepared],
-    budget: Budget,
     stem: str,
     info: ModelInfo | None,
     cache: Cache,
@@ -69,7 +66,6 @@ def make(
         metric: task metric.
         output: which output is scored; "" where there is only one.
         prepared: gives what static quantization starts from; called only when a candidate needs it.
-        budget: what every candidate must keep.
         stem: start of every file name.
         info: what a file may say about the model.
         cache: where proofs and artifacts are kept.
@@ -100,7 +96,6 @@ def make(
         prover=prover,
         reference=reference,
         open_reference=open_reference,
-        budget=budget,
         stem=stem,
         machine_key=machine_key,
         cache=cache,

@@ -26,6 +26,7 @@ from edgekit.report.page import (
 )
 from edgekit.report.view_rows import (
     accuracy_cells,
+    coverage_cell,
     drift_table,
     facts_of_machine,
     gates_table,
@@ -43,7 +44,7 @@ OUTCOMES: dict[ExitCode, str] = {
     ExitCode.INTERNAL: "crashed",
     ExitCode.BAD_INPUT: "bad input",
     ExitCode.ACCURACY_GATE: "accuracy fails",
-    ExitCode.LATENCY_OR_SIZE_GATE: "latency or size fails",
+    ExitCode.LATENCY_OR_SIZE_GATE: "latency, size or memory fails",
     ExitCode.TARGET_REFUSES: "refused",
     ExitCode.BACKEND_MISSING: "not here",
     ExitCode.INCONCLUSIVE: "inconclusive",
@@ -267,6 +268,8 @@ def _candidates_table(row: TargetRow) -> Table:
         Column("drop", right=True),
         Column("p50/p95, ms", right=True),
         Column("ratio", right=True),
+        Column("memory", right=True),
+        Column("runs as asked", right=True),
         Column("agrees with float", right=True),
     )
     return Table("Candidates", columns, tuple(_candidate_row(each) for each in row.candidates), detail=True)
@@ -283,6 +286,8 @@ def _candidate_row(each: CandidateRow) -> tuple[Cell, ...]:
         drop,
         latency_cell(each.latency),
         ratio_cell(each),
+        Cell(number.size(each.memory_bytes)),
+        coverage_cell(each.coverage),
         Cell(number.percent(each.accuracy.label_agreement if each.accuracy else None)),
     )
 

@@ -8,6 +8,7 @@ from edgekit.errors import ExitCode
 from edgekit.pipeline.result import (
     AccuracyRow,
     CandidateRow,
+    CoverageRow,
     DriftRow,
     GateRow,
     LatencyRow,
@@ -57,6 +58,14 @@ def latency_cell(row: LatencyRow | None) -> Cell:
         return Cell("not measured", "muted")
     text = f"{number.significant(row.p50_ms)} / {number.significant(row.p95_ms)}"
     return Cell(text) if row.stable else Cell(text, "warn", "(unstable)")
+
+
+def coverage_cell(row: CoverageRow | None) -> Cell:
+    """``100 % of MACs``: how much runs on the wanted device in the wanted precision."""
+    if row is None:
+        return Cell(number.ABSENT, "muted")
+    silent = any(each.silent for each in row.elsewhere)
+    return Cell(f"{number.percent(row.share)} of {row.by}", "warn" if silent else "plain")
 
 
 def ratio_cell(row: CandidateRow | None) -> Cell:

@@ -5,14 +5,17 @@
     G3  latency       p95 <= budget; not measured -> reported, a failure only if ``require_measured``
     G4  never_slower  "yes" -> pass, "no" -> fail, "undecided" -> inconclusive; not measured as in G3
 
+G5 and G6 (memory, coverage) are in ``resources``, what a waiver does to a gate in ``waiver``.
+
 An accuracy budget without a measured drop is inconclusive: what was not looked at did not pass. What
 ``on_inconclusive`` says applies to straddling and undecided gates only, not to what was never measured.
-Exit code, the gravest first: accuracy 3, latency or size 4, inconclusive 7, ok 0.
+Exit code, the gravest first: coverage 5, accuracy 3, latency, size or memory 4, inconclusive 7, ok 0.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +23,17 @@ from edgekit.errors import ExitCode, RecipeError
 from edgekit.validation.statistics import Drop, samples_needed
 
 GateStatus = Literal["pass", "fail", "inconclusive", "not_measured"]
+GATE_CODES: Mapping[str, ExitCode] = {
+    "accuracy": ExitCode.ACCURACY_GATE,
+    "size": ExitCode.LATENCY_OR_SIZE_GATE,
+    "latency": ExitCode.LATENCY_OR_SIZE_GATE,
+    "never_slower": ExitCode.LATENCY_OR_SIZE_GATE,
+    "memory": ExitCode.LATENCY_OR_SIZE_GATE,
+    "coverage": ExitCode.TARGET_REFUSES,
+}
+"""Every gate, and the exit code of its failure."""
+_GRAVEST_FIRST = (ExitCode.TARGET_REFUSES, ExitCode.ACCURACY_GATE, ExitCode.LATENCY_OR_SIZE_GATE)
+_MEASURANDS = {"never_slower": "latency"}  # what a gate measures, where it is not called so
 VerdictStatus = Literal["pass", "fail", "inconclusive"]
 
 
@@ -33,7 +47,9 @@ class Budget:
         max_latency_ms: of the p95 latency.
         never_slower: the artifact must not be slower than the best float variant.
         on_inconclusive: what an interval that straddles a limit means: exit code 7, a failed gate, or a pass.
-        require_measured: a latency gate that cannot be measured is a failure.
+        require_measured: a latency, memory or coverage gate that cannot be measured is a failure.
+        max_memory_bytes: of the peak while it runs, less what was held before it was loaded.
+        min_coverage: smallest share of MACs on the wanted device in the wanted precision, 0 to 1.
 
     Raises:
         RecipeError: a limit that is negative or not a number.
@@ -45,12 +61,16 @@ class Budget:
     never_slower: bool = False
     on_inconclusive: Literal["error", "fail", "pass"] = "error"
     require_measured: bool = False
+    max_memory_bytes: int | None = None
+    min_coverage: float | None = None
 
     def __post_init__(self) -> None:
         limits = {
             "max_drop_pp": self.max_drop_pp,
             "max_size_bytes": self.max_size_bytes,
             "max_latency_ms": self.max_latency_ms,
+            "max_memory_bytes": self.max_memory_bytes,
+            "min_coverage": self.min_coverage,
         }
         for name, limit in limits.items():
             if limit is not None and not (math.isfinite(limit) and limit >= 0):
@@ -89,7 +109,7 @@ class Gate:
     """One limit and what was found.
 
     Attributes:
-        name: "accuracy", "size", "latency" or "never_slower".
+        name: a key of ``GATE_CODES``.
         status: outcome.
         measured: in words, with unit and interval; "" where nothing was measured.
         limit: in words.
@@ -197,8 +217,9 @@ def _size(limit: int, size_bytes: int | None) -> Gate:
     return Gate("size", "pass", f"{size_bytes} bytes", words, "within the budget", "", float(size_bytes))
 
 
-def _not_measured(name: str, budget: Budget, limit: str, why: str) -> Gate:
-    reason = f"latency was not measured here: {why or 'no measurement was made'}"
+def not_measured(name: str, budget: Budget, limit: str, why: str) -> Gate:
+    """A gate without a figure: reported, and a failure only if ``require_measured``."""
+    reason = f"{_MEASURANDS.get(name, name)} was not measured here: {why or 'no measurement was made'}"
     if budget.require_measured:
         return Gate(
             name,
@@ -215,7 +236,7 @@ def _latency(budget: Budget, limit: float, p95_ms: float | None, unmeasured: str
     """G3."""
     words = f"p95 <= {limit:g} ms"
     if p95_ms is None:
-        return _not_measured("latency", budget, words, unmeasured)
+        return not_measured("latency", budget, words, unmeasured)
     if not math.isfinite(p95_ms) or p95_ms > limit:
         return Gate(
             "latency",
@@ -233,7 +254,7 @@ def _never_slower(budget: Budget, speed: Speed | None, unmeasured: str) -> Gate:
     """G4."""
     words = "not slower than float"
     if speed is None:
-        return _not_measured("never_slower", budget, words, unmeasured)
+        return not_measured("never_slower", budget, words, unmeasured)
     measured = f"{speed.ratio:.3g} times float [{speed.low:.3g}, {speed.high:.3g}]"
     if speed.not_slower == "yes":
         return Gate("never_slower", "pass", measured, words, "the interval excludes slower", "", speed.ratio)
@@ -287,11 +308,15 @@ def judge(
         gates.append(_latency(budget, budget.max_latency_ms, latency_p95_ms, unmeasured))
     if budget.never_slower:
         gates.append(_never_slower(budget, speed, unmeasured))
-    failed = {gate.name for gate in gates if gate.status == "fail"}
-    if "accuracy" in failed:
-        return Verdict("fail", ExitCode.ACCURACY_GATE, tuple(gates))
-    if failed:
-        return Verdict("fail", ExitCode.LATENCY_OR_SIZE_GATE, tuple(gates))
+    return verdict_of(gates)
+
+
+def verdict_of(gates: Sequence[Gate]) -> Verdict:
+    """All gates of one artifact as one verdict: the gravest decides."""
+    failed = {GATE_CODES[gate.name] for gate in gates if gate.status == "fail"}
+    for code in _GRAVEST_FIRST:
+        if code in failed:
+            return Verdict("fail", code, tuple(gates))
     if any(gate.status == "inconclusive" for gate in gates):
         return Verdict("inconclusive", ExitCode.INCONCLUSIVE, tuple(gates))
     return Verdict("pass", ExitCode.OK, tuple(gates))

@@ -6,6 +6,8 @@ took nodes, "builtin" if it took none.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit import settings
+from edgekit.backends.litert import counting
 from edgekit.errors import DataError, InputError, MissingBackendError, ModelFileError, missing_extra
 from edgekit.spec import RunOptions
 
@@ -49,6 +52,21 @@ class LiteRtEngine:
             "threads": str(options.threads),
             **_kernels(interpreter),
         }
+
+    @classmethod
+    def prepare(cls) -> None:
+        """Load the runtime."""
+        with contextlib.suppress(ImportError):  # opening says it better
+            importlib.import_module("ai_edge_litert.interpreter")
+
+    def executed(self) -> list[dict[str, Any]]:
+        """What runs: the operators of the file, in the types of its tensors; LiteRT rewrites none.
+
+        XNNPACK computes what it takes in the same types, and on the same device.
+        """
+        names = {detail["index"]: detail["name"] for detail in self._interpreter.get_tensor_details()}
+        rows = [each for each in self._interpreter._get_ops_details() if each["op_name"] != "DELEGATE"]
+        return [_executed(each, names) for each in rows]
 
     def bind(self, feeds: Mapping[str, Array]) -> None:
         """Copy ``feeds`` in; a new batch size resizes the inputs first.
@@ -141,6 +159,20 @@ def _by_name(details: list[dict[str, Any]], names: list[str], path: Path) -> dic
             remedy="compile it again: the file and its description do not belong together",
         )
     return {name: found[name] for name in names}
+
+
+def _executed(operator: Mapping[str, Any], names: Mapping[int, str]) -> dict[str, Any]:
+    """A row of ``spec.Executed``; with float activations and integer weights the kernel is a dynamic one."""
+    types = [np.dtype(each).name for each in operator["operand_types"]]
+    first = types[0] if types else ""
+    hybrid = first == "float32" and len(types) > 1 and types[1] == "int8"
+    return {
+        "names": [names.get(int(operator["outputs"][0]), "")] if len(operator["outputs"]) else [],
+        "operator": operator["op_name"],
+        "device": "cpu",
+        "precision": "int8" if hybrid or first == "uint8" else first,
+        "multiplies": counting.multiplies(operator["op_name"]),
+    }
 
 
 def _kernels(interpreter: Any) -> dict[str, str]:

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from edgekit.errors import ModelFileError
 from edgekit.ir import cost, digest, schemes
+from edgekit.ir.contents import LayerCost
 from edgekit.ir.external import external_files
 from edgekit.ir.graph import has_subgraphs, walk
 from edgekit.ir.io import specs
@@ -64,6 +65,11 @@ def inspect_model(model: ir.Model, path: Path) -> InspectResult:
         notes=said,
     )
     return with_layers(result, layers)
+
+
+def layers_of(model: ir.Model) -> tuple[LayerCost, ...]:
+    """What every operator of ``model`` costs, open sizes as 1; the model is not changed."""
+    return cost.layers(_sized(model)[0])
 
 
 def _sized(model: ir.Model) -> tuple[ir.Model, ir.Model]:

@@ -92,3 +92,20 @@ def test_what_cannot_be_hashed_is_not_cached(tmp_path: Path, monkeypatch: pytest
     assert source_digest("no_such_package_here:build", base=tmp_path) is None
     monkeypatch.setattr(plans, "MAX_FILES", 0)
     assert source_digest("model.py:build", base=tmp_path) is None
+
+
+def test_a_target_has_the_common_budget_with_its_own_limits_in_it(recipe: Path) -> None:
+    recipe.write_text(
+        RECIPE.replace("[[target]]", "[budget]\nmax_drop_pp = 2.0\nmin_coverage = 0.5\n[[target]]", 1)
+        + "[target.budget]\nmax_drop_pp = 3.0\nmax_memory_bytes = 5\nnever_slower = false\n"
+    )
+    first, second = (each.budget for each in plans.make(recipe).targets)
+    assert (first.max_drop_pp, first.min_coverage, first.max_memory_bytes) == (2.0, 0.5, None)
+    assert (second.max_drop_pp, second.min_coverage, second.max_memory_bytes) == (3.0, 0.5, 5)
+    assert (first.never_slower, second.never_slower) == (True, False)
+
+
+def test_an_unknown_limit_of_a_target_has_its_neighbour(recipe: Path) -> None:
+    recipe.write_text(RECIPE + "[target.budget]\nmax_memory = 5\n")
+    with pytest.raises(RecipeError, match="did you mean max_memory_bytes"):
+        plans.make(recipe)

@@ -1,0 +1,53 @@
+"""This process -> the most memory that it held at once since a moment, less what it held then.
+
+    taken_bytes = VmHWM now - VmRSS at the start, with the high-water mark set back at the start
+
+Source: proc(5): /proc/pid/status (VmRSS, VmHWM), /proc/pid/clear_refs ("5" sets the mark back, Linux 4.0).
+``getrusage`` is no substitute: its ru_maxrss survives ``exec``, so a worker would report its parent's memory.
+
+P1 Linux: exact to a page.
+P2 the mark cannot be set back: a peak that is not above the old mark is not known.
+P3 another system: not known. What is not known is None, never an estimate.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+STATUS = Path("/proc/self/status")
+RESET = Path("/proc/self/clear_refs")
+_RESET_PEAK = "5"  # proc(5): "reset the peak resident set size to the process's current one"
+
+
+class Meter:
+    """Counts from its construction on. The mark is the process's: the last meter counts.
+
+    Args:
+        status: what the kernel says of the process.
+        reset: where the mark is set back.
+    """
+
+    def __init__(self, *, status: Path = STATUS, reset: Path = RESET) -> None:
+        self._status = status
+        self._old_mark = 0
+        try:
+            with reset.open("w") as file:
+                file.write(_RESET_PEAK)
+        except OSError:
+            self._old_mark = self._field("VmHWM") or 0  # P2
+        self._before = self._field("VmRSS")
+
+    def taken_bytes(self) -> int | None:
+        """The most memory taken at once since the start; None: P2, P3."""
+        mark = self._field("VmHWM")
+        if mark is None or self._before is None or mark <= self._old_mark:
+            return None
+        return max(0, mark - self._before)
+
+    def _field(self, name: str) -> int | None:
+        try:
+            lines = self._status.read_text("ascii").splitlines()
+        except (OSError, UnicodeDecodeError):  # P3
+            return None
+        found = next((line.split() for line in lines if line.startswith(f"{name}:")), None)
+        return int(found[1]) * 1024 if found else None  # proc(5): the unit is always kB

@@ -1,0 +1,77 @@
+"""Meter: P1 to P3, and what a worker says of an artifact's memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from edgekit.backends.onnxruntime import open_model
+from edgekit.backends.resident import STATUS, Meter
+from edgekit.backends.worker import WorkerSession
+from edgekit.spec import RunOptions
+
+MIB = 1 << 20
+linux = pytest.mark.skipif(not STATUS.is_file(), reason="no /proc here")
+
+
+def status(folder: Path, *, resident: int, mark: int) -> Path:
+    path = folder / "status"
+    path.write_text(f"Name:\tx\nVmHWM:\t    {mark} kB\nVmRSS:\t    {resident} kB\n")
+    return path
+
+
+def test_the_peak_is_what_came_after_the_start(tmp_path: Path) -> None:  # P1
+    path, reset = status(tmp_path, resident=100, mark=100), tmp_path / "reset"
+    meter = Meter(status=path, reset=reset)
+    assert reset.read_text() == "5"
+    status(tmp_path, resident=120, mark=150)
+    assert meter.taken_bytes() == 50 * 1024
+
+
+def test_an_old_peak_that_cannot_be_set_back_hides_a_lower_one(tmp_path: Path) -> None:  # P2
+    path = status(tmp_path, resident=100, mark=400)
+    meter = Meter(status=path, reset=tmp_path / "no" / "file")
+    assert meter.taken_bytes() is None
+    status(tmp_path, resident=100, mark=500)
+    assert meter.taken_bytes() == 400 * 1024
+
+
+def test_a_system_that_does_not_say_it(tmp_path: Path) -> None:  # P3
+    assert Meter(status=tmp_path / "none", reset=tmp_path / "none").taken_bytes() is None
+
+
+def _model(columns: int) -> ir.Model:
+    """x (1, 1024) times a constant (1024, columns) float32."""
+    x = ir.Value(name="x", shape=ir.Shape([1, 1024]), type=ir.TensorType(ir.DataType.FLOAT))
+    weight = np.random.default_rng(0).normal(size=(1024, columns)).astype(np.float32)
+    w = ir.Value(name="w", const_value=ir.tensor(weight, name="w"))
+    node = ir.node("MatMul", [x, w], name="product")
+    node.outputs[0].name, node.outputs[0].shape = "y", ir.Shape([1, columns])
+    node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
+    graph = ir.Graph([x], node.outputs, nodes=[node], initializers=[w], opset_imports={"": 21})
+    return ir.Model(graph, ir_version=10)
+
+
+def _taken(columns: int) -> int:
+    with open_model(_model(columns), RunOptions()) as session:
+        assert isinstance(session, WorkerSession)
+        session.time_ms({"x": np.ones((1, 1024), np.float32)}, runs=2)
+        found = session.peak_memory_bytes()
+    assert found is not None
+    return found
+
+
+@linux
+def test_a_larger_model_takes_more_by_its_weights_at_least() -> None:
+    """16 MiB of weights more; the runtime may hold them twice while it packs them, never less than once."""
+    small, large = _taken(256), _taken(256 + 4096)
+    assert large - small > 0.9 * 16 * MIB
+
+
+@linux
+def test_the_runtime_itself_is_not_counted() -> None:
+    """onnxruntime's own libraries are above 20 MiB; 1 MiB of weights is not."""
+    assert _taken(256) < 20 * MIB
