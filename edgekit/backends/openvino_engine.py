@@ -80,7 +80,7 @@ class OpenVinoEngine:
     @classmethod
     def prepare(cls) -> None:
         """Load the runtime and its CPU plug-in."""
-        _imported().Core().get_property("CPU", "FULL_DEVICE_NAME")
+        imported().Core().get_property("CPU", "FULL_DEVICE_NAME")
 
     def executed(self) -> list[dict[str, Any]]:
         """What runs, read from the execution graph of the model that the last feeds selected."""
@@ -197,8 +197,8 @@ def _kernels(compiled: Any) -> str:
     counts: Counter[str] = Counter()
     for node in compiled.get_runtime_model().get_ordered_ops():
         info = node.get_rt_info()
-        if compiledcompiled_text(info, "layerType") not in _NO_KERNEL:
-            counts[compiledcompiled_text(info, "primitiveType")] += 1
+        if compiled_text(info, "layerType") not in _NO_KERNEL:
+            counts[compiled_text(info, "primitiveType")] += 1
     return " ".join(f"{name}:{count}" for name, count in sorted(counts.items()) if name)
 
 
