@@ -22,6 +22,8 @@ SUITES = (
     "text_decoder_weights",
     "calibration_cost",
     "mixed_precision",
+    "interval_coverage",
+    "validate_cost",
 )
 
 

@@ -233,7 +233,7 @@ def open(artifact: Artifact | PathLike, *, threads: int | None = None, target: s
 
 
 def validate(
-    artifact: PathLike,
+    artifacts: PathLike | Sequence[PathLike],
     *,
     reference: PathLike,
     data: str,
@@ -243,13 +243,26 @@ def validate(
     preprocess: PathLike | None = None,
     progress: Progress | None = None,
 ) -> ValidateResult:
-    """Hold an artifact against the float reference on labelled data, raw where ``preprocess`` says how.
+    """Hold artifacts against the float reference on labelled data, raw where ``preprocess`` says how.
+
+    Args:
+        artifacts: a file, a folder or a bundle, or several; the reference runs once for all of them.
+        reference: the float ONNX model.
+        data: labelled data.
+        metric: task metric.
+        max_drop_pp: largest loss of it.
+        samples: at most so many; all by default.
+        preprocess: file of steps from a raw sample to the model's input.
+        progress: told about each stage.
 
     Returns:
-        Task metric with its paired interval, drift per output, gates and verdict (``exit_code``).
+        For each artifact (``artifacts``): task metric with its paired interval, drift per output, gates and
+        verdict; the gravest ``exit_code``; the drift ``matrix``. ``accuracy``, ``drift`` and ``gates`` of the
+        result itself are those of the first artifact.
     """
+    named = [artifacts] if isinstance(artifacts, str | Path) else artifacts
     return _validate.validate(
-        Path(artifact),
+        tuple(Path(each) for each in named),
         reference=Path(reference),
         data=data,
         metric=metric,

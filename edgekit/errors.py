@@ -6,7 +6,8 @@ refused, what to type next, and where to read more. The tree:
     EdgekitError                 1  a bug, or a native runtime that died
     ├── InputError               2  bad input: file, data, recipe, flag
     │   ├── UnknownNameError     2  a name nobody knows, with the closest ones
-    │   └── ParityError          3  an export that computes something else than its framework
+    │   ├── ParityError          3  an export that computes something else than its framework
+    │   └── NonFiniteOutputError 3  an artifact that gives NaN or infinity
     ├── TargetRefusalError       5  the target cannot hold this model
     ├── MissingBackendError      6  a runtime, an extra or a device is not here
     ├── VerificationError        8  a bundle is not what its manifest says
@@ -98,6 +99,12 @@ class ModelFileError(InputError):
 
 class DataError(InputError):
     """Calibration or evaluation data does not fit the model."""
+
+
+class NonFiniteOutputError(DataError):
+    """An artifact gives NaN or infinity for data that its reference computes: it is broken, not the data."""
+
+    exit_code = ExitCode.ACCURACY_GATE
 
 
 class RecipeError(InputError):

@@ -89,7 +89,19 @@ class EvaluationTable(CalibrationTable):
     """`[data] evaluation`: what accuracy is measured on."""
 
     metric: Literal[
-        "top1", "top5", "accuracy", "token_accuracy", "auc", "mae", "map", "miou", "psnr", "perplexity"
+        "top1",
+        "top5",
+        "accuracy",
+        "token_accuracy",
+        "f1",
+        "f1_binary",
+        "auc",
+        "mae",
+        "rmse",
+        "map",
+        "miou",
+        "psnr",
+        "perplexity",
     ] = Field(default="top1", description="task metric")
     output: str = Field(
         default="", description="name of the output that is scored; needed where there are several"

@@ -34,7 +34,8 @@ Metric = Annotated[
     str,
     typer.Option(
         "--metric",
-        help="Task metric: top1, top5, accuracy, token_accuracy, auc, mae, map, miou, psnr or perplexity.",
+        help="Task metric: top1, top5, accuracy, token_accuracy, f1, f1_binary, auc, mae, rmse, map, miou, "
+        "psnr, perplexity, or your own as file.py:callable (docs/validation.md).",
     ),
 ]
 Samples = Annotated[

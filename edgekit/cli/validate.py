@@ -1,4 +1,4 @@
-"""``edgekit validate``: artifact x float reference x data -> verdict."""
+"""``edgekit validate``: artifacts x float reference x data -> verdict of each."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from edgekit.errors import ExitCode
 EXAMPLES = (
     "edgekit validate q.onnx --reference model.onnx --data test.npz --max-drop 1.0",
     "edgekit validate model.tflite --reference model.onnx --data test.npz --report html:report.html",
+    "edgekit validate dist/digits-1.0.0 --reference model.onnx --data test.npz",
 )
 EXIT_CODES = (
     ExitCode.OK,
@@ -30,10 +31,12 @@ EXIT_CODES = (
 def run(
     console: Console,
     *,
-    artifact: Annotated[
-        Path,
+    artifacts: Annotated[
+        list[Path],
         typer.Argument(
-            help="A file (.onnx, .tflite, .xml) or a folder that `compile` wrote.", show_default=False
+            metavar="ARTIFACT",
+            help="Files (.onnx, .tflite, .xml), folders that `compile` wrote, bundles: all that they hold.",
+            show_default=False,
         ),
     ],
     reference: Annotated[Path, typer.Option("--reference", help="The float ONNX model.")],
@@ -46,13 +49,13 @@ def run(
     samples: flags.Samples = None,
     report: flags.Reports = None,
 ) -> ExitCode:
-    """Hold an artifact against its float reference: drift, task metric with a paired interval, verdict."""
+    """Hold artifacts against their float reference: drift, task metric with a paired interval, verdict."""
     reports = parse_reports(report or (), verb="validate")
     with console.working() as progress:
         from edgekit.pipeline import validate
 
         result = validate.validate(
-            artifact,
+            tuple(artifacts),
             reference=reference,
             data=data,
             metric=metric,

@@ -1,19 +1,24 @@
-"""Two runners x labelled data -> drop, drift and metric as rows: what `quantize` and `validate` share."""
+"""Runners x labelled data -> drops, drifts and metrics as rows: what `quantize` and `validate` share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from edgekit import dataset
-from edgekit.dataset import DataSource
-from edgekit.errors import InputError
+from edgekit.dataset import Dataset, DataSource
+from edgekit.errors import InputError, NonFiniteOutputError
 from edgekit.pipeline.result import AccuracyRow, DriftRow
 from edgekit.preprocess import Step
-from edgekit.spec import Progress, Runner
-from edgekit.validation.drift import OutputDrift, drift
-from edgekit.validation.evaluate import DEFAULT_BATCH_SIZE, evaluate
+from edgekit.spec import Array, Progress, Runner, TensorSpec
+from edgekit.validation.compare import Compared, Side, compare
+from edgekit.validation.confidence import calibration_error
+from edgekit.validation.drift import Drift, OutputDrift
+from edgekit.validation.evaluate import DEFAULT_BATCH_SIZE, Evaluation
+from edgekit.validation.metrics import TaskMetric, task_metric
 from edgekit.validation.statistics import Drop, paired_drop
 
 BOOTSTRAP_SEED = 0
@@ -26,6 +31,24 @@ class Evaluated:
     drop: Drop
     accuracy: AccuracyRow
     drift: tuple[DriftRow, ...]
+
+
+def load_labelled(
+    source: str,
+    inputs: tuple[TensorSpec, ...],
+    *,
+    samples: int | None = None,
+    preprocess: tuple[Step, ...] = (),
+) -> Dataset:
+    """Labelled data that fits ``inputs``; relative paths start at the current folder.
+
+    Raises:
+        DataError: the data does not fit.
+    """
+    asked = DataSource(source, samples=samples)
+    data = dataset.load(asked, inputs=inputs, base=Path.cwd(), preprocess=preprocess)
+    dataset.check(data, inputs, labelled=True)
+    return data
 
 
 def evaluate_pair(
@@ -44,48 +67,57 @@ def evaluate_pair(
     Raises:
         InputError: candidate and reference do not take and give the same tensors.
         DataError: the data does not fit.
+        NonFiniteOutputError: the candidate's outputs are not finite.
     """
     check_same_interface(reference, candidate)
-    asked = DataSource(source, samples=samples)
-    data = dataset.load(asked, inputs=reference.inputs, base=Path.cwd(), preprocess=preprocess)
-    dataset.check(data, reference.inputs, labelled=True)
-    assert data.labels is not None  # noqa: S101  check has just refused such data
-    size = batch_size(reference, candidate)
-    found = [
-        evaluate(
-            runner,
-            metric=metric,
-            batches=data.batches,
-            labels=data.labels,
-            count=data.count,
-            progress=progress,
-            batch_size=size,
-            who=who,
-        )
-        for who, runner in (("reference", reference), ("candidate", candidate))
-    ]
-    drop = paired_drop(found[0], found[1], seed=BOOTSTRAP_SEED)
-    away = drift(
-        reference,
-        candidate,
-        batches=data.batches,
-        count=data.count,
-        output_steps=output_steps,
-        batch_size=size,
+    data = load_labelled(source, reference.inputs, samples=samples, preprocess=preprocess)
+    sides = (
+        Side("the float reference", reference, is_reference=True),
+        Side("the candidate", candidate, output_steps),
     )
-    agreement = away.outputs[0].label_agreement if len(away.outputs) == 1 else None
-    return Evaluated(drop, accuracy_row(drop, agreement), drift_rows(away.outputs))
+    found = compare_on(data, sides, pairs=[(0, 1)], metric=task_metric(metric), progress=progress)
+    first, second = (evaluation_of(found, place) for place in (0, 1))
+    drop = paired_drop(first, second, seed=BOOTSTRAP_SEED)
+    away = found.drifts[0, 1]
+    return Evaluated(drop, accuracy_row(drop, agreement_of(away), (first, second)), drift_rows(away.outputs))
 
 
-def batch_size(*runners: Runner) -> int:
-    """The batch that all of them take: the smallest fixed one (a converter's 1, mostly), else the default."""
-    fixed = [
-        spec.shape[0]
-        for runner in runners
-        for spec in runner.inputs
-        if spec.shape and isinstance(spec.shape[0], int)
-    ]
-    return min([DEFAULT_BATCH_SIZE, *(size for size in fixed if isinstance(size, int))])
+def compare_on(
+    data: Dataset,
+    sides: Sequence[Side],
+    *,
+    pairs: Sequence[tuple[int, int]],
+    metric: TaskMetric,
+    output: str = "",
+    mispaired: Array | None = None,
+    progress: Progress,
+) -> Compared:
+    """``compare`` on checked, labelled data."""
+    assert data.labels is not None  # noqa: S101  dataset.check has refused such data
+    return compare(
+        sides,
+        pairs=pairs,
+        metric=metric,
+        batches=data.batches,
+        labels=data.labels,
+        count=data.count,
+        output=output or None,
+        mispaired=mispaired,
+        progress=progress,
+        batch_size=DEFAULT_BATCH_SIZE,
+    )
+
+
+def evaluation_of(found: Compared, place: int) -> Evaluation:
+    """The evaluation of the side at ``place``.
+
+    Raises:
+        NonFiniteOutputError: it has none.
+    """
+    evaluation = found.evaluations[place]
+    if isinstance(evaluation, NonFiniteOutputError):
+        raise evaluation
+    return evaluation
 
 
 def check_same_interface(reference: Runner, candidate: Runner) -> None:
@@ -104,8 +136,16 @@ def check_same_interface(reference: Runner, candidate: Runner) -> None:
             )
 
 
-def accuracy_row(drop: Drop, agreement: float | None) -> AccuracyRow:
-    """A drop as a row."""
+def accuracy_row(
+    drop: Drop, agreement: float | None, pair: tuple[Evaluation, Evaluation] | None = None
+) -> AccuracyRow:
+    """A drop as a row; ``pair`` is reference and candidate, for their calibration errors."""
+    errors = [
+        calibration_error(np.asarray(each.confidence, np.float64))
+        for each in pair or ()
+        if each.confidence is not None
+    ]
+    reference, candidate = errors if len(errors) == 2 else (None, None)
     return AccuracyRow(
         metric=drop.metric,
         value=drop.candidate,
@@ -117,7 +157,14 @@ def accuracy_row(drop: Drop, agreement: float | None) -> AccuracyRow:
         unit=drop.unit,
         method=drop.method,
         label_agreement=agreement,
+        calibration_error=candidate,
+        calibration_error_reference=reference,
     )
+
+
+def agreement_of(away: Drift) -> float | None:
+    """Share of equal labels, where there is one output and it has classes."""
+    return away.outputs[0].label_agreement if len(away.outputs) == 1 else None
 
 
 def drift_rows(outputs: tuple[OutputDrift, ...]) -> tuple[DriftRow, ...]:
@@ -129,6 +176,9 @@ def drift_rows(outputs: tuple[OutputDrift, ...]) -> tuple[DriftRow, ...]:
             cosine=each.cosine,
             sqnr_db=each.sqnr_db,
             max_steps=each.max_steps,
+            flips=each.flips,
+            kl=each.kl,
+            samples=each.samples,
         )
         for each in outputs
     )

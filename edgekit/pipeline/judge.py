@@ -109,7 +109,15 @@ def speed_of(ratio: RatioRow) -> Speed:
 def gate_rows(verdict: Verdict) -> tuple[GateRow, ...]:
     """The gates as rows."""
     return tuple(
-        GateRow(gate.name, gate.status, gate.measured, gate.limit, gate.reason, gate.remedy)
+        GateRow(
+            gate.name,
+            gate.status,
+            gate.measured,
+            gate.limit,
+            gate.reason,
+            gate.remedy,
+            gate.samples_needed,
+        )
         for gate in verdict.gates
     )
 

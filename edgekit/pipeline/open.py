@@ -2,7 +2,8 @@
 
 A1 a file with a sidecar (what `compile` wrote) · A2 a plain .onnx, .tflite or .xml, by its own interface ·
 A3 a folder with one sidecar · A4 a bundle, with a target where it holds several. Anything else is an error
-that says what is missing.
+that says what is missing. Where several artifacts are welcome (`validate`), a folder or a bundle stands for
+all that it holds.
 """
 
 from __future__ import annotations
@@ -65,11 +66,32 @@ def artifact_at(path: Path, *, target: str | None = None) -> Artifact:
     )
 
 
+def artifacts_at(path: Path) -> dict[str, Artifact]:
+    """Every artifact at ``path`` by name: the path itself for a file (A1, A2), else the files in it (A3, A4).
+
+    Raises:
+        InputError: nothing there, or nothing that edgekit can open.
+        MissingBackendError: a bare compiled file whose reader is not installed.
+    """
+    if not path.is_dir():
+        return {str(path): artifact_at(path)}
+    if (path / manifest.FILE_NAME).is_file():
+        held = list(manifest.load(path).artifacts(path).values())
+    else:
+        held = [artifacts.read(sidecar) for sidecar in _sidecars(path)]
+    if not held:
+        return {str(path): artifact_at(path)}  # says what is missing
+    return {str(each.path): each for each in held}
+
+
+def _sidecars(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.glob("*.json") if p.with_suffix("").is_file())
+
+
 def _in_folder(folder: Path, target: str | None) -> Artifact:
     if (folder / manifest.FILE_NAME).is_file():
         return _in_bundle(folder, target)
-    sidecars = sorted(p for p in folder.glob("*.json") if p.with_suffix("").is_file())
-    found = [artifacts.read(sidecar) for sidecar in sidecars]
+    found = [artifacts.read(sidecar) for sidecar in _sidecars(folder)]
     if target:
         found = [each for each in found if each.target == target]
     if len(found) == 1:

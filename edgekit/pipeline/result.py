@@ -31,6 +31,7 @@ class GateRow:
         limit: the limit in words.
         reason: why the status is what it is.
         remedy: what to do next; "" where nothing is to be done.
+        samples_needed: about how many samples would decide it; None where it is decided, or none would.
     """
 
     name: str
@@ -39,6 +40,7 @@ class GateRow:
     limit: str
     reason: str
     remedy: str = ""
+    samples_needed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,9 @@ class AccuracyRow:
     Attributes:
         unit: of the drop: "pp", or "%" of the reference's value for metrics without an upper bound.
         method: how the interval was found.
+        label_agreement: share of samples with the reference's label.
+        calibration_error: expected calibration error (ECE), 0 to 1; None where no class is scored.
+        calibration_error_reference: the same of the float reference.
     """
 
     metric: str
@@ -60,17 +65,72 @@ class AccuracyRow:
     unit: str = "pp"
     method: str = ""
     label_agreement: float | None = None
+    calibration_error: float | None = None
+    calibration_error_reference: float | None = None
 
 
 @dataclass(frozen=True)
 class DriftRow:
-    """How far one output is from the float reference's."""
+    """How far one output is from the float reference's, over so many samples.
+
+    Attributes:
+        max_abs: largest difference, in the output's unit; ``max_steps`` in quantization steps of the output.
+        flips: samples with another most likely class; None where the output has no classes.
+        kl: mean KL divergence of the class probabilities, in nats.
+    """
 
     output: str
     max_abs: float
     cosine: float
     sqnr_db: float
     max_steps: float | None = None
+    flips: int | None = None
+    kl: float | None = None
+    samples: int = 0
+
+
+@dataclass(frozen=True)
+class PairRow:
+    """One pair of the drift matrix: what is lost from the first to the second, on the same samples.
+
+    Attributes:
+        first: "the framework", "ONNX float", or target and precision ("litert-cpu fp32").
+        second: likewise.
+        step: what lies between the two: "export" (framework to ONNX), "runtime" (the same float numbers on
+            another runtime), "quantization" (float to candidate on one runtime), "whole" (the float reference
+            to a candidate), "across" (artifacts of equal plan on two runtimes).
+        accuracy: the task metric; its ``reference`` is the first's value.
+        drift: one row for each output.
+    """
+
+    first: str
+    second: str
+    step: Literal["export", "runtime", "quantization", "whole", "across"]
+    accuracy: AccuracyRow | None
+    drift: tuple[DriftRow, ...]
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """What is lost within a class or a slice of the data.
+
+    Attributes:
+        kind: "class", or the name of the slice column.
+        group: the class or the column's value.
+        drop_low_pp: lower end of the interval, corrected for the number of groups (Holm).
+        stands_out: whether that interval lies above what may be lost.
+    """
+
+    kind: str
+    group: str
+    samples: int
+    value: float
+    reference: float
+    drop_pp: float
+    drop_low_pp: float
+    drop_high_pp: float
+    unit: str = "pp"
+    stands_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,6 +222,7 @@ class CandidateRow:
     label: str = ""
     memory_bytes: int | None = None
     coverage: CoverageRow | None = None
+    groups: tuple[GroupRow, ...] = ()
 
     @property
     def name(self) -> str:
@@ -227,6 +288,7 @@ class ReleaseResult:
     agreement: tuple[AgreementRow, ...] = ()
     findings: tuple[str, ...] = ()
     tools: Mapping[str, str] = field(default_factory=dict)
+    matrix: tuple[PairRow, ...] = ()
     schema: str = "edgekit/release-result/1"
 
     @property
@@ -329,19 +391,79 @@ class CompileResult:
 
 
 @dataclass(frozen=True)
-class ValidateResult:
-    """An artifact held against its reference and a budget; ``notes`` says what was matched by position."""
+class ValidatedRow:
+    """One artifact held against the reference and a budget.
+
+    Attributes:
+        artifact: as it was named, or its file in the bundle or folder that was named.
+        target: "" where the file does not say.
+        accuracy: None where its outputs are not finite; the gate says so.
+        groups: classes and slices, the largest loss first.
+        notes: what was matched by position.
+    """
 
     artifact: str
-    reference: str
+    target: str
+    precision: str
     status: Status
     exit_code: ExitCode
     gates: tuple[GateRow, ...]
-    accuracy: AccuracyRow
+    accuracy: AccuracyRow | None
     drift: tuple[DriftRow, ...]
     ran_on: str
+    groups: tuple[GroupRow, ...] = ()
     notes: tuple[str, ...] = ()
-    schema: str = "edgekit/validate-result/1"
+
+
+@dataclass(frozen=True)
+class ValidateResult:
+    """Artifacts held against one reference and a budget; the reference ran once.
+
+    Attributes:
+        status: the gravest of the artifacts'.
+        exit_code: likewise.
+        matrix: drift of every pair that matters.
+        findings: what a reader should know though no gate failed.
+    """
+
+    reference: str
+    status: Status
+    exit_code: ExitCode
+    artifacts: tuple[ValidatedRow, ...]
+    matrix: tuple[PairRow, ...] = ()
+    findings: tuple[str, ...] = ()
+    schema: str = "edgekit/validate-result/2"
+
+    @property
+    def only(self) -> ValidatedRow:
+        """The first artifact: all there is where one was named."""
+        return self.artifacts[0]
+
+    @property
+    def gates(self) -> tuple[GateRow, ...]:
+        """The first artifact's gates."""
+        return self.only.gates
+
+    @property
+    def accuracy(self) -> AccuracyRow:
+        """The first artifact's accuracy.
+
+        Raises:
+            ValueError: its outputs are not finite.
+        """
+        if self.only.accuracy is None:
+            raise ValueError(f"{self.only.artifact} has no accuracy: its outputs are not finite")
+        return self.only.accuracy
+
+    @property
+    def drift(self) -> tuple[DriftRow, ...]:
+        """The first artifact's drift."""
+        return self.only.drift
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The first artifact's notes."""
+        return self.only.notes
 
 
 @dataclass(frozen=True)

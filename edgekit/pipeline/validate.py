@@ -1,24 +1,65 @@
-"""`validate`: artifact x float reference x labelled data -> verdict."""
+"""`validate`: artifacts x float reference x labelled data -> verdict of each, and the drift matrix.
+
+One pass: the reference and every artifact see each batch once, at the same time, each in its own process.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.backends.onnxruntime import open_model
+from edgekit.dataset import Dataset
+from edgekit.errors import ExitCode, InputError, NonFiniteOutputError
 from edgekit.ir import io
-from edgekit.pipeline import judge, steps
+from edgekit.pipeline import judge, matrix, steps
 from edgekit.pipeline.align import in_terms_of
-from edgekit.pipeline.evaluation import evaluate_pair
-from edgekit.pipeline.open import artifact_at, open_artifact
+from edgekit.pipeline.evaluation import (
+    BOOTSTRAP_SEED,
+    accuracy_row,
+    agreement_of,
+    check_same_interface,
+    compare_on,
+    drift_rows,
+    evaluation_of,
+    load_labelled,
+)
+from edgekit.pipeline.open import artifacts_at, open_artifact
 from edgekit.pipeline.proof import describe
-from edgekit.pipeline.result import ValidateResult
-from edgekit.spec import Progress, RunOptions
+from edgekit.pipeline.result import GateRow, PairRow, ValidatedRow, ValidateResult
+from edgekit.spec import Artifact, Progress, RunOptions, Session, TensorSpec
 from edgekit.validation.budget import Budget
 from edgekit.validation.budget import judge as hold
+from edgekit.validation.compare import Compared, Side
+from edgekit.validation.metrics import TaskMetric, task_metric
+from edgekit.validation.statistics import paired_drop
+
+# The gravest first: the exit code where artifacts differ.
+_GRAVITY = (ExitCode.ACCURACY_GATE, ExitCode.LATENCY_OR_SIZE_GATE, ExitCode.INCONCLUSIVE, ExitCode.OK)
+
+
+@dataclass(frozen=True)
+class Held:
+    """One artifact under the reference's names, as the result calls it."""
+
+    name: str
+    artifact: Artifact
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What artifacts are held against: the figures that flags or a recipe name."""
+
+    metric: TaskMetric
+    budget: Budget
 
 
 def validate(
-    artifact: Path,
+    artifacts: Sequence[Path],
     *,
     reference: Path,
     data: str,
@@ -28,39 +69,172 @@ def validate(
     progress: Progress,
     preprocess: Path | None = None,
 ) -> ValidateResult:
-    """Hold ``artifact`` against ``reference`` on its real runtime.
+    """Hold ``artifacts`` against ``reference`` on their real runtimes.
 
-    ``preprocess`` is a file of steps (``steps.read``) from the samples of ``data`` to the model's inputs.
+    A folder or a bundle stands for every artifact in it. ``preprocess`` is a file of steps (``steps.read``)
+    from the samples of ``data`` to the model's inputs.
 
     Raises:
-        InputError: either file cannot be read, or they do not belong together.
+        InputError: a file cannot be read, or they do not belong together.
+        DataError: the data does not fit.
     """
     done_first = steps.read(preprocess)
+    asked = Asked(task_metric(metric), Budget(max_drop_pp=max_drop_pp))
     model = io.load(reference)
-    found, notes = in_terms_of(artifact_at(artifact), *io.specs(model))
-    for note in notes:
-        progress.note(note)
-    with open_model(model, RunOptions()) as truth, open_artifact(found) as session:
-        evaluated = evaluate_pair(
-            truth,
-            session,
-            source=data,
-            metric=metric,
-            samples=samples,
-            output_steps=found.output_steps,
-            progress=progress,
-            preprocess=done_first,
+    inputs, outputs = io.specs(model)
+    held = _held(artifacts, inputs, outputs, progress=progress)
+    with ExitStack() as stack, ThreadPoolExecutor(len(held) + 1) as starting:
+        openers = [starting.submit(open_model, model, RunOptions())]
+        openers += [starting.submit(open_artifact, each.artifact) for each in held]
+        sessions = _entered(stack, openers)
+        labelled = load_labelled(data, inputs, samples=samples, preprocess=done_first)
+        return compared(held, sessions, labelled, asked=asked, reference=str(reference), progress=progress)
+
+
+def _held(
+    artifacts: Sequence[Path],
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    *,
+    progress: Progress,
+) -> tuple[Held, ...]:
+    found = []
+    for path in artifacts:
+        for name, artifact in artifacts_at(path).items():
+            aligned, notes = in_terms_of(artifact, inputs, outputs)
+            for note in notes:
+                progress.note(note)
+            found.append(Held(name, aligned, notes))
+    names = [each.name for each in found]
+    twice = next((name for name in names if names.count(name) > 1), "")
+    if twice or not found:
+        raise InputError(
+            f"{twice} is named twice" if twice else "no artifact was named",
+            why="each artifact is judged once",
+            remedy="edgekit validate ARTIFACT... --reference MODEL.onnx --data DATA",
         )
-        ran_on = describe(session.facts)
-    verdict = hold(Budget(max_drop_pp=max_drop_pp), drop=evaluated.drop)
+    return tuple(found)
+
+
+def _entered(stack: ExitStack, openers: Sequence[Future[Session]]) -> tuple[Session, ...]:
+    """The sessions, each closed with ``stack``; those that opened are closed also where another could not."""
+    failed: BaseException | None = None
+    sessions = []
+    for opener in openers:
+        error = opener.exception()
+        if error is None:
+            sessions.append(stack.enter_context(opener.result()))
+        failed = failed or error
+    if failed is not None:
+        raise failed
+    return tuple(sessions)
+
+
+def compared(
+    held: Sequence[Held],
+    sessions: Sequence[Session],
+    data: Dataset,
+    *,
+    asked: Asked,
+    reference: str,
+    progress: Progress,
+) -> ValidateResult:
+    """Run everything once and judge it.
+
+    Args:
+        held: the artifacts.
+        sessions: the float reference's, then one for each artifact.
+        data: the evaluation set.
+        asked: metric and budget.
+        reference: how the result calls the float reference.
+        progress: a step for each sample.
+    """
+    for session in sessions[1:]:
+        check_same_interface(sessions[0], session)
+    sides = [Side("the float reference", sessions[0], is_reference=True)]
+    sides += [
+        Side(Path(each.name).name, session, each.artifact.output_steps)
+        for each, session in zip(held, sessions[1:], strict=True)
+    ]
+    pairs = matrix.pairs_of([each.artifact for each in held])
+    found = compare_on(
+        data,
+        sides,
+        pairs=[(pair.first, pair.second) for pair in pairs],
+        metric=asked.metric,
+        progress=progress,
+    )
+    rows = tuple(
+        _row(each, found, place, asked=asked, ran_on=describe(sessions[place].facts))
+        for place, each in enumerate(held, start=1)
+    )
+    gravest = min(rows, key=lambda row: _GRAVITY.index(row.exit_code))
     return ValidateResult(
-        artifact=str(artifact),
-        reference=str(reference),
+        reference=reference,
+        status=gravest.status,
+        exit_code=gravest.exit_code,
+        artifacts=rows,
+        matrix=_matrix(held, found, pairs),
+    )
+
+
+def _row(each: Held, found: Compared, place: int, *, asked: Asked, ran_on: str) -> ValidatedRow:
+    """One artifact's verdict."""
+    evaluation = found.evaluations[place]
+    if isinstance(evaluation, NonFiniteOutputError):
+        return _broken(each, evaluation, asked=asked, ran_on=ran_on)
+    truth = evaluation_of(found, 0)
+    drop = paired_drop(truth, evaluation, seed=BOOTSTRAP_SEED)
+    away = found.drifts[0, place]
+    verdict = hold(asked.budget, drop=drop, size_bytes=each.artifact.size_bytes)
+    return ValidatedRow(
+        artifact=each.name,
+        target=each.artifact.target,
+        precision=each.artifact.precision,
         status=verdict.status,
         exit_code=verdict.exit_code,
         gates=judge.gate_rows(verdict),
-        accuracy=evaluated.accuracy,
-        drift=evaluated.drift,
+        accuracy=accuracy_row(drop, agreement_of(away), (truth, evaluation)),
+        drift=drift_rows(away.outputs),
         ran_on=ran_on,
-        notes=notes,
+        notes=each.notes,
+    )
+
+
+def _broken(each: Held, error: NonFiniteOutputError, *, asked: Asked, ran_on: str) -> ValidatedRow:
+    """An artifact whose outputs are not finite fails, whatever the budget allows."""
+    limit = asked.budget.max_drop_pp
+    gate = GateRow(
+        name="accuracy",
+        status="fail",
+        measured="not a number",
+        limit="finite outputs" if limit is None else f"drop <= {limit:g} {asked.metric.drop_unit}",
+        reason=f"{error.what}, where the float reference is finite",
+        remedy=error.remedy,
+    )
+    return ValidatedRow(
+        artifact=each.name,
+        target=each.artifact.target,
+        precision=each.artifact.precision,
+        status="fail",
+        exit_code=ExitCode.ACCURACY_GATE,
+        gates=(gate,),
+        accuracy=None,
+        drift=(),
+        ran_on=ran_on,
+        notes=each.notes,
+    )
+
+
+def _matrix(held: Sequence[Held], found: Compared, pairs: Sequence[matrix.Pair]) -> tuple[PairRow, ...]:
+    names = [matrix.REFERENCE, *(matrix.name_of(each.artifact) for each in held)]
+    return tuple(
+        matrix.pair_row(
+            (names[pair.first], evaluation_of(found, pair.first)),
+            (names[pair.second], evaluation_of(found, pair.second)),
+            step=pair.step,
+            drift=found.drifts[pair.first, pair.second],
+        )
+        for pair in pairs
+        if (pair.first, pair.second) in found.drifts
     )

@@ -11,8 +11,10 @@ from edgekit.pipeline.result import (
     CoverageRow,
     DriftRow,
     GateRow,
+    GroupRow,
     LatencyRow,
     MachineRow,
+    PairRow,
     RatioRow,
 )
 from edgekit.report import number
@@ -121,6 +123,8 @@ def drift_table(title: str, rows: Sequence[tuple[str, DriftRow]], *, detail: boo
         Column("max steps", right=True),
         Column("cosine", right=True),
         Column("SQNR, dB", right=True),
+        Column("KL, nats", right=True),
+        Column("labels flipped", right=True),
     )
     cells = tuple(
         (
@@ -130,10 +134,82 @@ def drift_table(title: str, rows: Sequence[tuple[str, DriftRow]], *, detail: boo
             Cell(number.significant(row.max_steps)),
             Cell(number.significant(row.cosine, digits=6)),
             Cell(number.significant(row.sqnr_db)),
+            Cell(number.significant(row.kl)),
+            Cell(flips_text(row)),
         )
         for label, row in rows
     )
     return Table(title, columns, cells, detail=detail)
+
+
+def flips_text(row: DriftRow) -> str:
+    """``3 of 256``, or that there are no classes."""
+    return number.ABSENT if row.flips is None else f"{row.flips} of {row.samples}"
+
+
+def matrix_table(rows: Sequence[PairRow], *, detail: bool = True) -> Table:
+    """One row per pair and output: what is lost from the first to the second."""
+    columns = (
+        Column("from"),
+        Column("to"),
+        Column("step"),
+        Column("drop", right=True),
+        Column("output"),
+        Column("max abs", right=True),
+        Column("cosine", right=True),
+        Column("SQNR, dB", right=True),
+        Column("KL, nats", right=True),
+        Column("labels flipped", right=True),
+    )
+    cells = tuple(
+        (
+            Cell(pair.first),
+            Cell(pair.second),
+            Cell(pair.step),
+            accuracy_cells(pair.accuracy)[1],
+            Cell(row.output),
+            Cell(number.significant(row.max_abs)),
+            Cell(number.significant(row.cosine, digits=6)),
+            Cell(number.significant(row.sqnr_db)),
+            Cell(number.significant(row.kl)),
+            Cell(flips_text(row)),
+        )
+        for pair in rows
+        for row in pair.drift
+    )
+    return Table("Drift matrix", columns, cells, detail=detail)
+
+
+SHOWN_GROUPS = 5  # a terminal's share; reports hold all
+
+
+def groups_table(rows: Sequence[tuple[str, GroupRow]], *, detail: bool = False) -> Table:
+    """One row per class or slice, as sorted by who measured them: the largest loss first."""
+    labelled = any(label for label, _ in rows)
+    columns = (
+        *((Column("artifact"),) if labelled else ()),
+        Column("group"),
+        Column("samples", right=True),
+        Column("float", right=True),
+        Column("candidate", right=True),
+        Column("drop, corrected for the number of groups", right=True),
+    )
+    cells = tuple(
+        (
+            *((Cell(label),) if labelled else ()),
+            Cell(f"{row.kind} {row.group}"),
+            Cell(str(row.samples)),
+            Cell(number.significant(row.reference, digits=4)),
+            Cell(number.significant(row.value, digits=4)),
+            Cell(
+                f"{number.signed(row.drop_pp)} {row.unit}",
+                "bad" if row.stands_out else "plain",
+                number.bounds(row.drop_low_pp, row.drop_high_pp, plus=True),
+            ),
+        )
+        for label, row in rows
+    )
+    return Table("Classes and slices", columns, cells, detail=detail, brief=SHOWN_GROUPS)
 
 
 def rejections_lines(rejections: Sequence[Rejection]) -> list[Line]:

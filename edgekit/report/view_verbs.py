@@ -23,9 +23,12 @@ from edgekit.report import number
 from edgekit.report.listing import InitResult, SchemasResult, TargetResult, TargetsResult
 from edgekit.report.page import Block, Cell, Column, Facts, Line, Lines, Page, Table, Tone
 from edgekit.report.view_rows import (
+    accuracy_cells,
     drift_table,
     facts_of_machine,
     gates_table,
+    groups_table,
+    matrix_table,
     ratio_value,
     rejections_lines,
     status_tone,
@@ -143,6 +146,9 @@ def _accuracy_items(row: AccuracyRow | None) -> tuple[tuple[str, str], ...]:
     ]
     if row.label_agreement is not None:
         items.append(("agrees with float", f"{number.percent(row.label_agreement)} of labels"))
+    if row.calibration_error is not None:
+        float_error = number.percent(row.calibration_error_reference)
+        items.append(("calibration error", f"{number.percent(row.calibration_error)} (float: {float_error})"))
     return tuple(items)
 
 
@@ -163,20 +169,55 @@ def view_compile(result: CompileResult) -> Page:
 
 
 def view_validate(result: ValidateResult) -> Page:
-    """The verdict on one artifact."""
-    items = (
-        ("artifact", result.artifact),
-        ("reference", result.reference),
-        ("ran on", result.ran_on),
-        *_accuracy_items(result.accuracy),
-    )
+    """The verdict on each artifact, and how far every pair is apart."""
+    several = len(result.artifacts) > 1
+    first = result.artifacts[0]
+    items = [("reference", result.reference)]
+    if not several:
+        about = (("ran on", first.ran_on), *_accuracy_items(first.accuracy))
+        items = [("artifact", first.artifact), *items, *about]
+    labelled = [(_file_name(row.artifact) if several else "", row) for row in result.artifacts]
     blocks = (
-        Facts("", items),
-        gates_table("Gates", [("", gate) for gate in result.gates]),
-        drift_table("Drift from the float reference", [("", row) for row in result.drift]),
-        Lines("Notes", tuple(Line(note) for note in result.notes)),
+        Facts("", tuple(items)),
+        _validated_table(result) if several else Lines("", ()),
+        gates_table("Gates", [(label, gate) for label, row in labelled for gate in row.gates]),
+        drift_table(
+            "Drift from the float reference", [(label, each) for label, row in labelled for each in row.drift]
+        ),
+        groups_table([(label, group) for label, row in labelled for group in row.groups]),
+        matrix_table(result.matrix if several else (), detail=False),
+        _findings(result.findings),
+        Lines(
+            "Ran on",
+            tuple(Line(f"{label}: {row.ran_on}") for label, row in labelled) if several else (),
+        ),
+        Lines("Notes", tuple(Line(note) for row in result.artifacts for note in row.notes)),
     )
     return _page("Validated", blocks, code=result.exit_code)
+
+
+def _file_name(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[2]
+
+
+def _validated_table(result: ValidateResult) -> Table:
+    columns = (
+        Column("artifact", cut=True),
+        Column("status"),
+        Column("accuracy", right=True),
+        Column("drop", right=True),
+        Column("agrees with float", right=True),
+    )
+    rows = tuple(
+        (
+            Cell(_file_name(row.artifact)),
+            Cell(row.status, status_tone(row.status)),
+            *accuracy_cells(row.accuracy),
+            Cell(number.percent(row.accuracy.label_agreement if row.accuracy else None)),
+        )
+        for row in result.artifacts
+    )
+    return Table("", columns, rows)
 
 
 _BENCH_TONES: dict[str, Tone] = {

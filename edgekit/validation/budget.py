@@ -116,6 +116,7 @@ class Gate:
         reason: why the status is what it is.
         remedy: what to do next; "" where nothing is to be done.
         value: the measured number (drop, bytes, ms, ratio), or None.
+        samples_needed: about how many samples would decide a gate that is open; None where none would.
     """
 
     name: str
@@ -125,6 +126,7 @@ class Gate:
     reason: str
     remedy: str = ""
     value: float | None = None
+    samples_needed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,7 @@ def _accuracy(budget: Budget, limit: float, drop: Drop | None) -> Gate:
     )
     status, reason = _softened(budget, f"the interval straddles the budget; {more}")
     remedy = "" if status == "pass" else "evaluate on more samples, or change max_drop_pp"
-    return Gate("accuracy", status, measured, words, reason, remedy, drop.value_pp)
+    return Gate("accuracy", status, measured, words, reason, remedy, drop.value_pp, needed)
 
 
 def _size(limit: int, size_bytes: int | None) -> Gate:

@@ -6,6 +6,8 @@
     cosine         sum r c / sqrt(sum r^2 sum c^2), over all elements of all samples
     sqnr_db        10 log10(sum r^2 / sum (r - c)^2)
     agreement      share of samples with the same argmax, for outputs that look like class scores (rank 2)
+    flips          how many samples have another argmax
+    kl             mean over samples of KL(softmax r || softmax c) in nats, for class scores (``confidence``)
 
 Streamed: sums, maxima and one histogram of the steps are kept. Its bins are logarithmic, 32 to an octave, so
 that a quantile is exact to 2.2 %; the bin's upper edge is reported (never too small), and never more than the
@@ -15,7 +17,7 @@ exact maximum.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +26,7 @@ import numpy.typing as npt
 
 from edgekit.errors import DataError
 from edgekit.spec import Array, BatchStream, Progress, Runner, Silent
+from edgekit.validation.confidence import are_probabilities, are_scores, divergence
 from edgekit.validation.evaluate import DEFAULT_BATCH_SIZE, scored_outputs
 from edgekit.validation.streaming import checked, stream
 
@@ -47,6 +50,9 @@ class OutputDrift:
         sqnr_db: signal to noise; inf where nothing differs, -inf where the reference is all zero.
         label_agreement: share of samples with the same argmax; None unless the output has rank 2.
         elements: how many elements were compared.
+        flips: samples with another argmax; None unless the output has rank 2.
+        kl: mean KL divergence of the class probabilities in nats; None where there are none.
+        samples: how many samples were compared.
     """
 
     output: str
@@ -60,6 +66,9 @@ class OutputDrift:
     sqnr_db: float
     label_agreement: float | None
     elements: int
+    flips: int | None = None
+    kl: float | None = None
+    samples: int = 0
 
 
 @dataclass(frozen=True)
@@ -99,6 +108,8 @@ class _Accumulator:
     candidate_power: float = 0.0
     noise_power: float = 0.0
     same_label: int | None = None
+    divergence: float | None = None
+    probable: bool = False
     histogram: npt.NDArray[np.int64] = field(default_factory=_histogram)
 
     def add(self, reference: npt.NDArray[Any], candidate: npt.NDArray[Any]) -> None:
@@ -129,6 +140,10 @@ class _Accumulator:
         if reference.ndim == 2 and reference.shape[1] > 1:
             same = int((reference.argmax(axis=1) == candidate.argmax(axis=1)).sum())
             self.same_label = (self.same_label or 0) + same
+        if are_scores(reference) and len(reference):
+            if self.divergence is None:  # the reference's first batch says whether softmax is in the model
+                self.probable, self.divergence = are_probabilities(reference), 0.0
+            self.divergence += float(divergence(reference, candidate, given=self.probable).sum())
 
     def quantile_steps(self, share: float) -> float | None:
         if self.step is None:
@@ -160,7 +175,56 @@ class _Accumulator:
             sqnr_db=sqnr,
             label_agreement=None if self.same_label is None else self.same_label / self.samples,
             elements=self.elements,
+            flips=None if self.same_label is None else self.samples - self.same_label,
+            kl=None if self.divergence is None else self.divergence / self.samples,
+            samples=self.samples,
         )
+
+
+class DriftTally:
+    """Drift of all outputs of two runners whose outputs stream by.
+
+    Args:
+        outputs: names of the reference's outputs.
+        output_steps: one quantization step of the candidate's outputs, by name; absent = not quantized.
+
+    Raises:
+        DataError: a step that is not a positive number.
+    """
+
+    def __init__(self, outputs: Iterable[str], *, output_steps: Mapping[str, float]) -> None:
+        for name, step in output_steps.items():
+            if not (math.isfinite(step) and step > 0.0):
+                raise DataError(
+                    f"the quantization step of output {name!r} is {step}",
+                    why="a step is a positive number; anything else makes drift in steps meaningless",
+                    remedy="compile the artifact again",
+                )
+        self._rows = {name: _Accumulator(name, output_steps.get(name)) for name in outputs}
+
+    def add(self, reference: Mapping[str, Array], candidate: Mapping[str, Array]) -> None:
+        """Outputs of the same samples.
+
+        Raises:
+            DataError: an output is missing or has another shape.
+        """
+        for name, row in self._rows.items():
+            if name not in candidate:
+                raise _no_output(name)
+            row.add(reference[name], candidate[name])
+
+    def finish(self) -> Drift:
+        """The drift of everything that was added."""
+        rows = tuple(row.finish() for row in self._rows.values())
+        return Drift(rows, max((row.samples for row in rows), default=0))
+
+
+def _no_output(name: str) -> DataError:
+    return DataError(
+        f"the candidate has no output {name!r}",
+        why="drift compares outputs of the same name",
+        remedy="compare an artifact with the model it was made from",
+    )
 
 
 def drift(
@@ -191,29 +255,17 @@ def drift(
     names = tuple(spec.name for spec in reference.outputs)
     missing = [name for name in names if name not in {spec.name for spec in candidate.outputs}]
     if missing:
-        raise DataError(
-            f"the candidate has no output {missing[0]!r}",
-            why="drift compares outputs of the same name",
-            remedy="compare an artifact with the model it was made from",
-        )
-    for name, step in output_steps.items():
-        if not (math.isfinite(step) and step > 0.0):
-            raise DataError(
-                f"the quantization step of output {name!r} is {step}",
-                why="a step is a positive number; anything else makes drift in steps meaningless",
-                remedy="compile the artifact again",
-            )
+        raise _no_output(missing[0])
+    tally = DriftTally(names, output_steps=output_steps)
     told = progress or Silent()
     told.stage("drift", total=count)
-    rows = {name: _Accumulator(name, output_steps.get(name)) for name in names}
     for first, feeds in stream(batches, count=count, batch_size=batch_size, exact=False):
         length = max(len(v) for v in feeds.values() if v.ndim > 0)
-        left = checked(reference.run(feeds), first=first, length=length, who="reference")
+        left = checked(reference.run(feeds), first=first, length=length, who="reference", is_reference=True)
         right = checked(candidate.run(feeds), first=first, length=length, who="candidate")
-        for name, row in rows.items():
-            row.add(left[name], right[name])
+        tally.add(left, right)
         told.advance(length)
-    return Drift(tuple(row.finish() for row in rows.values()), count)
+    return tally.finish()
 
 
 def labels(

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit.errors import DataError, UnknownNameError
-from edgekit.validation import average_precision, image_quality, roc
+from edgekit.validation import average_precision, f1, image_quality, roc
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[Any]
@@ -51,6 +51,7 @@ class TaskMetric:
         sufficient: outputs by role, labels of the batch -> arrays with a leading sample axis.
         aggregate: statistics of N samples, weights (R, N) -> values (R,), NaN where undefined.
         padding: fill value of statistics whose second axis may differ between batches.
+        is_own: a user's callable (``own_metric``), which is given all outputs by name.
     """
 
     id: str
@@ -65,6 +66,7 @@ class TaskMetric:
     binary: bool = False
     roles: tuple[str, ...] = ("output",)
     padding: Mapping[str, int] = field(default_factory=dict)
+    is_own: bool = False
 
     def value(self, statistics: Statistics) -> float:
         """The metric of all samples, each counted once.
@@ -168,23 +170,38 @@ def _share_of_hits(statistics: Statistics, weights: Floats) -> Floats:
     return _ratio(weights @ statistics["hit"].astype(np.float64), weights.sum(axis=1))
 
 
-def _mae(outputs: Mapping[str, Numbers], labels: Numbers) -> dict[str, Numbers]:
+def _error(metric: str, outputs: Mapping[str, Numbers], labels: Numbers) -> Floats:
+    """Output and labels of one shape -> |output - label| (N, elements)."""
     values = outputs["output"]
     flat, wanted = values.reshape(len(values), -1), labels.reshape(len(labels), -1)
     if flat.shape != wanted.shape:
-        raise _wrong_shape("mae", values, labels, "labels of the output's own shape")
-    error = np.abs(flat.astype(np.float64) - wanted.astype(np.float64))
+        raise _wrong_shape(metric, values, labels, "labels of the output's own shape")
+    error: Floats = np.abs(flat.astype(np.float64) - wanted.astype(np.float64))
     if not np.isfinite(error).all():
         raise DataError(
-            "mae got labels that are not finite",
+            f"{metric} got labels that are not finite",
             why="one such label makes the whole mean meaningless",
             remedy="remove samples without a target value",
         )
-    return {"error": error.sum(axis=1), "elements": np.full(len(values), flat.shape[1], np.int64)}
+    return error
+
+
+def _mae(outputs: Mapping[str, Numbers], labels: Numbers) -> dict[str, Numbers]:
+    error = _error("mae", outputs, labels)
+    return {"error": error.sum(axis=1), "elements": np.full(len(error), error.shape[1], np.int64)}
+
+
+def _rmse(outputs: Mapping[str, Numbers], labels: Numbers) -> dict[str, Numbers]:
+    error = _error("rmse", outputs, labels)
+    return {"error": (error**2).sum(axis=1), "elements": np.full(len(error), error.shape[1], np.int64)}
 
 
 def _mean_error(statistics: Statistics, weights: Floats) -> Floats:
     return _ratio(weights @ statistics["error"], weights @ statistics["elements"].astype(np.float64))
+
+
+def _root_mean_error(statistics: Statistics, weights: Floats) -> Floats:
+    return np.sqrt(_mean_error(statistics, weights))
 
 
 def _class_map(output: Numbers, labels: Numbers) -> tuple[Numbers, int]:
@@ -319,6 +336,28 @@ _ROWS = (
         aggregate=roc.aggregate,
     ),
     TaskMetric(
+        id="f1",
+        formula="mean over the classes in labels or guesses of 2 tp / (2 tp + fp + fn)",
+        unit="share",
+        higher_is_better=True,
+        best=1.0,
+        undefined="no sample",
+        drop_unit="pp",
+        sufficient=f1.sufficient,
+        aggregate=f1.macro,
+    ),
+    TaskMetric(
+        id="f1_binary",
+        formula="2 tp / (2 tp + fp + fn) of class 1",
+        unit="share",
+        higher_is_better=True,
+        best=1.0,
+        undefined="class 1 occurs neither in the labels nor in the guesses",
+        drop_unit="pp",
+        sufficient=f1.sufficient,
+        aggregate=f1.binary,
+    ),
+    TaskMetric(
         id="mae",
         formula="sum of |output - label| / number of elements",
         unit="the output's unit",
@@ -328,6 +367,17 @@ _ROWS = (
         drop_unit="%",
         sufficient=_mae,
         aggregate=_mean_error,
+    ),
+    TaskMetric(
+        id="rmse",
+        formula="square root of the mean over elements of (output - label)^2",
+        unit="the output's unit",
+        higher_is_better=False,
+        best=0.0,
+        undefined="no element",
+        drop_unit="%",
+        sufficient=_rmse,
+        aggregate=_root_mean_error,
     ),
     TaskMetric(
         id="map",

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from edgekit.errors import DataError
 from edgekit.validation import bootstrap
 from edgekit.validation.evaluate import Evaluation
-from edgekit.validation.metrics import TaskMetric, task_metric
+from edgekit.validation.metrics import TaskMetric
 from edgekit.validation.proportions import paired_interval
 
 Floats = npt.NDArray[np.float64]
@@ -123,7 +123,7 @@ def paired_drop(
         DataError: other metric or number of samples; a relative drop of a reference without any error.
     """
     _check_pair(reference, candidate)
-    row = task_metric(reference.metric)
+    row = reference.row
     count = reference.count
     if row.binary:
         right, still = reference.statistics["hit"].astype(bool), candidate.statistics["hit"].astype(bool)

@@ -6,7 +6,8 @@ Memory never grows with the number of samples. What is refused, cited in the cod
     S2  the arrays of one batch disagree about its length
     S3  the stream ends before ``count`` samples
     S4  the stream goes on after ``count`` samples (only where every sample has a label)
-    F1  an output holds NaN or infinity
+    F1  an output holds NaN or infinity: of the reference an error of the data or the model (exit code 2), of
+        a candidate, for which the reference is finite, a broken artifact (3)
     F2  an output's leading axis is not the batch
 """
 
@@ -16,8 +17,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from edgekit.errors import DataError
-from edgekit.spec import Array, BatchStream
+from edgekit.errors import DataError, NonFiniteOutputError
+from edgekit.spec import Array, BatchStream, Runner
 
 
 def _length(feeds: Mapping[str, Array], *, first: int) -> int:
@@ -89,7 +90,9 @@ def stream(
         )
 
 
-def checked(outputs: Mapping[str, Array], *, first: int, length: int, who: str) -> dict[str, Array]:
+def checked(
+    outputs: Mapping[str, Array], *, first: int, length: int, who: str, is_reference: bool = False
+) -> dict[str, Array]:
     """``outputs`` as they are, once every value is finite and every leading axis is the batch.
 
     Args:
@@ -97,9 +100,11 @@ def checked(outputs: Mapping[str, Array], *, first: int, length: int, who: str) 
         first: number of the batch's first sample.
         length: samples in this batch.
         who: "reference" or "candidate", for the message.
+        is_reference: whether these are the float reference's.
 
     Raises:
-        DataError: F1 or F2 of this module.
+        DataError: F1 of the reference, or F2.
+        NonFiniteOutputError: F1 of a candidate.
     """
     for name, value in outputs.items():
         if value.ndim == 0 or len(value) != length:
@@ -113,7 +118,8 @@ def checked(outputs: Mapping[str, Array], *, first: int, length: int, who: str) 
         finite = np.isfinite(value)
         if not finite.all():
             where = np.unravel_index(int(np.argmin(finite)), value.shape)
-            raise DataError(  # F1
+            kind = DataError if is_reference else NonFiniteOutputError
+            raise kind(  # F1
                 f"output {name!r} of the {who} is {value[where]} at sample {first + int(where[0])}"
                 f" (index {tuple(int(i) for i in where[1:])})",
                 why="a value that is not finite makes every figure computed from it meaningless",
@@ -121,3 +127,36 @@ def checked(outputs: Mapping[str, Array], *, first: int, length: int, who: str) 
                 more="edgekit inspect",
             )
     return dict(outputs)
+
+
+def run_in_batches(runner: Runner, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """``runner.run`` on a batch of any length, also where its inputs have a fixed one.
+
+    What is missing from the last fixed batch is filled with copies of its last sample and cut off again; an
+    output without the batch on its leading axis is left to ``checked``.
+    """
+    fixed = fixed_batch(runner)
+    length = _length(feeds, first=0)
+    if fixed is None or fixed == length:
+        return runner.run(feeds)
+    parts = []
+    for start in range(0, length, fixed):
+        stop = min(start + fixed, length)
+        rows = np.minimum(np.arange(start, start + fixed), stop - 1)
+        outputs = runner.run({n: v[rows] if np.ndim(v) > 0 else v for n, v in feeds.items()})
+        parts.append(
+            {n: v[: stop - start] if v.ndim > 0 and len(v) == fixed else v for n, v in outputs.items()}
+        )
+    if len(parts) == 1:
+        return parts[0]
+    return {name: _joined([part[name] for part in parts]) for name in parts[0]}
+
+
+def _joined(arrays: list[Array]) -> Array:
+    return arrays[0] if arrays[0].ndim == 0 else np.concatenate(arrays)
+
+
+def fixed_batch(runner: Runner) -> int | None:
+    """The batch that the runner's inputs insist on; None where it is open."""
+    sizes = [spec.shape[0] for spec in runner.inputs if spec.shape and isinstance(spec.shape[0], int)]
+    return next((size for size in sizes if isinstance(size, int)), None)

@@ -137,7 +137,7 @@ CASES = [
         "validate q.onnx --reference m.onnx --data e.npz --metric auc --max-drop 2 --samples 9",
         "validate.validate",
         result("validate"),
-        (Path("q.onnx"),),
+        ((Path("q.onnx"),),),
         {"reference": Path("m.onnx"), "data": "e.npz", "metric": "auc", "max_drop_pp": 2.0, "samples": 9},
         code=3,
     ),

@@ -10,7 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgekit.errors import DataError, ExitCode, InputError, RecipeError, UnknownNameError
+from edgekit.errors import (
+    DataError,
+    ExitCode,
+    InputError,
+    NonFiniteOutputError,
+    RecipeError,
+    UnknownNameError,
+)
 from edgekit.spec import Array, BatchStream, Feeds, TensorSpec
 from edgekit.validation.budget import Budget
 from edgekit.validation.drift import agreement, drift, labels
@@ -114,8 +121,18 @@ class Refusal:
 
 
 REFUSALS = [
-    Refusal("nan-output", lambda: score(spoiled(np.nan)), r"'y' of the candidate is nan at sample 3"),
-    Refusal("inf-output", lambda: score(spoiled(np.inf)), r"inf at sample 3 \(index \(1,\)\)"),
+    Refusal(
+        "nan-output",
+        lambda: score(spoiled(np.nan)),
+        r"'y' of the candidate is nan at sample 3",
+        NonFiniteOutputError,
+    ),
+    Refusal(
+        "inf-output",
+        lambda: score(spoiled(np.inf)),
+        r"inf at sample 3 \(index \(1,\)\)",
+        NonFiniteOutputError,
+    ),
     Refusal("no-samples", lambda: score(FINE[:0], wanted=LABELS[:0]), "0 samples were asked for"),
     Refusal("empty-stream", lambda: score(FINE[:0]), "no sample at all"),
     Refusal("labels-shorter", lambda: score(wanted=LABELS[:3]), "more than 3 samples"),
@@ -273,7 +290,9 @@ REFUSALS = [
 def test_refused(case: Refusal) -> None:
     with pytest.raises(case.error, match=case.words) as caught:
         case.call()
-    assert caught.value.exit_code is ExitCode.BAD_INPUT
+    # An artifact that gives NaN for good data is broken; everything else here is bad input.
+    broken = isinstance(caught.value, NonFiniteOutputError)
+    assert caught.value.exit_code is (ExitCode.ACCURACY_GATE if broken else ExitCode.BAD_INPUT)
     assert caught.value.remedy
 
 

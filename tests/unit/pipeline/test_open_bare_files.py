@@ -13,9 +13,9 @@ import edgekit
 from edgekit.errors import InputError
 from edgekit.ir import io
 from edgekit.pipeline.align import in_terms_of
-from edgekit.pipeline.evaluation import batch_size
 from edgekit.pipeline.open import artifact_at
 from edgekit.spec import Artifact, FileEntry, IoBinding, Precision, QuantParams, RunOptions, TensorSpec
+from edgekit.validation.streaming import fixed_batch
 
 DATA = os.environ.get("EDGEKIT_DATA", "")
 needs_data = pytest.mark.skipif(not DATA, reason="EDGEKIT_DATA names no folder with real files")
@@ -128,7 +128,7 @@ def test_a_real_file_of_fixed_batch_opens() -> None:
     with edgekit.open(Path(DATA) / "mnist" / "trained_lstm.tflite") as session:
         name = session.inputs[0].name
         (out,) = session.run({name: np.zeros((1, 28, 28), np.float32)}).values()
-        assert batch_size(session) == 1
+        assert fixed_batch(session) == 1
     assert out.sum() == pytest.approx(1, abs=1e-5)  # its last operator is a softmax
 
 

@@ -62,6 +62,11 @@ CASES = [
     Case("auc-all-tied", "auc", {"output": np.array([[1.0], [1.0], [1.0]])}, np.array([0, 1, 1]), 0.5),
     # Logits: only the difference of the columns ranks.
     Case("auc-two-columns", "auc", {"output": np.array([[5, 6], [0, 3.0]])}, np.array([0, 1]), 1.0),
+    # Class 0: 1 of 1 guess is right, 1 of 2 labels found: 2/3. Class 1 from the other side: 2/3. Class 2: 1.
+    Case("f1", "f1", {"output": np.eye(3)[[0, 1, 1, 2]]}, np.array([0, 0, 1, 2]), (2 / 3 + 2 / 3 + 1) / 3),
+    # tp 1, fp 1, fn 1; the class that neither labels nor guesses have does not exist here.
+    Case("f1-binary", "f1_binary", {"output": np.array([0.9, 0.6, 0.5, 0.1])}, np.array([1, 0, 1, 0]), 0.5),
+    Case("rmse", "rmse", {"output": np.array([[1.0], [2.0]])}, np.array([4.0, 6.0]), 12.5**0.5),
     Case("mae", "mae", {"output": np.array([[1.0], [2.0]])}, np.array([2.0, 4.0]), 1.5),
     Case("miou", "miou", {"output": np.array([[[0, 0], [1, 1]]])}, np.array([[[0, 1], [1, 255]]]), 0.5),
     Case(
@@ -184,6 +189,35 @@ def test_top_k_and_mae_equal_scikit_learn() -> None:
     )
 
 
+def test_f1_and_rmse_equal_scikit_learn() -> None:
+    from sklearn.metrics import f1_score, root_mean_squared_error
+
+    rng = np.random.default_rng(SEED)
+    # Class 6 is never a label, class 5 neither label nor guess.
+    scores, labels = rng.normal(size=(200, 7)) + 5.0 * (np.arange(7) == 6), rng.integers(0, 5, 200)
+    scores[:, 5] = -100.0
+    guess = scores.argmax(axis=1)
+    expected = f1_score(labels, guess, average="macro", zero_division=0)
+    assert value("f1", labels, output=scores) == pytest.approx(expected, abs=1e-12)
+    two, truth = rng.normal(size=(200, 2)), rng.integers(0, 2, 200)
+    expected = f1_score(truth, two.argmax(axis=1))
+    assert value("f1_binary", truth, output=two) == pytest.approx(expected, abs=1e-12)
+    wanted = rng.normal(size=(200, 7))
+    expected = root_mean_squared_error(wanted.ravel(), scores.ravel())
+    assert value("rmse", wanted, output=scores) == pytest.approx(expected, rel=1e-12)
+
+
+def test_accuracy_and_token_accuracy_equal_scikit_learn() -> None:
+    from sklearn.metrics import accuracy_score
+
+    rng = np.random.default_rng(SEED)
+    scores, labels = rng.normal(size=(40, 6, 5)), rng.integers(0, 5, (40, 6))
+    expected = accuracy_score(labels.ravel(), scores.argmax(axis=2).ravel())
+    assert value("token_accuracy", labels, output=scores) == pytest.approx(expected, abs=1e-12)
+    expected = accuracy_score(labels[:, 0], scores[:, 0].argmax(axis=1))
+    assert value("accuracy", labels[:, 0], output=scores[:, 0]) == pytest.approx(expected, abs=1e-12)
+
+
 def test_miou_equals_scikit_learn_in_both_layouts() -> None:
     from sklearn.metrics import jaccard_score
 
@@ -256,6 +290,15 @@ def test_map_equals_the_naive_form() -> None:
     assert value("map", labels, **outputs) == pytest.approx(naive_map(images), abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("images", "expected"), [(12, 0.25756851882752324), (60, 0.22216346300154555), (200, 0.20677366465157915)]
+)
+def test_map_equals_pycocotools(images: int, expected: float) -> None:
+    """``COCOeval(...).stats[0]`` of pycocotools 2.0.11 on the same boxes as x, y, w, h; iouType "bbox"."""
+    outputs, labels = detection_batch(np.random.default_rng(SEED), images)
+    assert value("map", labels, **outputs) == pytest.approx(expected, abs=1e-12)
+
+
 def test_map_looks_at_one_hundred_detections_per_class() -> None:
     far = np.tile(np.array([500, 500, 510, 510.0]), (100, 1))
     outputs = {
@@ -278,6 +321,9 @@ MAKERS: dict[str, Maker] = {
     "token_accuracy": lambda rng: ({"output": rng.normal(size=(40, 5, 7))}, rng.integers(0, 7, (40, 5))),
     "psnr": lambda rng: ({"output": rng.random((40, 1, 4, 4))}, rng.random((40, 1, 4, 4))),
     "auc": lambda rng: ({"output": rng.normal(size=(40, 3)).round(1)}, rng.integers(0, 3, 40)),
+    "f1": lambda rng: ({"output": rng.normal(size=(40, 4))}, rng.integers(0, 4, 40)),
+    "f1_binary": lambda rng: ({"output": rng.random(40)}, rng.integers(0, 2, 40)),
+    "rmse": lambda rng: ({"output": rng.normal(size=(40, 2))}, rng.normal(size=(40, 2))),
     "mae": lambda rng: ({"output": rng.normal(size=(40, 2))}, rng.normal(size=(40, 2))),
     "map": lambda rng: detection_batch(rng, 40),
     "miou": lambda rng: ({"output": rng.normal(size=(40, 3, 4, 4))}, rng.integers(0, 3, (40, 4, 4))),
