@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,8 @@ from edgekit.preprocess import Step
 from edgekit.spec import Precision, TensorSpec
 
 _MORE = "docs/recipe.md"
+# the keys of validation.budget.GATE_CODES, which stands above this module; a test holds them equal
+GateName = Literal["accuracy", "size", "latency", "never_slower", "memory", "coverage"]
 
 
 class _Closed(BaseModel):
@@ -248,6 +251,15 @@ class TargetTable(_Closed):
     budget: TargetBudgetTable = Field(default_factory=TargetBudgetTable)
 
 
+class WaiverTable(_Closed):
+    """`[[waiver]]`: a gate that may be missed until a date; visible in every report."""
+
+    gate: GateName = Field(description="the gate that may be missed")
+    target: str = Field(default="*", min_length=1, description='glob over target names: "litert-*"')
+    reason: str = Field(min_length=1, description="why; every report shows it")
+    expires: date = Field(description="the last day on which it holds: 2026-12-31")
+
+
 class Recipe(_Closed):
     """A whole edgekit.toml."""
 
@@ -257,6 +269,7 @@ class Recipe(_Closed):
     optimize: OptimizeTable = Field(default_factory=OptimizeTable)
     budget: BudgetTable = Field(default_factory=BudgetTable)
     target: tuple[TargetTable, ...] = Field(min_length=1, description="at least one")
+    waiver: tuple[WaiverTable, ...] = Field(default=(), description="gates that may be missed for a while")
 
     def resolved_json(self) -> str:
         """The recipe with all defaults filled in, as canonical JSON."""

@@ -221,6 +221,7 @@ class Trial:
                 role="candidate" if index else "float",
                 scheme=each.scheme,
                 coverage=self._coverage_of(each),
+                waiving=self._plan.waiving,
             )
             for index, each in enumerate(self.made)
         ]

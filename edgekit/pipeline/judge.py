@@ -18,6 +18,7 @@ from edgekit.validation.budget import Budget, Speed, Verdict, judge, verdict_of
 from edgekit.validation.coverage import Coverage
 from edgekit.validation.resources import resource_gates
 from edgekit.validation.statistics import paired_drop
+from edgekit.validation.waiver import Waiving
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +44,7 @@ def candidate(
     role: Literal["float", "candidate"],
     scheme: Scheme,
     coverage: Coverage | None = None,
+    waiving: Waiving | None = None,
 ) -> Judged:
     """Hold one artifact against the float reference and the budget."""
     drop = paired_drop(reference.evaluation, proof.evaluation, seed=BOOTSTRAP_SEED)
@@ -60,7 +62,8 @@ def candidate(
         coverage=coverage,
         unmeasured=place.caveat,
     )
-    verdict = verdict_of((*measured.gates, *resources))
+    gates = (*measured.gates, *resources)
+    verdict = verdict_of(waiving(gates, target=artifact.target) if waiving else gates)
     row = CandidateRow(
         target=artifact.target,
         precision=artifact.precision,

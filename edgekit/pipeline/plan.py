@@ -8,6 +8,7 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +21,7 @@ from edgekit.recipe import BudgetTable, Recipe, TargetBudgetTable, TargetTable
 from edgekit.spec import Precision, RunOptions, TensorSpec
 from edgekit.target import Target
 from edgekit.validation.budget import Budget
+from edgekit.validation.waiver import Waiver, Waiving
 
 # A source's folder is hashed whole, because a builder may read any file beside it. Above these limits the
 # export is not cached at all: better slow than stale.
@@ -40,6 +42,7 @@ class TargetPlan:
     overrides: tuple[Override, ...] = ()
     cross_cpu: Literal["report", "exact"] = "report"
     budget: Budget = field(default_factory=Budget)
+    waiving: Waiving | None = None
 
     @property
     def candidates(self) -> tuple[Precision, ...]:
@@ -63,6 +66,7 @@ class Plan:
         recipe_digest: over the resolved recipe.
         targets: those asked for, in the recipe's order.
         files: SHA-256 of each file that travels with the model, by the name it has in the bundle.
+        waiving: the recipe's waivers, and the day.
     """
 
     recipe: Recipe
@@ -71,6 +75,7 @@ class Plan:
     recipe_digest: str
     targets: tuple[TargetPlan, ...]
     files: Mapping[str, str] = field(default_factory=dict)
+    waiving: Waiving = field(default_factory=lambda: Waiving((), date.max))
 
     @property
     def stem(self) -> str:
@@ -83,12 +88,13 @@ class Plan:
         return tuple(table.spec() for table in self.recipe.model.inputs)
 
 
-def make(path: Path, *, only: Sequence[str] = ()) -> Plan:
+def make(path: Path, *, only: Sequence[str] = (), today: date | None = None) -> Plan:
     """Read the recipe and its targets.
 
     Args:
         path: the recipe, or the folder that holds an edgekit.toml.
         only: names of targets to keep; all where empty.
+        today: the day that waivers are held against; without one they count as expired.
 
     Raises:
         RecipeError: the recipe breaks its schema, or wants a precision that a target does not have.
@@ -102,13 +108,18 @@ def make(path: Path, *, only: Sequence[str] = ()) -> Plan:
         if name not in known:
             raise UnknownNameError(f"target of {path}", name, known, listing="edgekit targets")
     base = path.resolve().parent
+    waiving = Waiving(
+        tuple(Waiver(each.gate, each.target, each.reason, each.expires) for each in recipe.waiver),
+        today or date.max,
+    )
     tables = [table for table in recipe.target if not only or table.name in only]
     return Plan(
         recipe=recipe,
         path=path,
         base=base,
         recipe_digest=hashlib.sha256(recipe.resolved_json().encode()).hexdigest(),
-        targets=tuple(_target_plan(table, recipe, base) for table in tables),
+        waiving=waiving,
+        targets=tuple(_target_plan(table, recipe, base, waiving=waiving) for table in tables),
         files={
             name: hashlib.sha256(path.read_bytes()).hexdigest()
             for name, path in associated_files(recipe, base=base).items()
@@ -143,7 +154,7 @@ def associated_files(recipe: Recipe, *, base: Path) -> dict[str, Path]:
     return found
 
 
-def _target_plan(table: TargetTable, recipe: Recipe, base: Path) -> TargetPlan:
+def _target_plan(table: TargetTable, recipe: Recipe, base: Path, *, waiving: Waiving) -> TargetPlan:
     name = str(base / table.name) if table.name.endswith(".toml") else table.name
     target = targets.load(name)
     precision = table.precision or recipe.optimize.quantize.precision
@@ -171,6 +182,7 @@ def _target_plan(table: TargetTable, recipe: Recipe, base: Path) -> TargetPlan:
         io=IoForm(table.io_dtype, table.io_layout),
         cross_cpu=recipe.optimize.quantize.cross_cpu,
         budget=budget_of(recipe.budget, table.budget),
+        waiving=waiving,
         overrides=tuple(
             Override(Precision(each.precision), each.nodes, each.operators)
             for each in recipe.optimize.override

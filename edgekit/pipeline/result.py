@@ -16,7 +16,7 @@ from edgekit.errors import ExitCode
 from edgekit.ir.contents import LayerCost, Quantization
 from edgekit.spec import Artifact, Precision, Rejection, TensorSpec
 
-GateStatus = Literal["pass", "fail", "inconclusive", "not_measured"]
+GateStatus = Literal["pass", "fail", "inconclusive", "not_measured", "waived"]
 Status = Literal["pass", "fail", "inconclusive"]
 
 
@@ -26,7 +26,7 @@ class GateRow:
 
     Attributes:
         name: "accuracy", "size", "latency", "never_slower", "memory" or "coverage".
-        status: outcome.
+        status: outcome; "waived" passes although the limit is missed, and ``reason`` says who allowed it.
         measured: the measured value in words, with unit and interval.
         limit: the limit in words.
         reason: why the status is what it is.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -82,13 +83,14 @@ def release(
     cache_dir: Path | None = None,
     progress: Progress,
     render: Render | None = None,
+    today: date | None = None,
 ) -> ReleaseResult:
-    """Run the whole job.
+    """Run the whole job; ``today`` is the day that waivers are held against.
 
     Raises:
         EdgekitError: bad input. Gates that fail, targets that refuse or are not here are in the result.
     """
-    plan = plans.make(recipe, only=targets)
+    plan = plans.make(recipe, only=targets, today=today or datetime.now(UTC).date())
     with caches.opened(cache_dir or settings.cache_dir(), use=use_cache) as cache:
         canonical = _export(plan, cache, progress)
         learning, judging = _data(plan, canonical)
@@ -133,6 +135,7 @@ def release(
                 *prepared.findings,
                 *_shared(learning, judging, cache),
                 *(finding for outcome in outcomes.values() for finding in outcome.findings),
+                *_useless_waivers(plan, outcomes),
             ),
             tools=used_tools,
         )
@@ -318,6 +321,15 @@ def _failed_row(target: TargetPlan, error: EdgekitError) -> TargetRow:
         exit_code=error.exit_code,
         rejections=rejections,
     )
+
+
+def _useless_waivers(plan: Plan, outcomes: Mapping[str, Outcome]) -> tuple[str, ...]:
+    gates = {
+        name: [(gate.name, gate.status) for each in outcome.judged for gate in each.verdict.gates]
+        for name, outcome in outcomes.items()
+    }
+    known = dict.fromkeys([*gates, *(table.name for table in plan.recipe.target)])
+    return plan.waiving.findings(gates, targets=tuple(known))
 
 
 def _agreement(outcomes: Mapping[str, Outcome]) -> tuple[AgreementRow, ...]:

@@ -2,7 +2,7 @@
 
 The rule, in order:
 
-    S1  a candidate is eligible when accuracy, size and latency gates pass
+    S1  a candidate is eligible when all gates pass; one that needs a waiver only where none passes without
     S2  with ``never_slower`` it must also be proved not slower than the target's float variant; where
         latency cannot be measured here, the gate is reported and does not decide
     S3  of the eligible ones the fastest (smallest ratio) ships; ties and unmeasured: the ladder's last
@@ -48,7 +48,8 @@ def choose(float_variant: Judged, candidates: Sequence[Judged], *, wanted: Preci
         )
     eligible = [each for each in candidates if _passes(each, locked=locked)]
     if eligible:
-        best = min(reversed(eligible), key=_ratio)
+        clean = [each for each in eligible if not waived_gates(each)]
+        best = min(reversed(clean or eligible), key=_ratio)
         return Choice(best, _why(best, locked=locked), ExitCode.OK)
     broken = [each for each in candidates if _broken_gates(each)]
     if broken and wanted is not Precision.AUTO:
@@ -86,7 +87,7 @@ def _float(variant: Judged, reason: str) -> Choice:
 
 def _passes(judged: Judged, *, locked: bool) -> bool:
     return not _broken_gates(judged) and all(
-        gate.status in {"pass", "not_measured"} or (locked and gate.status == "inconclusive")
+        gate.status in {"pass", "not_measured", "waived"} or (locked and gate.status == "inconclusive")
         for gate in _speed_gates(judged)
     )
 
@@ -111,9 +112,17 @@ def _ratio(judged: Judged) -> float:
     return judged.row.ratio.value if judged.row.ratio else 1.0
 
 
+def waived_gates(judged: Judged) -> list[Gate]:
+    """Gates that are missed and may be."""
+    return [gate for gate in judged.verdict.gates if gate.status == "waived"]
+
+
 def _why(judged: Judged, *, locked: bool) -> str:
     ratio = judged.row.ratio
     head = "the lock prescribes it; " if locked else ""
+    waived = ", ".join(gate.name for gate in waived_gates(judged))
+    if waived:
+        head = f"{head}{waived} waived; otherwise "
     if ratio is None:
         return f"{head}inside the budget; {judged.row.caveat or 'latency not measured'}"
     interval = f"[{ratio.low:.2f}, {ratio.high:.2f}]"

@@ -59,7 +59,7 @@ def view(result: ReleaseResult) -> Page:
     """The whole release."""
     blocks: list[Block] = [_targets_table(result), _reasons(result)]
     blocks += [_problems(row) for row in result.targets if row.exit_code is not ExitCode.OK]
-    blocks += [_not_measured(result), _findings(result), _where(result), _plot(result)]
+    blocks += [_waived(result), _not_measured(result), _findings(result), _where(result), _plot(result)]
     for row in result.targets:
         blocks += _proof(row)
     blocks += [_agreement(result), Heading("Provenance"), *_provenance(result)]
@@ -162,6 +162,18 @@ def _problems(row: TargetRow) -> Lines:
 def _gate_sentence(candidate: CandidateRow, gate: GateRow) -> str:
     text = f"{candidate.name}: {gate.name} is {gate.measured}, limit {gate.limit}: {gate.reason}"
     return f"{text}; next: {gate.remedy}" if gate.remedy else text
+
+
+def _waived(result: ReleaseResult) -> Lines:
+    """Every gate that is missed and may be: of what ships, or of all where nothing does."""
+    items = [
+        Line(f"{row.target}: {_gate_sentence(each, gate)}", "warn")
+        for row in result.targets
+        for each in row.candidates
+        for gate in each.gates
+        if gate.status == "waived" and (each.shipped or _shipped(row) is None)
+    ]
+    return Lines("Waived", tuple(items))
 
 
 def _not_measured(result: ReleaseResult) -> Lines:

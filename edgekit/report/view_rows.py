@@ -27,6 +27,7 @@ _STATUS_TONES: dict[str, Tone] = {
     "fail": "bad",
     "inconclusive": "warn",
     "not_measured": "warn",
+    "waived": "warn",
     "not_run": "warn",
     "missing": "warn",
     "not usable": "warn",

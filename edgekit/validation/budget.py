@@ -22,7 +22,7 @@ from typing import Literal
 from edgekit.errors import ExitCode, RecipeError
 from edgekit.validation.statistics import Drop, samples_needed
 
-GateStatus = Literal["pass", "fail", "inconclusive", "not_measured"]
+GateStatus = Literal["pass", "fail", "inconclusive", "not_measured", "waived"]
 GATE_CODES: Mapping[str, ExitCode] = {
     "accuracy": ExitCode.ACCURACY_GATE,
     "size": ExitCode.LATENCY_OR_SIZE_GATE,

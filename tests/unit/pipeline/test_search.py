@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Literal
 
@@ -16,9 +17,10 @@ from edgekit.pipeline.result import CandidateRow, RatioRow
 from edgekit.pipeline.scheme import Scheme
 from edgekit.pipeline.search import choose, mark_shipped
 from edgekit.spec import Artifact, FileEntry, Precision, RunOptions
-from edgekit.validation.budget import Budget, judge
+from edgekit.validation.budget import Budget, judge, verdict_of
 from edgekit.validation.evaluate import Evaluation
 from edgekit.validation.statistics import Drop
+from edgekit.validation.waiver import Waiver, Waiving
 
 SIZE = 1000
 
@@ -29,6 +31,7 @@ def judged(
     drop: tuple[float, float, float] = (0.0, -0.3, 0.3),
     ratio: tuple[float, float, float] | None = None,
     budget: Budget | None = None,
+    waived: str = "",
 ) -> Judged:
     """An artifact with these figures: drop and ratio are (value, low, high)."""
     role: Literal["float", "candidate"] = "float" if precision is Precision.FP32 else "candidate"
@@ -41,6 +44,9 @@ def judged(
         speed=speed_of(measured) if measured else None,
         unmeasured="no device here",
     )
+    if waived:
+        allowed = Waiving((Waiver(waived, "*", "for now", date(2026, 6, 30)),), date(2026, 6, 1))
+        verdict = verdict_of(allowed(verdict.gates, target="t"))
     artifact = Artifact(Path(), (FileEntry("m", "0" * 64, SIZE),), "t", "b", precision, RunOptions(), (), ())
     evaluation = Evaluation("top1", 0.9, {"hit": np.ones(1, bool)}, 1, {"output": "y"})
     proof = Proof(evaluation, None, {}, (), "test")
@@ -106,6 +112,23 @@ CASES = [
         ExitCode.LATENCY_OR_SIZE_GATE,
         "size",
     ),
+    Case(
+        "accuracy waived",
+        (judged(W8, drop=(5.0, 4.0, 6.0), ratio=FASTER, waived="accuracy"),),
+        W8,
+        W8,
+        says="accuracy waived; otherwise inside",
+    ),
+    Case(
+        "what needs no waiver goes first, though slower",
+        (
+            judged(W8, drop=(5.0, 4.0, 6.0), ratio=FASTER, waived="accuracy"),
+            judged(FP16, ratio=(0.7, 0.6, 0.8)),
+        ),
+        AUTO,
+        FP16,
+    ),
+    Case("slower and waived", (judged(W8, ratio=SLOWER, waived="never_slower"),), W8, W8, says="1.50 times"),
     Case("float asked for", (), Precision.FP32, Precision.FP32, says="asks for float"),
     Case("locked and undecided", (judged(W8, ratio=OPEN),), W8, W8, locked=True, says="lock"),
     Case(
