@@ -5,11 +5,14 @@
 One thread, batch 1, a process for each file, several times over. Two bars for each model and runtime: the
 target's fastest candidate (what the ladder would pick) against the best of the peers and float, by the upper
 bound of the ratio; and the ``portable`` file against the best quantized file of a peer. The interpreter of
-``EDGEKIT_PEERS/nncf`` makes the peers' files; ``EDGEKIT_PEER_FILES`` names the folder that keeps them.
+``EDGEKIT_PEERS/nncf`` makes the peers' files; ``EDGEKIT_PEER_FILES`` names the folder that keeps them. On CPUs
+with bf16 every file is opened under both of OpenVINO's precision hints.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import statistics
 import sys
 from collections.abc import Iterator, Mapping
@@ -22,7 +25,7 @@ import onnx_ir as ir
 from benchmarks import peers
 from benchmarks.litert_latency import folder_of_files
 from benchmarks.peers.timed_session import TimedSession
-from benchmarks.report import Bar, Report
+from benchmarks.report import RESULTS, Bar, Report
 from edgekit import target as targets
 from edgekit.backends import registry
 from edgekit.backends.base import CompileRequest
@@ -45,6 +48,7 @@ BF16 = {"INFERENCE_PRECISION_HINT": "bf16"}
 PROCESSES, ROUNDS, ROUND_MS, SEED = 3, 10, 30.0, 0
 NOT_SLOWER, PORTABLE = 1.05, 1.25  # issue 4
 BERT_SPEED_UP = 1.5  # issue 4: on ONNX Runtime
+CHOSEN = "EDGEKIT_BENCH_MODELS"  # names, separated by commas: only those
 
 
 @dataclass(frozen=True)
@@ -57,12 +61,15 @@ class File:
 
 
 def run() -> Report:
-    """Write every file, then measure model by model."""
-    bars: list[Bar] = []
-    raw: dict[str, object] = {"processes": PROCESSES, "rounds": ROUNDS, "batch": 1, "threads": 1}
+    """Write every file, then measure model by model; with CHOSEN those, and the others' figures stay."""
+    wanted = os.environ.get(CHOSEN, "").split(",")
+    bars, raw = _kept(wanted) if wanted != [""] else ([], {})
+    raw.update(processes=PROCESSES, rounds=ROUNDS, batch=1, threads=1)
     with folder_of_files() as folder:
         _calibration_data(folder)
         for model in MODELS:
+            if wanted != [""] and model.name not in wanted:
+                continue
             source = peers.write_onnx(model, folder)
             if isinstance(source, peers.Absent):
                 raw[model.name] = source.reason
@@ -76,6 +83,17 @@ def run() -> Report:
                 bars += _judge(f"{model.name} on {runtime}", medians)
                 raw[f"{model.name} {name}"] = {"absent": absent, "files": _facts(medians)}
     return Report("int8_latency", tuple(bars), raw)
+
+
+def _kept(wanted: list[str]) -> tuple[list[Bar], dict[str, object]]:
+    """The bars and figures of the run before, but for the models in ``wanted``."""
+    path = RESULTS / "int8_latency.json"
+    found = json.loads(path.read_text("utf-8")) if path.is_file() else {"bars": [], "raw": {}}
+    bars = [Bar(each["name"], each["measured"], each["limit"], each["at_most"]) for each in found["bars"]]
+    return (
+        [bar for bar in bars if bar.name.split()[0] not in wanted],
+        {name: facts for name, facts in found["raw"].items() if name.split()[0] not in wanted},
+    )
 
 
 def _calibration_data(folder: Path) -> None:
@@ -102,18 +120,24 @@ class _Maker:
         for precision in target.ladder:
             if precision is Precision.BF16:
                 continue
-            try:
-                made = self._made(target, precision)
-            except NoEligibleWeightError as error:
-                absent[f"edgekit {precision}"] = error.what
-                continue
-            yield f"edgekit {precision}", made
-            if precision is Precision.FP32 and native:
-                yield "edgekit bf16", File(made.path, runtime, {**made.settings, **BF16})
-                yield "float bf16", File(self._source, runtime, BF16)
+            for placement in ("", *(target.placement if precision is Precision.W8A8 else ())):
+                label = "-".join([f"edgekit {precision}", *([placement] if placement else [])])
+                try:
+                    made = self._made(target, precision, placement)
+                except NoEligibleWeightError as error:
+                    absent[label] = error.what
+                    continue
+                yield label, made
+                if native:
+                    named = "edgekit bf16" if precision is Precision.FP32 else f"{label}-bf16"
+                    yield named, File(made.path, runtime, {**made.settings, **BF16})
         yield "float", File(self._source, runtime)
+        if native:
+            yield "float bf16", File(self._source, runtime, BF16)
         portable = self._made(targets.load("portable"), Precision.W8A8)
         yield "portable", File(portable.path, runtime)
+        if native:
+            yield "portable bf16", File(portable.path, runtime, BF16)
         for maker, suffix in MAKERS.items():
             if runtime == "onnxruntime" and suffix != "onnx":
                 continue
@@ -122,16 +146,16 @@ class _Maker:
                 absent[maker] = found.reason
                 continue
             yield maker, File(found, runtime)
-            if native and suffix == "xml":
+            if native:
                 yield f"{maker} bf16", File(found, runtime, BF16)
 
-    def _made(self, target: targets.Target, precision: Precision) -> File:
+    def _made(self, target: targets.Target, precision: Precision, placement: str = "") -> File:
         form = self._model
         if precision is Precision.W8A8:
-            form = apply(form, place(form, target, self._ranges))
+            form = apply(form, place(form, target.placed(placement), self._ranges))
         elif precision is not Precision.FP32:
             form = apply(form, place_weights(form, target, precision))
-        stem = f"{self._source.stem}-{target.name}-{precision}"
+        stem = "-".join([self._source.stem, target.name, precision, *([placement] if placement else [])])
         request = CompileRequest(form, target, precision, target.run.options(), stem)
         artifact = registry.backend(target.backend).compile(request, self._folder)
         main = self._folder / f"{stem}.{target.extension}"
@@ -210,15 +234,16 @@ def _judge(title: str, medians: Mapping[str, list[float]]) -> list[Bar]:
         return min(names, key=lambda name: statistics.median(medians[name]))
 
     mine = [name for name in medians if name.startswith("edgekit")]
-    theirs = [name for name in medians if name not in mine and name != "portable"]
+    portable = [name for name in medians if name.startswith("portable")]
+    theirs = [name for name in medians if name not in {*mine, *portable}]
     quantized = [name for name in theirs if not name.startswith("float")]
     own, best = fastest(mine), fastest(theirs)
     ratio = ratio_interval(medians[own], medians[best], seed=SEED)
     bars = [Bar(f"{title}: upper bound of time of {own} / {best}'s", ratio.high, NOT_SLOWER)]
-    if quantized and "portable" in medians:
-        best = fastest(quantized)
-        ratio = ratio_interval(medians["portable"], medians[best], seed=SEED)
-        bars.append(Bar(f"{title}: time of portable / {best}'s", ratio.value, PORTABLE))
+    if quantized and portable:
+        one, best = fastest(portable), fastest(quantized)
+        ratio = ratio_interval(medians[one], medians[best], seed=SEED)
+        bars.append(Bar(f"{title}: time of {one} / {best}'s", ratio.value, PORTABLE))
     if title == "text_bert on onnxruntime":
         speed_up = ratio_interval(medians["edgekit fp32"], medians[own], seed=SEED)
         bars.append(Bar(f"{title}: float time / {own}'s", speed_up.value, BERT_SPEED_UP, at_most=False))

@@ -1,8 +1,9 @@
 """targets/<name>.toml -> Target: what a deployment target's runtime really has, as data.
 
 The vocabulary of the files is in targets/README.md. A scheme is written ``type:granularity:symmetry``:
-``s8:channel:sym``, ``u8:tensor:asym``, ``s4:block32:sym``; ``float`` means the tensor stays float, and
-``dynamic:`` in front of a scheme that the runtime finds the scale anew in each inference.
+``s8:channel:sym``, ``u8:tensor:asym``, ``s4:block32:sym``; ``us8`` is u8 where no value is below zero and s8
+elsewhere; ``float`` means the tensor stays float, and ``dynamic:`` in front of a scheme that the runtime
+finds the scale anew in each inference.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from edgekit.spec import Precision, RunOptions
 Scheme = Annotated[
     str,
     StringConstraints(
-        pattern=r"^(float|(dynamic:)?[su](4|8|16|32):(tensor|channel|row|group|block[0-9]+):(sym|asym))$"
+        pattern=r"^(float|(dynamic:)?(us8|[su](4|8|16|32)):(tensor|channel|row|group|block[0-9]+):(sym|asym))$"
     ),
 ]
 
@@ -38,7 +39,8 @@ class Kernel(_Closed):
         precision: the precision that the row belongs to.
         weight: scheme of the constant operand, or "none" where the operator has none.
         activation: scheme of the non-constant inputs; "float" and "dynamic:..." need no calibration.
-        output: scheme of the output; "same" = the input's own scale and zero point.
+        output: scheme of the output; "same" = the input's own scale and zero point; "read" = that of
+            ``activation`` where a kernel reads it, else float.
         constraints: ids of predicates in ``quantization.place``; an unknown id is an error.
         requires: CPU features for speed or exactness.
         runtime: version range of the runtime.
@@ -49,7 +51,7 @@ class Kernel(_Closed):
     precision: Precision = Precision.W8A8
     weight: Scheme | Literal["none"] = "none"
     activation: Scheme
-    output: Scheme | Literal["same"]
+    output: Scheme | Literal["same", "read"]
     lowering: Literal["qdq", "tflite", "matmul-integer", "matmul-nbits", "weight-dq"] = "qdq"
     constraints: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
@@ -73,6 +75,32 @@ class FixedScale(_Closed):
     scale: float
     zero_point: int
     source: str
+
+
+class Placement(_Closed):
+    """Another way to place the w8a8 rows: a candidate beside the rows as they are.
+
+    Attributes:
+        activation: scheme of activations in place of that of the rows.
+        output: what outputs become where the row does not say "same".
+        constraints: head operator -> ids of predicates that its rows have beside their own.
+        source: where it was learned, or "measured".
+    """
+
+    activation: Scheme
+    output: Literal["read"] = "read"
+    constraints: dict[str, tuple[str, ...]] = {}
+    source: str
+
+    def placed(self, row: Kernel) -> Kernel:
+        """``row`` as this placement has it."""
+        return row.model_copy(
+            update={
+                "activation": self.activation,
+                "output": row.output if row.output == "same" else self.output,
+                "constraints": (*row.constraints, *self.constraints.get(row.head, ())),
+            }
+        )
 
 
 class RunDefaults(_Closed):
@@ -107,6 +135,9 @@ class Target(_Closed):
         kernel: the quantized kernels.
         fixed_scale: by operator type.
         shared_scale: operators whose inputs and output must have one scale ("Concat", "MaxPool").
+        placement: other ways to place w8a8, by name; each is a candidate too.
+        between: what operators that stay float beside integer ones may compute in -> the settings of a
+            session for it; tried where the machine has it (``needs``).
     """
 
     schema_: Literal[1] = Field(alias="schema")
@@ -126,6 +157,8 @@ class Target(_Closed):
     kernel: tuple[Kernel, ...] = ()
     fixed_scale: dict[str, FixedScale] = {}
     shared_scale: tuple[str, ...] = ()
+    placement: dict[str, Placement] = {}
+    between: dict[Precision, dict[str, str]] = {}
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
@@ -135,6 +168,21 @@ class Target(_Closed):
     def kernels(self, precision: Precision) -> tuple[Kernel, ...]:
         """The rows that belong to ``precision``."""
         return tuple(row for row in self.kernel if row.precision is precision)
+
+    def placed(self, name: str) -> Target:
+        """This target with its w8a8 rows as the placement ``name`` has them; "" = as they are.
+
+        Raises:
+            UnknownNameError: no such placement.
+        """
+        if not name:
+            return self
+        if name not in self.placement:
+            listing = f"edgekit targets show {self.name}"
+            raise UnknownNameError("placement", name, tuple(self.placement), listing=listing)
+        other = self.placement[name]
+        rows = (other.placed(row) if row.precision is Precision.W8A8 else row for row in self.kernel)
+        return self.model_copy(update={"kernel": tuple(rows)})
 
 
 def names() -> tuple[str, ...]:

@@ -41,9 +41,18 @@ TOLERANCES: Mapping[Precision, Tolerance] = {
 }
 
 
-def tolerance_for(precision: Precision) -> Tolerance:
-    """The tolerance that a release records for artifacts of this precision."""
-    return TOLERANCES[precision]
+def tolerance_for(precision: Precision, *, between: Precision = Precision.FP32) -> Tolerance:
+    """The tolerance that a release records for artifacts of this precision: the wider of the two.
+
+    Args:
+        precision: of the artifact.
+        between: what its operators compute in that are not integer.
+    """
+    own, other = TOLERANCES[precision], TOLERANCES[between]
+    return Tolerance(
+        steps=max(own.steps, other.steps),
+        relative_to_range=max(own.relative_to_range, other.relative_to_range),
+    )
 
 
 def _fixed_batch(session: Runner, inputs: Arrays) -> int | None:

@@ -25,7 +25,8 @@ from edgekit.pipeline.workbench import Workbench
 from edgekit.quantization import mixed as mixing
 from edgekit.quantization.saturation import FEATURE
 from edgekit.quantization.weights import NoEligibleWeightError
-from edgekit.spec import Artifact, Precision, Session, to_json
+from edgekit.spec import Artifact, Precision, RunOptions, Session, to_json
+from edgekit.target import Target
 from edgekit.validation.budget import Budget, Verdict
 from edgekit.validation.budget import judge as hold
 from edgekit.validation.coverage import Coverage
@@ -68,13 +69,15 @@ def try_target(plan: TargetPlan, bench: Workbench, *, locked: LockedTarget | Non
         schemes = [locked.scheme]
     else:
         native = [precision for precision in plan.candidates if trial.is_native(precision)]
-        schemes = [scheme for precision in native for scheme in schemes_of(precision, plan)]
+        came = bench.canonical.quantized
+        schemes = [scheme for each in native for scheme in schemes_of(each, plan, quantized=came)]
     trial.add([Scheme(Precision.FP32), *(each for each in schemes if each.precision is not Precision.FP32)])
     if locked:
         _hold_to_lock(plan, trial.made, locked)
     else:
         trial.mix()
         trial.thin()
+        trial.narrow()
     judged = trial.judged()
     choice = search.choose(
         judged[0],
@@ -88,11 +91,15 @@ def try_target(plan: TargetPlan, bench: Workbench, *, locked: LockedTarget | Non
     return Outcome(marked, choice, trial.fallbacks())
 
 
-def schemes_of(precision: Precision, plan: TargetPlan) -> tuple[Scheme, ...]:
-    """The candidates of one rung before anything is known: one, or one for each form of exact weights."""
+def schemes_of(precision: Precision, plan: TargetPlan, *, quantized: bool = False) -> tuple[Scheme, ...]:
+    """The candidates of one rung before anything is known: the rows as they are, then each placement.
+
+    With exact weights: one for each form of them. A source that came quantized (``quantized``) is one form.
+    """
     trapped = any(FEATURE in row.requires for row in plan.target.kernels(precision))
     if plan.cross_cpu == "report" or not precision.is_static or not trapped:
-        return (Scheme(precision),)
+        placements = plan.target.placement if precision is Precision.W8A8 and not quantized else ()
+        return (Scheme(precision), *(Scheme(precision, name, placement=name) for name in placements))
     return (Scheme(precision, "uint8", "uint8"), Scheme(precision, "7bit", "7bit"))
 
 
@@ -117,10 +124,10 @@ class Trial:
 
         A precision that the recipe names is tried wherever it runs at all.
         """
-        wanted = self._plan.target.needs.get(precision, ())
-        if not wanted or self._plan.precision is precision or set(wanted) & set(cpu_features()):
+        if self._plan.precision is precision or computes_in(precision, self._plan.target):
             return True
-        self.refused.append(f"{precision} is no candidate: this CPU has none of {', '.join(wanted)}")
+        wanted = ", ".join(self._plan.target.needs[precision])
+        self.refused.append(f"{precision} is no candidate: this CPU has none of {wanted}")
         return False
 
     def add(self, schemes: Sequence[Scheme]) -> None:
@@ -189,6 +196,22 @@ class Trial:
             for proposal in partial_schemes(
                 bench.prepared(), self._plan.target, scheme, overrides=self._plan.overrides
             )
+        ]
+        if proposals:
+            self.add(proposals)
+
+    def narrow(self) -> None:
+        """The fastest accurate candidate of each rung with integers once more, with the rest in 16 bits.
+
+        Only where latency is measured and this CPU computes in them: it is the same file, opened otherwise.
+        """
+        target = self._plan.target
+        natives = [each for each in target.between if computes_in(each, target)]
+        if not self._place.timed or not natives:
+            return
+        accurate = [each for each in self.judged()[1:] if _is_accurate(each.verdict)]
+        proposals = [
+            in_between(scheme, between) for between in natives for scheme in fastest_by_rung(accurate)
         ]
         if proposals:
             self.add(proposals)
@@ -286,6 +309,36 @@ class Trial:
         )
 
 
+def computes_in(precision: Precision, target: Target) -> bool:
+    """Whether this machine's CPU has what ``precision`` needs on ``target``."""
+    wanted = target.needs.get(precision, ())
+    return not wanted or bool(set(wanted) & set(cpu_features()))
+
+
+def fastest_by_rung(judged: Sequence[Judged]) -> tuple[Scheme, ...]:
+    """The fastest measured scheme of each precision that has integers; the first of equal ones."""
+    found: dict[Precision, tuple[float, Scheme]] = {}
+    for each in judged:
+        rung, ratio = each.scheme.precision, each.row.ratio
+        if ratio is None or rung in {Precision.FP32, Precision.BF16, Precision.FP16}:
+            continue
+        if rung not in found or ratio.value < found[rung][0]:
+            found[rung] = (ratio.value, each.scheme)
+    return tuple(scheme for _, scheme in found.values())
+
+
+def in_between(scheme: Scheme, between: Precision) -> Scheme:
+    """``scheme`` with the operators that stay float computing in ``between``."""
+    named = f"{scheme.variant}-{between}" if scheme.variant else str(between)
+    return replace(scheme, variant=named, between=between)
+
+
+def options_of(plan: TargetPlan, scheme: Scheme) -> RunOptions:
+    """How a candidate is opened, before its back end adds what its precision needs."""
+    settings = {**dict(plan.options.settings), **plan.target.between.get(scheme.between, {})}
+    return replace(plan.options, settings=tuple(sorted(settings.items())))
+
+
 def accuracy_of(budget: Budget) -> Budget:
     """The accuracy budget alone, with what the recipe says of an interval that straddles it."""
     return Budget(max_drop_pp=budget.max_drop_pp, on_inconclusive=budget.on_inconclusive)
@@ -310,7 +363,7 @@ def _make(plan: TargetPlan, scheme: Scheme, bench: Workbench) -> Made:
     artifact = artifacts.obtain(
         made,
         plan.target,
-        plan.options,
+        options_of(plan, scheme),
         stem=bench.stem,
         cache=bench.cache,
         io=io,

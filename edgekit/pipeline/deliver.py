@@ -60,7 +60,11 @@ def deliver(
             name: path.read_bytes() for name, path in associated_files(plan.recipe, base=plan.base).items()
         },
         shipped=tuple(
-            Shipped(each.artifact, tolerance_for(each.artifact.precision), each.proof.golden)
+            Shipped(
+                each.artifact,
+                tolerance_for(each.artifact.precision, between=each.scheme.between),
+                each.proof.golden,
+            )
             for each in shipped.values()
         ),
         machine=MachineFacts(key=result.machine.key, facts=dict(result.machine.facts)),

@@ -32,6 +32,8 @@ class LockedTarget(BaseModel):
         weights: their form where sums of two products could saturate.
         corrected: whether its biases are corrected.
         keep_float: node name -> (rule, reason) for what the search left in float beyond the target's rules.
+        placement: of the target; "" = its rows as they are.
+        between: what operators that stay float beside integer ones compute in.
         plan: digest of the plan.
         files: SHA-256 by file name.
     """
@@ -43,6 +45,8 @@ class LockedTarget(BaseModel):
     weights: Weights = "int8"
     corrected: bool = True
     keep_float: dict[str, tuple[str, str]] = {}
+    placement: str = ""
+    between: Precision = Precision.FP32
     plan: str
     files: dict[str, str]
 
@@ -53,7 +57,15 @@ class LockedTarget(BaseModel):
             name: Rejection(name, rule, reason, "nothing to do: it runs in float")
             for name, (rule, reason) in self.keep_float.items()
         }
-        return Scheme(self.precision, self.variant, self.weights, self.corrected, kept)
+        return Scheme(
+            self.precision,
+            self.variant,
+            self.weights,
+            self.corrected,
+            kept,
+            placement=self.placement,
+            between=self.between,
+        )
 
 
 class Lock(BaseModel):

@@ -367,6 +367,8 @@ def _new_lock(
             weights=each.scheme.weights,
             corrected=each.scheme.corrected,
             keep_float={name: (why.rule, why.reason) for name, why in each.scheme.keep_float.items()},
+            placement=each.scheme.placement,
+            between=each.scheme.between,
             plan=each.artifact.plan_digest,
             files={entry.path: entry.sha256 for entry in each.artifact.files},
         )

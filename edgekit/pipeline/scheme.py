@@ -4,6 +4,8 @@
     w8a8-mixed              the same, but for operators that cost accuracy
     w8a8-partial            the same, but for operators that cost time
     w8a8-uint8, w8a8-7bit   the same, with weights that give equal integers on every CPU
+    w8a8-lean               a placement of the target beside its rows: integers only where a kernel reads them
+    w8a8-lean-bf16          the same file, opened so that what stays float computes in 16 bits
 
 A scheme is data that the lock stores: with model, ranges and target it gives the same bytes again.
 """
@@ -31,6 +33,8 @@ class Scheme:
         corrected: whether biases are corrected. Corrections are learned from the whole plan: with the
             operator that broke it in float they would be wrong, so a mix goes without.
         keep_float: node name -> why it stays float beyond what the rules say.
+        placement: name of the target's placement ("" = its rows as they are).
+        between: what operators that stay float beside integer ones compute in.
     """
 
     precision: Precision
@@ -38,6 +42,8 @@ class Scheme:
     weights: Weights = "int8"
     corrected: bool = True
     keep_float: Mapping[str, Rejection] = field(default_factory=dict)
+    placement: str = ""
+    between: Precision = Precision.FP32
 
     @property
     def label(self) -> str:

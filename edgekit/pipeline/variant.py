@@ -126,7 +126,8 @@ def plan_of(
     """
     model = prepared.model
     kept = {**scheme.keep_float, **kept_float(model, overrides)}
-    plan = place(model, target, prepared.ranges.tensors, precision=scheme.precision, keep_float=kept)
+    rules = target.placed(scheme.placement)
+    plan = place(model, rules, prepared.ranges.tensors, precision=scheme.precision, keep_float=kept)
     decided = prepared.restoration
     plan = applied(plan, decided if scheme.corrected else replace(decided, corrections={}))
     match scheme.weights:

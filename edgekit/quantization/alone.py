@@ -93,7 +93,7 @@ def sources(model: ir.Model, plan: QuantPlan) -> tuple[Source, ...]:
     heirs: dict[str, set[str]] = {name: {name} for name in plan.activations}
     inherited: set[str] = set()
     for operator in reversed(plan.operators):
-        scales = {plan.activations[name] for name in (*operator.inputs, operator.output)}
+        scales = {plan.activations.get(name) for name in (*operator.inputs, operator.output)}
         if types[operator.name] in MOVING and len(scales) == 1 and len(operator.nodes) == 1:
             inherited.add(operator.output)
             for name in operator.inputs:

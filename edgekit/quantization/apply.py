@@ -63,12 +63,12 @@ def apply(model: ir.Model, plan: QuantPlan) -> ir.Model:
 
 
 def output_steps(model: ir.Model, plan: QuantPlan) -> dict[str, float]:
-    """One quantization step, in real units, of each output of ``model`` that a kernel computes."""
-    made_by_kernel = {operator.output for operator in plan.operators}
+    """One quantization step, in real units, of each output of ``model`` that a kernel writes as integers."""
+    written = {operator.output for operator in plan.operators} & plan.activations.keys()
     return {
         value.name: plan.activations[value.name].scale[0]
         for value in model.graph.outputs
-        if value.name in made_by_kernel and value.name
+        if value.name and value.name in written
     }
 
 

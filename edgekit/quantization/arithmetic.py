@@ -10,6 +10,7 @@ the runtime gets. All intermediate arithmetic is float64.
 | u8:tensor:asym | 0 .. 255 | round(-low / scale) | (high - low) / 255 |
 | s8:tensor:asym | -128 .. 127 | that - 128 | the same |
 | s8:tensor:sym | -127 .. 127 | 0 | max(abs) / 127 |
+| us8:tensor:sym | 0 .. 255 where low >= 0, else s8:tensor:sym | 0 | high / 255 |
 | s16:tensor:sym | -32767 .. 32767 | 0 | max(abs) / 32767 |
 | s8:channel:sym | -127 .. 127 | 0 | max(abs) / 127 per slice along the axis |
 | s4:block32:sym | -7 .. 7 | 0 | max(abs) / 7 per 32 values along the axis |
@@ -41,10 +42,10 @@ INT4_LIMIT = 7  # -8 is left out, as -128 is: the sign of a weight must not deci
 SYMMETRIC_LIMIT = 127  # -128 is left out: the specification of TFLite, and pair sums stay symmetric
 SMALLEST_SCALE = 2.0**-100  # below, products of two scales leave the normal float32 numbers
 BIAS_LIMIT = 2**30  # half of int32: the accumulator needs room for the products
-TYPES = {"u8": "uint8", "s8": "int8", "s16": "int16"}
+TYPES = {"u8": "uint8", "s8": "int8", "s16": "int16", "us8": "int8"}
 
 
-_UNKNOWN = {("u8", "sym"), ("s16", "asym")}  # no kernel wants them; int16 has zero point 0 everywhere
+_UNKNOWN = {("u8", "sym"), ("s16", "asym"), ("us8", "asym")}  # no kernel wants them; int16 has zero point 0
 
 
 def activation_params(scheme: str, values: Range) -> QuantParams:
@@ -54,7 +55,8 @@ def activation_params(scheme: str, values: Range) -> QuantParams:
     range of one point gets a scale that represents that point exactly; an all-zero one gets scale 1.
 
     Args:
-        scheme: ``u8:tensor:asym``, ``s8:tensor:asym``, ``s8:tensor:sym`` or ``s16:tensor:sym``.
+        scheme: ``u8:tensor:asym``, ``s8:tensor:asym``, ``s8:tensor:sym``, ``us8:tensor:sym`` or
+            ``s16:tensor:sym``.
         values: finite range of the tensor.
 
     Raises:
@@ -63,8 +65,8 @@ def activation_params(scheme: str, values: Range) -> QuantParams:
     kind, granularity, symmetry = scheme.split(":") if scheme.count(":") == 2 else (scheme, "", "")
     if kind not in TYPES or granularity != "tensor" or (kind, symmetry) in _UNKNOWN:
         raise _unknown_scheme(scheme)
-    dtype = TYPES[kind]
     low, high = min(values.low, 0.0), max(values.high, 0.0)
+    dtype = "uint8" if kind == "us8" and low == 0.0 else TYPES[kind]
     if symmetry == "sym":
         return QuantParams(dtype, (_scale(max(-low, high) / LIMITS[dtype][1]),), (0,))
     smallest, largest = LIMITS[dtype]
@@ -242,7 +244,7 @@ def _scale(value: float) -> float:
 def _unknown_scheme(scheme: str) -> RecipeError:
     return RecipeError(
         f"there is no arithmetic for the scheme {scheme!r}",
-        why="known: u8:tensor:asym, s8:tensor:asym, s8:tensor:sym, s16:tensor:sym for activations, "
-        "s8:channel:sym, s8:tensor:sym for weights",
+        why="known: u8:tensor:asym, s8:tensor:asym, s8:tensor:sym, us8:tensor:sym, s16:tensor:sym for "
+        "activations, s8:channel:sym, s8:tensor:sym for weights",
         remedy="correct the kernel rows of the target file (targets/README.md has the vocabulary)",
     )

@@ -183,8 +183,10 @@ CONSTRAINTS: Mapping[str, Predicate] = {
     "zero-pad": _zero_pad,
 }
 
-INSIDE_INT8 = "inside-int8"
-"""Looks at the neighbours, so ``place`` decides it: quantize only where every reader is quantized too."""
+INSIDE_INT8, FROM_INT8 = "inside-int8", "from-int8"
+"""They look at the neighbours, so ``place`` decides them: quantize only where every reader is a kernel; where
+every activation comes from one."""
+NEIGHBOURS = (INSIDE_INT8, FROM_INT8)
 
 
 def check_constraints(target: Target) -> None:
@@ -193,7 +195,7 @@ def check_constraints(target: Target) -> None:
     Raises:
         RecipeError: one is not.
     """
-    known = (*CONSTRAINTS, INSIDE_INT8)
+    known = (*CONSTRAINTS, *NEIGHBOURS)
     for kernel in target.kernel:
         for name in kernel.constraints:
             if name not in known:

@@ -15,6 +15,8 @@ D4: asymmetric int8 is written in its uint8 form (zero point + 128): the same re
     end whose kernels are signed subtracts the 128 again.
 D5: quantization at the model's edge: an input is quantized where its first kernel reads integers, an output
     of a kernel is given back as float through DequantizeLinear.
+D6: output "read": the kernel's result is integer only where a kernel reads it. Then everybody reads it so
+    (``apply``, A2): the runtime has one form of it.
 
 Source: onnxruntime's qdq_selectors, OpenVINO's low precision transformations, the TFLite quantization
 specification; each row of targets/*.toml names its own.
@@ -42,7 +44,9 @@ from edgekit.quantization.arithmetic import (
 )
 from edgekit.quantization.constraints import (
     CONSTRAINTS,
+    FROM_INT8,
     INSIDE_INT8,
+    NEIGHBOURS,
     Match,
     check_constraints,
     float_inputs,
@@ -172,7 +176,7 @@ def _best(
             (
                 (name, CONSTRAINTS[name](nodes))
                 for name in kernel.constraints
-                if name != INSIDE_INT8 and CONSTRAINTS[name](nodes)
+                if name not in NEIGHBOURS and CONSTRAINTS[name](nodes)
             ),
             None,
         )
@@ -218,23 +222,32 @@ def _prune(model: ir.Model, placed: list[_Placed], left: dict[str, Rejection]) -
 
 
 def _without_edges(model: ir.Model, placed: list[_Placed], left: dict[str, Rejection]) -> list[_Placed]:
-    """A kernel marked inside-int8 stays only where every reader of its output is a kernel too."""
-    readers = {node.name for item in placed for node in item.nodes[:1]}
+    """A kernel that wants integer neighbours stays only where it has them.
+
+    inside-int8: every reader of its output is a kernel. from-int8: every activation comes from a kernel.
+    """
+    readers = {item.head.name for item in placed}
+    made = {item.output for item in placed}
     outputs = {value.name for value in model.graph.outputs}
     kept = []
     for item in placed:
-        value = item.nodes[-1].outputs[0]
+        value, wanted = item.nodes[-1].outputs[0], item.kernel.constraints
         inside = value.name not in outputs and all(use.node.name in readers for use in value.uses())
-        if INSIDE_INT8 not in item.kernel.constraints or inside:
+        if INSIDE_INT8 in wanted and not inside:
+            why = (
+                f"its result leaves the integer part: 8 bits of {item.head.op_type} would cost accuracy and "
+            )
+            _leave(left, item, INSIDE_INT8, f"{why}save nothing")
+        elif FROM_INT8 in wanted and not made.issuperset(item.inputs):
+            first = next(name for name in item.inputs if name not in made)
+            _leave(
+                left,
+                item,
+                FROM_INT8,
+                f"{first!r} is float: rounding it for {item.head.op_type} saves nothing",
+            )
+        else:
             kept.append(item)
-            continue
-        _leave(
-            left,
-            item,
-            INSIDE_INT8,
-            f"its result leaves the integer part: 8 bits of {item.head.op_type} would cost accuracy and "
-            "save nothing",
-        )
     return kept
 
 
@@ -316,9 +329,11 @@ def _inside(inner: Range, outer: Range) -> bool:
 def _activations(
     placed: list[_Placed], groups: Groups, target: Target, ranges: Mapping[str, Range]
 ) -> dict[str, QuantParams]:
+    read = {name for item in placed for name in item.inputs}
     schemes: dict[str, str] = {}
     for item in placed:
-        for name in (*item.inputs, item.output):
+        written = item.kernel.output != "read" or item.output in read  # D6
+        for name in (*item.inputs, *([item.output] if written else [])):
             schemes.setdefault(name, item.kernel.activation)
     limits: dict[str, float] = {}
     fixed: dict[str, QuantParams] = {}

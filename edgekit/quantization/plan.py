@@ -48,7 +48,8 @@ class QuantOperator:
         pattern: operators in the kernel, "Conv+Relu".
         nodes: names of its nodes, the head first.
         inputs: names of the activations that it reads as integers.
-        output: name of the value that it writes as integers (that of the last node).
+        output: name of its last value. It is written as integers where the plan has a scale for it, else as
+            floats: no kernel reads it.
         weight: its constant operand.
         bias: its bias, int32 with scale input * weight; the name is that of the float initializer.
         activation: "" where the inputs have fixed scales; else the scheme in the words of the targets:

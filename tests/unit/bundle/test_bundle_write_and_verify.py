@@ -338,6 +338,13 @@ def test_every_precision_has_a_tolerance(precision: Precision) -> None:
     assert tolerance_for(precision).relative_to_range > 0
 
 
+def test_what_computes_in_16_bits_between_integers_has_the_wider_tolerance() -> None:
+    plain, narrow = tolerance_for(Precision.W8A8), tolerance_for(Precision.W8A8, between=Precision.BF16)
+    assert narrow.steps == plain.steps
+    assert narrow.relative_to_range == tolerance_for(Precision.BF16).relative_to_range
+    assert narrow.relative_to_range > plain.relative_to_range
+
+
 def test_the_schema_forbids_unknown_keys() -> None:
     schema = Manifest.model_json_schema(by_alias=True)
     assert schema["additionalProperties"] is False

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from edgekit import target as targets
-from edgekit.pipeline.candidates import accuracy_of, schemes_of
+from edgekit.pipeline import candidates
+from edgekit.pipeline.candidates import (
+    accuracy_of,
+    computes_in,
+    fastest_by_rung,
+    in_between,
+    options_of,
+    schemes_of,
+)
+from edgekit.pipeline.judge import Judged
 from edgekit.pipeline.lock import LockedTarget
 from edgekit.pipeline.plan import TargetPlan
 from edgekit.pipeline.scheme import Scheme
@@ -27,6 +38,9 @@ KEPT = {"head": Rejection("head", "accuracy", "costs 3 pp", "nothing to do: it r
         (Scheme(W8A8), "w8a8"),
         (Scheme(W8A8, "mixed", keep_float=KEPT), "w8a8-mixed"),
         (Scheme(Precision.BF16), "bf16"),
+        (Scheme(W8A8, "lean", placement="lean"), "w8a8-lean"),
+        (in_between(Scheme(W8A8, "lean", placement="lean"), Precision.BF16), "w8a8-lean-bf16"),
+        (in_between(Scheme(Precision.DYNAMIC), Precision.BF16), "dynamic-bf16"),
     ],
     ids=lambda each: each if isinstance(each, str) else "",
 )
@@ -35,13 +49,16 @@ def test_labels(scheme: Scheme, label: str) -> None:
 
 
 def test_the_lock_gives_the_scheme_back() -> None:
-    scheme = Scheme(W8A8, "mixed", "7bit", corrected=False, keep_float=KEPT)
+    plain = Scheme(W8A8, "lean-mixed", "7bit", corrected=False, keep_float=KEPT, placement="lean")
+    scheme = in_between(plain, Precision.BF16)
     locked = LockedTarget(
         precision=scheme.precision,
         variant=scheme.variant,
         weights=scheme.weights,
         corrected=scheme.corrected,
         keep_float={name: (why.rule, why.reason) for name, why in KEPT.items()},
+        placement=scheme.placement,
+        between=scheme.between,
         plan="p",
         files={},
     )
@@ -63,6 +80,54 @@ def test_exact_weights_are_candidates_where_the_kernels_can_saturate() -> None:
 def test_one_candidate_where_nobody_asked_or_nothing_saturates(name: str) -> None:
     asked = replace(_plan(name), cross_cpu="report" if name == "onnxruntime-cpu" else "exact")
     assert schemes_of(W8A8, asked) == (Scheme(W8A8),)
+
+
+def test_a_placement_is_one_more_candidate_of_its_rung() -> None:
+    plan = _plan("openvino-cpu")
+    assert [each.label for each in schemes_of(W8A8, plan)] == ["w8a8", "w8a8-lean"]
+    assert [each.label for each in schemes_of(Precision.DYNAMIC, plan)] == ["dynamic"]
+    assert schemes_of(W8A8, plan, quantized=True) == (Scheme(W8A8),)  # it has its scales already
+    exact = schemes_of(W8A8, replace(plan, cross_cpu="exact"))
+    assert [each.label for each in exact] == ["w8a8-uint8", "w8a8-7bit"]
+
+
+def test_what_stays_float_computes_in_16_bits_by_a_run_option_alone() -> None:
+    plan = replace(_plan("openvino-cpu"), options=targets.load("openvino-cpu").run.options(threads=3))
+    plain = Scheme(W8A8, "lean", placement="lean")
+    assert options_of(plan, plain) == plan.options
+    narrow = options_of(plan, in_between(plain, Precision.BF16))
+    assert dict(narrow.settings) == {"INFERENCE_PRECISION_HINT": "bf16"}
+    assert narrow.threads == 3
+
+
+@pytest.mark.parametrize("features", [("avx2", "avx512_bf16"), ("amx_bf16",), ("avx2", "avx512_vnni"), ()])
+def test_bf16_between_integers_needs_the_cpu_for_it(
+    features: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidates, "cpu_features", lambda: features)
+    has = any("bf16" in each for each in features)
+    assert computes_in(Precision.BF16, targets.load("openvino-cpu")) is has
+    assert computes_in(W8A8, targets.load("openvino-cpu"))
+
+
+def _judged(scheme: Scheme, ratio: float | None) -> Judged:
+    row = SimpleNamespace(ratio=None if ratio is None else SimpleNamespace(value=ratio))
+    return cast("Judged", SimpleNamespace(scheme=scheme, row=row))
+
+
+def test_the_fastest_of_each_rung_with_integers_is_tried_in_16_bits() -> None:
+    lean = Scheme(W8A8, "lean", placement="lean")
+    found = fastest_by_rung(
+        [
+            _judged(Scheme(Precision.BF16), 0.3),  # it is 16 bits already
+            _judged(Scheme(Precision.DYNAMIC), 0.6),
+            _judged(Scheme(W8A8), 0.5),
+            _judged(lean, 0.4),
+            _judged(Scheme(W8A8, "mixed"), None),  # not measured
+        ]
+    )
+    assert found == (Scheme(Precision.DYNAMIC), lean)
+    assert fastest_by_rung([]) == ()
 
 
 def test_a_mix_is_held_against_the_accuracy_budget_as_the_recipe_has_it() -> None:

@@ -161,7 +161,28 @@ def test_below_keeps_the_end_of_a_clip() -> None:
         assert limit - limit * 1e-6 <= end <= limit
 
 
-@pytest.mark.parametrize("scheme", ["u4:tensor:asym", "u8:channel:asym", "u8:tensor:sym", "float"])
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        (Range(0.0, 2.0), "uint8"),
+        (Range(1.0, 2.0), "uint8"),
+        (Range(0.0, 0.0), "uint8"),
+        (Range(-1e-6, 2.0), "int8"),
+        (Range(-2.0, -1.0), "int8"),
+    ],
+)
+def test_us8_has_a_sign_where_the_values_have_one(values: Range, dtype: str) -> None:
+    params = activation_params("us8:tensor:sym", values)
+    assert (params.dtype, params.zero_point) == (dtype, (0,))
+    if dtype == "int8":
+        assert params == activation_params(SYM, values)
+    ends = dequantize(quantize(np.array([values.low, values.high], np.float32), params), params)
+    assert np.abs(ends - [values.low, values.high]).max() <= params.scale[0] / 2
+
+
+@pytest.mark.parametrize(
+    "scheme", ["u4:tensor:asym", "u8:channel:asym", "u8:tensor:sym", "us8:tensor:asym", "float"]
+)
 def test_an_unknown_activation_scheme_is_refused(scheme: str) -> None:
     with pytest.raises(RecipeError, match="no arithmetic for the scheme"):
         activation_params(scheme, Range(0, 1))
