@@ -5,8 +5,8 @@
 One thread, batch 1, a process for each file, several times over. Two bars for each model and runtime: the
 target's fastest candidate (what the ladder would pick) against the best of the peers and float, by the upper
 bound of the ratio; and the ``portable`` file against the best quantized file of a peer. The interpreter of
-``EDGEKIT_PEERS/nncf`` makes the peers' files; ``EDGEKIT_PEER_FILES`` names the folder that keeps them. On CPUs
-with bf16 every file is opened under both of OpenVINO's precision hints.
+``EDGEKIT_PEERS/nncf`` makes the peers' files; ``EDGEKIT_PEER_FILES`` names the folder that keeps them. On
+CPUs with bf16 every file is opened under both of OpenVINO's precision hints.
 """
 
 from __future__ import annotations
