@@ -178,23 +178,25 @@ class Trial:
             self.add(found)
 
     def thin(self) -> None:
-        """For each static candidate that is accurate and not proved as fast as float: less of it.
+        """For each static candidate that is accurate: less of it, where none is proved as fast as float.
 
         Only where latency is measured here: a proposal is worth nothing unmeasured.
         """
         bench = self._bench
         if not self._place.timed or not self._plan.budget.never_slower or bench.canonical.quantized:
             return
-        slow = [
-            each.scheme
+        accurate = [
+            each
             for each in self.judged()[1:]
-            if each.scheme.precision.is_static and _is_accurate(each.verdict) and not _is_fast(each.verdict)
+            if each.scheme.precision.is_static and _is_accurate(each.verdict)
         ]
+        if any(_is_fast(each.verdict) for each in accurate):
+            return
         proposals = [
             proposal
-            for scheme in slow
+            for each in accurate
             for proposal in partial_schemes(
-                bench.prepared(), self._plan.target, scheme, overrides=self._plan.overrides
+                bench.prepared(), self._plan.target, each.scheme, overrides=self._plan.overrides
             )
         ]
         if proposals:
