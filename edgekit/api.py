@@ -16,6 +16,7 @@ from edgekit.errors import GateError
 from edgekit.pipeline import bench as _bench
 from edgekit.pipeline import calibrate as _calibrate
 from edgekit.pipeline import compile as _compile
+from edgekit.pipeline import diff as _diff
 from edgekit.pipeline import export as _export
 from edgekit.pipeline import inspect as _inspect
 from edgekit.pipeline import quantize as _quantize
@@ -25,6 +26,7 @@ from edgekit.pipeline import verify as _verify
 from edgekit.pipeline.open import open_artifact
 from edgekit.pipeline.result import (
     BenchResult,
+    DiffResult,
     InspectResult,
     ReleaseResult,
     ValidateResult,
@@ -321,6 +323,23 @@ def release(
         progress=progress or Silent(),
         render=render_release,
     )
+
+
+def diff(
+    old: PathLike,
+    new: PathLike,
+    *,
+    max_drop_pp: float = 1.0,
+    max_latency: float = 1.1,
+    max_size: float = 1.1,
+) -> DiffResult:
+    """Say what changed from one release to another (bundles, release reports or artifacts); nothing is run.
+
+    Raises:
+        BaselineError: one of them cannot be read, or they are of different models.
+    """
+    allowed = _diff.Allowed(drop_pp=max_drop_pp, latency=max_latency, size=max_size)
+    return _diff.diff(Path(old), Path(new), allowed=allowed)
 
 
 def verify(

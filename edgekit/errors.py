@@ -5,6 +5,7 @@ refused, what to type next, and where to read more. The tree:
 
     EdgekitError                 1  a bug, or a native runtime that died
     ├── InputError               2  bad input: file, data, recipe, flag
+    │   ├── BaselineError        2  a baseline that is missing, of something else, or too old
     │   ├── UnknownNameError     2  a name nobody knows, with the closest ones
     │   ├── ParityError          3  an export that computes something else than its framework
     │   └── NonFiniteOutputError 3  an artifact that gives NaN or infinity
@@ -119,6 +120,10 @@ class ParityError(ExportError):
     """The ONNX form of a source computes something else than its framework; ``report`` has the figures."""
 
     exit_code = ExitCode.ACCURACY_GATE
+
+
+class BaselineError(InputError):
+    """What a result is to be held against is missing, unreadable, of something else, or too old."""
 
 
 class OutputError(InputError):

@@ -20,7 +20,17 @@ from edgekit.spec import Precision, TensorSpec
 
 _MORE = "docs/recipe.md"
 # the keys of validation.budget.GATE_CODES, which stands above this module; a test holds them equal
-GateName = Literal["accuracy", "size", "latency", "never_slower", "memory", "coverage"]
+GateName = Literal[
+    "accuracy",
+    "size",
+    "latency",
+    "never_slower",
+    "memory",
+    "coverage",
+    "baseline_accuracy",
+    "baseline_latency",
+    "baseline_size",
+]
 
 
 class _Closed(BaseModel):
@@ -209,6 +219,21 @@ class BudgetTable(_Closed):
         default=False,
         description="a latency, memory or coverage gate that cannot be measured here is a failure",
     )
+    baseline: str | None = Field(
+        default=None,
+        description="the last release (a bundle, or a release's JSON report): nothing may get worse than it",
+    )
+    baseline_max_drop_pp: float = Field(
+        default=1.0, ge=0, description="largest loss of the metric against the baseline's artifact"
+    )
+    baseline_max_latency: float = Field(
+        default=1.1,  # two runs at different times differ by more than two that are interleaved (1.05)
+        gt=0,
+        description="largest median latency as a multiple of the baseline's, measured on the same machine",
+    )
+    baseline_max_size: float = Field(
+        default=1.1, gt=0, description="largest size as a multiple of the baseline's"
+    )
     on_inconclusive: Literal["error", "fail", "pass"] = Field(
         default="error", description="when the interval straddles the budget: exit 7, fail (3), or pass"
     )
@@ -223,6 +248,9 @@ class TargetBudgetTable(_Closed):
     max_latency_ms: float | None = Field(default=None, gt=0, description="in place of [budget]'s")
     max_memory_bytes: int | None = Field(default=None, gt=0, description="in place of [budget]'s")
     min_coverage: float | None = Field(default=None, ge=0, le=1, description="in place of [budget]'s")
+    baseline_max_drop_pp: float | None = Field(default=None, ge=0, description="in place of [budget]'s")
+    baseline_max_latency: float | None = Field(default=None, gt=0, description="in place of [budget]'s")
+    baseline_max_size: float | None = Field(default=None, gt=0, description="in place of [budget]'s")
     require_measured: bool | None = Field(default=None, description="in place of [budget]'s")
     on_inconclusive: Literal["error", "fail", "pass"] | None = Field(
         default=None, description="in place of [budget]'s"

@@ -39,6 +39,7 @@ VERBS: dict[str, Verb] = {
     "validate": Verb("edgekit.cli.validate", "artifact against its float reference on labelled data"),
     "bench": Verb("edgekit.cli.bench", "latencies of artifacts, measured interleaved"),
     "release": Verb("edgekit.cli.release", "recipe -> proved artifacts for every target, in one bundle"),
+    "diff": Verb("edgekit.cli.diff", "two releases -> what changed per target, better or worse"),
     "verify": Verb("edgekit.cli.verify", "bundle -> hashes checked, golden vectors replayed"),
     "inspect": Verb("edgekit.cli.inspect", "what is inside a model, an artifact or a bundle"),
     "targets": Verb("edgekit.cli.targets", "the deployment targets, and what each one's runtime has"),

@@ -247,6 +247,7 @@ class Trial:
                 scheme=each.scheme,
                 coverage=self._coverage_of(each),
                 waiving=self._plan.waiving,
+                baseline=self._bench.baseline,
             )
             for index, each in enumerate(self.made)
         ]

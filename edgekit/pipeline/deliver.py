@@ -18,6 +18,7 @@ from edgekit.pipeline.model import Canonical
 from edgekit.pipeline.plan import Plan, associated_files
 from edgekit.pipeline.proof import golden_inputs
 from edgekit.pipeline.result import CandidateRow, LatencyRow, ReleaseResult
+from edgekit.pipeline.snapshot import SAMPLES, samples_of
 from edgekit.spec import Ranges, to_json
 
 _NO_RANGES: dict[str, object] = {}  # nothing was quantized: the file says so by being empty
@@ -70,7 +71,10 @@ def deliver(
         machine=MachineFacts(key=result.machine.key, facts=dict(result.machine.facts)),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         measurements=tuple(_measurement(each.row, baselines[name]) for name, each in shipped.items()),
-        reports=dict(render(done)) if render else {},
+        reports={
+            **(render(done) if render else {}),
+            SAMPLES: samples_of({name: each.proof.evaluation for name, each in shipped.items()}),
+        },
     )
     write(content, folder)
     return done

@@ -7,11 +7,13 @@ from typing import Literal
 
 import numpy as np
 
+from edgekit.pipeline.baseline import Baseline
 from edgekit.pipeline.evaluation import BOOTSTRAP_SEED, accuracy_row
 from edgekit.pipeline.latency import LIMIT, Timed
 from edgekit.pipeline.proof import Place, Proof
 from edgekit.pipeline.result import CandidateRow, CoverageRow, ElsewhereRow, GateRow, RatioRow
 from edgekit.pipeline.scheme import Scheme
+from edgekit.pipeline.snapshot import of_candidate
 from edgekit.pipeline.variant import Variant
 from edgekit.spec import Artifact
 from edgekit.validation.budget import Budget, Speed, Verdict, judge, verdict_of
@@ -45,6 +47,7 @@ def candidate(
     scheme: Scheme,
     coverage: Coverage | None = None,
     waiving: Waiving | None = None,
+    baseline: Baseline | None = None,
 ) -> Judged:
     """Hold one artifact against the float reference and the budget."""
     drop = paired_drop(reference.evaluation, proof.evaluation, seed=BOOTSTRAP_SEED)
@@ -62,7 +65,11 @@ def candidate(
         coverage=coverage,
         unmeasured=place.caveat,
     )
-    gates = (*measured.gates, *resources)
+    accuracy = accuracy_row(drop, _agreement(proof, reference))
+    latency = timed.latency if timed else None
+    now = of_candidate(artifact, accuracy, proof.evaluation, latency)
+    regressions = baseline.gates(now, budget) if baseline else ()
+    gates = (*measured.gates, *resources, *regressions)
     verdict = verdict_of(waiving(gates, target=artifact.target) if waiving else gates)
     row = CandidateRow(
         target=artifact.target,
@@ -75,9 +82,9 @@ def candidate(
         plan_digest=artifact.plan_digest,
         status=verdict.status,
         gates=gate_rows(verdict),
-        accuracy=accuracy_row(drop, _agreement(proof, reference)),
+        accuracy=accuracy,
         drift=proof.drift,
-        latency=timed.latency if timed else None,
+        latency=latency,
         ratio=timed.ratio if timed else None,
         ran_on=proof.ran_on,
         caveat=place.caveat,

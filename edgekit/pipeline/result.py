@@ -275,6 +275,7 @@ class ReleaseResult:
         bundle: folder of the bundle; None for a dry run or where nothing ships.
         lock: "followed", "written" or "updated", and why in ``lock_reason``.
         exit_code: the gravest of the targets'.
+        inputs: digests of what it was made from and judged on.
     """
 
     name: str
@@ -289,7 +290,8 @@ class ReleaseResult:
     findings: tuple[str, ...] = ()
     tools: Mapping[str, str] = field(default_factory=dict)
     matrix: tuple[PairRow, ...] = ()
-    schema: str = "edgekit/release-result/1"
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    schema: str = "edgekit/release-result/2"
 
     @property
     def status(self) -> str:
@@ -609,6 +611,60 @@ class DoctorResult:
     schema: str = "edgekit/doctor-result/1"
 
 
+@dataclass(frozen=True)
+class ChangeRow:
+    """One figure of one target, old and new.
+
+    Attributes:
+        figure: "precision", "plan", "accuracy", "latency", "size", "memory" or "coverage".
+        old: in words; "" where it is not known.
+        new: likewise.
+        change: in words, with the interval where there is one; "" where the two cannot be compared.
+        verdict: "undecided" = the interval straddles what is allowed, or nothing is known about what counts;
+            "not_comparable" = not known, and without a vote; "changed" = different, neither better nor worse.
+        reason: how it was compared, or why not.
+    """
+
+    figure: str
+    old: str
+    new: str
+    change: str
+    verdict: Literal["better", "worse", "same", "undecided", "not_comparable", "changed"]
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class DiffRow:
+    """What changed for one target; ``status`` is the gravest of its changes, or that one side lacks it."""
+
+    target: str
+    status: Literal["better", "worse", "same", "undecided", "added", "removed"]
+    changes: tuple[ChangeRow, ...] = ()
+
+
+@dataclass(frozen=True)
+class SideRow:
+    """One side of a comparison."""
+
+    source: str
+    kind: str
+    model: str
+    version: str
+
+
+@dataclass(frozen=True)
+class DiffResult:
+    """Two releases held against each other; the gravest target decides ``verdict`` and ``exit_code``."""
+
+    old: SideRow
+    new: SideRow
+    verdict: Literal["better", "worse", "same", "undecided"]
+    exit_code: ExitCode
+    targets: tuple[DiffRow, ...]
+    findings: tuple[str, ...] = ()
+    schema: str = "edgekit/diff-result/1"
+
+
 RESULTS: dict[str, type] = {
     "release": ReleaseResult,
     "export": ExportResult,
@@ -619,5 +675,6 @@ RESULTS: dict[str, type] = {
     "bench": BenchResult,
     "verify": VerifyResult,
     "inspect": InspectResult,
+    "diff": DiffResult,
     "doctor": DoctorResult,
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,7 @@ from edgekit import dataset, settings
 from edgekit.dataset import Dataset, DataSource
 from edgekit.errors import EdgekitError, ExitCode, MissingBackendError, RecipeError, TargetRefusalError
 from edgekit.frontends.source import SourceRequest
+from edgekit.pipeline import baseline as baselines
 from edgekit.pipeline import cache as caches
 from edgekit.pipeline import info as infos
 from edgekit.pipeline import lock as locks
@@ -25,6 +26,7 @@ from edgekit.pipeline import model as models
 from edgekit.pipeline import plan as plans
 from edgekit.pipeline import prepare
 from edgekit.pipeline import workbench as workbenches
+from edgekit.pipeline.baseline import Baseline
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.candidates import Outcome, try_target
 from edgekit.pipeline.deliver import deliver
@@ -36,6 +38,7 @@ from edgekit.pipeline.plan import Plan, TargetPlan
 from edgekit.pipeline.prepare import Prepared
 from edgekit.pipeline.ranges import shared_samples
 from edgekit.pipeline.result import AgreementRow, ReleaseResult, TargetRow
+from edgekit.pipeline.snapshot import EVALUATION_DATA
 from edgekit.pipeline.versions import tools
 from edgekit.pipeline.workbench import Workbench
 from edgekit.pipeline.write import write_text
@@ -94,6 +97,7 @@ def release(
     with caches.opened(cache_dir or settings.cache_dir(), use=use_cache) as cache:
         canonical = _export(plan, cache, progress)
         learning, judging = _data(plan, canonical)
+        baseline = _baseline(plan, judging)
         used_tools = tools(*(each.target.extra for each in plan.targets), _framework_extra(canonical))
         inputs = _input_digests(plan, canonical, learning, judging)
         locking = _locking(plan, inputs, used_tools, update=update)
@@ -118,7 +122,7 @@ def release(
             cache=cache,
             progress=progress,
         )
-        outcomes, rows = _try_all(plan, bench, locking.lock)
+        outcomes, rows = _try_all(plan, replace(bench, baseline=baseline), locking.lock)
         shipped = {name: o.choice.judged for name, o in outcomes.items() if o.choice.judged is not None}
         result = ReleaseResult(
             name=plan.recipe.model.name,
@@ -138,6 +142,7 @@ def release(
                 *_useless_waivers(plan, outcomes),
             ),
             tools=used_tools,
+            inputs=inputs,
         )
         if dry_run or result.exit_code is not ExitCode.OK:
             return result
@@ -183,6 +188,21 @@ def _data(plan: Plan, canonical: Canonical) -> tuple[Dataset | None, Dataset]:
     return learning, _load(tables.evaluation, plan, canonical, labelled=True)
 
 
+def _baseline(plan: Plan, judging: Dataset) -> Baseline | None:
+    """The last release, where the recipe names one."""
+    path = plan.recipe.budget.baseline
+    if path is None:
+        return None
+    return baselines.load(
+        path,
+        base=plan.base,
+        model=plan.recipe.model.name,
+        data=judging.digest,
+        metric=plan.recipe.data.evaluation.metric,
+        machine=machine_row().key,
+    )
+
+
 def _shared(learning: Dataset | None, judging: Dataset, cache: Cache) -> tuple[str, ...]:
     """The finding that the model is judged on what its ranges were learned from, if it is."""
     return shared_samples(learning, judging, cache=cache) if learning is not None else ()
@@ -210,7 +230,7 @@ def _input_digests(
         "recipe": plan.recipe_digest,
         "model": canonical.digest,
         "calibration data": learning.digest if learning else "",
-        "evaluation data": judging.digest,
+        EVALUATION_DATA: judging.digest,
         **{f"file {name}": digest for name, digest in plan.files.items()},
         **{f"target {each.target.name}": each.digest for each in plan.targets},
     }

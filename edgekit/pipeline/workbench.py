@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from edgekit.backends.base import ModelInfo
 from edgekit.backends.onnxruntime import open_model
 from edgekit.dataset import Dataset
+from edgekit.pipeline.baseline import Baseline
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.doctor import machine_row
 from edgekit.pipeline.model import Canonical
@@ -28,6 +29,7 @@ class Workbench:
         reference: the float truth's proof on ONNX Runtime.
         open_reference: opens the float truth.
         info: what a file may say about the model.
+        baseline: the last release, where candidates are held against one.
     """
 
     canonical: Canonical
@@ -42,6 +44,7 @@ class Workbench:
     progress: Progress
     info: ModelInfo | None = None
     learning: Dataset | None = None
+    baseline: Baseline | None = None
 
 
 def make(

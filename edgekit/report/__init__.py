@@ -12,7 +12,17 @@ from typing import Any
 
 from edgekit.pipeline import result as results
 from edgekit.pipeline.clean import CleanResult
-from edgekit.report import html, json, listing, markdown, text, view_inspect, view_release, view_verbs
+from edgekit.report import (
+    html,
+    json,
+    listing,
+    markdown,
+    text,
+    view_diff,
+    view_inspect,
+    view_release,
+    view_verbs,
+)
 from edgekit.report.page import Page
 
 # result type -> the function that lays it out; each takes exactly that type
@@ -26,6 +36,7 @@ VIEWS: Mapping[type, Callable[[Any], Page]] = {
     results.BenchResult: view_verbs.view_bench,
     results.VerifyResult: view_verbs.view_verify,
     results.InspectResult: view_inspect.view,
+    results.DiffResult: view_diff.view,
     results.DoctorResult: view_verbs.view_doctor,
     listing.TargetsResult: view_verbs.view_targets,
     listing.TargetResult: view_verbs.view_target,

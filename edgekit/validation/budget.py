@@ -5,7 +5,8 @@
     G3  latency       p95 <= budget; not measured -> reported, a failure only if ``require_measured``
     G4  never_slower  "yes" -> pass, "no" -> fail, "undecided" -> inconclusive; not measured as in G3
 
-G5 and G6 (memory, coverage) are in ``resources``, what a waiver does to a gate in ``waiver``.
+G5 and G6 (memory, coverage) are in ``resources``, G7 to G9 (against a baseline) in ``baseline``; what waivers
+do is in ``waiver``.
 
 An accuracy budget without a measured drop is inconclusive: what was not looked at did not pass. What
 ``on_inconclusive`` says applies to straddling and undecided gates only, not to what was never measured.
@@ -30,10 +31,19 @@ GATE_CODES: Mapping[str, ExitCode] = {
     "never_slower": ExitCode.LATENCY_OR_SIZE_GATE,
     "memory": ExitCode.LATENCY_OR_SIZE_GATE,
     "coverage": ExitCode.TARGET_REFUSES,
+    "baseline_accuracy": ExitCode.ACCURACY_GATE,
+    "baseline_latency": ExitCode.LATENCY_OR_SIZE_GATE,
+    "baseline_size": ExitCode.LATENCY_OR_SIZE_GATE,
 }
 """Every gate, and the exit code of its failure."""
 _GRAVEST_FIRST = (ExitCode.TARGET_REFUSES, ExitCode.ACCURACY_GATE, ExitCode.LATENCY_OR_SIZE_GATE)
-_MEASURANDS = {"never_slower": "latency"}  # what a gate measures, where it is not called so
+# what a gate measures, where it is not called so
+_MEASURANDS = {
+    "never_slower": "latency",
+    "baseline_accuracy": "accuracy against the baseline",
+    "baseline_latency": "latency against the baseline",
+    "baseline_size": "size against the baseline",
+}
 VerdictStatus = Literal["pass", "fail", "inconclusive"]
 
 
@@ -50,6 +60,9 @@ class Budget:
         require_measured: a latency, memory or coverage gate that cannot be measured is a failure.
         max_memory_bytes: of the peak while it runs, less what was held before it was loaded.
         min_coverage: smallest share of MACs on the wanted device in the wanted precision, 0 to 1.
+        baseline_max_drop_pp: largest loss against a baseline, where there is one.
+        baseline_max_latency: largest latency as a multiple of a baseline's.
+        baseline_max_size: largest size as a multiple of a baseline's.
 
     Raises:
         RecipeError: a limit that is negative or not a number.
@@ -63,6 +76,9 @@ class Budget:
     require_measured: bool = False
     max_memory_bytes: int | None = None
     min_coverage: float | None = None
+    baseline_max_drop_pp: float = 1.0
+    baseline_max_latency: float = 1.1
+    baseline_max_size: float = 1.1
 
     def __post_init__(self) -> None:
         limits = {
@@ -71,6 +87,9 @@ class Budget:
             "max_latency_ms": self.max_latency_ms,
             "max_memory_bytes": self.max_memory_bytes,
             "min_coverage": self.min_coverage,
+            "baseline_max_drop_pp": self.baseline_max_drop_pp,
+            "baseline_max_latency": self.baseline_max_latency,
+            "baseline_max_size": self.baseline_max_size,
         }
         for name, limit in limits.items():
             if limit is not None and not (math.isfinite(limit) and limit >= 0):
@@ -144,7 +163,7 @@ class Verdict:
     gates: tuple[Gate, ...]
 
 
-def _softened(budget: Budget, reason: str) -> tuple[GateStatus, str]:
+def softened(budget: Budget, reason: str) -> tuple[GateStatus, str]:
     """Status and reason of a gate whose interval straddles its limit."""
     if budget.on_inconclusive == "fail":
         return "fail", f'{reason}; on_inconclusive = "fail"'
@@ -189,7 +208,7 @@ def _accuracy(budget: Budget, limit: float, drop: Drop | None) -> Gate:
         if needed is None
         else f"about {needed} samples would decide if they look like these"
     )
-    status, reason = _softened(budget, f"the interval straddles the budget; {more}")
+    status, reason = softened(budget, f"the interval straddles the budget; {more}")
     remedy = "" if status == "pass" else "evaluate on more samples, or change max_drop_pp"
     return Gate("accuracy", status, measured, words, reason, remedy, drop.value_pp, needed)
 
@@ -270,7 +289,7 @@ def _never_slower(budget: Budget, speed: Speed | None, unmeasured: str) -> Gate:
             "ship the float variant here, or quantize only the part that pays",
             speed.ratio,
         )
-    status, reason = _softened(budget, "the interval does not decide whether the candidate is slower")
+    status, reason = softened(budget, "the interval does not decide whether the candidate is slower")
     return Gate(
         "never_slower",
         status,

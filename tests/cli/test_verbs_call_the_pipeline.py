@@ -23,6 +23,7 @@ from edgekit.backends.base import IoForm
 from edgekit.cli.main import run
 from edgekit.errors import ExitCode, MissingBackendError, TargetRefusalError
 from edgekit.pipeline.clean import CleanResult
+from edgekit.pipeline.diff import Allowed
 from edgekit.pipeline.result import RESULTS
 from edgekit.report.schema import schema
 from edgekit.spec import Precision, Progress, TensorSpec
@@ -178,6 +179,13 @@ CASES = [
         (Path("bundle"),),
         {"targets": ("a",)},
         code=8,
+    ),
+    Case(
+        "diff old new --max-drop 0.5 --max-latency 1.2 --max-size 1.3",
+        "diff.diff",
+        result("diff"),
+        (Path("old"), Path("new")),
+        {"allowed": Allowed(0.5, 1.2, 1.3)},
     ),
     Case("inspect m.onnx", "inspect.inspect", result("inspect"), (Path("m.onnx"),)),
     Case("doctor", "doctor.doctor", result("doctor")),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 import pytest
 
-from edgekit.errors import ExitCode
+import edgekit
+from edgekit.errors import BaselineError, ExitCode, VerificationError
 from edgekit.pipeline.init import init
 from edgekit.pipeline.result import GateRow, ReleaseResult
 from edgekit.pipeline.run import release
@@ -110,3 +114,155 @@ def test_an_expired_waiver(released: Released) -> None:
 def test_a_waiver_for_nothing_is_a_finding(released: Released) -> None:
     assert any("is not needed" in text for text in released("max_size_bytes = 1_000_000", WAIVER).findings)
     assert any("matches no gate" in text for text in released("", WAIVER).findings)
+
+
+# --- the last release as a baseline ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def last(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    """The bundle of the last release."""
+    folder = tmp_path_factory.mktemp("last")
+    done = release(
+        example(folder / "recipe"),
+        out=folder,
+        cache_dir=cache,
+        progress=Silent(),
+        render=render_release,
+        today=TODAY,
+    )
+    assert done.bundle is not None
+    return done.bundle
+
+
+def against(path: Path, *, more: str = "baseline_max_latency = 100") -> str:
+    return f'baseline = "{path}"\n{more}'
+
+
+def test_the_same_again_is_green(released: Released, last: Path) -> None:
+    result = released(against(last))
+    assert result.exit_code is ExitCode.OK
+    assert {gate(result, f"baseline_{name}").status for name in ("accuracy", "latency", "size")} == {"pass"}
+
+
+def test_another_artifact_is_paired_with_the_baseline_and_its_growth_is_red(
+    released: Released, last: Path
+) -> None:
+    result = released(against(last), "\nprecision = 'fp32'\n")
+    assert result.exit_code is ExitCode.LATENCY_OR_SIZE_GATE
+    assert gate(result, "baseline_size", precision="fp32").status == "fail"
+    assert "paired: " in gate(result, "baseline_accuracy", precision="fp32").measured
+    assert "size gate" in result.targets[0].reason
+
+
+def test_a_report_is_a_baseline_too_and_another_machine_has_no_say(
+    released: Released, last: Path, tmp_path: Path
+) -> None:
+    report = json.loads((last / "report" / "report.json").read_text("utf-8"))
+    report["machine"]["key"] = "elsewhere"
+    path = tmp_path / "last.json"
+    path.write_text(json.dumps(report), "utf-8")
+    result = released(against(path))
+    assert result.exit_code is ExitCode.OK
+    assert gate(result, "baseline_latency").status == "not_measured"
+    assert "different machines" in gate(result, "baseline_latency").reason
+
+
+def damaged(last: Path, folder: Path, member: str) -> Path:
+    """A copy of the bundle in which one byte of ``member`` is another."""
+    copy = folder / "damaged"
+    shutil.copytree(last, copy)
+    content = bytearray((copy / member).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / member).write_bytes(content)
+    return copy
+
+
+@pytest.mark.parametrize(
+    "member", ["manifest.json", "evidence.json", "report/report.json", "report/samples.npz"]
+)
+def test_a_damaged_baseline(member: str, released: Released, last: Path, tmp_path: Path) -> None:
+    with pytest.raises(VerificationError) as caught:
+        released(against(damaged(last, tmp_path, member)))
+    assert caught.value.exit_code is ExitCode.VERIFICATION_FAILED
+    assert member in caught.value.what
+
+
+def with_schema(last: Path, folder: Path, schema: object) -> Path:
+    report = json.loads((last / "report" / "report.json").read_text("utf-8"))
+    path = folder / "last.json"
+    path.write_text(json.dumps({**report, "schema": schema}), "utf-8")
+    return path
+
+
+@dataclass(frozen=True)
+class Stale:
+    """What is wrong with the baseline, or with the recipe that it is not of, and the reason given."""
+
+    id: str
+    says: str
+    path: Callable[[Path, Path], Path] = lambda last, _: last
+    edit: tuple[str, str] = ("", "")
+
+
+FIRST = "edgekit/release-result/1"
+STALE = [
+    Stale("not there", "does not exist", lambda _, folder: folder / "none"),
+    Stale(
+        "older schema",
+        "schema 'edgekit/release-result/1'",
+        lambda a, b: with_schema(a, b, "edgekit/release-result/1"),
+    ),
+    Stale("another document", "schema None", lambda last, to: with_schema(last, to, None)),
+    Stale(
+        "another model",
+        "is of model 'digits-cnn', and 'other' is",
+        edit=('name = "digits-cnn"', 'name = "other"'),
+    ),
+    Stale(
+        "other evaluation data",
+        "judged on other evaluation data",
+        edit=('"evaluation.npz", metric', '"evaluation.npz", samples = 300, metric'),
+    ),
+    Stale("another metric", "was scored by top1", edit=('metric = "top1"', 'metric = "top5"')),
+]
+
+
+@pytest.mark.parametrize("case", STALE, ids=lambda case: case.id)
+def test_a_stale_baseline(case: Stale, last: Path, cache: Path, tmp_path: Path) -> None:
+    recipe = example(tmp_path / "recipe", budget=against(case.path(last, tmp_path)))
+    recipe.write_text(recipe.read_text("utf-8").replace(*case.edit), "utf-8")
+    with pytest.raises(BaselineError) as caught:
+        release(recipe, out=tmp_path / "dist", cache_dir=cache, progress=Silent(), today=TODAY)
+    assert case.says in caught.value.what
+    assert caught.value.exit_code is ExitCode.BAD_INPUT
+    assert caught.value.remedy
+
+
+def test_diff_pairs_two_bundles(released: Released, last: Path) -> None:
+    new = released("", "\nprecision = 'fp32'\n").bundle
+    assert new is not None
+    found = edgekit.diff(last, new)
+    changes = {each.figure: each for each in found.targets[0].changes}
+    assert changes["accuracy"].reason.startswith("paired: ")
+    assert (changes["size"].verdict, found.exit_code) == ("worse", ExitCode.LATENCY_OR_SIZE_GATE)
+    assert changes["precision"].verdict == "changed"
+    assert edgekit.diff(last, last).verdict == "same"
+
+
+# --- what is released, and what is validated -------------------------------------------------------------
+
+
+def test_an_artifact_that_changed_after_its_proof(released: Released, cache: Path, tmp_path: Path) -> None:
+    """One byte of the compiled file, in a cache of its own: the bundle's writer compares hashes."""
+    own = tmp_path / "cache"
+    shutil.copytree(cache, own)
+    recipe = example(tmp_path / "recipe")
+    for path in (own / "compile").glob("*/*w8a8*.onnx"):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    with pytest.raises(VerificationError, match="w8a8") as caught:
+        release(recipe, out=tmp_path / "dist", cache_dir=own, progress=Silent(), today=TODAY)
+    assert caught.value.exit_code is ExitCode.VERIFICATION_FAILED
+    assert not (tmp_path / "dist").exists() or not any((tmp_path / "dist").iterdir())
