@@ -15,13 +15,14 @@ G3 an end inside of control flow is not in ``ends``: it has no place in the main
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
 from edgekit.ir.graph import constant, int_attribute, is_onnx, rank, replace_value
+from edgekit.spec import Array, TensorSpec
 from edgekit.validation.layers import Attribute, NodeFact, WeightEvidence
 
 SEEN, ADDED = "edgekit_seen_", "edgekit_added_"
@@ -80,6 +81,16 @@ def cut(model: ir.Model, ends: Collection[str]) -> ir.Model:
             seen = _input(clone, f"{SEEN}{name}", value)
             replace_value(value, seen)
     return clone
+
+
+def fed(
+    inputs: Iterable[TensorSpec], feeds: Mapping[str, Array], candidate: Mapping[str, Array]
+) -> dict[str, Array]:
+    """What a model of ``cut`` takes: the artifact's values where it is cut, else what the model is fed."""
+    return {
+        spec.name: candidate[spec.name.removeprefix(SEEN)] if spec.name.startswith(SEEN) else feeds[spec.name]
+        for spec in inputs
+    }
 
 
 def injected(model: ir.Model, ends: Collection[str]) -> ir.Model:

@@ -1,0 +1,109 @@
+"""`debug`: artifact x float reference x data -> where it loses, what each place costs the task, and why.
+
+    look at every kernel's end (``looking``) -> evidence (``gather``) -> damage of each layer (``damage``)
+    -> causes (``validation.diagnose``) -> the remedy in the recipe (``apply``)
+
+A bundle and a folder of `compile` are looked into artifact by artifact. A reference that is not canonical is
+made so: values have the names that `edgekit export` gives them.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import onnx_ir as ir
+
+from edgekit import dataset
+from edgekit.dataset import Dataset, DataSource
+from edgekit.errors import InputError, MissingBackendError
+from edgekit.ir import io
+from edgekit.ir.verify import is_quantized
+from edgekit.passes import canonicalize
+from edgekit.pipeline import steps
+from edgekit.pipeline.debug.damage import measured
+from edgekit.pipeline.debug.gather import gathered
+from edgekit.pipeline.debug.looking import Looking
+from edgekit.pipeline.debug.rows import row
+from edgekit.pipeline.open import artifact_at, artifacts_in
+from edgekit.pipeline.result import DebugResult, DebugRow
+from edgekit.spec import Artifact, Progress
+from edgekit.validation.diagnose import diagnose
+
+DEFAULT_SAMPLES = (
+    64  # noise is an average over all elements of a tensor: more samples change it by under 1 dB
+)
+
+
+def debug(
+    artifact: Path,
+    *,
+    reference: Path,
+    data: str,
+    metric: str,
+    samples: int | None,
+    progress: Progress,
+    preprocess: Path | None = None,
+    target: str | None = None,
+) -> DebugResult:
+    """Look into ``artifact``, or into each that it holds.
+
+    Args:
+        artifact: a file, a folder of `compile`, or a bundle.
+        reference: the float ONNX model that it was made from.
+        data: samples, with or without labels.
+        metric: task metric, where there are labels.
+        samples: at most so many; DEFAULT_SAMPLES where None.
+        progress: told about each stage.
+        preprocess: a file of steps from a raw sample to the model's inputs.
+        target: one target of a bundle or folder; all where None.
+
+    Raises:
+        InputError: a file cannot be read, or the reference is quantized.
+        DataError: the data does not fit the model.
+        MissingBackendError: no runtime of any artifact is here.
+    """
+    model = io.load(reference)
+    if is_quantized(model):
+        raise InputError(
+            f"{reference} is quantized",
+            why="layers are held against what the float model computes",
+            remedy="give the float model that the artifact was made from as --reference",
+        )
+    model = canonicalize(model)
+    inputs = io.specs(model)[0]
+    asked = DataSource(data, samples=samples or DEFAULT_SAMPLES)
+    loaded = dataset.load(asked, inputs=inputs, base=Path.cwd(), preprocess=steps.read(preprocess))
+    dataset.check(loaded, inputs)
+    rows, missing = [], []
+    for found in _artifacts(artifact, target):
+        try:
+            rows.append(_looked(found, model, data=loaded, metric=metric, progress=progress))
+        except MissingBackendError as error:
+            missing.append((found, error))
+    if not rows:
+        raise missing[0][1]
+    notes = tuple(f"{found.target}: not looked at: {error.what}" for found, error in missing)
+    return DebugResult(artifact=str(artifact), reference=str(reference), rows=tuple(rows), notes=notes)
+
+
+def _artifacts(path: Path, target: str | None) -> tuple[Artifact, ...]:
+    if path.is_dir() and target is None:
+        held = artifacts_in(path)
+        if held:
+            return held
+    return (artifact_at(path, target=target),)
+
+
+def _looked(
+    artifact: Artifact, model: ir.Model, *, data: Dataset, metric: str, progress: Progress
+) -> DebugRow:
+    with tempfile.TemporaryDirectory(prefix="edgekit-", ignore_cleanup_errors=True) as folder:
+        progress.stage(f"{artifact.target}: find where kernels end")
+        with Looking(artifact, model, data=data, folder=Path(folder)) as looking:
+            progress.stage(f"{artifact.target}: compare layers", total=looking.count)
+            evidence = gathered(looking, progress=progress)
+            progress.stage(f"{artifact.target}: measure their damage", total=looking.count)
+            damage = measured(looking, evidence, labels=data.labels, metric=metric, progress=progress)
+            causes = diagnose(evidence)
+            return row(looking, evidence, damage, causes)
