@@ -5,6 +5,7 @@
                            read an input in its place
     injected(model, ends)  readers of an end read end + an input           gives y with one layer's own error
     segments(model, ends)  nodes and inputs of each piece, as facts
+    extracted(model, s)    one piece as a model of its own
 
 An end is the value where a kernel of the candidate ends. All ends are cut in one model, so that each segment
 computes from the candidate's inputs in one run, whatever their number.
@@ -115,6 +116,31 @@ def injected(model: ir.Model, ends: Collection[str]) -> ir.Model:
             if output is value:  # the name of an output stays: value and sum change places
                 value.name, result.name = f"{ADDED}before_{name}", name
                 clone.graph.outputs[index] = result
+    return clone
+
+
+def extracted(model: ir.Model, piece: Segment) -> ir.Model:
+    """The nodes of ``piece`` alone: its inputs keep their names, its value is the one output."""
+    clone = model.clone()
+    found = values(clone)
+    graph = clone.graph
+    for name in piece.inputs:
+        value = found[name]
+        if not value.is_graph_input():
+            replace_value(value, _input(clone, f"{SEEN}{name}", value))
+    graph.outputs.clear()
+    graph.outputs.append(found[piece.name])
+    mine = {node.name for node in piece.nodes}
+    graph.remove([node for node in graph if node.name not in mine], safe=True)
+    wanted = {*piece.inputs, *(f"{SEEN}{name}" for name in piece.inputs)}
+    for value in tuple(graph.inputs):
+        if value.name not in wanted:
+            graph.inputs.remove(value)
+        elif value.name is not None:
+            value.name = value.name.removeprefix(SEEN)
+    for name, constant_value in tuple(graph.initializers.items()):
+        if not constant_value.uses():
+            del graph.initializers[name]
     return clone
 
 
