@@ -25,7 +25,7 @@ from edgekit.pipeline.debug.damage import measured
 from edgekit.pipeline.debug.gather import gathered
 from edgekit.pipeline.debug.looking import Looking
 from edgekit.pipeline.debug.rows import row
-from edgekit.pipeline.open import artifact_at, artifacts_in
+from edgekit.pipeline.open import artifact_at, artifacts_at
 from edgekit.pipeline.result import DebugResult, DebugRow
 from edgekit.spec import Artifact, Progress
 from edgekit.validation.diagnose import diagnose
@@ -88,11 +88,7 @@ def debug(
 
 
 def _artifacts(path: Path, target: str | None) -> tuple[Artifact, ...]:
-    if path.is_dir() and target is None:
-        held = artifacts_in(path)
-        if held:
-            return held
-    return (artifact_at(path, target=target),)
+    return (artifact_at(path, target=target),) if target else tuple(artifacts_at(path).values())
 
 
 def _looked(

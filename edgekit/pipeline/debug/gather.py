@@ -18,7 +18,7 @@ from edgekit.pipeline.debug.looking import End, Looking
 from edgekit.spec import Array, Progress, QuantParams
 from edgekit.validation import segments
 from edgekit.validation.diagnose.evidence import Difference, Evidence, InputEvidence
-from edgekit.validation.drift import OutputSums
+from edgekit.validation.drift import DriftTally
 from edgekit.validation.layers import Figures, KernelEvidence, Layer, WeightEvidence, limits
 from edgekit.validation.segments import Segment
 
@@ -36,17 +36,15 @@ def gathered(looking: Looking, *, progress: Progress) -> Evidence:
     inputs = {value.name or "": _Input() for value in looking.reference.graph.inputs if is_float32(value)}
     rounded = {name: _params_of_input(looking, name) for name in inputs}
     artifact = looking.artifact
-    outputs = {
-        spec.reference.name: OutputSums(spec.reference.name, artifact.output_steps.get(spec.reference.name))
-        for spec in artifact.outputs
-    }
+    outputs = DriftTally(
+        tuple(spec.reference.name for spec in artifact.outputs), output_steps=artifact.output_steps
+    )
     for seen in looking.batches():
         for name, layer in layers.items():
             layer.add(seen.reference[name], seen.candidate[name], expected=seen.expected[name])
         for name, each in inputs.items():
             each.add(seen.feeds[name], rounded[name])
-        for name, sums in outputs.items():
-            sums.add(seen.truth[name], seen.outputs[name])
+        outputs.add(seen.truth, seen.outputs)
         progress.advance(looking.batch)
     figures = {name: layer.finish() for name, layer in layers.items()}
     fed = {name: each.finish(name, rounded[name]) for name, each in inputs.items()}
@@ -61,7 +59,7 @@ def gathered(looking: Looking, *, progress: Progress) -> Evidence:
         samples=looking.count,
         kernels=kernels,
         inputs=tuple(fed.values()),
-        outputs=tuple(sums.finish() for sums in outputs.values()),
+        outputs=outputs.finish().outputs,
         unmatched=looking.unmatched,
         differences=tuple(_differences(looking.ends, pieces)),
         eligible=_eligible(looking, kernels),
