@@ -37,6 +37,7 @@ VERBS: dict[str, Verb] = {
     "quantize": Verb("edgekit.cli.quantize", "float model x ranges -> int8 (QDQ) or fp16 ONNX"),
     "compile": Verb("edgekit.cli.compile", "ONNX x targets -> artifacts that run there"),
     "validate": Verb("edgekit.cli.validate", "artifact against its float reference on labelled data"),
+    "debug": Verb("edgekit.cli.debug", "where an artifact loses accuracy, layer by layer, and why"),
     "bench": Verb("edgekit.cli.bench", "latencies of artifacts, measured interleaved"),
     "release": Verb("edgekit.cli.release", "recipe -> proved artifacts for every target, in one bundle"),
     "diff": Verb("edgekit.cli.diff", "two releases -> what changed per target, better or worse"),

@@ -757,6 +757,7 @@ class DebugResult:
     """Per-layer drift of one or more artifacts.
 
     Attributes:
+        top: how many layers the text shows.
         applied: changes that were written into a recipe, as TOML; empty without ``--apply``.
         recipe: the recipe that they were written into; "" without.
         notes: artifacts that could not be looked at.
@@ -765,6 +766,7 @@ class DebugResult:
     artifact: str
     reference: str
     rows: tuple[DebugRow, ...]
+    top: int = 10
     applied: tuple[str, ...] = ()
     recipe: str = ""
     notes: tuple[str, ...] = ()

@@ -55,6 +55,24 @@ def accuracy_cells(row: AccuracyRow | None) -> tuple[Cell, Cell]:
     return Cell(number.significant(row.value, digits=4)), drop
 
 
+def accuracy_items(row: AccuracyRow | None) -> tuple[tuple[str, str], ...]:
+    """The metric, its drop with the interval, and how many labels stay; nothing where it was not measured."""
+    if row is None:
+        return ()
+    drop = number.interval(row.drop_pp, row.drop_low_pp, row.drop_high_pp, unit=f" {row.unit}", plus=True)
+    value, reference = (number.significant(each, digits=4) for each in (row.value, row.reference))
+    items = [
+        ("accuracy", f"{row.metric} {value} (float: {reference})"),
+        ("drop", f"{drop} on {row.samples} samples" + (f", {row.method}" if row.method else "")),
+    ]
+    if row.label_agreement is not None:
+        items.append(("agrees with float", f"{number.percent(row.label_agreement)} of labels"))
+    if row.calibration_error is not None:
+        float_error = number.percent(row.calibration_error_reference)
+        items.append(("calibration error", f"{number.percent(row.calibration_error)} (float: {float_error})"))
+    return tuple(items)
+
+
 def latency_cell(row: LatencyRow | None) -> Cell:
     """``1.23 / 1.40``, or that nothing was measured; an unstable figure is marked."""
     if row is None:

@@ -8,7 +8,6 @@ from typing import Any
 from edgekit.errors import EXIT_CODE_MEANINGS, ExitCode
 from edgekit.pipeline.clean import CleanResult
 from edgekit.pipeline.result import (
-    AccuracyRow,
     BenchResult,
     BenchRow,
     CalibrateResult,
@@ -24,6 +23,7 @@ from edgekit.report.listing import InitResult, SchemasResult, TargetResult, Targ
 from edgekit.report.page import Block, Cell, Column, Facts, Line, Lines, Page, Table, Tone
 from edgekit.report.view_rows import (
     accuracy_cells,
+    accuracy_items,
     drift_table,
     facts_of_machine,
     gates_table,
@@ -123,7 +123,7 @@ def view_quantize(result: QuantizeResult) -> Page:
         ("quantized operators", str(result.quantized)),
         ("left in float", str(len(result.left_float))),
         ("plan", result.plan_digest or number.ABSENT),
-        *_accuracy_items(result.accuracy),
+        *accuracy_items(result.accuracy),
     )
     blocks: tuple[Block, ...] = (
         Facts("", items),
@@ -133,23 +133,6 @@ def view_quantize(result: QuantizeResult) -> Page:
         _findings(result.findings),
     )
     return _page("Quantized", blocks, code=result.exit_code if result.gates else None)
-
-
-def _accuracy_items(row: AccuracyRow | None) -> tuple[tuple[str, str], ...]:
-    if row is None:
-        return ()
-    drop = number.interval(row.drop_pp, row.drop_low_pp, row.drop_high_pp, unit=f" {row.unit}", plus=True)
-    value, reference = (number.significant(each, digits=4) for each in (row.value, row.reference))
-    items = [
-        ("accuracy", f"{row.metric} {value} (float: {reference})"),
-        ("drop", f"{drop} on {row.samples} samples" + (f", {row.method}" if row.method else "")),
-    ]
-    if row.label_agreement is not None:
-        items.append(("agrees with float", f"{number.percent(row.label_agreement)} of labels"))
-    if row.calibration_error is not None:
-        float_error = number.percent(row.calibration_error_reference)
-        items.append(("calibration error", f"{number.percent(row.calibration_error)} (float: {float_error})"))
-    return tuple(items)
 
 
 def view_compile(result: CompileResult) -> Page:
@@ -174,7 +157,7 @@ def view_validate(result: ValidateResult) -> Page:
     first = result.artifacts[0]
     items = [("reference", result.reference)]
     if not several:
-        about = (("ran on", first.ran_on), *_accuracy_items(first.accuracy))
+        about = (("ran on", first.ran_on), *accuracy_items(first.accuracy))
         items = [("artifact", first.artifact), *items, *about]
     labelled = [(_file_name(row.artifact) if several else "", row) for row in result.artifacts]
     blocks = (

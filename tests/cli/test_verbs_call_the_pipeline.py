@@ -143,6 +143,22 @@ CASES = [
         code=3,
     ),
     Case(
+        "debug q.onnx --reference m.onnx --data e.npz --metric auc --samples 9 --top 4 --target a --target b "
+        "--apply r.toml",
+        "debug.debug",
+        result("debug"),
+        (Path("q.onnx"),),
+        {
+            "reference": Path("m.onnx"),
+            "data": "e.npz",
+            "metric": "auc",
+            "samples": 9,
+            "top": 4,
+            "targets": ("a", "b"),
+            "apply": Path("r.toml"),
+        },
+    ),
+    Case(
         "bench a.onnx b.tflite --baseline a.onnx --threads 1 --seed 4",
         "bench.bench",
         result("bench"),

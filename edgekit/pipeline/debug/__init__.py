@@ -21,6 +21,7 @@ from edgekit.ir import io
 from edgekit.ir.verify import is_quantized
 from edgekit.passes import canonicalize
 from edgekit.pipeline import steps
+from edgekit.pipeline.debug.apply import applied
 from edgekit.pipeline.debug.damage import measured
 from edgekit.pipeline.debug.gather import gathered
 from edgekit.pipeline.debug.looking import Looking
@@ -29,6 +30,7 @@ from edgekit.pipeline.open import artifact_at, artifacts_at
 from edgekit.pipeline.result import DebugResult, DebugRow
 from edgekit.spec import Artifact, Progress
 from edgekit.validation.diagnose import diagnose
+from edgekit.validation.diagnose.evidence import Cause
 
 DEFAULT_SAMPLES = (
     64  # noise is an average over all elements of a tensor: more samples change it by under 1 dB
@@ -44,7 +46,9 @@ def debug(
     samples: int | None,
     progress: Progress,
     preprocess: Path | None = None,
-    target: str | None = None,
+    targets: tuple[str, ...] = (),
+    top: int = 10,
+    apply: Path | None = None,
 ) -> DebugResult:
     """Look into ``artifact``, or into each that it holds.
 
@@ -56,7 +60,9 @@ def debug(
         samples: at most so many; DEFAULT_SAMPLES where None.
         progress: told about each stage.
         preprocess: a file of steps from a raw sample to the model's inputs.
-        target: one target of a bundle or folder; all where None.
+        targets: of a bundle or folder; empty = all.
+        top: how many layers the text shows.
+        apply: recipe into which the remedies of the causes are written; None = none.
 
     Raises:
         InputError: a file cannot be read, or the reference is quantized.
@@ -76,24 +82,38 @@ def debug(
     loaded = dataset.load(asked, inputs=inputs, base=Path.cwd(), preprocess=steps.read(preprocess))
     dataset.check(loaded, inputs)
     rows, missing = [], []
-    for found in _artifacts(artifact, target):
+    causes: list[Cause] = []
+    for found in _artifacts(artifact, targets):
         try:
-            rows.append(_looked(found, model, data=loaded, metric=metric, progress=progress))
+            made, named = _looked(found, model, data=loaded, metric=metric, progress=progress)
         except MissingBackendError as error:
             missing.append((found, error))
+            continue
+        rows.append(made)
+        causes += named
     if not rows:
         raise missing[0][1]
-    notes = tuple(f"{found.target}: not looked at: {error.what}" for found, error in missing)
-    return DebugResult(artifact=str(artifact), reference=str(reference), rows=tuple(rows), notes=notes)
+    edits = [cause.edit for cause in causes if cause.edit is not None]
+    return DebugResult(
+        artifact=str(artifact),
+        reference=str(reference),
+        rows=tuple(rows),
+        top=top,
+        applied=() if apply is None else applied(apply, edits),
+        recipe="" if apply is None else str(apply),
+        notes=tuple(f"{found.target}: {error.what}" for found, error in missing),
+    )
 
 
-def _artifacts(path: Path, target: str | None) -> tuple[Artifact, ...]:
-    return (artifact_at(path, target=target),) if target else tuple(artifacts_at(path).values())
+def _artifacts(path: Path, targets: tuple[str, ...]) -> tuple[Artifact, ...]:
+    if targets:
+        return tuple(artifact_at(path, target=target) for target in targets)
+    return tuple(artifacts_at(path).values())
 
 
 def _looked(
     artifact: Artifact, model: ir.Model, *, data: Dataset, metric: str, progress: Progress
-) -> DebugRow:
+) -> tuple[DebugRow, tuple[Cause, ...]]:
     with tempfile.TemporaryDirectory(prefix="edgekit-", ignore_cleanup_errors=True) as folder:
         progress.stage(f"{artifact.target}: find where kernels end")
         with Looking(artifact, model, data=data, folder=Path(folder)) as looking:
@@ -102,4 +122,4 @@ def _looked(
             progress.stage(f"{artifact.target}: measure their damage", total=looking.count)
             damage = measured(looking, evidence, labels=data.labels, metric=metric, progress=progress)
             causes = diagnose(evidence)
-            return row(looking, evidence, damage, causes)
+            return row(looking, evidence, damage, causes), causes
