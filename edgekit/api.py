@@ -16,6 +16,7 @@ from edgekit.errors import GateError
 from edgekit.pipeline import bench as _bench
 from edgekit.pipeline import calibrate as _calibrate
 from edgekit.pipeline import compile as _compile
+from edgekit.pipeline import debug as _debug
 from edgekit.pipeline import diff as _diff
 from edgekit.pipeline import export as _export
 from edgekit.pipeline import inspect as _inspect
@@ -26,6 +27,7 @@ from edgekit.pipeline import verify as _verify
 from edgekit.pipeline.open import open_artifact
 from edgekit.pipeline.result import (
     BenchResult,
+    DebugResult,
     DiffResult,
     InspectResult,
     ReleaseResult,
@@ -270,6 +272,47 @@ def validate(
         metric=metric,
         max_drop_pp=max_drop_pp,
         samples=samples,
+        preprocess=Path(preprocess) if preprocess else None,
+        progress=progress or Silent(),
+    )
+
+
+def debug(
+    artifact: PathLike,
+    *,
+    reference: PathLike,
+    data: str,
+    metric: str = "top1",
+    samples: int | None = None,
+    targets: Sequence[str] = (),
+    apply: PathLike | None = None,
+    preprocess: PathLike | None = None,
+    progress: Progress | None = None,
+) -> DebugResult:
+    """Find the layers of an artifact that cost it accuracy, on its real runtime.
+
+    Args:
+        artifact: a file, a folder of `compile` or a bundle.
+        reference: the float .onnx file that it was made from.
+        data: samples, with or without labels.
+        metric: task metric, where there are labels.
+        samples: at most so many; 64 by default.
+        targets: of a bundle; empty = all.
+        apply: recipe into which the remedies of the causes are written.
+        preprocess: a recipe, or a .json or .toml of steps, from a raw sample to the model's inputs.
+        progress: where to say how far it is.
+
+    Returns:
+        Per artifact its layers, the most damaging first, and the causes.
+    """
+    return _debug.debug(
+        Path(artifact),
+        reference=Path(reference),
+        data=data,
+        metric=metric,
+        samples=samples,
+        targets=tuple(targets),
+        apply=Path(apply) if apply else None,
         preprocess=Path(preprocess) if preprocess else None,
         progress=progress or Silent(),
     )

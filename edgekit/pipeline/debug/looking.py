@@ -28,7 +28,7 @@ import onnx_ir as ir
 from edgekit.backends.onnxruntime import open_model
 from edgekit.backends.taps import Tap, Tapped, tapped
 from edgekit.dataset import Dataset
-from edgekit.errors import DataError
+from edgekit.errors import DataError, InputError
 from edgekit.ir import io
 from edgekit.pipeline.align import in_terms_of
 from edgekit.pipeline.debug.restored import as_restored
@@ -137,6 +137,7 @@ class Looking:
     # --- opening --------------------------------------------------------------------------------------
 
     def _open(self) -> None:
+        _check_interface(self._artifact, self._reference)
         known = segments.values(self._reference)
         found = tapped(self._artifact, self._folder, batch=self.batch, known=known.keys())
         first = next(self.feeds(), None)
@@ -250,6 +251,20 @@ class Looking:
 def pieces(session: Session, feeds: Arrays, candidate: Arrays) -> dict[str, Array]:
     """Run a model that ``segments.cut`` made."""
     return session.run(segments.fed(session.inputs, feeds, candidate))
+
+
+def _check_interface(artifact: Artifact, reference: ir.Model) -> None:
+    for kind, bindings, specs in zip(
+        ("inputs", "outputs"), (artifact.inputs, artifact.outputs), io.specs(reference), strict=True
+    ):
+        have = sorted(binding.reference.name for binding in bindings)
+        wanted = sorted(spec.name for spec in specs)
+        if have != wanted:
+            raise InputError(
+                f"the artifact's {kind} are {', '.join(have)}, and the reference's are {', '.join(wanted)}",
+                why="layers are compared on the same inputs, name by name",
+                remedy="give the model that the artifact was made from as --reference",
+            )
 
 
 def _session(model: ir.Model) -> Session:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import onnx_ir as ir
 import pytest
 
 import edgekit
@@ -17,59 +16,10 @@ from edgekit.backends.litert import taps as litert_taps
 from edgekit.backends.onnxruntime import open_model
 from edgekit.backends.taps import Tap, Tapped, plain_names, tapped
 from edgekit.errors import InputError
-from edgekit.ir import io
 from edgekit.pipeline.open import artifact_at, open_artifact
 from edgekit.spec import Array, Artifact, RunOptions
 from edgekit.validation import recognise
-
-SEED = 5
-TARGETS = ("onnxruntime-cpu", "openvino-cpu", "litert-cpu")
-NET = """
-<ir_version: 10, opset_import: ["" : 21]>
-net (float[batch,3,12,12] image) => (float[batch,5] scores) {
-  stem_sum = Conv<pads=[1,1,1,1]>(image, w1, b1)
-  stem = Relu(stem_sum)
-  wide_sum = Conv<pads=[1,1,1,1], group=8>(stem, w2, b2)
-  wide = Relu(wide_sum)
-  narrow = Conv(wide, w3, b3)
-  joined_sum = Add(stem, narrow)
-  joined = Relu(joined_sum)
-  half_sum = Conv<pads=[1,1,1,1], strides=[2,2]>(joined, w4, b4)
-  half = Relu(half_sum)
-  pooled = GlobalAveragePool(half)
-  flat = Flatten(pooled)
-  scores = Gemm<transB=1>(flat, w5, b5)
-}
-"""
-SHAPES = {"w1": (8, 3, 3, 3), "w2": (8, 1, 3, 3), "w3": (8, 8, 1, 1), "w4": (12, 8, 3, 3), "w5": (5, 12)}
-
-
-def float_model() -> ir.Model:
-    rng = np.random.default_rng(SEED)
-    text = NET
-    model = ir.from_onnx_text(text.replace("{", "<" + _declared() + ">\n{", 1))
-    for name, shape in SHAPES.items():
-        depth = float(np.prod(shape[1:]))
-        weight = (rng.normal(size=shape) / np.sqrt(depth)).astype(np.float32)
-        bias = rng.normal(size=shape[0], scale=0.1).astype(np.float32)
-        model.graph.initializers[name].const_value = ir.tensor(weight, name=name)
-        other = name.replace("w", "b")
-        model.graph.initializers[other].const_value = ir.tensor(bias, name=other)
-    return model
-
-
-def _declared() -> str:
-    parts = []
-    for name, shape in SHAPES.items():
-        sizes, zeros = ",".join(map(str, shape)), ",".join("0" for _ in range(int(np.prod(shape))))
-        parts.append(f"float[{sizes}] {name} = {{{zeros}}}")
-        bias = ",".join("0" for _ in range(shape[0]))
-        parts.append(f"float[{shape[0]}] {name.replace('w', 'b')} = {{{bias}}}")
-    return ", ".join(parts)
-
-
-def images(count: int = 4) -> Array:
-    return np.random.default_rng(SEED).normal(size=(count, 3, 12, 12)).astype(np.float32)
+from tests.unit.backends.tapped_models import TARGETS, float_model, images, make, prepare, values
 
 
 @pytest.fixture(scope="module")
@@ -77,28 +27,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     place = tmp_path_factory.mktemp("taps")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEKIT_CACHE", str(place / "cache"))
-        io.save(float_model(), place / "float.onnx")
-        np.savez(place / "data.npz", image=images(32))
-        edgekit.calibrate(
-            place / "float.onnx", calibration_data=str(place / "data.npz"), out=place / "ranges.json"
-        )
+        prepare(place)
         for target in TARGETS:
-            quantized = place / f"{target}.onnx"
-            edgekit.quantize(
-                place / "float.onnx",
-                ranges=place / "ranges.json",
-                out=quantized,
-                target=target,
-                precision="w8a8",
-                restore="none",
-            )
-            edgekit.compile(quantized, target=target, out=place / target)
+            make(place, target).rename(place / target)
         edgekit.compile(place / "float.onnx", target="onnxruntime-cpu", out=place / "float")
         yield place
-
-
-def values(model: ir.Model) -> list[str]:
-    return [value.name or "" for node in model.graph for value in node.outputs] + ["image"]
 
 
 def look(artifact: Artifact, folder: Path, known: list[str] | None = None) -> Tapped:
