@@ -40,6 +40,13 @@ class Engine(Protocol):
     def bind(self, feeds: Mapping[str, Array]) -> None:
         """Make ``feeds`` the inputs of every ``invoke`` from now on; the engine may keep the arrays."""
 
+    def place(self, results: Mapping[str, Array]) -> bool:
+        """Let ``invoke`` write its outputs into ``results``, which have their names, types and shapes.
+
+        Until the next ``bind``. False where the engine cannot. Then, and where ``invoke`` raises because an
+        output has another shape after all, the caller binds again and fetches.
+        """
+
     def invoke(self) -> None:
         """Compute once. Returns when the result is there, not when it is queued."""
 

@@ -102,6 +102,11 @@ class OpenVinoEngine:
         for name in self._inputs:
             self._request.set_tensor(name, self._tensor(feeds[name], shared_memory=True))
 
+    def place(self, results: Mapping[str, Array]) -> bool:
+        """Not supported: outputs are fetched."""
+        del results
+        return False
+
     def invoke(self) -> None:
         """One inference; synchronous, no copy of the outputs."""
         self._request.infer(share_outputs=True)

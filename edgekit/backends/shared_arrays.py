@@ -81,8 +81,13 @@ def write(block: SharedMemory, arrays: Mapping[str, Array]) -> list[dict[str, An
 
 def read(block: SharedMemory, layout: list[dict[str, Any]]) -> dict[str, Array]:
     """Copies of the arrays that ``layout`` describes; the caller owns them."""
+    return {name: array.copy() for name, array in views(block, layout).items()}
+
+
+def views(block: SharedMemory, layout: list[dict[str, Any]]) -> dict[str, Array]:
+    """The arrays that ``layout`` describes, in ``block`` itself: gone when it is closed."""
     return {
-        row["name"]: _view(block, dtype_from_name(row["dtype"]), row["shape"], row["offset"]).copy()
+        row["name"]: _view(block, dtype_from_name(row["dtype"]), row["shape"], row["offset"])
         for row in layout
     }
 

@@ -9,8 +9,9 @@ because the clock runs inside the worker. The worker persists: opening is paid o
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from multiprocessing.shared_memory import SharedMemory
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -23,6 +24,9 @@ from edgekit.spec import Artifact, Executed, Feeds, RunOptions, Session, TensorS
 
 if TYPE_CHECKING:
     from edgekit.spec import Array
+
+
+RESULTS = ("results", "results of the second thread")  # roles of the blocks of shared memory
 
 
 def open_worker(engine: str, artifact: Artifact, options: RunOptions) -> Session:
@@ -71,6 +75,7 @@ class WorkerSession:
         self._artifact = artifact
         self._lock = threading.RLock()
         self._blocks: dict[str, SharedMemory] = {}
+        self._reading = {role: threading.Lock() for role in RESULTS}
         self._process = WorkerProcess(f"{artifact.path.name} ({artifact.backend})")
         message = {
             "op": "open",
@@ -123,14 +128,30 @@ class WorkerSession:
             BackendCrashError: the runtime raised or died; ``open`` starts a new one.
         """
         arrays = self._converted(feeds)
-        with self._lock:
-            layout = self._handed_over(arrays)
-            reply = self._process.request({"op": "run", "feeds": layout}, doing="running it")
-            if "needs" in reply:
-                self._grow("results", reply["needs"])
-                reply = self._process.request({"op": "fetch"}, doing="reading its outputs")
-            results = shared_arrays.read(self._blocks["results"], reply["outputs"])
+        with self._results_block() as role:
+            with self._lock:
+                layout = self._handed_over(arrays)
+                message = {"op": "run", "feeds": layout, "into": role}
+                reply = self._process.request(message, doing="running it")
+                if "needs" in reply:
+                    self._grow(role, reply["needs"])
+                    message = {"op": "fetch", "into": role}
+                    reply = self._process.request(message, doing="reading its outputs")
+            # Outside: the worker may compute for another thread while this one copies.
+            results = shared_arrays.read(self._blocks[role], reply["outputs"])
         return reference_from_artifact(results, self._artifact.outputs)
+
+    @contextlib.contextmanager
+    def _results_block(self) -> Iterator[str]:
+        """A block of results that nobody reads. The second one exists only if two threads run at once."""
+        first, second = (self._reading[role] for role in RESULTS)
+        lock, role = (first, RESULTS[0]) if first.acquire(blocking=False) else (second, RESULTS[1])
+        if lock is second:
+            second.acquire()
+        try:
+            yield role
+        finally:
+            lock.release()
 
     def time_ms(self, feeds: Feeds, *, runs: int) -> tuple[float, ...]:
         """Milliseconds of ``runs`` consecutive inferences, timed inside the worker, conversion excluded.

@@ -45,6 +45,7 @@ from edgekit.spec import (
 DEFAULT_BATCH = 2  # larger ones leave the processor's cache before statistics are taken, smaller pay per run
 MEMORY_BYTES = 256 * 2**20  # activations of one batch; the batch shrinks until they fit
 SAMPLED = 8192  # values of each tensor and sample in a histogram: 128 samples give a million
+TAILS = 2  # times as many of a tensor without a clamp, where few values decide (``taps``, T6)
 PROBED = 256  # values of each tensor and sample where only extrema are asked for (``taps``, T3)
 
 OpenModel = Callable[[ir.Model, RunOptions], Session]
@@ -118,6 +119,7 @@ def collect(
         sampled=SAMPLED if run.method.counts else PROBED,
         seed=seed,
         exact=run.method.each_sample,
+        tails=TAILS if run.method.tails else 1,
         channels={name: axis for name, axis in (channels or {}).items() if name not in run.float_inputs},
     )
     learned = _Learned(run, taps, channels or {})

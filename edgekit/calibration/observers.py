@@ -40,6 +40,9 @@ class Method(Protocol):
     each_sample: ClassVar[bool]
     """Whether it needs the minimum of every sample, and not only that of all."""
 
+    tails: ClassVar[bool]
+    """Whether its ends hang on the few values beyond them, so that it needs more of the values."""
+
     def range_of(self, seen: Seen) -> Range:
         """The range. Only after at least one value was seen."""
 
@@ -50,6 +53,7 @@ class MinMax:
 
     counts: ClassVar[bool] = False
     each_sample: ClassVar[bool] = False
+    tails: ClassVar[bool] = False
 
     def range_of(self, seen: Seen) -> Range:
         """What was seen."""
@@ -62,6 +66,7 @@ class MovingAverage:
 
     counts: ClassVar[bool] = False
     each_sample: ClassVar[bool] = True
+    tails: ClassVar[bool] = False
 
     def range_of(self, seen: Seen) -> Range:
         """The averages, which lie inside the extrema but for rounding."""
@@ -80,6 +85,7 @@ class Percentile:
 
     counts: ClassVar[bool] = True
     each_sample: ClassVar[bool] = False
+    tails: ClassVar[bool] = False
 
     def range_of(self, seen: Seen) -> Range:
         """The two cuts; an end where nothing rare lies is exact."""
@@ -96,6 +102,7 @@ class Entropy:
 
     counts: ClassVar[bool] = True
     each_sample: ClassVar[bool] = False
+    tails: ClassVar[bool] = False
 
     def range_of(self, seen: Seen) -> Range:
         """See ``clipping.least_divergence``."""
@@ -109,6 +116,7 @@ class SquaredError:
 
     counts: ClassVar[bool] = True
     each_sample: ClassVar[bool] = False
+    tails: ClassVar[bool] = True
 
     def range_of(self, seen: Seen) -> Range:
         """See ``clipping.least_squares``."""
@@ -122,6 +130,7 @@ class Auto:
 
     counts: ClassVar[bool] = True
     each_sample: ClassVar[bool] = False
+    tails: ClassVar[bool] = True
 
     def range_of(self, seen: Seen) -> Range:
         """The extrema, where nobody chose."""

@@ -20,6 +20,9 @@ T4: maxima and minima of ONNX Runtime pass over NaN, sums do not: operators that
     get a sum too.
 T5: a tensor whose first axis is not the batch is looked at as a whole; one whose size is open hands out its
     sample as an output of its own.
+T6: a tensor that is not clamped has two tails, and ``mse`` searches for the end of each among the few values
+    there: ``tails`` times as many are given. With as many as of the others, ranges were up to 3.1 % off those
+    of all values, with twice as many 1.5 %.
 
 Source: onnxruntime core/graph/graph_viewer.cc (order of nodes), core/optimizer/nchwc_transformer.cc (which
 operators work on blocks), both 1.31; the figures are benchmarks/calibration_cost.py's.
@@ -142,6 +145,7 @@ def tapped(
     sampled: int,
     seed: int,
     exact: bool = False,
+    tails: int = 1,
     channels: Mapping[str, int] | None = None,
 ) -> Taps:
     """Add statistics to a clone of ``model``.
@@ -152,12 +156,13 @@ def tapped(
         sampled: about so many values of each tensor and sample are handed out.
         seed: of the offsets at which sampling starts.
         exact: compute every minimum in the graph, even where the sample may prove it (T3).
+        tails: times as many of a tensor that is not clamped (T6).
         channels: value name -> axis: also the extrema along all other axes.
     """
     clone = model.clone()
     wanted = set(names)
     values = [value for node in clone.graph for value in node.outputs if value.name in wanted]
-    return _Builder(clone, sampled=sampled, seed=seed, exact=exact).build(values, channels or {})
+    return _Builder(clone, sampled=sampled, seed=seed, exact=exact, tails=tails).build(values, channels or {})
 
 
 @dataclass
@@ -174,7 +179,8 @@ class _Parts:
 class _Builder:
     """Adds nodes to one graph."""
 
-    def __init__(self, model: ir.Model, *, sampled: int, seed: int, exact: bool) -> None:
+    def __init__(self, model: ir.Model, *, sampled: int, seed: int, exact: bool, tails: int) -> None:
+        self._tails = tails
         self._model, self._graph = model, model.graph
         self._sampled, self._seed, self._exact = sampled, seed, exact
         inputs, _ = io.specs(model)
@@ -255,7 +261,13 @@ class _Builder:
             picked, width = (
                 self._picked_from_blocks(nodes, value)
                 if blocks
-                else self._picked(nodes, flattened(), value, _rest(value, batched=batched))
+                else self._picked(
+                    nodes,
+                    flattened(),
+                    value,
+                    _rest(value, batched=batched),
+                    sampled=self._sampled * (self._tails if floor_of(value) is None else 1),
+                )
             )
             if width is None or not batched:
                 self._own_output(picked, index, batched=batched)
@@ -264,7 +276,7 @@ class _Builder:
         return parts
 
     def _picked(
-        self, nodes: list[ir.Node], flat: ir.Value, value: ir.Value, rest: tuple[Dim, ...]
+        self, nodes: list[ir.Node], flat: ir.Value, value: ir.Value, rest: tuple[Dim, ...], *, sampled: int
     ) -> tuple[ir.Value, int | None]:
         """Every k-th of the values ``flat``, (batch, ...), from a seeded start; and how many, where known.
 
@@ -272,7 +284,7 @@ class _Builder:
         """
         known = all(isinstance(dim, int) for dim in rest)
         size = math.prod(dim if isinstance(dim, int) else UNKNOWN_SIZE for dim in rest)
-        step = _stride(size // max(self._sampled, 1), [dim for dim in rest[1:] if isinstance(dim, int)])
+        step = _stride(size // max(sampled, 1), [dim for dim in rest[1:] if isinstance(dim, int)])
         if step == 1:
             return flat, size if known else None
         start = int(self._rng(value).integers(0, min(step, size)))
@@ -300,7 +312,7 @@ class _Builder:
             )
             width //= across
         flat = self._emit(nodes, "Reshape", [picked, self._constant((0, -1))])
-        return self._picked(nodes, flat, value, (channels, height, width))
+        return self._picked(nodes, flat, value, (channels, height, width), sampled=self._sampled)
 
     def _own_output(self, picked: ir.Value, tensor: int, *, batched: bool) -> None:
         """T5. A Reshape of its own, because ``picked`` may be read by reductions too."""

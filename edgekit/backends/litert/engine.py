@@ -80,6 +80,11 @@ class LiteRtEngine:
         for name, detail in self._inputs.items():
             self._interpreter.set_tensor(detail["index"], np.asarray(feeds[name], order="C"))
 
+    def place(self, results: Mapping[str, Array]) -> bool:
+        """Not supported: outputs are fetched."""
+        del results
+        return False
+
     def invoke(self) -> None:
         """One inference."""
         self._interpreter.invoke()

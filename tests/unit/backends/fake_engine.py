@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,7 @@ class FakeEngine:
         self._input, self._output = input_names[0], output_names[0]
         self._x: Array = np.zeros(0)
         self._y: Array = np.zeros(0)
+        self._placed: npt.NDArray[Any] | None = None
         self.facts = {
             "runtime": "fake",
             "threads": str(options.threads),
@@ -46,7 +48,13 @@ class FakeEngine:
             raise ValueError("line one\nline two of the runtime")
 
     def bind(self, feeds: Mapping[str, Array]) -> None:
-        self._x = feeds[self._input]
+        self._x, self._placed = feeds[self._input], None
+
+    def place(self, results: Mapping[str, Array]) -> bool:
+        if not self._do.startswith("place"):
+            return False
+        self._placed = results[self._output]
+        return True
 
     def invoke(self) -> None:
         if self._do == "segfault":
@@ -65,6 +73,13 @@ class FakeEngine:
         if self._do == "read-stdin":
             assert os.read(0, 1) == b""
         self._y = np.concatenate([self._x] * self._repeat)
+        if self._do == "place, but another shape":
+            self._y = self._y[: max(1, int(self._x.flat[0]))]
+        if self._placed is not None:
+            if self._placed.shape != self._y.shape:
+                raise RuntimeError("another shape than it was placed for")
+            self._placed[...] = self._y
+            self._y = np.full_like(self._y, np.nan)  # whoever fetches it now is wrong
 
     def fetch(self) -> dict[str, Array]:
         return {self._output: self._y}

@@ -144,3 +144,15 @@ def test_compile_refuses_what_check_refuses_and_writes_nothing(tmp_path: Path) -
     with pytest.raises(TargetRefusalError, match=r"onnxruntime-cpu refuses the model: first"):
         OnnxRuntime().compile(request(model_of("[first] y = my.own.Foo(x)")), tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_outputs_are_right_whatever_shape_the_last_ones_had() -> None:
+    """They are written in place where their shape is the last one's; ONNX Runtime refuses another one."""
+    text = "g (float[n] x) => (int64[1, m] y, float[n] z) { y = NonZero(x) z = Add(x, x) }"
+    model = ir.from_onnx_text(f'<ir_version: 10, opset_import: ["" : 21]> {text}')
+    with open_model(model, RunOptions()) as session:
+        for x in ([1, 0, 2], [0, 3, 4], [1, 1, 1], [0, 0, 0], [0, 0, 0], [5, 0, 0], [1, 2], [0, 2]):
+            feeds = np.array(x, np.float32)
+            found = session.run({"x": feeds})
+            np.testing.assert_array_equal(found["y"], np.array(np.nonzero(feeds)))
+            np.testing.assert_array_equal(found["z"], 2 * feeds)

@@ -101,6 +101,33 @@ def test_blocks_grow_with_the_batch_and_with_outputs_of_unknown_size(open_fake: 
             np.testing.assert_array_equal(session.run({"x": x})["y"], np.concatenate([x] * 5))
 
 
+def test_an_engine_writes_its_outputs_in_place(open_fake: Open) -> None:
+    """What it would give to ``fetch`` is NaN: only what lies in the block is right."""
+    with open_fake("place", repeat=2) as session:
+        results = []
+        for number in (1, 2, 3, 4):
+            for batch in (2, 2, 5):
+                x = np.full((batch, 3), number, np.float32)
+                results.append((x, session.run({"x": x})["y"]))
+    for x, y in results:  # copies: later runs did not touch them
+        np.testing.assert_array_equal(y, np.concatenate([x, x]))
+
+
+def test_outputs_whose_size_depends_on_the_values_are_fetched(open_fake: Open) -> None:
+    with open_fake("place, but another shape") as session:
+        for many in (2, 2, 3, 1, 3, 2):
+            x = np.full((4, 3), many, np.float32)
+            np.testing.assert_array_equal(session.run({"x": x})["y"], x[:many])
+
+
+@pytest.mark.parametrize("do", ["", "place"])
+def test_threads_get_their_own_results(open_fake: Open, do: str) -> None:
+    with open_fake(do) as session, ThreadPoolExecutor(4) as threads:
+        feeds = [np.full((1 + number % 3, 1000), number, np.float32)[:, :3] for number in range(200)]
+        for x, found in zip(feeds, threads.map(lambda x: session.run({"x": x}), feeds), strict=True):
+            np.testing.assert_array_equal(found["y"], x)
+
+
 def test_a_view_that_is_not_contiguous_arrives_as_it_looks(open_fake: Open) -> None:
     wide = np.arange(24, dtype=np.float32).reshape(3, 8)
     with open_fake() as session:

@@ -295,3 +295,15 @@ def test_taps_of_the_last_tensor_come_first() -> None:
     pooled = [node.inputs[0] for node in taps.model.graph if node.op_type == "GlobalMaxPool"]
     assert [value.name for value in pooled if value is not None] == ["r2", "r1"]
     assert [value.name for value in taps.model.graph.outputs] == ["edgekit_rows"]
+
+
+def test_a_tensor_without_a_clamp_gives_more_where_tails_decide() -> None:
+    """T6."""
+
+    def widths(tails: int) -> dict[str, int]:
+        taps = tapped(image(), ["r1", "s"], sampled=64, seed=0, tails=tails)
+        return {taps.names[each.tensor]: each.stop - each.start for each in taps.rows.samples.columns}
+
+    once, twice = widths(1), widths(2)
+    assert twice["r1"] == once["r1"]
+    assert twice["s"] >= 1.7 * once["s"]
