@@ -4,6 +4,7 @@
 |---|---|---|
 | EDGEKIT_CACHE | folder of the content-addressed cache | the platform's user cache folder |
 | EDGEKIT_DATA | folder of real data for tests and benchmarks | none: such tests are skipped |
+| GITHUB_STEP_SUMMARY | file that a verdict is appended to as markdown; GitHub Actions sets it | none |
 """
 
 from __future__ import annotations
@@ -38,6 +39,12 @@ def data_dir() -> Path | None:
     """The folder of real data for tests and benchmarks, or None."""
     named = os.environ.get("EDGEKIT_DATA")
     return Path(named) if named and Path(named).is_dir() else None
+
+
+def step_summary() -> Path | None:
+    """The file of the running step that GitHub shows on the job's page, or None."""
+    named = os.environ.get("GITHUB_STEP_SUMMARY")
+    return Path(named) if named else None
 
 
 def silence_native_libraries() -> None:

@@ -21,7 +21,7 @@ from typing import Annotated
 import typer
 
 from edgekit import settings
-from edgekit.cli import progress
+from edgekit.cli import progress, summary
 from edgekit.cli.reports import ReportRequest, write_report
 from edgekit.errors import ExitCode
 from edgekit.spec import Progress
@@ -62,6 +62,9 @@ class Console:
         for each in reports:
             path = write_report(result, each)
             self.note(f"report: {path}")
+        failed = summary.append_result(result)
+        if failed:
+            self.note(failed)
         if self.output is Output.JSON:
             emit(report.json.text(report.json.document(result)))
         else:

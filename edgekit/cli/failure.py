@@ -19,6 +19,7 @@ from itertools import pairwise
 
 import typer
 
+from edgekit.cli import summary
 from edgekit.errors import EdgekitError, ExitCode, InputError
 
 _INTERRUPTED = "interrupted; nothing half-written; run the same command again to resume"
@@ -31,6 +32,9 @@ def report(error: Exception, args: Sequence[str]) -> ExitCode:
         traceback.print_exception(error)
     known, code = _explained(error, args)
     _write(known, code, args)
+    failed = summary.append_error(known, code, verb=args[0] if args else "")
+    if failed:
+        sys.stderr.write(f"{failed}\n")
     return code
 
 

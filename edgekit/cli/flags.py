@@ -64,6 +64,7 @@ Reports = Annotated[
     typer.Option(
         "--report",
         metavar="FORMAT[:PATH]",
-        help="Also write json, markdown or html; without PATH to edgekit-VERB.EXT here; repeatable.",
+        help="Also write json, markdown, html, junit, sarif or csv; without PATH to edgekit-VERB.EXT here; "
+        "repeatable.",
     ),
 ]

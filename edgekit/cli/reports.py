@@ -12,7 +12,14 @@ from edgekit.errors import OutputError, UnknownNameError
 
 # Format -> file extension. It repeats edgekit.report.FORMATS, whose import would cost every --help; a test
 # holds them equal.
-EXTENSIONS: dict[str, str] = {"json": "json", "markdown": "md", "html": "html"}
+EXTENSIONS: dict[str, str] = {
+    "json": "json",
+    "markdown": "md",
+    "html": "html",
+    "junit": "xml",
+    "sarif": "sarif",
+    "csv": "csv",
+}
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ _LIMITS = set(TargetBudgetTable.model_fields)
 
 @dataclass(frozen=True)
 class TargetPlan:
-    """One target with what the recipe wants there."""
+    """One target with what the recipe wants there; ``named`` is how the recipe calls it."""
 
     target: Target
     digest: str
@@ -43,6 +43,7 @@ class TargetPlan:
     cross_cpu: Literal["report", "exact"] = "report"
     budget: Budget = field(default_factory=Budget)
     waiving: Waiving | None = None
+    named: str = ""
 
     @property
     def candidates(self) -> tuple[Precision, ...]:
@@ -183,6 +184,7 @@ def _target_plan(table: TargetTable, recipe: Recipe, base: Path, *, waiving: Wai
         cross_cpu=recipe.optimize.quantize.cross_cpu,
         budget=budget_of(recipe.budget, table.budget),
         waiving=waiving,
+        named=table.name,
         overrides=tuple(
             Override(Precision(each.precision), each.nodes, each.operators)
             for each in recipe.optimize.override

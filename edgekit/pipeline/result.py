@@ -276,6 +276,8 @@ class ReleaseResult:
         lock: "followed", "written" or "updated", and why in ``lock_reason``.
         exit_code: the gravest of the targets'.
         inputs: digests of what it was made from and judged on.
+        recipe: the recipe's path as it was given; "" where it is not known.
+        lines: the line of each of its keys ("budget.max_drop_pp", "target.litert-cpu").
     """
 
     name: str
@@ -291,6 +293,8 @@ class ReleaseResult:
     tools: Mapping[str, str] = field(default_factory=dict)
     matrix: tuple[PairRow, ...] = ()
     inputs: Mapping[str, str] = field(default_factory=dict)
+    recipe: str = ""
+    lines: Mapping[str, int] = field(default_factory=dict)
     schema: str = "edgekit/release-result/2"
 
     @property

@@ -24,7 +24,7 @@ from edgekit.pipeline import info as infos
 from edgekit.pipeline import lock as locks
 from edgekit.pipeline import model as models
 from edgekit.pipeline import plan as plans
-from edgekit.pipeline import prepare
+from edgekit.pipeline import prepare, recipe_lines
 from edgekit.pipeline import workbench as workbenches
 from edgekit.pipeline.baseline import Baseline
 from edgekit.pipeline.cache import Cache
@@ -143,6 +143,8 @@ def release(
             ),
             tools=used_tools,
             inputs=inputs,
+            recipe=_from_here(plan.path),
+            lines=_lines(plan),
         )
         if dry_run or result.exit_code is not ExitCode.OK:
             return result
@@ -186,6 +188,20 @@ def _data(plan: Plan, canonical: Canonical) -> tuple[Dataset | None, Dataset]:
     if tables.calibration is not None and not canonical.quantized:
         learning = _load(tables.calibration, plan, canonical, labelled=False)
     return learning, _load(tables.evaluation, plan, canonical, labelled=True)
+
+
+def _from_here(path: Path) -> str:
+    """Relative to the working folder where it is below it: a CI knows its checkout, and no other folder."""
+    whole = path.resolve()
+    return (whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else whole).as_posix()
+
+
+def _lines(plan: Plan) -> dict[str, int]:
+    """The line of each key of the recipe, targets by the names that the result calls them."""
+    names = {place: table.name for place, table in enumerate(plan.recipe.target)}
+    for each in plan.targets:
+        names |= {place: each.target.name for place, name in names.items() if name == each.named}
+    return recipe_lines.named(recipe_lines.lines_of(plan.path.read_text("utf-8")), names)
 
 
 def _baseline(plan: Plan, judging: Dataset) -> Baseline | None:

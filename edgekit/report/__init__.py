@@ -1,6 +1,7 @@
-"""Result values -> text, JSON, markdown, HTML. Renders what it is given and computes nothing.
+"""Result values -> text, JSON, markdown, HTML, JUnit, SARIF, CSV. Renders what it is given, computes nothing.
 
     result --views--> Page --text | markdown | html--> str          result --json--> document
+    result --checks--> Checks --junit | sarif--> str                result --csv--> str
 
 Everything is written with the standard library and pydantic: the base install writes all formats.
 """
@@ -13,10 +14,14 @@ from typing import Any
 from edgekit.pipeline import result as results
 from edgekit.pipeline.clean import CleanResult
 from edgekit.report import (
+    checks,
+    csv,
     html,
     json,
+    junit,
     listing,
     markdown,
+    sarif,
     text,
     view_debug,
     view_diff,
@@ -52,7 +57,12 @@ FORMATS: Mapping[str, tuple[str, Callable[[object], str]]] = {
     "json": ("json", lambda result: json.text(json.document(result))),
     "markdown": ("md", lambda result: markdown.render(page(result))),
     "html": ("html", lambda result: html.render(page(result))),
+    "junit": ("xml", lambda result: junit.render(checks.checks(result))),
+    "sarif": ("sarif", lambda result: sarif.render(checks.checks(result))),
+    "csv": ("csv", csv.render),
 }
+BUNDLED = ("json", "markdown", "html")
+"""The formats that travel in a bundle: the source, and what people read."""
 
 
 def page(result: object) -> Page:
@@ -61,7 +71,11 @@ def page(result: object) -> Page:
 
 
 def render(result: object, form: str) -> str:
-    """A result as ``"json"``, ``"markdown"`` or ``"html"``."""
+    """A result in one of ``FORMATS``.
+
+    Raises:
+        InputError: junit, sarif or csv of a result that judges nothing.
+    """
     _, write = FORMATS[form]
     return write(result)
 
@@ -75,4 +89,5 @@ def render_text(
 
 def render_release(result: results.ReleaseResult) -> dict[str, bytes]:
     """The files of a bundle's ``report/`` folder: report.json, report.md, report.html."""
-    return {f"report.{extension}": write(result).encode() for extension, write in FORMATS.values()}
+    written = {FORMATS[form] for form in BUNDLED}
+    return {f"report.{extension}": write(result).encode() for extension, write in written}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from edgekit.errors import EXIT_CODE_MEANINGS, EdgekitError, ExitCode
 from edgekit.report.page import Block, Facts, Heading, Lines, Page, Scatter, Table
 
 # characters that would start markup or end a cell; "<" would start an HTML tag
@@ -25,17 +26,30 @@ _ESCAPES = str.maketrans(
 )
 
 
-def render(page: Page) -> str:
-    """The whole page, details included."""
-    return "\n\n".join(_parts(page)) + "\n"
+def render(page: Page, *, everything: bool = True) -> str:
+    """The whole page, or its short form without details."""
+    return "\n\n".join(_parts(page, everything=everything)) + "\n"
 
 
-def _parts(page: Page) -> Iterator[str]:
+def render_error(error: EdgekitError, code: ExitCode, *, verb: str) -> str:
+    """Why there is no result."""
+    lines = [f"# edgekit {verb}", f"**Error, exit code {int(code)} ({_escaped(EXIT_CODE_MEANINGS[code])})**"]
+    lines += [_escaped(error.what)]
+    lines += [
+        f"- {name}: {_escaped(text)}"
+        for name, text in (("why", error.why), ("next", error.remedy), ("more", error.more))
+        if text
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def _parts(page: Page, *, everything: bool) -> Iterator[str]:
     yield f"# {_escaped(page.title)}"
     if page.verdict:
         yield f"**Verdict: {_escaped(page.verdict)}**"
     for block in page.blocks:
-        yield from _block(block)
+        if everything or not block.detail:
+            yield from _block(block)
 
 
 def _block(block: Block) -> Iterator[str]:

@@ -1,0 +1,176 @@
+"""Result -> CSV (RFC 4180): one row for each candidate and target, figures as plain numbers.
+
+    release   every candidate of every target      validate   every artifact
+    bench     every artifact                       diff       every figure of every target
+
+A figure that was not measured is an empty field.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from edgekit.errors import InputError
+from edgekit.pipeline.result import (
+    AccuracyRow,
+    BenchResult,
+    CandidateRow,
+    DiffResult,
+    GateRow,
+    LatencyRow,
+    RatioRow,
+    ReleaseResult,
+    TargetRow,
+    ValidateResult,
+)
+
+Row = dict[str, object]
+
+
+def render(result: object) -> str:
+    """The rows with their head.
+
+    Raises:
+        InputError: the result has no candidates.
+    """
+    kind = type(result)
+    if kind not in ROWS:
+        raise InputError(
+            f"{kind.__name__} has no candidates",
+            why="a CSV report has one row for each",
+            remedy="use --report json, markdown or html",
+        )
+    rows = ROWS[kind](result)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)))
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _release(result: ReleaseResult) -> list[Row]:
+    return [_candidate(target, each) for target in result.targets for each in target.candidates] + [
+        {"target": target.target, "status": target.exit_code.name.lower(), "reason": target.reason}
+        for target in result.targets
+        if not target.candidates
+    ]
+
+
+def _candidate(target: TargetRow, row: CandidateRow) -> Row:
+    return {
+        "target": row.target,
+        "candidate": row.name,
+        "precision": row.precision.value,
+        "role": row.role,
+        "shipped": str(row.shipped).lower(),
+        "status": row.status,
+        **_gates(row.gates),
+        **_accuracy(row.accuracy),
+        **_latency(row.latency),
+        **_ratio(row.ratio),
+        "size_bytes": row.size_bytes,
+        "memory_bytes": row.memory_bytes,
+        "coverage": row.coverage.share if row.coverage else None,
+        "file": row.file,
+        "sha256": row.sha256,
+        "plan": row.plan_digest,
+        "ran_on": row.ran_on,
+        "caveat": row.caveat,
+        "reason": target.reason if row.shipped else "",
+    }
+
+
+def _validate(result: ValidateResult) -> list[Row]:
+    return [
+        {
+            "artifact": row.artifact,
+            "target": row.target,
+            "precision": row.precision,
+            "status": row.status,
+            **_gates(row.gates),
+            **_accuracy(row.accuracy),
+            "ran_on": row.ran_on,
+        }
+        for row in result.artifacts
+    ]
+
+
+def _bench(result: BenchResult) -> list[Row]:
+    return [
+        {
+            "artifact": row.artifact,
+            "verdict": row.verdict,
+            **_latency(row.latency),
+            **_ratio(row.ratio),
+            "ran_on": row.ran_on,
+        }
+        for row in result.rows
+    ]
+
+
+def _diff(result: DiffResult) -> list[Row]:
+    rows: list[Row] = [
+        {
+            "target": row.target,
+            "figure": each.figure,
+            "old": each.old,
+            "new": each.new,
+            "change": each.change,
+            "verdict": each.verdict,
+            "reason": each.reason,
+        }
+        for row in result.targets
+        for each in row.changes
+    ]
+    return rows + [
+        {"target": row.target, "figure": "present", "verdict": row.status}
+        for row in result.targets
+        if not row.changes
+    ]
+
+
+def _gates(gates: Iterable[GateRow]) -> Row:
+    """``gates``: "accuracy=pass size=waived"."""
+    return {"gates": " ".join(f"{gate.name}={gate.status}" for gate in gates)}
+
+
+def _accuracy(row: AccuracyRow | None) -> Row:
+    return {
+        "metric": row.metric if row else None,
+        "value": row.value if row else None,
+        "reference": row.reference if row else None,
+        "drop": row.drop_pp if row else None,
+        "drop_low": row.drop_low_pp if row else None,
+        "drop_high": row.drop_high_pp if row else None,
+        "drop_unit": row.unit if row else None,
+        "samples": row.samples if row else None,
+    }
+
+
+def _latency(row: LatencyRow | None) -> Row:
+    return {
+        "p50_ms": row.p50_ms if row else None,
+        "p95_ms": row.p95_ms if row else None,
+        "p50_low_ms": row.low_ms if row else None,
+        "p50_high_ms": row.high_ms if row else None,
+    }
+
+
+def _ratio(row: RatioRow | None) -> Row:
+    return {
+        "ratio": row.value if row else None,
+        "ratio_low": row.low if row else None,
+        "ratio_high": row.high if row else None,
+    }
+
+
+# result type -> its rows; each takes exactly that type
+ROWS: Mapping[type, Callable[[Any], list[Row]]] = {
+    ReleaseResult: _release,
+    ValidateResult: _validate,
+    BenchResult: _bench,
+    DiffResult: _diff,
+}
