@@ -34,7 +34,6 @@ from edgekit import settings
 from edgekit.errors import EdgekitError
 from edgekit.ir import io
 from edgekit.pipeline.align import in_terms_of
-from edgekit.pipeline.evaluation import batch_size
 from edgekit.pipeline.open import artifact_at, open_artifact
 from edgekit.recipe import QuantizeTable
 from edgekit.spec import Session
@@ -208,7 +207,6 @@ def _evaluated(subject: Subject, opener: Callable[[], Session]) -> Evaluation:
             batches=judging.batches,
             labels=judging.labels,
             count=judging.count,
-            batch_size=batch_size(session),
         )
 
 

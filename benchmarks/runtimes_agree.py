@@ -26,8 +26,8 @@ from benchmarks.peers.int8_files import Subject, prepare
 from benchmarks.report import Bar, Report
 from edgekit import recipe as recipes
 from edgekit import settings
-from edgekit.pipeline.evaluation import batch_size
 from edgekit.spec import Artifact, Session
+from edgekit.validation.streaming import fixed_batch
 
 CNNS = ("resnet20", "resnet8", "mobilenet_cifar", "digits_cnn", "digits_keras", "ds_cnn")
 RUNTIMES = ("onnxruntime-cpu", "openvino-cpu", "litert-cpu")
@@ -111,7 +111,7 @@ def compare(subject: Subject, folder: Path) -> tuple[list[Bar], dict[str, object
 def scores(session: Session, subject: Subject) -> Floats:
     """Outputs (N, classes) of all test samples."""
     name = session.outputs[0].name
-    parts = [session.run(feeds)[name] for feeds in subject.judging.batches(batch_size(session))]
+    parts = [session.run(feeds)[name] for feeds in subject.judging.batches(fixed_batch(session) or 32)]
     return np.concatenate(parts).astype(np.float64)
 
 

@@ -143,12 +143,13 @@ def quantize(
     metric: str = "top1",
     max_drop_pp: float | None = None,
     preprocess: PathLike | None = None,
+    expected: float | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Quantize a float ONNX model with calibration data (or the ranges of ``calibrate``) for a target.
 
     ``calibration_data`` and ``preprocess`` are those of ``calibrate``; ``eval_data`` goes through the same
-    steps.
+    steps. ``expected`` is what the float model scores on it.
 
     Raises:
         DataError: the data does not fit the model.
@@ -167,6 +168,7 @@ def quantize(
         metric=metric,
         max_drop_pp=max_drop_pp,
         preprocess=Path(preprocess) if preprocess else None,
+        expected=expected,
         progress=progress or Silent(),
     )
     missed = next((gate for gate in result.gates if gate.status in {"fail", "inconclusive"}), None)
@@ -245,6 +247,9 @@ def validate(
     max_drop_pp: float = 1.0,
     samples: int | None = None,
     preprocess: PathLike | None = None,
+    expected: float | None = None,
+    slices: Sequence[str] = (),
+    max_group_drop_pp: float | None = None,
     progress: Progress | None = None,
 ) -> ValidateResult:
     """Hold artifacts against the float reference on labelled data, raw where ``preprocess`` says how.
@@ -257,6 +262,9 @@ def validate(
         max_drop_pp: largest loss of it.
         samples: at most so many; all by default.
         preprocess: file of steps from a raw sample to the model's input.
+        expected: what the float model scores on this data; far below it, DataError.
+        slices: arrays of the data that name the group of each sample.
+        max_group_drop_pp: largest loss of any class or slice; None for no gate.
         progress: told about each stage.
 
     Returns:
@@ -273,6 +281,9 @@ def validate(
         max_drop_pp=max_drop_pp,
         samples=samples,
         preprocess=Path(preprocess) if preprocess else None,
+        expected=expected,
+        slices=tuple(slices),
+        max_group_drop_pp=max_group_drop_pp,
         progress=progress or Silent(),
     )
 

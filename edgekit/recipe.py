@@ -7,12 +7,13 @@ give the JSON Schema (``edgekit schema recipe``) and docs/recipe.md.
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from edgekit.errors import RecipeError, closest
 from edgekit.preprocess import Step
@@ -22,6 +23,7 @@ _MORE = "docs/recipe.md"
 # the keys of validation.budget.GATE_CODES, which stands above this module; a test holds them equal
 GateName = Literal[
     "accuracy",
+    "groups",
     "size",
     "latency",
     "never_slower",
@@ -31,6 +33,23 @@ GateName = Literal[
     "baseline_latency",
     "baseline_size",
 ]
+METRICS = (
+    "top1",
+    "top5",
+    "accuracy",
+    "token_accuracy",
+    "f1",
+    "f1_binary",
+    "auc",
+    "mae",
+    "rmse",
+    "map",
+    "miou",
+    "psnr",
+    "perplexity",
+)
+"""Rows of ``validation.metrics``: a test holds the two together."""
+OWN_METRIC = r"^.+:[A-Za-z_][A-Za-z0-9_]*$"
 
 
 class _Closed(BaseModel):
@@ -101,24 +120,34 @@ class CalibrationTable(_Closed):
 class EvaluationTable(CalibrationTable):
     """`[data] evaluation`: what accuracy is measured on."""
 
-    metric: Literal[
-        "top1",
-        "top5",
-        "accuracy",
-        "token_accuracy",
-        "f1",
-        "f1_binary",
-        "auc",
-        "mae",
-        "rmse",
-        "map",
-        "miou",
-        "psnr",
-        "perplexity",
-    ] = Field(default="top1", description="task metric")
+    metric: str = Field(
+        default="top1",
+        description="task metric, or your own as file.py:callable (validation.md)",
+        json_schema_extra={
+            "anyOf": [{"type": "string", "enum": list(METRICS)}, {"type": "string", "pattern": OWN_METRIC}]
+        },
+    )
     output: str = Field(
         default="", description="name of the output that is scored; needed where there are several"
     )
+    expected: float | None = Field(
+        default=None,
+        description="what the float model scores on this data: far below it, exit code 2 (validation.md)",
+    )
+    slices: tuple[str, ...] = Field(
+        default=(),
+        description="arrays of the data that name a group of each sample; a group that loses more than the "
+        "budget is a finding (an array `slice` counts without being named)",
+    )
+
+    @field_validator("metric")
+    @classmethod
+    def _known_metric(cls, value: str) -> str:
+        if value not in METRICS and not re.fullmatch(OWN_METRIC, value):
+            near = closest(value, METRICS)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise ValueError(f"no metric {value!r}{hint} (known: {', '.join(METRICS)}, or file.py:callable)")
+        return value
 
 
 class DataTable(_Closed):
@@ -198,6 +227,11 @@ class BudgetTable(_Closed):
         ge=0,
         description="largest loss of the metric against the float original, in percentage points",
     )
+    max_group_drop_pp: float | None = Field(
+        default=None,
+        ge=0,
+        description="largest loss of any class or slice, by intervals corrected for their number",
+    )
     never_slower: bool = Field(
         default=True, description="ship float where no candidate is as fast as float on the target"
     )
@@ -243,6 +277,7 @@ class TargetBudgetTable(_Closed):
     """`[target.budget]`: what this target keeps instead of what [budget] says."""
 
     max_drop_pp: float | None = Field(default=None, ge=0, description="in place of [budget]'s")
+    max_group_drop_pp: float | None = Field(default=None, ge=0, description="in place of [budget]'s")
     never_slower: bool | None = Field(default=None, description="in place of [budget]'s")
     max_size_bytes: int | None = Field(default=None, gt=0, description="in place of [budget]'s")
     max_latency_ms: float | None = Field(default=None, gt=0, description="in place of [budget]'s")

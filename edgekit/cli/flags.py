@@ -38,6 +38,13 @@ Metric = Annotated[
         "psnr, perplexity, or your own as file.py:callable (docs/validation.md).",
     ),
 ]
+Expected = Annotated[
+    float | None,
+    typer.Option(
+        "--expected",
+        help="What the float model scores on this data; far below it, the data is wrong: exit 2.",
+    ),
+]
 Samples = Annotated[
     int | None,
     typer.Option(

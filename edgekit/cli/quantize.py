@@ -56,6 +56,7 @@ def run(
         str, typer.Option("--eval-data", help="Labelled data: holds the result against the float model.")
     ] = "",
     metric: flags.Metric = "top1",
+    expected: flags.Expected = None,
     max_drop: Annotated[
         float | None,
         typer.Option(
@@ -83,5 +84,6 @@ def run(
             progress=progress,
             preprocess=preprocess,
             cache_dir=cache_dir,
+            expected=expected,
         )
     return console.show(result)

@@ -46,6 +46,19 @@ def run(
     max_drop: Annotated[
         float, typer.Option("--max-drop", min=0, help="Largest loss of the metric in percentage points.")
     ] = 1.0,
+    expected: flags.Expected = None,
+    slices: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--slice", metavar="NAME", help="An array of the data that names each sample's group; repeatable."
+        ),
+    ] = None,
+    max_group_drop: Annotated[
+        float | None,
+        typer.Option(
+            "--max-group-drop", min=0, help="Largest loss of any class or slice; no gate by default."
+        ),
+    ] = None,
     samples: flags.Samples = None,
     report: flags.Reports = None,
 ) -> ExitCode:
@@ -63,5 +76,8 @@ def run(
             samples=samples,
             progress=progress,
             preprocess=preprocess,
+            expected=expected,
+            slices=tuple(slices or ()),
+            max_group_drop_pp=max_group_drop,
         )
     return console.show(result, reports=reports)

@@ -4,7 +4,7 @@ What a recipe's ``[data]`` table or a ``--*-data`` flag may name:
 
 | source | what it is |
 |---|---|
-| ``x.npz`` | arrays by input name, samples along axis 0; ``labels`` where there are labels |
+| ``x.npz`` | arrays by input name, samples along axis 0; ``labels``; ``slice`` for groups of samples |
 | ``x.npy`` | the one input of a model with one input |
 | a folder | images, sorted by path; sub-folders name the classes where there are any |
 | ``digits`` | a shipped set: calibration/<name>.toml |
@@ -18,8 +18,8 @@ import hashlib
 import importlib
 import importlib.util
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,7 +36,7 @@ from edgekit.preprocess import Step, apply, preprocess_id
 from edgekit.spec import TensorSpec
 from edgekit.user_code import importable, load_file
 
-LABELS = "labels"
+LABELS, SLICE = "labels", "slice"
 _IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
 _MORE = "docs/recipe.md#data"
 
@@ -50,12 +50,14 @@ class DataSource:
         split: name of a shipped set's split; "" for everything.
         samples: at most so many, drawn with ``seed``; None for all, in their own order.
         seed: of the draw.
+        slices: arrays that name the group of each sample; ``slice`` is one without being named.
     """
 
     source: str
     split: str = ""
     samples: int | None = None
     seed: int = 0
+    slices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class _Raw:
     samples: Callable[[], Iterable[Sample]]
     count: int
     labels: npt.NDArray[Any] | None
+    slices: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
 
 def shipped_names() -> tuple[str, ...]:
@@ -114,7 +117,7 @@ def load_object(
         DataError: it is no data, can be read only once, is empty, or yields what is no batch.
     """
     name = name or type(value).__name__
-    raw = _from_batches(importers.batches_of(value, name=name, inputs=inputs))
+    raw = _from_batches(importers.batches_of(value, name=name, inputs=inputs), _columns((), inputs))
     return _dataset(raw, DataSource(name, samples=samples, seed=seed), tuple(preprocess))
 
 
@@ -139,13 +142,41 @@ def _dataset(raw: _Raw, request: DataSource, steps: tuple[Step, ...]) -> Dataset
         seed=request.seed,
         samples=samples,
         labels=picked.labels,
+        slices=_checked_slices(picked, request),
     )
+
+
+def _columns(slices: Sequence[str], inputs: tuple[TensorSpec, ...]) -> frozenset[str]:
+    """Names of arrays that are neither inputs nor labels, but groups of samples."""
+    taken = {spec.name for spec in inputs}
+    return frozenset(slices) | ({SLICE} - taken)
+
+
+def _checked_slices(raw: _Raw, request: DataSource) -> Mapping[str, npt.NDArray[Any]]:
+    for name in request.slices:
+        if name not in raw.slices:
+            raise DataError(
+                f"{request.source} has no array {name!r} that names groups of samples",
+                why="the recipe or a flag asks for the losses of its groups",
+                remedy=f"store an array {name!r} with one entry for each sample, or leave the slice out",
+                more=_MORE,
+            )
+    for name, array in raw.slices.items():
+        if array.shape != (raw.count,) or array.dtype.kind not in "biuUS":
+            raise DataError(
+                f"{request.source}: the slice {name!r} has shape {array.shape} and type {array.dtype}"
+                f" for {raw.count} samples",
+                why="it names the group of each sample: one word or whole number",
+                remedy="store numbers or strings, one for each sample",
+                more=_MORE,
+            )
+    return raw.slices
 
 
 def _open(request: DataSource, inputs: tuple[TensorSpec, ...], base: Path) -> _Raw:
     source = request.source
     if ":" in source and not (base / source).exists():
-        return _from_callable(source, inputs, base)
+        return _from_callable(source, inputs, base, _columns(request.slices, inputs))
     path = base / source
     if source in shipped_names() and not path.exists():
         return _from_shipped(source, request.split, _only_input(source, inputs))
@@ -168,7 +199,7 @@ def _open(request: DataSource, inputs: tuple[TensorSpec, ...], base: Path) -> _R
             )
         raise UnknownNameError("data set", source, shipped_names(), listing="edgekit doctor")
     if path.suffix == ".npz":
-        return _from_npz(path)
+        return _from_npz(path, _columns(request.slices, inputs))
     if path.suffix == ".npy":
         return _from_npy(path, _only_input(source, inputs))
     raise DataError(
@@ -190,7 +221,7 @@ def _only_input(source: str, inputs: tuple[TensorSpec, ...]) -> str:
     )
 
 
-def _from_npz(path: Path) -> _Raw:
+def _from_npz(path: Path, columns: frozenset[str]) -> _Raw:
     try:
         # opened here, because numpy leaves the file open when it turns out to be no archive
         with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
@@ -198,6 +229,7 @@ def _from_npz(path: Path) -> _Raw:
     except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
         raise _unreadable(path, error) from error
     labels = arrays.pop(LABELS, None)
+    slices = {name: arrays.pop(name) for name in sorted(columns & set(arrays))}
     scalars = [name for name, array in arrays.items() if array.ndim == 0]
     lengths = {name: len(array) for name, array in arrays.items() if array.ndim}
     if scalars or len(set(lengths.values())) > 1:
@@ -208,7 +240,7 @@ def _from_npz(path: Path) -> _Raw:
             remedy="store one entry per sample in each array",
             more=_MORE,
         )
-    return _Raw(lambda: split_batch(arrays), min(lengths.values(), default=0), labels)
+    return _Raw(lambda: split_batch(arrays), min(lengths.values(), default=0), labels, slices)
 
 
 def _from_npy(path: Path, name: str) -> _Raw:
@@ -285,7 +317,7 @@ def _from_shipped(name: str, split: str, input_name: str) -> _Raw:
     return _Raw(lambda: split_batch({input_name: samples}), len(samples), labels)
 
 
-def _from_callable(source: str, inputs: tuple[TensorSpec, ...], base: Path) -> _Raw:
+def _from_callable(source: str, inputs: tuple[TensorSpec, ...], base: Path, columns: frozenset[str]) -> _Raw:
     where, _, attribute = source.rpartition(":")
     folder = (base / where).resolve().parent if where.endswith(".py") else base.resolve()
     with importable(folder):
@@ -321,27 +353,31 @@ def _from_callable(source: str, inputs: tuple[TensorSpec, ...], base: Path) -> _
                 ) from error
             yield batch
 
-    return _from_batches(batches)
+    return _from_batches(batches, columns)
 
 
-def _from_batches(batches: importers.Batches) -> _Raw:
-    count, labels = _counted(batches())
+def _from_batches(batches: importers.Batches, columns: frozenset[str]) -> _Raw:
+    beside = columns | {LABELS}
+    count, kept = _counted(batches(), beside)
 
     def samples() -> Iterator[Sample]:
         for batch in batches():
-            yield from split_batch({name: array for name, array in batch.items() if name != LABELS})
+            yield from split_batch({name: array for name, array in batch.items() if name not in beside})
 
-    return _Raw(samples, count, labels)
+    return _Raw(samples, count, kept.pop(LABELS, None), kept)
 
 
-def _counted(batches: Iterable[importers.Batch]) -> tuple[int, npt.NDArray[Any] | None]:
-    """Number of samples and their labels, from one pass that keeps nothing else."""
-    count, found = 0, []
+def _counted(
+    batches: Iterable[importers.Batch], beside: frozenset[str]
+) -> tuple[int, dict[str, npt.NDArray[Any]]]:
+    """Number of samples, and the arrays named ``beside``, from one pass that keeps nothing else."""
+    count = 0
+    found: dict[str, list[npt.NDArray[Any]]] = {}
     for batch in batches:
-        count += sum(1 for _ in split_batch({name: array for name, array in batch.items() if name != LABELS}))
-        if LABELS in batch:
-            found.append(batch[LABELS])
-    return count, np.concatenate(found) if found else None
+        count += sum(1 for _ in split_batch({n: array for n, array in batch.items() if n not in beside}))
+        for name in beside & set(batch):
+            found.setdefault(name, []).append(batch[name])
+    return count, {name: np.concatenate(found[name]) for name in sorted(found)}
 
 
 def _import(where: str, base: Path, source: str) -> ModuleType:
@@ -376,7 +412,10 @@ def _pick(raw: _Raw, request: DataSource) -> _Raw:
     wanted = frozenset(chosen.tolist())
     labels = raw.labels[chosen] if raw.labels is not None and len(raw.labels) == raw.count else raw.labels
     return _Raw(
-        lambda: (sample for index, sample in enumerate(raw.samples()) if index in wanted), len(chosen), labels
+        lambda: (sample for index, sample in enumerate(raw.samples()) if index in wanted),
+        len(chosen),
+        labels,
+        {name: array[chosen] if len(array) == raw.count else array for name, array in raw.slices.items()},
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ class Dataset:
         seed: seed of the selection.
         samples: starts a fresh pass over single samples.
         labels: (count, ...) or None.
+        slices: (count,) arrays that name a group of each sample, by the column's name.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Dataset:
     seed: int
     samples: Callable[[], Iterable[Sample]]
     labels: npt.NDArray[Any] | None = None
+    slices: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
     def batches(self, size: int) -> Iterator[dict[str, Array]]:
         """A fresh pass as mappings of input name -> (batch, ...) arrays; the last batch may be short."""

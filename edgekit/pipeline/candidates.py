@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from edgekit.errors import TargetRefusalError, VerificationError
+from edgekit.errors import NonFiniteOutputError, TargetRefusalError, VerificationError
 from edgekit.measure.machine import cpu_features
 from edgekit.pipeline import artifact as artifacts
 from edgekit.pipeline import coverage as coverages
@@ -30,6 +30,8 @@ from edgekit.target import Target
 from edgekit.validation.budget import Budget, Verdict
 from edgekit.validation.budget import judge as hold
 from edgekit.validation.coverage import Coverage
+from edgekit.validation.group_gate import outstanding, sentence
+from edgekit.validation.groups import Group, group_drops
 from edgekit.validation.statistics import paired_drop
 
 
@@ -88,7 +90,7 @@ def try_target(plan: TargetPlan, bench: Workbench, *, locked: LockedTarget | Non
     if trial.refused:
         choice = replace(choice, reason="; ".join((choice.reason, *trial.refused)))
     marked = tuple(search.mark_shipped(each) if each is choice.judged else each for each in judged)
-    return Outcome(marked, choice, trial.fallbacks())
+    return Outcome(marked, choice, (*trial.fallbacks(), *trial.lost_groups(choice.judged)))
 
 
 def schemes_of(precision: Precision, plan: TargetPlan, *, quantized: bool = False) -> tuple[Scheme, ...]:
@@ -116,6 +118,7 @@ class Trial:
         self._proofs: dict[str, Proof] = {}
         self._timed: dict[str, Timed] = {}
         self._coverage: dict[str, Coverage | None] = {}
+        self._groups: dict[str, tuple[Group, ...]] = {}
         self.made: list[Made] = []
         self.refused: list[str] = []
 
@@ -137,13 +140,26 @@ class Trial:
             TargetRefusalError: of the float variant, or of the very precision that was asked for. A refused
                 rung of an open choice, or a refused variant, is only no candidate.
         """
-        fresh = [found for found in map(self._make, schemes) if found is not None]
-        for each in fresh:
-            self._proofs[each.label] = self._bench.prover.prove(
-                subject_of(each.artifact, self._place), self._opener(each), self._bench.open_reference
-            )
-        self.made += fresh
+        made = [found for found in map(self._make, schemes) if found is not None]
+        self.made += [each for each in made if self._is_proved(each)]
         self._timed.update(self._time())
+
+    def _is_proved(self, made: Made) -> bool:
+        """Prove it; False where its outputs are not finite, and another precision may still ship."""
+        try:
+            self._proofs[made.label] = self._prove(made)
+        except NonFiniteOutputError as error:
+            named = self._plan.precision is not Precision.AUTO and not made.scheme.variant
+            if made.scheme.precision is Precision.FP32 or named:
+                raise
+            self.refused.append(f"{made.label} is no candidate: {error.what}")
+            return False
+        return True
+
+    def _prove(self, made: Made) -> Proof:
+        return self._bench.prover.prove(
+            subject_of(made.artifact, self._place), self._opener(made), against=self._bench.reference
+        )
 
     def mix(self) -> None:
         """For each static candidate that breaks the accuracy gate: the mix that keeps it, as one more.
@@ -224,9 +240,10 @@ class Trial:
             made = _make(self._plan, scheme, self._bench)
         except TargetRefusalError:
             return mixing.Trial(passes=False, drop=math.inf)  # another mix may still be taken
-        proof = self._bench.prover.prove(
-            subject_of(made.artifact, self._place), self._opener(made), self._bench.open_reference
-        )
+        try:
+            proof = self._prove(made)
+        except NonFiniteOutputError:
+            return mixing.Trial(passes=False, drop=math.inf)
         drop = paired_drop(self._bench.reference.evaluation, proof.evaluation, seed=BOOTSTRAP_SEED)
         verdict = hold(accuracy_of(self._plan.budget), drop=drop)
         return mixing.Trial(_is_accurate(verdict), drop.value_pp)
@@ -248,9 +265,32 @@ class Trial:
                 coverage=self._coverage_of(each),
                 waiving=self._plan.waiving,
                 baseline=self._bench.baseline,
+                groups=self._groups_of(each),
             )
             for index, each in enumerate(self.made)
         ]
+
+    def _groups_of(self, made: Made) -> tuple[Group, ...]:
+        """What each class and slice loses: found once."""
+        if made.label not in self._groups:
+            data = self._bench.data
+            assert data.labels is not None  # noqa: S101  dataset.check has refused such data
+            self._groups[made.label] = group_drops(
+                self._bench.reference.evaluation,
+                self._proofs[made.label].evaluation,
+                labels=data.labels,
+                slices=data.slices,
+                seed=BOOTSTRAP_SEED,
+            )
+        return self._groups[made.label]
+
+    def lost_groups(self, judged: Judged | None) -> tuple[str, ...]:
+        """Findings: classes and slices of what ships that lose more than may be lost."""
+        if judged is None:
+            return ()
+        name = f"{self._plan.target.name} {judged.scheme.label}"
+        lost = outstanding(self._plan.budget, self._groups[judged.scheme.label])
+        return tuple(f"{name}: {sentence(group)}" for group in lost)
 
     def _coverage_of(self, made: Made) -> Coverage | None:
         """How much of it runs as asked: found once, from what the runtime said while it was timed."""

@@ -11,14 +11,17 @@ import numpy as np
 from edgekit import dataset
 from edgekit.dataset import Dataset, DataSource
 from edgekit.errors import InputError, NonFiniteOutputError
-from edgekit.pipeline.result import AccuracyRow, DriftRow
+from edgekit.pipeline.result import AccuracyRow, DriftRow, GroupRow
 from edgekit.preprocess import Step
 from edgekit.spec import Array, Progress, Runner, TensorSpec
 from edgekit.validation.compare import Compared, Side, compare
 from edgekit.validation.confidence import calibration_error
 from edgekit.validation.drift import Drift, OutputDrift
 from edgekit.validation.evaluate import DEFAULT_BATCH_SIZE, Evaluation
-from edgekit.validation.metrics import TaskMetric, task_metric
+from edgekit.validation.groups import Group
+from edgekit.validation.metrics import TaskMetric
+from edgekit.validation.own_metric import metric_named
+from edgekit.validation.reference import check_reference, shuffled
 from edgekit.validation.statistics import Drop, paired_drop
 
 BOOTSTRAP_SEED = 0
@@ -39,13 +42,14 @@ def load_labelled(
     *,
     samples: int | None = None,
     preprocess: tuple[Step, ...] = (),
+    slices: tuple[str, ...] = (),
 ) -> Dataset:
     """Labelled data that fits ``inputs``; relative paths start at the current folder.
 
     Raises:
         DataError: the data does not fit.
     """
-    asked = DataSource(source, samples=samples)
+    asked = DataSource(source, samples=samples, slices=slices)
     data = dataset.load(asked, inputs=inputs, base=Path.cwd(), preprocess=preprocess)
     dataset.check(data, inputs, labelled=True)
     return data
@@ -61,8 +65,9 @@ def evaluate_pair(
     output_steps: Mapping[str, float],
     progress: Progress,
     preprocess: tuple[Step, ...] = (),
+    expected: float | None = None,
 ) -> Evaluated:
-    """Run both on the same samples.
+    """Run both on the same samples; the reference should score ``expected``, where that is stated.
 
     Raises:
         InputError: candidate and reference do not take and give the same tensors.
@@ -75,7 +80,16 @@ def evaluate_pair(
         Side("the float reference", reference, is_reference=True),
         Side("the candidate", candidate, output_steps),
     )
-    found = compare_on(data, sides, pairs=[(0, 1)], metric=task_metric(metric), progress=progress)
+    found = compare_on(
+        data,
+        sides,
+        pairs=[(0, 1)],
+        metric=metric_named(metric, base=Path.cwd()),
+        mispaired=shuffled(data.labels) if data.labels is not None else None,
+        progress=progress,
+    )
+    assert data.labels is not None  # noqa: S101  load_labelled has refused such data
+    check_reference(evaluation_of(found, 0), data.labels, expected=expected)
     first, second = (evaluation_of(found, place) for place in (0, 1))
     drop = paired_drop(first, second, seed=BOOTSTRAP_SEED)
     away = found.drifts[0, 1]
@@ -90,6 +104,7 @@ def compare_on(
     metric: TaskMetric,
     output: str = "",
     mispaired: Array | None = None,
+    keep: int = 0,
     progress: Progress,
 ) -> Compared:
     """``compare`` on checked, labelled data."""
@@ -103,6 +118,7 @@ def compare_on(
         count=data.count,
         output=output or None,
         mispaired=mispaired,
+        keep=keep,
         progress=progress,
         batch_size=DEFAULT_BATCH_SIZE,
     )
@@ -165,6 +181,28 @@ def accuracy_row(
 def agreement_of(away: Drift) -> float | None:
     """Share of equal labels, where there is one output and it has classes."""
     return away.outputs[0].label_agreement if len(away.outputs) == 1 else None
+
+
+MOST_GROUPS = 50  # rows of a result: the largest losses; of a thousand classes the rest says little
+
+
+def group_rows(groups: Sequence[Group], standing_out: Sequence[Group]) -> tuple[GroupRow, ...]:
+    """Classes and slices as rows, the largest loss first."""
+    return tuple(
+        GroupRow(
+            kind=each.kind,
+            group=each.name,
+            samples=each.samples,
+            value=each.candidate,
+            reference=each.reference,
+            drop_pp=each.drop,
+            drop_low_pp=each.low,
+            drop_high_pp=each.high,
+            unit=each.unit,
+            stands_out=each in standing_out,
+        )
+        for each in groups[:MOST_GROUPS]
+    )
 
 
 def drift_rows(outputs: tuple[OutputDrift, ...]) -> tuple[DriftRow, ...]:

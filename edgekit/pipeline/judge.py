@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from edgekit.pipeline.baseline import Baseline
-from edgekit.pipeline.evaluation import BOOTSTRAP_SEED, accuracy_row
+from edgekit.pipeline.evaluation import BOOTSTRAP_SEED, accuracy_row, group_rows
 from edgekit.pipeline.latency import LIMIT, Timed
 from edgekit.pipeline.proof import Place, Proof
 from edgekit.pipeline.result import CandidateRow, CoverageRow, ElsewhereRow, GateRow, RatioRow
@@ -18,6 +18,8 @@ from edgekit.pipeline.variant import Variant
 from edgekit.spec import Artifact
 from edgekit.validation.budget import Budget, Speed, Verdict, judge, verdict_of
 from edgekit.validation.coverage import Coverage
+from edgekit.validation.group_gate import group_gates, outstanding
+from edgekit.validation.groups import Group
 from edgekit.validation.resources import resource_gates
 from edgekit.validation.statistics import paired_drop
 from edgekit.validation.waiver import Waiving
@@ -48,6 +50,7 @@ def candidate(
     coverage: Coverage | None = None,
     waiving: Waiving | None = None,
     baseline: Baseline | None = None,
+    groups: tuple[Group, ...] = (),
 ) -> Judged:
     """Hold one artifact against the float reference and the budget."""
     drop = paired_drop(reference.evaluation, proof.evaluation, seed=BOOTSTRAP_SEED)
@@ -65,11 +68,12 @@ def candidate(
         coverage=coverage,
         unmeasured=place.caveat,
     )
-    accuracy = accuracy_row(drop, _agreement(proof, reference))
+    pair = (reference.evaluation, proof.evaluation)
+    accuracy = accuracy_row(drop, _agreement(proof, reference), pair)
     latency = timed.latency if timed else None
     now = of_candidate(artifact, accuracy, proof.evaluation, latency)
     regressions = baseline.gates(now, budget) if baseline else ()
-    gates = (*measured.gates, *resources, *regressions)
+    gates = (*measured.gates, *group_gates(budget, groups), *resources, *regressions)
     verdict = verdict_of(waiving(gates, target=artifact.target) if waiving else gates)
     row = CandidateRow(
         target=artifact.target,
@@ -92,6 +96,7 @@ def candidate(
         left_float=variant.left_float,
         memory_bytes=timed.memory_bytes if timed else None,
         coverage=_coverage_row(coverage),
+        groups=group_rows(groups, outstanding(budget, groups)),
     )
     return Judged(artifact, proof, row, verdict, scheme)
 

@@ -20,25 +20,28 @@ from edgekit.bundle import golden
 from edgekit.dataset import Dataset
 from edgekit.errors import MissingBackendError
 from edgekit.pipeline.cache import Cache
-from edgekit.pipeline.evaluation import drift_rows
+from edgekit.pipeline.evaluation import compare_on, drift_rows, evaluation_of
 from edgekit.pipeline.result import DriftRow
 from edgekit.spec import (
     Artifact,
-    Feeds,
     Progress,
-    Runner,
     RunOptions,
     Session,
-    TensorSpec,
     from_json,
     to_json,
 )
 from edgekit.target import Target
-from edgekit.validation.drift import drift
-from edgekit.validation.evaluate import Evaluation, evaluate
+from edgekit.validation.compare import Side
+from edgekit.validation.drift import Drift, DriftTally
+from edgekit.validation.evaluate import Evaluation
+from edgekit.validation.metrics import TaskMetric
+from edgekit.validation.reference import shuffled
 
 GOLDEN_SAMPLES = 4  # enough to see a wrong layout, class order or scale; small enough to travel in a bundle
 DRIFT_SAMPLES = 256  # per-element drift settles long before the task metric does
+KEPT_BYTES = (
+    32_000_000  # of outputs that a proof keeps, so that any two can be compared without running again
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Proof:
         golden: outputs of the golden inputs, by name, (GOLDEN_SAMPLES, ...).
         drift: against the float reference.
         ran_on: runtime, version, device, threads in words.
+        kept_at: file of the first samples' outputs, (DRIFT_SAMPLES or fewer, ...) by name.
     """
 
     evaluation: Evaluation
@@ -73,6 +77,11 @@ class Proof:
     golden: Mapping[str, npt.NDArray[Any]]
     drift: tuple[DriftRow, ...]
     ran_on: str
+    kept_at: Path | None = None
+
+    def kept(self) -> dict[str, npt.NDArray[Any]]:
+        """The first samples' outputs; empty where none could be kept."""
+        return _arrays(self.kept_at) if self.kept_at is not None else {}
 
 
 def where(target: Target, options: RunOptions) -> Place:
@@ -124,30 +133,6 @@ def describe(facts: Mapping[str, str]) -> str:
     return ", ".join([head, *rest])
 
 
-@dataclass
-class _Recording:
-    """A Runner that notes the most likely class of every sample that passes through it."""
-
-    runner: Runner
-    labels: list[npt.NDArray[np.int64]]
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        return self.runner.inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        return self.runner.outputs
-
-    def run(self, feeds: Feeds) -> dict[str, Any]:
-        outputs = self.runner.run(feeds)
-        if len(outputs) == 1:
-            scores = next(iter(outputs.values()))
-            if scores.ndim == 2 and scores.shape[1] > 1:
-                self.labels.append(np.argmax(scores, axis=1))
-        return outputs
-
-
 @dataclass(frozen=True, eq=False)
 class Subject:
     """What is to be proved.
@@ -182,11 +167,12 @@ Opener = Callable[[], Session]
 
 
 class Prover:
-    """Proves sessions against one reference on one evaluation set.
+    """Proves sessions against one reference on one evaluation set; each runs once.
 
     Args:
         data: the evaluation set, with labels.
         metric: task metric.
+        code: digest of a user's own metric; "" for those of the table.
         output: which output is scored; "" where there is only one.
         machine_key: measurements of another machine do not count.
         reference_id: digest of the float reference.
@@ -198,7 +184,8 @@ class Prover:
         self,
         *,
         data: Dataset,
-        metric: str,
+        metric: TaskMetric,
+        code: str,
         output: str,
         machine_key: str,
         reference_id: str,
@@ -207,63 +194,84 @@ class Prover:
     ) -> None:
         self._data = data
         self._metric = metric
-        self._output = output or None
+        self._output = output
         self._cache = cache
         self._progress = progress
         self._key = {
             "data": data.digest,
-            "metric": metric,
+            "metric": metric.id,
+            "code": code,
             "output": output,
             "machine": machine_key,
             "reference": reference_id,
         }
 
-    def prove(self, subject: Subject, opener: Opener, reference: Opener) -> Proof:
-        """Run the evaluation set, the drift samples and the golden inputs.
+    def prove(self, subject: Subject, opener: Opener, *, against: Proof | None) -> Proof:
+        """Run the evaluation set and the golden inputs; drift comes from outputs that both proofs keep.
 
         Args:
             subject: what runs, as a key.
             opener: opens it; called only when the proof is not in the cache.
-            reference: opens the float reference; likewise.
+            against: the float reference's proof; None where this is the float reference.
 
         Raises:
-            DataError: outputs are NaN or infinite.
+            DataError: the reference's outputs are not finite.
+            NonFiniteOutputError: another's are not.
         """
 
         def make(folder: Path) -> None:
-            with opener() as session, reference() as truth:
-                _store(folder, self._measure(session, truth, subject))
+            with opener() as session:
+                self._measure(session, subject, folder, against=against)
 
         entry = self._cache.folder("prove", {**self._key, **subject.identity}, make)
-        return _restore(entry)
+        return _restore(entry, self._metric)
 
-    def _measure(self, session: Session, truth: Session, subject: Subject) -> Proof:
-        recording = _Recording(session, [])
-        assert self._data.labels is not None  # noqa: S101  dataset.check has refused such data
-        evaluation = evaluate(
-            recording,
+    def _measure(self, session: Session, subject: Subject, folder: Path, *, against: Proof | None) -> None:
+        first = golden.record(session, golden_inputs(self._data))
+        labels = self._data.labels
+        assert labels is not None  # noqa: S101  dataset.check has refused such data
+        found = compare_on(
+            self._data,
+            [Side(subject.name, session, subject.output_steps, is_reference=against is None)],
+            pairs=[],
             metric=self._metric,
-            batches=self._data.batches,
-            labels=self._data.labels,
-            count=self._data.count,
             output=self._output,
+            mispaired=shuffled(labels) if against is None else None,
+            keep=_samples_to_keep(first, self._data.count),
             progress=self._progress,
-            who=subject.name,
         )
-        found = drift(
-            truth,
-            session,
-            batches=self._data.batches,
-            count=min(DRIFT_SAMPLES, self._data.count),
-            output_steps=subject.output_steps,
-        )
-        return Proof(
+        evaluation = evaluation_of(found, 0)
+        classes = found.labels[0]
+        np.savez(folder / _KEPT, allow_pickle=False, **dict(found.kept[0]))
+        away = drift_of(against.kept() if against else found.kept[0], found.kept[0], subject.output_steps)
+        proof = Proof(
             evaluation=evaluation,
-            labels=np.concatenate(recording.labels) if recording.labels else None,
-            golden=golden.record(session, golden_inputs(self._data)),
-            drift=drift_rows(found.outputs),
+            labels=None if classes is None else classes.astype(np.int64),
+            golden=first,
+            drift=drift_rows(away.outputs) if away else (),
             ran_on=describe(session.facts),
         )
+        _store(folder, proof)
+
+
+def drift_of(
+    reference: Mapping[str, npt.NDArray[Any]],
+    candidate: Mapping[str, npt.NDArray[Any]],
+    output_steps: Mapping[str, float],
+) -> Drift | None:
+    """Drift of outputs that two proofs keep; None where one keeps none."""
+    if not reference or not candidate:
+        return None
+    tally = DriftTally(reference, output_steps=output_steps)
+    count = min(len(next(iter(reference.values()))), len(next(iter(candidate.values()))))
+    tally.add({n: a[:count] for n, a in reference.items()}, {n: a[:count] for n, a in candidate.items()})
+    return tally.finish()
+
+
+def _samples_to_keep(outputs: Mapping[str, npt.NDArray[Any]], count: int) -> int:
+    """As many as drift needs, fewer where outputs are large, and at least one."""
+    each = sum(array.nbytes / max(1, len(array)) for array in outputs.values() if array.ndim)
+    return max(1, min(DRIFT_SAMPLES, count, int(KEPT_BYTES / max(each, 1.0))))
 
 
 def golden_inputs(data: Dataset) -> dict[str, npt.NDArray[Any]]:
@@ -271,37 +279,50 @@ def golden_inputs(data: Dataset) -> dict[str, npt.NDArray[Any]]:
     return dict(next(iter(data.batches(min(GOLDEN_SAMPLES, data.count)))))
 
 
+_KEPT, _STATISTICS, _MISPAIRED = "kept.npz", "statistics.npz", "mispaired.npz"
+_GOLDEN, _LABELS, _CONFIDENCE = "golden.npz", "labels.npy", "confidence.npy"
+
+
 def _store(folder: Path, proof: Proof) -> None:
-    np.savez(folder / "statistics.npz", allow_pickle=False, **dict(proof.evaluation.statistics))
-    np.savez(folder / "golden.npz", allow_pickle=False, **dict(proof.golden))
+    evaluation = proof.evaluation
+    np.savez(folder / _STATISTICS, allow_pickle=False, **dict(evaluation.statistics))
+    np.savez(folder / _GOLDEN, allow_pickle=False, **dict(proof.golden))
+    if evaluation.mispaired is not None:
+        np.savez(folder / _MISPAIRED, allow_pickle=False, **dict(evaluation.mispaired))
+    if evaluation.confidence is not None:
+        np.save(folder / _CONFIDENCE, evaluation.confidence)
     if proof.labels is not None:
-        np.save(folder / "labels.npy", proof.labels)
+        np.save(folder / _LABELS, proof.labels)
     document = {
-        "metric": proof.evaluation.metric,
-        "value": proof.evaluation.value,
-        "count": proof.evaluation.count,
-        "output": dict(proof.evaluation.output),
+        "metric": evaluation.metric,
+        "value": evaluation.value,
+        "count": evaluation.count,
+        "output": dict(evaluation.output),
         "drift": [to_json(row) for row in proof.drift],
         "ran_on": proof.ran_on,
     }
     (folder / "proof.json").write_text(json.dumps(document))
 
 
-def _restore(folder: Path) -> Proof:
+def _restore(folder: Path, metric: TaskMetric) -> Proof:
     document = json.loads((folder / "proof.json").read_text())
-    labels = folder / "labels.npy"
+    labels, confidence, mispaired = folder / _LABELS, folder / _CONFIDENCE, folder / _MISPAIRED
     return Proof(
         evaluation=Evaluation(
             metric=document["metric"],
             value=document["value"],
-            statistics=_arrays(folder / "statistics.npz"),
+            statistics=_arrays(folder / _STATISTICS),
             count=document["count"],
             output=document["output"],
+            own=metric if metric.is_own else None,
+            confidence=np.load(confidence) if confidence.is_file() else None,
+            mispaired=_arrays(mispaired) if mispaired.is_file() else None,
         ),
         labels=np.load(labels) if labels.is_file() else None,
-        golden=_arrays(folder / "golden.npz"),
+        golden=_arrays(folder / _GOLDEN),
         drift=tuple(from_json(DriftRow, row) for row in document["drift"]),
         ran_on=document["ran_on"],
+        kept_at=folder / _KEPT,
     )
 
 

@@ -51,10 +51,12 @@ def quantize(
     progress: Progress,
     preprocess: Path | None = None,
     cache_dir: Path | None = None,
+    expected: float | None = None,
 ) -> QuantizeResult:
     """Write the quantized form of ``model`` for ``target`` to ``out``.
 
-    ``preprocess`` is a file of steps (``steps.read``) from a sample of either data to the model's inputs.
+    ``preprocess`` is a file of steps (``steps.read``) from a sample of either data to the model's inputs;
+    ``expected`` is what the float model should score on ``eval_data``.
 
     A failed budget is in the result's exit code, and then nothing is written.
 
@@ -78,6 +80,7 @@ def quantize(
         restore=restore,
         eval_data=eval_data,
         metric=metric,
+        expected=expected,
         preprocess=done_first,
         max_drop_pp=max_drop_pp,
         cache=cache,
@@ -129,6 +132,7 @@ class _Job:
     restore: Restore
     eval_data: str
     metric: str
+    expected: float | None
     preprocess: tuple[Step, ...]
     max_drop_pp: float | None
     cache: Cache
@@ -187,8 +191,9 @@ class _Job:
             self.canonical,
             judging=self._judging(),
             learning=self.learning,
-            metric=self.metric,
+            metric=workbench.metric_of(self.metric, base=Path.cwd()),
             output="",
+            expected=self.expected,
             prepared=self._needed,
             stem="model-0",
             info=None,
@@ -234,6 +239,7 @@ class _Job:
             made,
             source=self.eval_data,
             metric=self.metric,
+            expected=self.expected,
             preprocess=self.preprocess,
             progress=self.progress,
         )
@@ -289,6 +295,7 @@ def _evaluated(
     *,
     source: str,
     metric: str,
+    expected: float | None,
     progress: Progress,
     preprocess: tuple[Step, ...],
 ) -> Evaluated:
@@ -307,4 +314,5 @@ def _evaluated(
             output_steps=made.output_steps,
             progress=progress,
             preprocess=preprocess,
+            expected=expected,
         )

@@ -16,7 +16,14 @@ import numpy as np
 
 from edgekit import dataset, settings
 from edgekit.dataset import Dataset, DataSource
-from edgekit.errors import EdgekitError, ExitCode, MissingBackendError, RecipeError, TargetRefusalError
+from edgekit.errors import (
+    EdgekitError,
+    ExitCode,
+    MissingBackendError,
+    NonFiniteOutputError,
+    RecipeError,
+    TargetRefusalError,
+)
 from edgekit.frontends.source import SourceRequest
 from edgekit.pipeline import baseline as baselines
 from edgekit.pipeline import cache as caches
@@ -42,7 +49,7 @@ from edgekit.pipeline.snapshot import EVALUATION_DATA
 from edgekit.pipeline.versions import tools
 from edgekit.pipeline.workbench import Workbench
 from edgekit.pipeline.write import write_text
-from edgekit.recipe import CalibrationTable
+from edgekit.recipe import CalibrationTable, EvaluationTable
 from edgekit.spec import Progress
 
 Render = Callable[[ReleaseResult], Mapping[str, bytes]]
@@ -114,8 +121,9 @@ def release(
             canonical,
             judging=judging,
             learning=learning,
-            metric=table.metric,
+            metric=workbenches.metric_of(table.metric, base=plan.base),
             output=table.output,
+            expected=table.expected,
             prepared=prepared,
             stem=plan.stem,
             info=infos.of_plan(plan, canonical.inputs),
@@ -232,7 +240,13 @@ def _load(table: CalibrationTable, plan: Plan, canonical: Canonical, *, labelled
 
 
 def _source_of(table: CalibrationTable) -> DataSource:
-    return DataSource(table.source, split=table.split, samples=table.samples, seed=table.seed)
+    return DataSource(
+        table.source,
+        split=table.split,
+        samples=table.samples,
+        seed=table.seed,
+        slices=table.slices if isinstance(table, EvaluationTable) else (),
+    )
 
 
 def _framework_extra(canonical: Canonical) -> str:
@@ -331,7 +345,7 @@ def _try_all(
         name = target.target.name
         try:
             outcome = try_target(target, bench, locked=lock.targets[name] if lock else None)
-        except (TargetRefusalError, MissingBackendError) as error:
+        except (TargetRefusalError, MissingBackendError, NonFiniteOutputError) as error:
             rows.append(_failed_row(target, error))
             continue
         outcomes[name] = outcome

@@ -25,16 +25,21 @@ from edgekit.pipeline.evaluation import (
     compare_on,
     drift_rows,
     evaluation_of,
+    group_rows,
     load_labelled,
 )
 from edgekit.pipeline.open import artifacts_at, open_artifact
 from edgekit.pipeline.proof import describe
 from edgekit.pipeline.result import GateRow, PairRow, ValidatedRow, ValidateResult
 from edgekit.spec import Artifact, Progress, RunOptions, Session, TensorSpec
-from edgekit.validation.budget import Budget
+from edgekit.validation.budget import Budget, verdict_of
 from edgekit.validation.budget import judge as hold
 from edgekit.validation.compare import Compared, Side
-from edgekit.validation.metrics import TaskMetric, task_metric
+from edgekit.validation.group_gate import group_gates, outstanding, sentence
+from edgekit.validation.groups import group_drops
+from edgekit.validation.metrics import TaskMetric
+from edgekit.validation.own_metric import metric_named
+from edgekit.validation.reference import check_reference, shuffled
 from edgekit.validation.statistics import paired_drop
 
 # The gravest first: the exit code where artifacts differ.
@@ -56,6 +61,7 @@ class Asked:
 
     metric: TaskMetric
     budget: Budget
+    expected: float | None = None
 
 
 def validate(
@@ -68,18 +74,32 @@ def validate(
     samples: int | None,
     progress: Progress,
     preprocess: Path | None = None,
+    expected: float | None = None,
+    slices: tuple[str, ...] = (),
+    max_group_drop_pp: float | None = None,
 ) -> ValidateResult:
     """Hold ``artifacts`` against ``reference`` on their real runtimes.
 
-    A folder or a bundle stands for every artifact in it. ``preprocess`` is a file of steps (``steps.read``)
-    from the samples of ``data`` to the model's inputs.
+    Args:
+        artifacts: files; a folder or a bundle stands for every artifact in it.
+        reference: the float ONNX model.
+        data: labelled data.
+        metric: of the table, or the user's own.
+        max_drop_pp: largest loss of it.
+        samples: at most so many.
+        progress: told about each stage.
+        preprocess: file of steps (``steps.read``) from the samples of ``data`` to the model's inputs.
+        expected: what the reference should score.
+        slices: arrays of ``data`` that name groups of samples.
+        max_group_drop_pp: largest loss of any class or slice.
 
     Raises:
         InputError: a file cannot be read, or they do not belong together.
-        DataError: the data does not fit.
+        DataError: the data does not fit, or the reference itself scores as if it were another's.
     """
     done_first = steps.read(preprocess)
-    asked = Asked(task_metric(metric), Budget(max_drop_pp=max_drop_pp))
+    budget = Budget(max_drop_pp=max_drop_pp, max_group_drop_pp=max_group_drop_pp)
+    asked = Asked(metric_named(metric, base=Path.cwd()), budget, expected)
     model = io.load(reference)
     inputs, outputs = io.specs(model)
     held = _held(artifacts, inputs, outputs, progress=progress)
@@ -87,7 +107,7 @@ def validate(
         openers = [starting.submit(open_model, model, RunOptions())]
         openers += [starting.submit(open_artifact, each.artifact) for each in held]
         sessions = _entered(stack, openers)
-        labelled = load_labelled(data, inputs, samples=samples, preprocess=done_first)
+        labelled = load_labelled(data, inputs, samples=samples, preprocess=done_first, slices=slices)
         return compared(held, sessions, labelled, asked=asked, reference=str(reference), progress=progress)
 
 
@@ -162,12 +182,16 @@ def compared(
         sides,
         pairs=[(pair.first, pair.second) for pair in pairs],
         metric=asked.metric,
+        mispaired=None if data.labels is None else shuffled(data.labels),
         progress=progress,
     )
-    rows = tuple(
-        _row(each, found, place, asked=asked, ran_on=describe(sessions[place].facts))
+    assert data.labels is not None  # noqa: S101  load_labelled has refused such data
+    check_reference(evaluation_of(found, 0), data.labels, expected=asked.expected)
+    judged = [
+        _row(each, found, place, data=data, asked=asked, ran_on=describe(sessions[place].facts))
         for place, each in enumerate(held, start=1)
-    )
+    ]
+    rows = tuple(row for row, _ in judged)
     gravest = min(rows, key=lambda row: _GRAVITY.index(row.exit_code))
     return ValidateResult(
         reference=reference,
@@ -175,19 +199,26 @@ def compared(
         exit_code=gravest.exit_code,
         artifacts=rows,
         matrix=_matrix(held, found, pairs),
+        findings=tuple(finding for _, findings in judged for finding in findings),
     )
 
 
-def _row(each: Held, found: Compared, place: int, *, asked: Asked, ran_on: str) -> ValidatedRow:
-    """One artifact's verdict."""
+def _row(
+    each: Held, found: Compared, place: int, *, data: Dataset, asked: Asked, ran_on: str
+) -> tuple[ValidatedRow, tuple[str, ...]]:
+    """One artifact's verdict, and the classes and slices that stand out, in words."""
     evaluation = found.evaluations[place]
     if isinstance(evaluation, NonFiniteOutputError):
-        return _broken(each, evaluation, asked=asked, ran_on=ran_on)
+        return _broken(each, evaluation, asked=asked, ran_on=ran_on), ()
     truth = evaluation_of(found, 0)
     drop = paired_drop(truth, evaluation, seed=BOOTSTRAP_SEED)
     away = found.drifts[0, place]
-    verdict = hold(asked.budget, drop=drop, size_bytes=each.artifact.size_bytes)
-    return ValidatedRow(
+    assert data.labels is not None  # noqa: S101  load_labelled has refused such data
+    groups = group_drops(truth, evaluation, labels=data.labels, slices=data.slices, seed=BOOTSTRAP_SEED)
+    lost = outstanding(asked.budget, groups)
+    measured = hold(asked.budget, drop=drop, size_bytes=each.artifact.size_bytes)
+    verdict = verdict_of((*measured.gates, *group_gates(asked.budget, groups)))
+    row = ValidatedRow(
         artifact=each.name,
         target=each.artifact.target,
         precision=each.artifact.precision,
@@ -197,8 +228,10 @@ def _row(each: Held, found: Compared, place: int, *, asked: Asked, ran_on: str) 
         accuracy=accuracy_row(drop, agreement_of(away), (truth, evaluation)),
         drift=drift_rows(away.outputs),
         ran_on=ran_on,
+        groups=group_rows(groups, lost),
         notes=each.notes,
     )
+    return row, tuple(f"{Path(each.name).name}: {sentence(group)}" for group in lost)
 
 
 def _broken(each: Held, error: NonFiniteOutputError, *, asked: Asked, ran_on: str) -> ValidatedRow:

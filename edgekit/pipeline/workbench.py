@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from edgekit.backends.base import ModelInfo
 from edgekit.backends.onnxruntime import open_model
@@ -12,9 +14,34 @@ from edgekit.pipeline.baseline import Baseline
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.doctor import machine_row
 from edgekit.pipeline.model import Canonical
+from edgekit.pipeline.plan import source_digest
 from edgekit.pipeline.prepare import Prepared
 from edgekit.pipeline.proof import Opener, Proof, Prover, Subject
 from edgekit.spec import Progress, RunOptions, Session
+from edgekit.validation.metrics import TaskMetric
+from edgekit.validation.own_metric import metric_named
+from edgekit.validation.reference import check_reference
+
+
+@dataclass(frozen=True, eq=False)
+class Metric:
+    """The task metric, and the digest of the code that a user's own one may run."""
+
+    row: TaskMetric
+    code: str = ""
+
+
+def metric_of(name: str, *, base: Path) -> Metric:
+    """The metric ``name`` of a recipe or a flag; relative paths start at ``base``.
+
+    Raises:
+        InputError: no such metric, or the user's file cannot be used.
+    """
+    row = metric_named(name, base=base)
+    if not row.is_own:
+        return Metric(row)
+    # A folder that is too large to hash: nothing that it computed is taken out of the cache.
+    return Metric(row, source_digest(name, base=base) or str(uuid.uuid4()))
 
 
 @dataclass(frozen=True)
@@ -52,8 +79,9 @@ def make(
     *,
     judging: Dataset,
     learning: Dataset | None,
-    metric: str,
+    metric: Metric,
     output: str,
+    expected: float | None,
     prepared: Callable[[], Prepared],
     stem: str,
     info: ModelInfo | None,
@@ -68,16 +96,21 @@ def make(
         learning: the calibration set, where there is one.
         metric: task metric.
         output: which output is scored; "" where there is only one.
+        expected: what the float truth should score; None where nobody says so.
         prepared: gives what static quantization starts from; called only when a candidate needs it.
         stem: start of every file name.
         info: what a file may say about the model.
         cache: where proofs and artifacts are kept.
         progress: told about each stage.
+
+    Raises:
+        DataError: the float truth itself scores as if the data were another's (``validation.reference``).
     """
     machine_key = machine_row().key
     prover = Prover(
         data=judging,
-        metric=metric,
+        metric=metric.row,
+        code=metric.code,
         output=output,
         machine_key=machine_key,
         reference_id=canonical.digest,
@@ -89,8 +122,10 @@ def make(
         return open_model(canonical.model, RunOptions())
 
     reference = prover.prove(
-        Subject({"reference": canonical.digest}, "the float reference", {}), open_reference, open_reference
+        Subject({"reference": canonical.digest}, "the float reference", {}), open_reference, against=None
     )
+    assert judging.labels is not None  # noqa: S101  dataset.check has refused such data
+    check_reference(reference.evaluation, judging.labels, expected=expected)
     return Workbench(
         canonical=canonical,
         prepared=prepared,

@@ -30,7 +30,9 @@ from edgekit.report.view_rows import (
     drift_table,
     facts_of_machine,
     gates_table,
+    groups_table,
     latency_cell,
+    matrix_table,
     ratio_cell,
     rejections_lines,
     status_tone,
@@ -62,7 +64,7 @@ def view(result: ReleaseResult) -> Page:
     blocks += [_waived(result), _not_measured(result), _findings(result), _where(result), _plot(result)]
     for row in result.targets:
         blocks += _proof(row)
-    blocks += [_agreement(result), Heading("Provenance"), *_provenance(result)]
+    blocks += [matrix_table(result.matrix), _agreement(result), Heading("Provenance"), *_provenance(result)]
     return Page(
         title=f"{result.name} {result.version}",
         verdict=EXIT_CODE_MEANINGS[result.exit_code] if result.exit_code else "pass",
@@ -256,6 +258,7 @@ def _proof(row: TargetRow) -> list[Block]:
             [(label, drift) for label, each in labelled for drift in each.drift],
             detail=True,
         ),
+        groups_table([(label, group) for label, each in labelled for group in each.groups], detail=True),
         _files_table(row),
         Lines("Notes", (*warnings, *notes), detail=True),
         Lines("What stands in the way", tuple(rejections_lines(row.rejections)), detail=True),

@@ -5,8 +5,8 @@
     G3  latency       p95 <= budget; not measured -> reported, a failure only if ``require_measured``
     G4  never_slower  "yes" -> pass, "no" -> fail, "undecided" -> inconclusive; not measured as in G3
 
-G5 and G6 (memory, coverage) are in ``resources``, G7 to G9 (against a baseline) in ``baseline``; what waivers
-do is in ``waiver``.
+G5 and G6 (memory, coverage) are in ``resources``, G7 to G9 (against a baseline) in ``baseline``, G10 (classes
+and slices) in ``group_gate``; what waivers do is in ``waiver``.
 
 An accuracy budget without a measured drop is inconclusive: what was not looked at did not pass. What
 ``on_inconclusive`` says applies to straddling and undecided gates only, not to what was never measured.
@@ -26,6 +26,7 @@ from edgekit.validation.statistics import Drop, samples_needed
 GateStatus = Literal["pass", "fail", "inconclusive", "not_measured", "waived"]
 GATE_CODES: Mapping[str, ExitCode] = {
     "accuracy": ExitCode.ACCURACY_GATE,
+    "groups": ExitCode.ACCURACY_GATE,
     "size": ExitCode.LATENCY_OR_SIZE_GATE,
     "latency": ExitCode.LATENCY_OR_SIZE_GATE,
     "never_slower": ExitCode.LATENCY_OR_SIZE_GATE,
@@ -63,6 +64,7 @@ class Budget:
         baseline_max_drop_pp: largest loss against a baseline, where there is one.
         baseline_max_latency: largest latency as a multiple of a baseline's.
         baseline_max_size: largest size as a multiple of a baseline's.
+        max_group_drop_pp: largest loss of any class or slice, in the metric's unit.
 
     Raises:
         RecipeError: a limit that is negative or not a number.
@@ -79,6 +81,7 @@ class Budget:
     baseline_max_drop_pp: float = 1.0
     baseline_max_latency: float = 1.1
     baseline_max_size: float = 1.1
+    max_group_drop_pp: float | None = None
 
     def __post_init__(self) -> None:
         limits = {
@@ -90,6 +93,7 @@ class Budget:
             "baseline_max_drop_pp": self.baseline_max_drop_pp,
             "baseline_max_latency": self.baseline_max_latency,
             "baseline_max_size": self.baseline_max_size,
+            "max_group_drop_pp": self.max_group_drop_pp,
         }
         for name, limit in limits.items():
             if limit is not None and not (math.isfinite(limit) and limit >= 0):

@@ -53,12 +53,15 @@ class Compared:
     Attributes:
         evaluations: one for each side, in order; the error where its outputs are not finite.
         drifts: by the pair of sides; without those that have a broken side.
-        kept: outputs of the first samples of each side, (kept, ...) by name; empty unless asked for.
+        kept: outputs of the first samples of each side, (kept, ...) by name; empty unless asked for, and
+            where their shapes change from batch to batch.
+        labels: (count,) the most likely class of each sample; None where a side gives more than class scores.
     """
 
     evaluations: tuple[Evaluation | NonFiniteOutputError, ...]
     drifts: Mapping[tuple[int, int], Drift]
     kept: tuple[Outputs, ...]
+    labels: tuple[Array | None, ...]
 
 
 def compare(
@@ -140,6 +143,7 @@ def compare(
             if not held[a].broken and not held[b].broken
         },
         kept=tuple(each.outputs() for each in held),
+        labels=tuple(each.labels() for each in held),
     )
 
 
@@ -167,6 +171,7 @@ class _Held:
         )
         self._keep = keep
         self._kept: list[Outputs] = []
+        self._classes: list[Array] = []
 
     def take(self, coming: Future[dict[str, Array]] | None, *, first: int, length: int) -> Outputs | None:
         """The outputs of one batch, scored; None where they are not finite, now or before."""
@@ -187,10 +192,19 @@ class _Held:
         self.scoring.add(found, first=first, length=length)
         if first < self._keep:
             self._kept.append({name: array[: self._keep - first] for name, array in found.items()})
+        if len(found) == 1:
+            scores = next(iter(found.values()))
+            if scores.ndim == 2 and scores.shape[1] > 1:
+                self._classes.append(scores.argmax(axis=1))
         return found
+
+    def labels(self) -> Array | None:
+        """Most likely classes, where there are any."""
+        return np.concatenate(self._classes) if self._classes and not self.broken else None
 
     def outputs(self) -> Outputs:
         """What was kept."""
-        if not self._kept or self.broken:
+        shapes = {tuple(array.shape[1:] for array in part.values()) for part in self._kept}
+        if len(shapes) != 1 or self.broken:
             return {}
         return {name: np.concatenate([part[name] for part in self._kept]) for name in self._kept[0]}

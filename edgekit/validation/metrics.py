@@ -437,7 +437,9 @@ def task_metric(name: str) -> TaskMetric:
         UnknownNameError: there is no such metric.
     """
     if name not in TASK_METRICS:
-        raise UnknownNameError("metric", name, TASK_METRICS, listing="edgekit validate --help")
+        raise UnknownNameError(
+            "metric", name, TASK_METRICS, listing="edgekit validate --help, or write file.py:callable"
+        )
     return TASK_METRICS[name]
 
 

@@ -21,6 +21,7 @@ skewness of the mean of n differences (+1, 0, -1) under d and q. With it the sam
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from statistics import NormalDist
@@ -69,6 +70,7 @@ def _edge(inside: float, outside: float, is_inside: Callable[[float], bool]) -> 
     return 0.5 * (inside + outside)
 
 
+@functools.lru_cache(maxsize=4096)  # of a thousand classes most share a few counts
 def upper_limit(*, lost: float, gained: float, count: float, confidence: float) -> float:
     """Upper end of the interval of d; counts may be fractional (for planning)."""
     z = NormalDist().inv_cdf(0.5 + confidence / 2.0)

@@ -77,7 +77,7 @@ def _check_pair(reference: Evaluation, candidate: Evaluation) -> None:
         )
 
 
-def _drops(row: TaskMetric, reference: npt.NDArray[Any], candidate: npt.NDArray[Any]) -> Floats:
+def drops_of(row: TaskMetric, reference: npt.NDArray[Any], candidate: npt.NDArray[Any]) -> Floats:
     """Values (R,) of both -> drops (R,) in the row's unit; NaN where the reference leaves it undefined."""
     if row.drop_unit != "%":
         loss = (reference - candidate) if row.higher_is_better else (candidate - reference)
@@ -125,7 +125,7 @@ def paired_drop(
     _check_pair(reference, candidate)
     row = reference.row
     count = reference.count
-    if row.binary:
+    if row.binary or (row.is_own and set(reference.statistics) == {"hit"} == set(candidate.statistics)):
         right, still = reference.statistics["hit"].astype(bool), candidate.statistics["hit"].astype(bool)
         lost, gained = int((right & ~still).sum()), int((~right & still).sum())
         low, high = paired_interval(lost=lost, gained=gained, count=count, confidence=confidence)
@@ -148,13 +148,13 @@ def paired_drop(
         )
 
     def drops(weights: Floats) -> Floats:
-        return _drops(
+        return drops_of(
             row,
             row.aggregate(reference.statistics, weights),
             row.aggregate(candidate.statistics, weights),
         )
 
-    value = float(_drops(row, np.array([reference.value]), np.array([candidate.value]))[0])
+    value = float(drops_of(row, np.array([reference.value]), np.array([candidate.value]))[0])
     if not math.isfinite(value):
         raise DataError(
             f"the reference's {row.id} is {reference.value:g}, and a relative loss against it is undefined",

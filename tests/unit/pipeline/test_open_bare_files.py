@@ -86,7 +86,13 @@ def labelled(folder: Path) -> str:
 def test_a_bare_file_is_validated_under_the_references_names(tmp_path: Path, target: str) -> None:
     path = bare(tmp_path, target, RENAMED)
     reference = model(tmp_path, SMALL)
-    found = edgekit.validate(path, reference=reference, data=labelled(tmp_path), max_drop_pp=50)
+    found = edgekit.validate(
+        path,
+        reference=reference,
+        data=labelled(tmp_path),
+        max_drop_pp=50,
+        expected=0.26,  # the labels are random
+    )
     assert found.accuracy.label_agreement == 1.0
     assert found.drift[0].output == "scores"
     assert found.notes[0].startswith("input 'picture' stands for 'image' of the reference")
