@@ -77,8 +77,8 @@ def evaluate_pair(
     check_same_interface(reference, candidate)
     data = load_labelled(source, reference.inputs, samples=samples, preprocess=preprocess)
     sides = (
-        Side("the float reference", reference, is_reference=True),
-        Side("the candidate", candidate, output_steps),
+        Side("float reference", reference, is_reference=True),
+        Side("candidate", candidate, output_steps),
     )
     found = compare_on(
         data,

@@ -129,8 +129,11 @@ def obtain(
     cache: Cache,
     progress: Progress,
     data: ParityData | None = None,
+    live: list[Runner] | None = None,
 ) -> Canonical:
     """Load, canonicalize and prove a source; out of the cache while nothing it may read has changed.
+
+    ``live`` gets the framework as a runner, where it was loaded and not taken out of the cache.
 
     Raises:
         ExportError: the source cannot be exported.
@@ -142,7 +145,7 @@ def obtain(
     files = source_digest(request.source, base=request.base, weights=weights)
     if files is None:
         progress.note("export is not cached: the source's folder is too large to hash")
-        model, facts = _make(request, tolerance, data)
+        model, facts = _make(request, tolerance, data, live)
         return _canonical(model, facts)
     key = {
         "source": request.source,
@@ -160,7 +163,7 @@ def obtain(
     made: list[Canonical] = []
 
     def make(folder: Path) -> None:
-        model, facts = _make(request, tolerance, data)
+        model, facts = _make(request, tolerance, data, live)
         if facts["canonical"]:
             made.append(_canonical(model, facts))
         else:
@@ -198,9 +201,11 @@ def _read(entry: Path, request: SourceRequest) -> Canonical:
 
 
 def _make(
-    request: SourceRequest, tolerance: float, data: ParityData | None
+    request: SourceRequest, tolerance: float, data: ParityData | None, live: list[Runner] | None
 ) -> tuple[ir.Model, dict[str, Any]]:
     loaded = load(request)
+    if live is not None and loaded.reference is not None:
+        live.append(loaded.reference)
     model = canonicalize(loaded.model)
     quantized = is_quantized(model)
     canonical = loaded.reference is None and digest.digest(model) == digest.digest(loaded.model)

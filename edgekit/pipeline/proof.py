@@ -6,6 +6,7 @@ its run options, the data and the machine: another machine measures for itself.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -206,13 +207,16 @@ class Prover:
             "reference": reference_id,
         }
 
-    def prove(self, subject: Subject, opener: Opener, *, against: Proof | None) -> Proof:
+    def prove(
+        self, subject: Subject, opener: Opener, *, against: Proof | None, first: int | None = None
+    ) -> Proof:
         """Run the evaluation set and the golden inputs; drift comes from outputs that both proofs keep.
 
         Args:
             subject: what runs, as a key.
             opener: opens it; called only when the proof is not in the cache.
             against: the float reference's proof; None where this is the float reference.
+            first: only so many samples; all by default.
 
         Raises:
             DataError: the reference's outputs are not finite.
@@ -221,23 +225,26 @@ class Prover:
 
         def make(folder: Path) -> None:
             with opener() as session:
-                self._measure(session, subject, folder, against=against)
+                self._measure(session, subject, folder, against=against, first=first)
 
-        entry = self._cache.folder("prove", {**self._key, **subject.identity}, make)
+        entry = self._cache.folder("prove", {**self._key, **subject.identity, "first": first}, make)
         return _restore(entry, self._metric)
 
-    def _measure(self, session: Session, subject: Subject, folder: Path, *, against: Proof | None) -> None:
-        first = golden.record(session, golden_inputs(self._data))
-        labels = self._data.labels
+    def _measure(
+        self, session: Session, subject: Subject, folder: Path, *, against: Proof | None, first: int | None
+    ) -> None:
+        data = self._data if first is None else head(self._data, first)
+        outputs = golden.record(session, golden_inputs(data))
+        labels = data.labels
         assert labels is not None  # noqa: S101  dataset.check has refused such data
         found = compare_on(
-            self._data,
+            data,
             [Side(subject.name, session, subject.output_steps, is_reference=against is None)],
             pairs=[],
             metric=self._metric,
             output=self._output,
             mispaired=shuffled(labels) if against is None else None,
-            keep=_samples_to_keep(first, self._data.count),
+            keep=_samples_to_keep(outputs, data.count),
             progress=self._progress,
         )
         evaluation = evaluation_of(found, 0)
@@ -247,11 +254,23 @@ class Prover:
         proof = Proof(
             evaluation=evaluation,
             labels=None if classes is None else classes.astype(np.int64),
-            golden=first,
+            golden=outputs,
             drift=drift_rows(away.outputs) if away else (),
             ran_on=describe(session.facts),
         )
         _store(folder, proof)
+
+
+def head(data: Dataset, count: int) -> Dataset:
+    """The first ``count`` samples."""
+    count = min(count, data.count)
+    return replace(
+        data,
+        samples=lambda: itertools.islice(data.samples(), count),
+        count=count,
+        labels=None if data.labels is None else data.labels[:count],
+        slices={name: column[:count] for name, column in data.slices.items()},
+    )
 
 
 def drift_of(

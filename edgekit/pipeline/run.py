@@ -27,11 +27,12 @@ from edgekit.errors import (
 from edgekit.frontends.source import SourceRequest
 from edgekit.pipeline import baseline as baselines
 from edgekit.pipeline import cache as caches
+from edgekit.pipeline import framework as frameworks
 from edgekit.pipeline import info as infos
 from edgekit.pipeline import lock as locks
+from edgekit.pipeline import matrix, prepare, recipe_lines
 from edgekit.pipeline import model as models
 from edgekit.pipeline import plan as plans
-from edgekit.pipeline import prepare, recipe_lines
 from edgekit.pipeline import workbench as workbenches
 from edgekit.pipeline.baseline import Baseline
 from edgekit.pipeline.cache import Cache
@@ -43,15 +44,17 @@ from edgekit.pipeline.lock import Lock, LockedTarget
 from edgekit.pipeline.model import Canonical, ParityData
 from edgekit.pipeline.plan import Plan, TargetPlan
 from edgekit.pipeline.prepare import Prepared
+from edgekit.pipeline.proof import Proof
 from edgekit.pipeline.ranges import shared_samples
-from edgekit.pipeline.result import AgreementRow, ReleaseResult, TargetRow
+from edgekit.pipeline.result import AgreementRow, PairRow, ReleaseResult, TargetRow
 from edgekit.pipeline.snapshot import EVALUATION_DATA
 from edgekit.pipeline.versions import tools
 from edgekit.pipeline.workbench import Workbench
 from edgekit.pipeline.write import write_text
 from edgekit.recipe import CalibrationTable, EvaluationTable
-from edgekit.spec import Progress
+from edgekit.spec import Progress, Runner
 
+Framework = tuple[str, Proof] | None
 Render = Callable[[ReleaseResult], Mapping[str, bytes]]
 """Result -> report file name -> content; handed down, because reports stand above the pipeline."""
 
@@ -102,7 +105,8 @@ def release(
     """
     plan = plans.make(recipe, only=targets, today=today or datetime.now(UTC).date())
     with caches.opened(cache_dir or settings.cache_dir(), use=use_cache) as cache:
-        canonical = _export(plan, cache, progress)
+        live: list[Runner] = []
+        canonical = _export(plan, cache, progress, live=live)
         learning, judging = _data(plan, canonical)
         baseline = _baseline(plan, judging)
         used_tools = tools(*(each.target.extra for each in plan.targets), _framework_extra(canonical))
@@ -131,6 +135,7 @@ def release(
             progress=progress,
         )
         outcomes, rows = _try_all(plan, replace(bench, baseline=baseline), locking.lock)
+        framework = frameworks.prove(_request(plan), canonical, bench, live=live)
         shipped = {name: o.choice.judged for name, o in outcomes.items() if o.choice.judged is not None}
         result = ReleaseResult(
             name=plan.recipe.model.name,
@@ -142,6 +147,7 @@ def release(
             lock_reason="a dry run writes none" if dry_run and locking.lock is None else locking.reason,
             machine=machine_row(),
             agreement=_agreement(outcomes),
+            matrix=_matrix(outcomes, bench, framework),
             findings=(
                 *canonical.notes,
                 *prepared.findings,
@@ -175,18 +181,34 @@ def release(
         return done
 
 
-def _export(plan: Plan, cache: Cache, progress: Progress) -> Canonical:
-    table, data = plan.recipe.model, plan.recipe.data
-    learning = data.calibration
-    request = SourceRequest(
+def _request(plan: Plan) -> SourceRequest:
+    table = plan.recipe.model
+    return SourceRequest(
         source=table.source,
         base=plan.base,
         weights=plan.base / table.weights if table.weights else None,
         inputs=plan.inputs,
         trust_source=table.trust_source,
     )
+
+
+def _export(plan: Plan, cache: Cache, progress: Progress, *, live: list[Runner]) -> Canonical:
+    """The canonical model; ``live`` gets the framework where it had to be loaded."""
+    table, data = plan.recipe.model, plan.recipe.data
+    learning = data.calibration
     proving = ParityData(_source_of(learning), plan.base, data.preprocess) if learning is not None else None
-    return models.obtain(request, tolerance=table.tolerance, cache=cache, progress=progress, data=proving)
+    return models.obtain(
+        _request(plan), tolerance=table.tolerance, cache=cache, progress=progress, data=proving, live=live
+    )
+
+
+def _matrix(outcomes: Mapping[str, Outcome], bench: Workbench, framework: Framework) -> tuple[PairRow, ...]:
+    """The drift matrix: each target's float variant, and what ships or, where nothing does, was tried."""
+    columns = {
+        name: matrix.Column(each.judged[0], (each.choice.judged,) if each.choice.judged else each.judged[1:])
+        for name, each in outcomes.items()
+    }
+    return matrix.of_release(columns, reference=bench.reference, framework=framework)
 
 
 def _data(plan: Plan, canonical: Canonical) -> tuple[Dataset | None, Dataset]:

@@ -171,7 +171,7 @@ def compared(
     """
     for session in sessions[1:]:
         check_same_interface(sessions[0], session)
-    sides = [Side("the float reference", sessions[0], is_reference=True)]
+    sides = [Side("float reference", sessions[0], is_reference=True)]
     sides += [
         Side(Path(each.name).name, session, each.artifact.output_steps)
         for each, session in zip(held, sessions[1:], strict=True)

@@ -122,7 +122,7 @@ def make(
         return open_model(canonical.model, RunOptions())
 
     reference = prover.prove(
-        Subject({"reference": canonical.digest}, "the float reference", {}), open_reference, against=None
+        Subject({"reference": canonical.digest}, "float reference", {}), open_reference, against=None
     )
     assert judging.labels is not None  # noqa: S101  dataset.check has refused such data
     check_reference(reference.evaluation, judging.labels, expected=expected)
