@@ -4,6 +4,7 @@
     validate   the gates of every artifact
     bench      every artifact against the baseline
     diff       every figure of every target
+    debug      every artifact, its causes as findings
 
 A row is red (fail, inconclusive, error) in some target exactly where the exit code is not 0.
 """
@@ -18,6 +19,8 @@ from edgekit.errors import ExitCode, InputError
 from edgekit.pipeline.result import (
     BenchResult,
     CandidateRow,
+    CauseRow,
+    DebugResult,
     DiffResult,
     GateRow,
     ReleaseResult,
@@ -39,6 +42,7 @@ _OUTCOMES: Mapping[str, Outcome] = {
 # the key of [budget] that a gate is about
 _KEYS: Mapping[str, str] = {
     "accuracy": "max_drop_pp",
+    "groups": "max_group_drop_pp",
     "size": "max_size_bytes",
     "latency": "max_latency_ms",
     "never_slower": "never_slower",
@@ -261,10 +265,36 @@ def of_diff(result: DiffResult) -> Checks:
     return Checks(title, "diff", tuple(rows), result.exit_code, result.findings, result.new.source)
 
 
+def of_debug(result: DebugResult) -> Checks:
+    """One row for each artifact; it judges nothing, so its causes are findings."""
+    rows = tuple(
+        Check(
+            target=row.target or row.artifact,
+            artifact=row.precision.value if row.target else "",
+            name="causes",
+            outcome="pass",
+            measured=f"{len(row.layers)} layers",
+            reason="; ".join(cause.name for cause in row.causes) or "no cause was found",
+            file=row.artifact,
+        )
+        for row in result.rows
+    )
+    findings = tuple(
+        f"{row.target or row.artifact}: {_cause(cause)}" for row in result.rows for cause in row.causes
+    )
+    return Checks(f"against {result.reference}", "debug", rows, ExitCode.OK, findings, result.artifact)
+
+
+def _cause(found: CauseRow) -> str:
+    where = f" at {found.where}" if found.where else ""
+    return f"{found.name}{where}: {found.says}; next: {found.remedy}"
+
+
 # result type -> its checks; each takes exactly that type
 CHECKED: Mapping[type, Callable[[Any], Checks]] = {
     ReleaseResult: of_release,
     ValidateResult: of_validate,
     BenchResult: of_bench,
     DiffResult: of_diff,
+    DebugResult: of_debug,
 }

@@ -2,6 +2,7 @@
 
     release   every candidate of every target      validate   every artifact
     bench     every artifact                       diff       every figure of every target
+    debug     every layer of every artifact
 
 A figure that was not measured is an empty field.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -18,6 +20,7 @@ from edgekit.pipeline.result import (
     AccuracyRow,
     BenchResult,
     CandidateRow,
+    DebugResult,
     DiffResult,
     GateRow,
     LatencyRow,
@@ -132,6 +135,36 @@ def _diff(result: DiffResult) -> list[Row]:
     ]
 
 
+def _debug(result: DebugResult) -> list[Row]:
+    return [
+        {
+            "target": row.target,
+            "artifact": row.artifact,
+            "precision": row.precision.value,
+            "layer": layer.name,
+            "node": layer.node,
+            "operator": layer.op_type,
+            "kernel": layer.kernel,
+            "integer": str(layer.integer).lower(),
+            "own_sqnr_db": _finite(layer.own_sqnr_db),
+            "total_sqnr_db": _finite(layer.total_sqnr_db),
+            "damage_sqnr_db": _finite(layer.damage_sqnr_db),
+            "clipped": layer.clipped,
+            "used": layer.used,
+            "flips": layer.flips,
+            "drop_pp": layer.drop_pp,
+            "causes": " ".join(layer.causes),
+        }
+        for row in result.rows
+        for layer in row.layers
+    ]
+
+
+def _finite(value: float | None) -> float | None:
+    """Nothing in place of an infinite ratio: a spreadsheet has no number for it."""
+    return value if value is None or math.isfinite(value) else None
+
+
 def _gates(gates: Iterable[GateRow]) -> Row:
     """``gates``: "accuracy=pass size=waived"."""
     return {"gates": " ".join(f"{gate.name}={gate.status}" for gate in gates)}
@@ -173,4 +206,5 @@ ROWS: Mapping[type, Callable[[Any], list[Row]]] = {
     ValidateResult: _validate,
     BenchResult: _bench,
     DiffResult: _diff,
+    DebugResult: _debug,
 }

@@ -25,6 +25,7 @@ _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sa
 _LEVELS = {"fail": "error", "error": "error", "waived": "error", "inconclusive": "warning", "skipped": "note"}
 RULES: dict[str, str] = {
     "accuracy": "The artifact loses more of the task metric than the budget allows.",
+    "groups": "A class or a slice of the data loses more than the budget allows.",
     "size": "The artifact is larger than the budget allows.",
     "latency": "The artifact is slower than the budget, or its baseline, allows.",
     "never_slower": "The artifact is slower than the float variant on its target.",
@@ -33,6 +34,7 @@ RULES: dict[str, str] = {
     "baseline_accuracy": "The artifact loses more against the last release than the budget allows.",
     "baseline_latency": "The artifact is slower than the last release's.",
     "baseline_size": "The artifact is larger than the last release's.",
+    "causes": "What an artifact's loss comes from.",
     "ships": "No artifact can be released for the target.",
     "precision": "The precision differs.",
     "plan": "The plan differs.",

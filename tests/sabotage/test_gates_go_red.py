@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+import numpy as np
+import onnx_ir as ir
 import pytest
 
 import edgekit
-from edgekit.errors import BaselineError, ExitCode, VerificationError
+from edgekit.errors import BaselineError, DataError, ExitCode, ModelFileError, VerificationError
+from edgekit.ir import io
 from edgekit.pipeline.init import init
-from edgekit.pipeline.result import GateRow, ReleaseResult
+from edgekit.pipeline.result import GateRow, ReleaseResult, ValidateResult
 from edgekit.pipeline.run import release
 from edgekit.report import render_release
-from edgekit.spec import Silent
+from edgekit.spec import Array, Silent
 
 TODAY = date(2026, 6, 1)
 Released = Callable[..., ReleaseResult]
@@ -266,3 +269,71 @@ def test_an_artifact_that_changed_after_its_proof(released: Released, cache: Pat
         release(recipe, out=tmp_path / "dist", cache_dir=own, progress=Silent(), today=TODAY)
     assert caught.value.exit_code is ExitCode.VERIFICATION_FAILED
     assert not (tmp_path / "dist").exists() or not any((tmp_path / "dist").iterdir())
+
+
+def test_swapped_labels_are_an_error_of_the_data_and_not_a_drop_of_zero(cache: Path, tmp_path: Path) -> None:
+    """The labels of other samples: reference and candidate are both at chance."""
+    recipe = example(tmp_path / "recipe")
+    path = recipe.parent / "evaluation.npz"
+    with np.load(path) as held:
+        arrays = {name: held[name] for name in held.files}
+    arrays["labels"] = np.random.default_rng(SEED).permutation(arrays["labels"])
+    np.savez(path, **arrays)
+    with pytest.raises(DataError, match="chance") as caught:
+        release(recipe, out=tmp_path / "dist", cache_dir=cache, progress=Silent(), today=TODAY)
+    assert caught.value.exit_code is ExitCode.BAD_INPUT
+
+
+SEED = 5
+
+
+def altered(folder: Path, change: Callable[[Array], Array]) -> Path:
+    """The example's model with other weights in its last layer; inputs and outputs are the same."""
+    model = io.load(folder / "digits-cnn.onnx")
+    last = [value for value in model.graph.initializers.values() if value.shape and len(value.shape) == 2][-1]
+    assert last.const_value is not None
+    last.const_value = ir.tensor(change(last.const_value.numpy()), name=last.name)
+    path = folder / "other.onnx"
+    io.save(model, path)
+    return path
+
+
+def validated(folder: Path, artifact: Path) -> ValidateResult:
+    """Held against the example's own model."""
+    return edgekit.validate(
+        artifact,
+        reference=folder / "digits-cnn.onnx",
+        data=str(folder / "evaluation.npz"),
+        preprocess=folder / "edgekit.toml",
+    )
+
+
+def test_the_model_itself_is_green(tmp_path: Path) -> None:
+    folder = example(tmp_path / "recipe").parent
+    assert validated(folder, folder / "digits-cnn.onnx").exit_code is ExitCode.OK
+
+
+def test_an_artifact_of_another_model(tmp_path: Path) -> None:
+    folder = example(tmp_path / "recipe").parent
+    rng = np.random.default_rng(SEED)
+    result = validated(folder, altered(folder, lambda w: rng.normal(size=w.shape).astype(w.dtype)))
+    assert result.exit_code is ExitCode.ACCURACY_GATE
+    assert "above the budget" in result.gates[0].reason
+
+
+def test_an_artifact_that_gives_nan(tmp_path: Path) -> None:
+    folder = example(tmp_path / "recipe").parent
+    result = validated(folder, altered(folder, lambda w: np.full_like(w, np.nan)))
+    assert result.exit_code is ExitCode.ACCURACY_GATE
+    (gate,) = (each for each in result.gates if each.status == "fail")
+    assert "is nan at sample 0" in gate.reason
+
+
+@pytest.mark.parametrize("kept", [0, 1, 1000], ids=lambda kept: f"{kept} bytes")
+def test_a_truncated_artifact(kept: int, tmp_path: Path) -> None:
+    folder = example(tmp_path / "recipe").parent
+    short = folder / "short.onnx"
+    short.write_bytes((folder / "digits-cnn.onnx").read_bytes()[:kept])
+    with pytest.raises(ModelFileError, match=r"short\.onnx") as caught:
+        validated(folder, short)
+    assert caught.value.exit_code is ExitCode.BAD_INPUT

@@ -23,7 +23,7 @@ from edgekit.report.checks import RED, Check, Checks
 from edgekit.validation.budget import GATE_CODES
 
 GOLDENS = Path(__file__).parents[2] / "golden" / "report"
-JUDGED = ["release_passing", "release_failing", "validate", "bench", "diff"]
+JUDGED = ["release_passing", "release_failing", "validate", "bench", "diff", "debug"]
 
 
 def result(name: str) -> Any:
@@ -67,7 +67,7 @@ def test_a_row_is_red_exactly_where_the_exit_code_is_not_0(name: str) -> None:
     value = RESULTS_TO_TRY[name]
     found = checks.checks(value)
     assert found.rows
-    assert any(row.outcome in RED for row in found.rows) == (value.exit_code is not ExitCode.OK)
+    assert any(row.outcome in RED for row in found.rows) == (report.json.exit_code(value) is not ExitCode.OK)
 
 
 def test_a_release_has_a_row_for_each_gate_of_what_ships_and_one_for_each_target() -> None:
@@ -172,7 +172,7 @@ def test_junit_is_what_its_schema_allows(name: str) -> None:
     root = parsed(report.render(value, "junit"))
     check_junit(root)
     red = int(root.attrib["failures"]) + int(root.attrib["errors"])
-    assert bool(red) == (value.exit_code is not ExitCode.OK)
+    assert bool(red) == (report.json.exit_code(value) is not ExitCode.OK)
     names = [(case.attrib["classname"], case.attrib["name"]) for case in root.iter("testcase")]
     assert len(names) == len(set(names)), "two cases of one name are one for most readers"
 
@@ -385,7 +385,9 @@ def test_a_target_without_candidates_has_a_row_too() -> None:
     assert {row["target"] for row in rows} == {each.target for each in result("release_failing").targets}
 
 
-@pytest.mark.parametrize(("name", "count"), [("validate", None), ("bench", None), ("diff", 7)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("validate", None), ("bench", None), ("diff", 7), ("debug", None)]
+)
 def test_other_results_have_rows(name: str, count: int | None) -> None:
     rows = rows_of(result(name))
     assert rows
