@@ -181,7 +181,7 @@ def _scored(looking: Looking, labels: Array | None, metric: str) -> Callable[[Ou
         return evaluate(
             _Replay(inputs, outputs, iter(kept)),
             metric=metric,
-            batches=lambda _size: ({**feeds} for feeds in looking.feeds()),
+            batches=lambda size: iter([{"row": np.zeros(size)}] * (looking.count // size)),
             labels=labels[: looking.count],
             count=looking.count,
             batch_size=looking.batch,

@@ -39,6 +39,7 @@ from edgekit.validation.recognise import Layout, layout, recognised
 
 BATCH = 4  # as in calibration: larger ones leave the processor's cache
 LARGEST_BATCH_BYTES = 2**28  # of one batch's activations, three times in memory; beyond: one sample at a time
+KEPT_BYTES = 2**28  # of samples: 64 images of 224 pixels are a seventh of it
 
 Arrays = Mapping[str, Array]
 
@@ -91,6 +92,7 @@ class Looking:
         self._artifact, self.notes = in_terms_of(artifact, *io.specs(reference))
         self._reference, self._data, self._folder = reference, data, folder
         self._stack = ExitStack()
+        self._kept: list[Arrays] | None = None
         self.batch = _batch(reference, self._artifact, data.count)
         self.count = data.count - data.count % self.batch
 
@@ -123,11 +125,18 @@ class Looking:
         return self._main.facts
 
     def feeds(self) -> Iterator[Arrays]:
-        """Whole batches, from the start."""
+        """Whole batches, from the start; read once and kept, unless they are many."""
+        if self._kept is not None:
+            yield from self._kept
+            return
+        kept: list[Arrays] | None = []
         for feeds in itertools.islice(self._data.batches(self.batch), self.count // self.batch):
-            if len(next(iter(feeds.values()))) < self.batch:
-                return
+            if kept is not None:
+                kept.append(feeds)
+                size = sum(array.nbytes for array in feeds.values())
+                kept = None if len(kept) * size > KEPT_BYTES else kept
             yield feeds
+        self._kept = kept
 
     def batches(self) -> Iterator[Seen]:
         """Every batch, seen at every end."""
