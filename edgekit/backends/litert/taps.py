@@ -54,7 +54,8 @@ def tapped(
     path = folder / artifact.path.name
     path.write_bytes(with_outputs(content, [tensor.key[1] for tensor, _ in chosen]))
     before, after = (_executed(each, artifact) for each in (artifact.path, path))
-    taps = tuple(_tap(tensor, operator, before, after) for tensor, operator in chosen)
+    makers = {tensor.key: operator for operator in graph.operators for tensor in operator.outputs}
+    taps = tuple(_tap(tensor, operator, before, after, makers) for tensor, operator in chosen)
     made = replace(
         artifact,
         folder=folder,
@@ -125,9 +126,13 @@ def _tap(
     operator: Operator,
     before: Mapping[int, tuple[str, bool]],
     after: Mapping[int, tuple[str, bool]],
+    makers: Mapping[tuple[int, int], Operator],
 ) -> Tap:
     index = tensor.key[1]
     name, delegated = after.get(index, (operator.name, False))
+    source = operator.inputs[0] if operator.name == "QUANTIZE" else None
+    if source is not None and not source.is_integer and source.key in makers:
+        name = f"{makers[source.key].name}+{name}"
     weight = _weight(operator)
     return Tap(
         names=plain_names(tensor.name),

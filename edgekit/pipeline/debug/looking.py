@@ -51,11 +51,13 @@ class End:
     Attributes:
         tap: where it is in the artifact; None: it is an output of the model (N4).
         layout: from the artifact's array to the float model's.
+        shape: of the float model's array, on the first batch.
     """
 
     name: str
     tap: Tap | None
     layout: Layout
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -215,10 +217,10 @@ class Looking:
             if name is None or fitting is None:
                 unmatched.append(tap.names[-1])
             elif name not in ends or (ends[name].tap or tap).params is None:
-                ends[name] = End(name, tap, fitting)
+                ends[name] = End(name, tap, fitting, truth[name].shape)
         for value in self._reference.graph.outputs:  # N4
             if value.name and value.name in known and value.name not in ends:
-                ends[value.name] = End(value.name, None, Layout())
+                ends[value.name] = End(value.name, None, Layout(), ())
         ordered = tuple(ends[name] for name in known if name in ends)
         return ordered, tuple(unmatched)
 
@@ -228,19 +230,9 @@ class Looking:
         arrays: dict[str, Array] = {}
         for end in self.ends:
             array = outputs[end.name] if end.tap is None else self._tensor(end.tap.tensor, outputs, number)
-            shape = self._shapes(end, array)
-            arrays[end.name] = np.ascontiguousarray(
-                end.layout.applied(array, shape).astype(np.float32, copy=False)
-            )
+            turned = end.layout.applied(array, (array.shape[0], *end.shape[1:]))
+            arrays[end.name] = np.ascontiguousarray(turned.astype(np.float32, copy=False))
         return arrays
-
-    def _shapes(self, end: End, array: Array) -> tuple[int, ...]:
-        if not end.layout.reshaped:
-            return array.shape
-        shape = segments.values(self._reference)[end.name].shape
-        sizes = [dim if isinstance(dim, int) else -1 for dim in shape or ()]
-        sizes[0] = array.shape[0]
-        return tuple(sizes)
 
     def _seen(self, feeds: Arrays, number: int) -> Seen:
         outputs = self._main.run(feeds)

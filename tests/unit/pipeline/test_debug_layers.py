@@ -38,6 +38,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield place
 
 
+@pytest.fixture(scope="module")
+def healthy(folder: Path) -> dict[str, DebugRow]:
+    return {target: look(folder, make(folder, target)) for target in TARGETS}
+
+
 def look(folder: Path, artifact: Path, *, data: str = "data.npz") -> DebugRow:
     found = edgekit.debug(artifact, reference=folder / "float.onnx", data=str(folder / data))
     (row,) = found.rows
@@ -49,9 +54,9 @@ def layer(row: DebugRow, name: str) -> LayerRow:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_in_a_healthy_artifact_every_layer_only_rounds(folder: Path, target: str) -> None:
+def test_in_a_healthy_artifact_every_layer_only_rounds(healthy: dict[str, DebugRow], target: str) -> None:
     """The one that must not fire."""
-    row = look(folder, make(folder, target))
+    row = healthy[target]
     assert row.samples == 32
     assert {"stem", "wide", "joined", "half", "scores"} <= {each.name for each in row.layers}
     for each in row.layers:
@@ -64,19 +69,20 @@ def test_in_a_healthy_artifact_every_layer_only_rounds(folder: Path, target: str
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", ["wide", "half"])
-def test_a_clipped_layer_is_ranked_first(folder: Path, target: str, name: str) -> None:
+def test_a_clipped_layer_is_ranked_first(
+    folder: Path, healthy: dict[str, DebugRow], target: str, name: str
+) -> None:
     """Sabotage: an eighth of the range. What comes behind is wrong in total and does nothing wrong itself."""
-    healthy = look(folder, make(folder, target))
     high = 0.125 * _peak(name)
     row = look(folder, make(folder, target, ranges={name: (0.0, high)}))
     first = row.layers[0]
     assert first.name == name
     assert first.clipped > 0.02
-    assert first.own_sqnr_db < layer(healthy, name).own_sqnr_db - 10
+    assert first.own_sqnr_db < layer(healthy[target], name).own_sqnr_db - 10
     for each in row.layers[1:]:
         assert each.own_steps is None or each.own_steps < ROUNDING_STEPS, each
     behind = layer(row, "scores")
-    assert behind.total_sqnr_db < layer(healthy, "scores").total_sqnr_db - 6
+    assert behind.total_sqnr_db < layer(healthy[target], "scores").total_sqnr_db - 6
 
 
 @pytest.mark.parametrize("target", TARGETS)

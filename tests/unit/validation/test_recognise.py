@@ -45,6 +45,24 @@ def test_a_size_of_one_more_or_less_is_reshaped() -> None:
     np.testing.assert_array_equal(found.applied(array.reshape(2, 8), array.shape), array)
 
 
+def test_heads_and_positions_that_changed_places_are_found() -> None:
+    array = np.random.default_rng(SEED).normal(size=(2, 3, 8, 5)).astype(np.float32)
+    assert layout(noisy(array.transpose(0, 2, 1, 3)), array) == Layout((0, 2, 1, 3))
+
+
+def test_a_wrong_value_of_the_right_shape_is_not_turned_until_it_fits() -> None:
+    array = np.random.default_rng(SEED).normal(size=(2, 6, 6, 6)).astype(np.float32)
+    other = np.random.default_rng(SEED + 1).normal(size=(2, 6, 6, 6)).astype(np.float32)
+    found = layout(other, array)
+    assert found is not None
+    assert found.order in {(), (0, 3, 1, 2)}
+
+
+def test_as_many_elements_in_another_shape_are_another_value() -> None:
+    array = np.random.default_rng(SEED).normal(size=(2, 4, 6)).astype(np.float32)
+    assert layout(array.reshape(2, 3, 8), array) is None
+
+
 def test_other_sizes_do_not_fit() -> None:
     assert layout(np.zeros((2, 3), np.float32), np.zeros((2, 4), np.float32)) is None
 
@@ -65,10 +83,19 @@ def test_what_is_like_nothing_stays_unknown() -> None:
     assert recognised({"x": other}, values()) == {}
 
 
-def test_the_order_is_kept() -> None:
+def test_of_alike_values_the_order_decides() -> None:
+    array = values()["a"]
+    known = {"a": array, "b": noisy(array, 0.01)}
+    assert recognised({"first": noisy(array, 0.02), "second": noisy(array, 0.02)}, known) == {
+        "first": "a",
+        "second": "b",
+    }
+
+
+def test_branches_may_be_in_another_order() -> None:
     known = values()
-    tensors = {"first": known["c"], "second": known["a"]}
-    assert len(recognised(tensors, known)) == 1
+    tensors = {"first": noisy(known["c"]), "second": noisy(known["a"])}
+    assert recognised(tensors, known) == {"first": "c", "second": "a"}
 
 
 def test_a_value_and_its_reshape_are_told_apart_by_shape() -> None:
