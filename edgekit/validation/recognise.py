@@ -123,7 +123,7 @@ def recognised(tensors: Mapping[str, Array], known: Mapping[str, Array]) -> dict
     found = dict(reversed(pairs.items()))
     for row, name in enumerate(names, start=1):  # Y5
         free = [column for column, each in enumerate(values, start=1) if each not in found.values()]
-        best_free = max(free, key=lambda column: float(likes[row, column]), default=0)  # noqa: B023  used here
+        best_free = max(free, key=lambda column: float(likes[row, column]), default=0)
         if name not in found and likes[row, best_free] >= SURE:
             found[name] = values[best_free - 1]
     return found
