@@ -41,6 +41,9 @@ SEED = 20261126
 LOWEST, HIGHEST = 0.93, 0.97
 FALSE_PASS = 0.05
 FEW_EXPECTED = 10.0  # differing samples in a data set
+HEAVY = (
+    "heavy tails, mae 5 % worse"  # reported, and no bar: no interval without a model of the tail holds there
+)
 
 Numbers = npt.NDArray[Any]
 Statistics = Mapping[str, Numbers]
@@ -88,12 +91,21 @@ class Population:
 
 
 def errors(rng: np.random.Generator, *, metric: str, worse: float) -> Population:
-    """Skewed errors (log-normal), of which the candidate's are a noisy ``1 + worse`` times as large."""
+    """Skewed errors (gamma, shape 1.5), of which the candidate's are a noisy ``1 + worse`` times as large."""
     size = 40_000
-    base = rng.lognormal(0.0, 1.0, size)
-    other = base * rng.lognormal(0.0, 0.3, size) * (1.0 + worse) / np.exp(0.3**2 / 2)
+    base = rng.gamma(1.5, 1.0, size)
+    other = np.abs(base + rng.normal(0.0, 0.3, size)) * (1.0 + worse)
     elements = np.ones(size, np.int64)
     return Population(metric, {"error": base, "elements": elements}, {"error": other, "elements": elements})
+
+
+def heavy_errors(rng: np.random.Generator) -> Population:
+    """Log-normal errors (sigma 1): a few samples carry most of the mean, and most data sets lack them."""
+    size = 40_000
+    base = rng.lognormal(0.0, 1.0, size)
+    other = 1.05 * base * rng.lognormal(0.0, 0.3, size) / np.exp(0.3**2 / 2)
+    elements = np.ones(size, np.int64)
+    return Population("mae", {"error": base, "elements": elements}, {"error": other, "elements": elements})
 
 
 def rare_errors(rng: np.random.Generator, *, share: float) -> Population:
@@ -233,16 +245,17 @@ BINARY = tuple(
 OTHERS = tuple(
     Case(f"{name}, {count} samples", count, make)
     for name, make, counts in (
-        ("mae, 5 % worse", functools.partial(errors, metric="mae", worse=0.05), (100, 500, 2000)),
+        ("mae, 5 % worse", functools.partial(errors, metric="mae", worse=0.05), (50, 100, 500, 1000)),
         ("mae, equal on average", functools.partial(errors, metric="mae", worse=0.0), (100, 500)),
-        ("mae, 2 % are five times worse", functools.partial(rare_errors, share=0.02), (300, 1000, 3000)),
-        ("rmse, 5 % worse", functools.partial(errors, metric="rmse", worse=0.05), (500, 2000)),
-        ("perplexity, 2 % a token", functools.partial(tokens, worse=0.02), (100, 1000)),
-        ("f1, 3 % more guesses", functools.partial(classes, metric="f1", wrong=0.2, more=0.03), (200, 1000)),
-        ("auc, noisier", functools.partial(ranks, noise=0.5), (100, 500, 2000)),
+        ("mae, 2 % are five times worse", functools.partial(rare_errors, share=0.02), (300, 1000)),
+        ("rmse, 5 % worse", functools.partial(errors, metric="rmse", worse=0.05), (200, 1000)),
+        ("perplexity, 2 % a token", functools.partial(tokens, worse=0.02), (100, 500)),
+        ("f1, 3 % more guesses", functools.partial(classes, metric="f1", wrong=0.2, more=0.03), (200, 500)),
+        ("auc, noisier", functools.partial(ranks, noise=0.5), (100, 500)),
         ("miou, patches flip", functools.partial(pixels, flips=0.03), (50, 200, 1000)),
-        ("map, lost and shifted", functools.partial(boxes, lost=0.05, shift=1.0), (100, 400)),
-        ("map, equal boxes but 1 %", functools.partial(boxes, lost=0.01, shift=0.0), (200,)),
+        ("map, lost and shifted", functools.partial(boxes, lost=0.05, shift=1.0), (100, 250)),
+        ("map, equal boxes but 1 %", functools.partial(boxes, lost=0.01, shift=0.0), (150,)),
+        (HEAVY, heavy_errors, (100, 500, 2000)),
     )
     for count in counts
 )  # fmt: skip
@@ -311,6 +324,7 @@ def run() -> Report:
 
 
 def _bars(found: list[Covered]) -> tuple[Bar, ...]:
+    found = [row for row in found if not row.id.startswith(HEAVY)] or found
     many = [row for row in found if row.expected_differing >= FEW_EXPECTED] or found
     lowest = min(found, key=lambda row: row.coverage)
     highest = max(many, key=lambda row: row.coverage)

@@ -8,6 +8,13 @@ An Introduction to the Bootstrap, 1993, ch. 14):
     z0     = Phi^-1(share of bootstrap drops below the observed one, ties one half)
     a      = sum (m - d_i)^3 / (6 (sum (m - d_i)^2)^1.5), d_i: drop without group i, m: their mean
 
+Where samples are few and their statistics skewed, BCa is a little short (mAP of 100 images: it holds the true
+drop in 92.8 % of 500 data sets). So each end is the wider one of BCa and of the normal interval around the
+bias-corrected drop (Davison and Hinkley, Bootstrap Methods and their Application, 1997, sec. 5.2); elsewhere
+they differ little (94.0 % there; benchmarks/interval_coverage.py):
+
+    ends   = observed - (mean of the bootstrap drops - observed) -+ z * their standard deviation
+
 The acceleration comes from a jackknife over at most 200 groups: the skewness of group sums shrinks with the
 square root of their size exactly as their number does, so that grouping does not change its expectation.
 """
@@ -94,14 +101,39 @@ def interval(
     rng: np.random.Generator,
     resamples: int = RESAMPLES,
 ) -> tuple[float, float]:
-    """BCa interval of the drop of ``count`` samples; percentile where every draw is on one side.
+    """Interval of the drop of ``count`` samples: the wider ends of BCa and of the bias-corrected normal one.
 
     Raises:
         DataError: the metric is undefined in more than 5 % of the draws.
     """
-    normal = NormalDist()
-    observed = float(drops(np.ones((1, count)))[0])
     values = np.sort(resampled(drops, count=count, resamples=resamples, rng=rng))
+    observed = float(drops(np.ones((1, count)))[0])
+    low, high = bca_interval(drops, values, observed, count=count, confidence=confidence, rng=rng)
+    z = NormalDist().inv_cdf(0.5 + confidence / 2.0)
+    middle, reach = 2.0 * observed - float(values.mean()), z * float(values.std())
+    return min(low, middle - reach), max(high, middle + reach)
+
+
+def bca_interval(
+    drops: Drops,
+    values: Floats,
+    observed: float,
+    *,
+    count: int,
+    confidence: float,
+    rng: np.random.Generator,
+) -> tuple[float, float]:
+    """BCa interval; percentile where every draw is on one side.
+
+    Args:
+        drops: for the jackknife.
+        values: drops of the draws, sorted.
+        observed: the drop of the data.
+        count: number of samples.
+        confidence: of the two-sided interval.
+        rng: of the jackknife's groups.
+    """
+    normal = NormalDist()
     share = float(np.mean(values < observed) + 0.5 * np.mean(values == observed))
     z = normal.inv_cdf(0.5 + confidence / 2.0)
     ends: list[float] = [normal.cdf(-z), normal.cdf(z)]

@@ -1,7 +1,7 @@
 """Two evaluations of the same samples -> Drop: what the candidate loses, with a 95 % interval.
 
     right/wrong per sample (top1, top5)  -> interval of paired proportions (``proportions``)
-    any other metric                     -> paired BCa bootstrap, seeded (``bootstrap``)
+    any other metric                     -> paired bootstrap, BCa or normal, seeded (``bootstrap``)
 
 Positive = the candidate is worse. The unit is that of the metric's row: percentage points, or percent of the
 reference's value.
@@ -163,7 +163,7 @@ def paired_drop(
         )
     rng = np.random.default_rng(seed)
     low, high = bootstrap.interval(drops, count=count, confidence=confidence, rng=rng)
-    method = f"paired bootstrap, BCa, {bootstrap.RESAMPLES} resamples, seed {seed}"
+    method = f"paired bootstrap, BCa and normal, {bootstrap.RESAMPLES} resamples, seed {seed}"
     differing = _differing(reference, candidate)
     if differing < FEW_DIFFERENCES:
         everything = row.best if row.drop_unit == "dB" else 100.0

@@ -194,10 +194,70 @@ def test_bca_equals_scipy() -> None:
         return np.array([found.low, found.high])
 
     rng = np.random.default_rng(SEED)
-    mine = np.array(bootstrap.interval(mean, count=40, confidence=0.95, rng=rng, resamples=20_000))
+    draws = np.sort(bootstrap.resampled(mean, count=40, resamples=20_000, rng=rng))
+    found = bootstrap.bca_interval(mean, draws, float(values.mean()), count=40, confidence=0.95, rng=rng)
+    mine = np.array(found)
     width = mine[1] - mine[0]
     assert np.abs(mine - theirs("BCa")).max() < 0.02 * width
     assert np.abs(mine - theirs("percentile")).max() > 0.04 * width
+
+
+def test_the_wider_end_of_bca_and_the_normal_interval() -> None:
+    """The same mean: the upper end is BCa's, the lower one that of the symmetric normal interval."""
+    values = np.random.default_rng(SEED).exponential(1.0, 40)
+
+    def mean(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        found: npt.NDArray[np.float64] = weights @ values / weights.sum(axis=1)
+        return found
+
+    rng = np.random.default_rng(SEED)
+    low, high = bootstrap.interval(mean, count=40, confidence=0.95, rng=rng, resamples=20_000)
+    error = float(values.std()) / math.sqrt(40)
+    z = NormalDist().inv_cdf(0.975)
+    assert low == pytest.approx(values.mean() - z * error, abs=0.05 * error)
+    assert high > values.mean() + 1.1 * z * error
+
+
+@pytest.mark.parametrize(("shape", "count"), [(1.5, 60), (1.0, 150)])
+def test_coverage_of_the_bootstrap_on_skewed_errors(shape: float, count: int) -> None:
+    """400 data sets of gamma errors, seed 7: 92 to 98.5 % (three standard errors around 93 to 97)."""
+    rng = np.random.default_rng(SEED)
+    ones = np.ones(count, np.int64)
+    held = 0
+    for trial in range(400):
+        base = rng.gamma(shape, 1.0, count)
+        worse = 1.05 * base * rng.gamma(16.0, 1 / 16, count)  # a noisy 5 %
+        pair = (evaluation("mae", error=e, elements=ones) for e in (base, worse))
+        drop = paired_drop(*pair, seed=trial)
+        held += drop.low_pp <= 5.0 <= drop.high_pp
+    assert 0.92 <= held / 400 <= 0.985
+
+
+def test_samples_needed_decide_on_resampled_data() -> None:
+    """40 pilot sets of 400 with a straddled budget of 1 pp, seed 7; each drawn again at the number said.
+
+    There the interval should just reach the budget, so that about half of the new data sets decide, a quarter
+    as many samples seldom do, and four times as many nearly always.
+    """
+    rng = np.random.default_rng(SEED)
+    decided = {0.25: 0, 1.0: 0, 4.0: 0}
+    pilots = 0
+    while pilots < 40:
+        lost, gained, _ = (int(n) for n in rng.multinomial(400, [0.014, 0.008, 0.978]))
+        drop = paired_drop(*pair_of_counts(lost=lost, gained=gained, count=400))
+        needed = samples_needed(drop, 1.0)
+        if needed is None or needed <= 400 or needed > 1_000_000:
+            continue
+        pilots += 1
+        for factor in decided:
+            count = int(needed * factor)
+            share = [lost / 400, gained / 400]
+            b, c, _ = (int(n) for n in rng.multinomial(count, [*share, 1 - sum(share)]))
+            low, high = paired_interval(lost=b, gained=c, count=count, confidence=0.95)
+            decided[factor] += 100 * high <= 1.0 or 100 * low > 1.0
+    assert decided[0.25] <= 12
+    assert 10 <= decided[1.0] <= 30
+    assert decided[4.0] >= 34
 
 
 def test_equal_statistics_are_not_a_point() -> None:
