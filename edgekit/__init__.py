@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgekit._version import __version__
+from edgekit.late_imports import import_late
 
 if TYPE_CHECKING:
     from edgekit.api import (
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
         validate,
         verify,
     )
+
+import_late()  # before anything imports onnx_ir
 
 __all__ = [
     "__version__",

@@ -9,6 +9,7 @@ the documented methods of its group are used here.
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from collections.abc import Sequence
@@ -49,6 +50,10 @@ VERBS: dict[str, Verb] = {
     "schema": Verb("edgekit.cli.schema", "JSON Schema of the recipe and of every JSON document"),
     "clean": Verb("edgekit.cli.clean", "remove the cache"),
 }
+
+# New objects between two walks of Python's garbage collector, 700 by default: what is imported stays, and the
+# walks take 0.04 s. Graphs are cycles, so it is not "never".
+NEW_OBJECTS = 100_000
 
 _HELP = """Edge-deployment compilation: one trained model in, proved artifacts for every runtime out.
 
@@ -146,4 +151,7 @@ def run(args: Sequence[str]) -> int:
 def main() -> NoReturn:
     """The entry point: SIGTERM ends a run as cleanly as Ctrl-C does."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(run(sys.argv[1:]))
+    gc.set_threshold(NEW_OBJECTS)
+    code = run(sys.argv[1:])
+    gc.freeze()  # a process that ends need not look for cycles: 0.12 s of a compilation's 0.95
+    sys.exit(code)

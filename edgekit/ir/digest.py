@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import onnx_ir as ir
@@ -23,15 +23,27 @@ _KEPT = "edgekit.digest"
 
 def digest(model: ir.Model) -> str:
     """Hex digest of the content; stable between processes, platforms and versions of onnx_ir."""
-    document = {
+    return digest_of_json(_document(model, digest_of_tensor))
+
+
+def equal(first: ir.Model, second: ir.Model) -> bool:
+    """Whether the digests are equal; nothing is hashed where both hold the very same tensors."""
+    return _document(first, id) == _document(second, id) or digest(first) == digest(second)
+
+
+TensorName = Callable[[ir.TensorProtocol], object]
+"""What stands for a tensor's content."""
+
+
+def _document(model: ir.Model, of_tensor: TensorName) -> dict[str, Any]:
+    return {
         "opsets": dict(sorted(model.opset_imports.items())),
-        "graph": _graph(model.graph),
+        "graph": _graph(model.graph, of_tensor),
         "functions": [
-            {"id": list(key), "nodes": _nodes(function), "inputs": _names(function.inputs)}
+            {"id": list(key), "nodes": _nodes(function, of_tensor), "inputs": _names(function.inputs)}
             for key, function in sorted(model.functions.items())
         ],
     }
-    return digest_of_json(document)
 
 
 def digest_of_json(document: Any) -> str:
@@ -61,20 +73,20 @@ def _digest_of_tensor(tensor: ir.TensorProtocol) -> str:
     return sha.hexdigest()
 
 
-def _graph(graph: ir.Graph) -> dict[str, Any]:
+def _graph(graph: ir.Graph, of_tensor: TensorName) -> dict[str, Any]:
     return {
         "inputs": [_typed(value) for value in graph.inputs],
         "outputs": [_typed(value) for value in graph.outputs],
         "initializers": {
-            name: digest_of_tensor(value.const_value)
+            name: of_tensor(value.const_value)
             for name, value in sorted(graph.initializers.items())
             if value.const_value is not None
         },
-        "nodes": _nodes(graph),
+        "nodes": _nodes(graph, of_tensor),
     }
 
 
-def _nodes(nodes: Iterable[ir.Node]) -> list[Any]:
+def _nodes(nodes: Iterable[ir.Node], of_tensor: TensorName) -> list[Any]:
     return [
         [
             node.name,
@@ -83,7 +95,7 @@ def _nodes(nodes: Iterable[ir.Node]) -> list[Any]:
             node.overload,
             _names(node.inputs),
             _names(node.outputs),
-            {name: _attribute(attribute) for name, attribute in sorted(node.attributes.items())},
+            {name: _attribute(attribute, of_tensor) for name, attribute in sorted(node.attributes.items())},
         ]
         for node in nodes
     ]
@@ -98,18 +110,18 @@ def _typed(value: ir.Value) -> list[Any]:
     return [value.name, value.dtype.name if value.dtype else None, shape]
 
 
-def _attribute(attribute: ir.Attr) -> Any:
+def _attribute(attribute: ir.Attr, of_tensor: TensorName) -> Any:
     kind = attribute.type
     if attribute.is_ref():
         return [kind.name, "ref", attribute.ref_attr_name]
     if kind == ir.AttributeType.TENSOR:
-        return [kind.name, digest_of_tensor(attribute.as_tensor())]
+        return [kind.name, of_tensor(attribute.as_tensor())]
     if kind == ir.AttributeType.TENSORS:
-        return [kind.name, [digest_of_tensor(tensor) for tensor in attribute.as_tensors()]]
+        return [kind.name, [of_tensor(tensor) for tensor in attribute.as_tensors()]]
     if kind == ir.AttributeType.GRAPH:
-        return [kind.name, _graph(attribute.as_graph())]
+        return [kind.name, _graph(attribute.as_graph(), of_tensor)]
     if kind == ir.AttributeType.GRAPHS:
-        return [kind.name, [_graph(graph) for graph in attribute.as_graphs()]]
+        return [kind.name, [_graph(graph, of_tensor) for graph in attribute.as_graphs()]]
     if kind == ir.AttributeType.FLOAT:
         return [kind.name, float(attribute.as_float()).hex()]
     if kind == ir.AttributeType.FLOATS:

@@ -1,6 +1,7 @@
 """Traversal and edits over onnx_ir graphs that several stages share.
 
     walk(model) -> nodes of the main graph and all subgraphs
+    graphs(model) -> the main graph and all subgraphs
     constant(value) -> array or None
     replace_value(old, new): every reader of ``old`` reads ``new``; graph outputs keep their names
 
@@ -29,18 +30,33 @@ def _nodes(graph: ir.Graph) -> Iterator[ir.Node]:
     # ir.traversal.RecursiveGraphIterator does the same through a generator for each node; walks are many
     for node in graph:
         yield node
-        for attribute in node.attributes.values():
-            if attribute.type == ir.AttributeType.GRAPH:
-                yield from _nodes(attribute.value)
-            elif attribute.type == ir.AttributeType.GRAPHS:
-                for each in attribute.value:
-                    yield from _nodes(each)
+        for inner in subgraphs(node):
+            yield from _nodes(inner)
+
+
+def graphs(model: ir.Model) -> list[ir.Graph]:
+    """The main graph and every subgraph, each before those inside it; functions excluded."""
+    found = [model.graph]
+    for graph in found:  # grows while it is read
+        for node in graph:
+            found.extend(subgraphs(node))
+    return found
+
+
+def subgraphs(node: ir.Node) -> list[ir.Graph]:
+    """The graphs in the node's attributes: the bodies of control flow."""
+    found: list[ir.Graph] = []
+    for attribute in node.attributes.data.values():  # of the plain dict: five times as fast
+        if attribute.type == ir.AttributeType.GRAPH:
+            found.append(attribute.value)
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            found.extend(attribute.value)
+    return found
 
 
 def has_subgraphs(node: ir.Node) -> bool:
     """Whether the node is control flow (If, Loop, Scan)."""
-    kinds = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
-    return any(attribute.type in kinds for attribute in node.attributes.values())
+    return bool(subgraphs(node))
 
 
 def is_onnx(node: ir.Node, *operators: str) -> bool:
@@ -89,6 +105,12 @@ def ints_attribute(node: ir.Node, name: str, default: Sequence[int]) -> tuple[in
     """A list attribute or its ONNX default."""
     attribute = node.attributes.get(name)
     return tuple(default) if attribute is None else tuple(attribute.as_ints())
+
+
+def follows(node: ir.Node, *operators: str) -> bool:
+    """Whether one of ``operators`` computes an input of the node."""
+    producers = (value.producer() for value in node.inputs if value is not None)
+    return any(producer is not None and producer.op_type in operators for producer in producers)
 
 
 def sole_reader(value: ir.Value) -> ir.Node | None:

@@ -3,7 +3,11 @@
     Reshape(x, Concat(Slice(Shape(x)), 784))  ->  Reshape(x, [-1, 784])
 
 onnxscript's folder evaluates with the ONNX reference implementation and follows Shape, Gather, Concat and
-the like symbolically, with the dynamic batch as a symbol. Random operators and quantization stay.
+the like symbolically, with the dynamic batch as a symbol. Random operators and quantization stay. It is not
+imported where it would find nothing (``find_foldable``).
+
+GatherElements is evaluated here: the reference of onnx 1.23 takes the first index of each row alone where an
+axis is longer than 32 (``np.choose``), and fails or gives wrong values.
 
 Source: onnxscript.optimizer, onnxscript/rewriter/rules/common/_materialize_reshape_shape.py.
 """
@@ -13,10 +17,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as ir_passes
 
+from edgekit.ir.graph import add_initializer, constant, int_attribute, is_onnx, replace_value, walk
 from edgekit.passes.base import Pass
+from edgekit.passes.find_foldable import foldable
+from edgekit.spec import Array
 
 
 @dataclass(frozen=True)
@@ -36,18 +44,39 @@ class FoldConstants(Pass):
 
     def apply(self, model: ir.Model) -> ir.Model:
         """Fold, fix the shape inputs of Reshape, drop what nobody reads any more."""
-        from onnxscript.optimizer import fold_constants
-        from onnxscript.rewriter.rules.common import materialize_reshape_shape_rule
+        for node in tuple(walk(model)):
+            if is_onnx(node, "GatherElements"):
+                self._gather_elements(node)
+        if foldable(model):
+            from onnxscript.optimizer import fold_constants
+            from onnxscript.rewriter.rules.common import materialize_reshape_shape_rule
 
-        fold_constants(
-            model,
-            input_size_limit=self.largest_input,
-            output_size_limit=self.largest_output,
-            should_fold=_is_filled_shape,
-        )
-        materialize_reshape_shape_rule.apply_to_model(model)
+            fold_constants(
+                model,
+                input_size_limit=self.largest_input,
+                output_size_limit=self.largest_output,
+                should_fold=_is_filled_shape,
+            )
+            materialize_reshape_shape_rule.apply_to_model(model)
+            model = model.clone()  # without the branches of an If that is gone: they still use its values
         ir_passes.RemoveUnusedNodesPass()(model)
         return model
+
+    def _gather_elements(self, node: ir.Node) -> None:
+        data, indices = constant(node.inputs[0]), constant(node.inputs[1])
+        if data is None or indices is None or node.graph is None or node.outputs[0].is_graph_output():
+            return
+        if data.size > self.largest_input or indices.size > self.largest_output or not indices.size:
+            return
+        taken = take_elements(data, indices, int_attribute(node, "axis", 0))
+        replace_value(node.outputs[0], add_initializer(node.graph, f"{node.outputs[0].name}_taken", taken))
+
+
+def take_elements(data: Array, indices: Array, axis: int) -> Array:
+    """``out[i][j][k] = data[i][indices[i][j][k]][k]`` (axis 1); other axes of ``indices`` may be shorter."""
+    axis %= data.ndim
+    part = data[tuple(slice(None if at == axis else size) for at, size in enumerate(indices.shape))]
+    return np.take_along_axis(part, indices.astype(np.int64), axis)
 
 
 def _is_filled_shape(node: ir.Node) -> bool | None:

@@ -11,17 +11,24 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from edgekit.ir.infer import infer_shapes
+from edgekit.ir.infer import all_sizes_are_numbers, fill_in_shapes
 from edgekit.passes.base import Pass
 
 
 @dataclass(frozen=True)
 class InferShapes(Pass):
-    """Fill in types and shapes."""
+    """Fill in types and shapes.
+
+    Attributes:
+        again: inference ran before, and passes keep what they know of their values: nothing runs where every
+            value has a type and a shape of numbers.
+    """
 
     requires: ClassVar[frozenset[str]] = frozenset({"opset-canonical"})
     establishes: ClassVar[frozenset[str]] = frozenset({"shapes-known"})
 
+    again: bool = False
+
     def apply(self, model: ir.Model) -> ir.Model:
         """Infer."""
-        return infer_shapes(model)
+        return model if self.again and all_sizes_are_numbers(model) else fill_in_shapes(model)

@@ -16,7 +16,7 @@ from edgekit.backends.refusal import refuse
 from edgekit.errors import InputError, OutputError
 from edgekit.ir import digest
 from edgekit.pipeline.cache import Cache
-from edgekit.pipeline.variant import Variant
+from edgekit.pipeline.came import Variant
 from edgekit.pipeline.versions import tools
 from edgekit.spec import Artifact, Rejection, RunOptions, from_json, to_json
 from edgekit.target import Target
@@ -66,7 +66,7 @@ def obtain(
         info=said,
     )
     key = {
-        "model": digest.digest(variant.model),
+        "model": variant.origin or digest.digest(variant.model),
         "target": target.model_dump(mode="json", by_alias=True),
         "options": to_json(options),
         "stem": request.stem,

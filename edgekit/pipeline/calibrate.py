@@ -9,7 +9,6 @@ from pydantic import ValidationError
 
 from edgekit import dataset, settings
 from edgekit.errors import InputError
-from edgekit.frontends.source import SourceRequest
 from edgekit.pipeline import model as models
 from edgekit.pipeline import ranges as calibration
 from edgekit.pipeline import steps
@@ -22,8 +21,6 @@ from edgekit.preprocess import Step
 from edgekit.spec import Progress, Ranges, from_json, to_json
 
 _SCHEMA = "edgekit/ranges/2"  # 1 had no histograms, and percentiles of other bins
-# An ONNX file is canonicalized with this: passes keep numerics, folding a BatchNorm rounds once.
-ONNX_TOLERANCE = 1e-4
 
 
 def calibrate(
@@ -44,7 +41,7 @@ def calibrate(
     ``preprocess`` is a file of steps (``steps.read``) from its samples to the model's inputs.
     """
     cache = Cache(cache_dir or settings.cache_dir())
-    canonical = canonical_file(model, cache=cache, progress=progress)
+    canonical = models.canonical_file(model, cache=cache, progress=progress)
     found = learn(
         canonical,
         calibration_data,
@@ -64,12 +61,6 @@ def calibrate(
         counted=len(found.ranges.histograms),
         findings=found.findings,
     )
-
-
-def canonical_file(path: Path, *, cache: Cache, progress: Progress) -> Canonical:
-    """The canonical form of an ONNX file, proved against the file itself."""
-    request = SourceRequest(source=str(path.resolve()), base=path.resolve().parent)
-    return models.obtain(request, tolerance=ONNX_TOLERANCE, cache=cache, progress=progress)
 
 
 def learn(

@@ -11,6 +11,7 @@ from edgekit.measure.machine import cpu_features
 from edgekit.pipeline import artifact as artifacts
 from edgekit.pipeline import coverage as coverages
 from edgekit.pipeline import judge, latency, mixed, search, variant
+from edgekit.pipeline.came import Variant
 from edgekit.pipeline.evaluation import BOOTSTRAP_SEED
 from edgekit.pipeline.judge import Judged
 from edgekit.pipeline.latency import Timed
@@ -20,7 +21,6 @@ from edgekit.pipeline.plan import TargetPlan
 from edgekit.pipeline.proof import Opener, Place, Proof, open_at, options_at, subject_of, where
 from edgekit.pipeline.scheme import Scheme
 from edgekit.pipeline.search import Choice
-from edgekit.pipeline.variant import Variant
 from edgekit.pipeline.workbench import Workbench
 from edgekit.quantization import mixed as mixing
 from edgekit.quantization.saturation import FEATURE

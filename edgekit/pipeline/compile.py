@@ -11,9 +11,9 @@ from edgekit import target as targets_
 from edgekit.backends.base import IoForm, ModelInfo
 from edgekit.pipeline import artifact as artifacts
 from edgekit.pipeline.cache import Cache
-from edgekit.pipeline.calibrate import canonical_file
-from edgekit.pipeline.result import CompileResult
-from edgekit.pipeline.variant import Variant, as_it_came
+from edgekit.pipeline.came import Variant, as_it_came
+from edgekit.pipeline.compile_result import CompileResult
+from edgekit.pipeline.model import Canonical, canonical_file
 from edgekit.spec import Precision, Progress
 
 
@@ -50,7 +50,7 @@ def compile(
     made = []
     for target in wanted:
         progress.stage(f"compile for {target.name}")
-        variant = as_it_came(canonical, target) if canonical.quantized else _as_float(canonical.model)
+        variant = as_it_came(canonical, target) if canonical.quantized else _as_float(canonical)
         made.append(
             artifacts.obtain(
                 variant,
@@ -65,7 +65,8 @@ def compile(
     return CompileResult(tuple(artifacts.place_into(each, out) for each in made))
 
 
-def _as_float(model: ir.Model) -> Variant:
+def _as_float(canonical: Canonical) -> Variant:
     """The float form, by what its weights are stored in."""
-    half = any(value.dtype == ir.DataType.FLOAT16 for value in model.graph.initializers.values())
-    return Variant(model, Precision.FP16 if half else Precision.FP32)
+    weights = canonical.model.graph.initializers.values()
+    half = any(value.dtype == ir.DataType.FLOAT16 for value in weights)
+    return Variant(canonical.model, Precision.FP16 if half else Precision.FP32, origin=canonical.origin)

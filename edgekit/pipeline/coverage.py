@@ -8,8 +8,8 @@ import onnx_ir as ir
 
 from edgekit.ir.graph import is_onnx, walk
 from edgekit.ir.macs import multiplies
+from edgekit.pipeline.came import Variant
 from edgekit.pipeline.inspect.onnx_file import layers_of
-from edgekit.pipeline.variant import Variant
 from edgekit.spec import Executed
 from edgekit.validation.coverage import Coverage, Layer, coverage
 from edgekit.validation.resources import nodes_in_words

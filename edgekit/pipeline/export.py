@@ -10,7 +10,7 @@ from edgekit.dataset import DataSource
 from edgekit.frontends.source import SourceRequest
 from edgekit.pipeline import model as models
 from edgekit.pipeline.cache import Cache
-from edgekit.pipeline.model import ParityData
+from edgekit.pipeline.prove import ParityData
 from edgekit.pipeline.result import ExportResult, ParityRow
 from edgekit.pipeline.write import write_model
 from edgekit.spec import Progress, TensorSpec

@@ -16,8 +16,8 @@ from edgekit import settings
 from edgekit.errors import EdgekitError, ExportError
 from edgekit.frontends.source import SourceRequest, load
 from edgekit.pipeline.model import Canonical
-from edgekit.pipeline.plan import source_digest
 from edgekit.pipeline.proof import DRIFT_SAMPLES, Proof, Subject
+from edgekit.pipeline.source_digest import source_digest
 from edgekit.pipeline.workbench import Workbench
 from edgekit.spec import Array, Feeds, Runner, TensorSpec
 from edgekit.validation.streaming import run_in_batches

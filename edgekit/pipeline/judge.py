@@ -8,13 +8,13 @@ from typing import Literal
 import numpy as np
 
 from edgekit.pipeline.baseline import Baseline
+from edgekit.pipeline.came import Variant
 from edgekit.pipeline.evaluation import BOOTSTRAP_SEED, accuracy_row, group_rows
 from edgekit.pipeline.latency import LIMIT, Timed
 from edgekit.pipeline.proof import Place, Proof
 from edgekit.pipeline.result import CandidateRow, CoverageRow, ElsewhereRow, GateRow, RatioRow
 from edgekit.pipeline.scheme import Scheme
 from edgekit.pipeline.snapshot import of_candidate
-from edgekit.pipeline.variant import Variant
 from edgekit.spec import Artifact
 from edgekit.validation.budget import Budget, Speed, Verdict, judge, verdict_of
 from edgekit.validation.coverage import Coverage

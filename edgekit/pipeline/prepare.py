@@ -133,7 +133,7 @@ class _Restoring:
     def _calibrate(self, model: ir.Model) -> Mapping[str, Range]:
         key = digest(model)
         if key not in self._known:
-            of_model = replace(self._canonical, model=model, digest=key)
+            of_model = replace(self._canonical, model=model, origin="")
             self._known[key] = calibration.obtain(
                 of_model, self._data, method=self._method, cache=self._cache, progress=self._progress
             ).ranges

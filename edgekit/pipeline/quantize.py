@@ -16,15 +16,15 @@ from edgekit.errors import ExitCode, InputError
 from edgekit.ir.external_data import size_bytes
 from edgekit.pipeline import calibrate, judge, steps, variant, workbench
 from edgekit.pipeline.cache import Cache
+from edgekit.pipeline.came import Variant
 from edgekit.pipeline.candidates import try_target
 from edgekit.pipeline.evaluation import Evaluated, evaluate_pair
 from edgekit.pipeline.mixed import mix
-from edgekit.pipeline.model import PRECISION_KEY, Canonical
+from edgekit.pipeline.model import PRECISION_KEY, Canonical, canonical_file
 from edgekit.pipeline.plan import TargetPlan
 from edgekit.pipeline.prepare import Prepared, Restore, prepare
 from edgekit.pipeline.result import AccuracyRow, GateRow, QuantizeResult
 from edgekit.pipeline.scheme import Scheme
-from edgekit.pipeline.variant import Variant
 from edgekit.pipeline.write import write_model
 from edgekit.preprocess import Step
 from edgekit.quantization.mixed import Trial
@@ -67,7 +67,7 @@ def quantize(
     cache = Cache(cache_dir or settings.cache_dir())
     wanted = targets.load(target)
     done_first = steps.read(preprocess) if preprocess is not None else ()
-    canonical = calibrate.canonical_file(model, cache=cache, progress=progress)
+    canonical = canonical_file(model, cache=cache, progress=progress)
     calibrate.require_float(canonical)
     job = _Job(
         canonical=canonical,

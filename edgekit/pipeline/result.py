@@ -14,7 +14,8 @@ from typing import Literal
 
 from edgekit.errors import ExitCode
 from edgekit.ir.contents import LayerCost, Quantization
-from edgekit.spec import Artifact, Precision, Rejection, TensorSpec
+from edgekit.pipeline.compile_result import CompileResult
+from edgekit.spec import Precision, Rejection, TensorSpec
 
 GateStatus = Literal["pass", "fail", "inconclusive", "not_measured", "waived"]
 Status = Literal["pass", "fail", "inconclusive"]
@@ -386,14 +387,6 @@ class QuantizeResult:
     notes: tuple[str, ...] = ()
     exit_code: ExitCode = ExitCode.OK
     schema: str = "edgekit/quantize-result/1"
-
-
-@dataclass(frozen=True)
-class CompileResult:
-    """Artifacts of one or more targets, flat in one folder, each with a JSON sidecar."""
-
-    artifacts: tuple[Artifact, ...]
-    schema: str = "edgekit/compile-result/1"
 
 
 @dataclass(frozen=True)

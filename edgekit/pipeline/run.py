@@ -41,10 +41,11 @@ from edgekit.pipeline.deliver import deliver
 from edgekit.pipeline.doctor import machine_row
 from edgekit.pipeline.judge import Judged
 from edgekit.pipeline.lock import Lock, LockedTarget
-from edgekit.pipeline.model import Canonical, ParityData
+from edgekit.pipeline.model import Canonical
 from edgekit.pipeline.plan import Plan, TargetPlan
 from edgekit.pipeline.prepare import Prepared
 from edgekit.pipeline.proof import Proof
+from edgekit.pipeline.prove import ParityData
 from edgekit.pipeline.ranges import shared_samples
 from edgekit.pipeline.result import AgreementRow, PairRow, ReleaseResult, TargetRow
 from edgekit.pipeline.snapshot import EVALUATION_DATA

@@ -19,6 +19,7 @@ _BY_EXTRA = {
 }
 
 
+@cache
 def version(package: str) -> str:
     """The installed version of a distribution, "" where it is not installed."""
     try:

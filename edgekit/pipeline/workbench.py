@@ -14,9 +14,9 @@ from edgekit.pipeline.baseline import Baseline
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.doctor import machine_row
 from edgekit.pipeline.model import Canonical
-from edgekit.pipeline.plan import source_digest
 from edgekit.pipeline.prepare import Prepared
 from edgekit.pipeline.proof import Opener, Proof, Prover, Subject
+from edgekit.pipeline.source_digest import source_digest
 from edgekit.spec import Progress, RunOptions, Session
 from edgekit.validation.metrics import TaskMetric
 from edgekit.validation.own_metric import metric_named

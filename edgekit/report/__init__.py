@@ -8,58 +8,44 @@ Everything is written with the standard library and pydantic: the base install w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from edgekit.pipeline import result as results
-from edgekit.pipeline.clean import CleanResult
-from edgekit.report import (
-    checks,
-    csv,
-    html,
-    json,
-    junit,
-    listing,
-    markdown,
-    sarif,
-    text,
-    view_debug,
-    view_diff,
-    view_inspect,
-    view_release,
-    view_verbs,
-)
+from edgekit.report import json, text
 from edgekit.report.page import Page
 
-# result type -> the function that lays it out; each takes exactly that type
-VIEWS: Mapping[type, Callable[[Any], Page]] = {
-    results.ReleaseResult: view_release.view,
-    results.ExportResult: view_verbs.view_export,
-    results.CalibrateResult: view_verbs.view_calibrate,
-    results.QuantizeResult: view_verbs.view_quantize,
-    results.CompileResult: view_verbs.view_compile,
-    results.ValidateResult: view_verbs.view_validate,
-    results.DebugResult: view_debug.view,
-    results.BenchResult: view_verbs.view_bench,
-    results.VerifyResult: view_verbs.view_verify,
-    results.InspectResult: view_inspect.view,
-    results.DiffResult: view_diff.view,
-    results.DoctorResult: view_verbs.view_doctor,
-    listing.TargetsResult: view_verbs.view_targets,
-    listing.TargetResult: view_verbs.view_target,
-    listing.InitResult: view_verbs.view_init,
-    listing.SchemasResult: view_verbs.view_schemas,
-    CleanResult: view_verbs.view_clean,
-}
+if TYPE_CHECKING:
+    from edgekit.pipeline.result import ReleaseResult
 
-# report format -> file extension and writer
-FORMATS: Mapping[str, tuple[str, Callable[[object], str]]] = {
-    "json": ("json", lambda result: json.text(json.document(result))),
-    "markdown": ("md", lambda result: markdown.render(page(result))),
-    "html": ("html", lambda result: html.render(page(result))),
-    "junit": ("xml", lambda result: junit.render(checks.checks(result))),
-    "sarif": ("sarif", lambda result: sarif.render(checks.checks(result))),
-    "csv": ("csv", csv.render),
+# result type -> module and function that lay it out; each takes exactly that type, and is imported for it
+VIEWS: Mapping[str, str] = {
+    "ReleaseResult": "view_release:view",
+    "ExportResult": "view_verbs:view_export",
+    "CalibrateResult": "view_verbs:view_calibrate",
+    "QuantizeResult": "view_verbs:view_quantize",
+    "CompileResult": "view_verbs:view_compile",
+    "ValidateResult": "view_verbs:view_validate",
+    "DebugResult": "view_debug:view",
+    "BenchResult": "view_verbs:view_bench",
+    "VerifyResult": "view_verbs:view_verify",
+    "InspectResult": "view_inspect:view",
+    "DiffResult": "view_diff:view",
+    "DoctorResult": "view_verbs:view_doctor",
+    "TargetsResult": "view_verbs:view_targets",
+    "TargetResult": "view_verbs:view_target",
+    "InitResult": "view_verbs:view_init",
+    "SchemasResult": "view_verbs:view_schemas",
+    "CleanResult": "view_verbs:view_clean",
+}
+# report format -> file extension
+FORMATS: Mapping[str, str] = {
+    "json": "json",
+    "markdown": "md",
+    "html": "html",
+    "junit": "xml",
+    "sarif": "sarif",
+    "csv": "csv",
 }
 BUNDLED = ("json", "markdown", "html")
 """The formats that travel in a bundle: the source, and what people read."""
@@ -67,17 +53,30 @@ BUNDLED = ("json", "markdown", "html")
 
 def page(result: object) -> Page:
     """The blocks of a result, laid out but not drawn."""
-    return VIEWS[type(result)](result)
+    module, function = VIEWS[type(result).__name__].split(":")
+    found: Page = getattr(import_module(f"edgekit.report.{module}"), function)(result)
+    return found
 
 
 def render(result: object, form: str) -> str:
-    """A result in one of ``FORMATS``.
+    """A result in one of ``FORMATS``, whose module is imported for it.
 
     Raises:
         InputError: junit, sarif or csv of a result that judges nothing.
     """
-    _, write = FORMATS[form]
-    return write(result)
+    if form == "json":
+        return json.text(json.document(result))
+    module = import_module(f"edgekit.report.{form}")
+    match form:
+        case "markdown" | "html":
+            written: str = module.render(page(result))
+        case "junit" | "sarif":
+            from edgekit.report import checks
+
+            written = module.render(checks.checks(result))
+        case _:
+            written = module.render(result)
+    return written
 
 
 def render_text(
@@ -87,7 +86,6 @@ def render_text(
     return text.render(page(result), width=width, color=color, everything=everything)
 
 
-def render_release(result: results.ReleaseResult) -> dict[str, bytes]:
+def render_release(result: ReleaseResult) -> dict[str, bytes]:
     """The files of a bundle's ``report/`` folder: report.json, report.md, report.html."""
-    written = {FORMATS[form] for form in BUNDLED}
-    return {f"report.{extension}": write(result).encode() for extension, write in written}
+    return {f"report.{FORMATS[form]}": render(result, form).encode() for form in BUNDLED}

@@ -12,8 +12,6 @@ import json
 import math
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from edgekit.errors import EdgekitError, ExitCode
 
 ERROR_SCHEMA = "edgekit/error/1"
@@ -23,6 +21,8 @@ _RENAMED = {"status": "verdict"}
 
 def document(result: object) -> dict[str, Any]:
     """The document of a result of ``pipeline.result`` or ``report.listing``."""
+    from pydantic import TypeAdapter
+
     fields = TypeAdapter(type(result)).dump_python(result, mode="json")
     return {**_envelope(fields.pop("schema"), exit_code(result)), **_body(fields)}
 
@@ -45,6 +45,8 @@ def exit_code(result: object) -> ExitCode:
 
 def schema_of(kind: type) -> dict[str, Any]:
     """The JSON Schema of the documents of a result type."""
+    from pydantic import TypeAdapter
+
     found = TypeAdapter(kind).json_schema(mode="serialization")
     fields = _nullable(found["properties"])
     name = fields.pop("schema")["default"]

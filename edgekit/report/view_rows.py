@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from edgekit.errors import ExitCode
-from edgekit.pipeline.result import (
-    AccuracyRow,
-    CandidateRow,
-    CoverageRow,
-    DriftRow,
-    GateRow,
-    GroupRow,
-    LatencyRow,
-    MachineRow,
-    PairRow,
-    RatioRow,
-)
 from edgekit.report import number
 from edgekit.report.page import Cell, Column, Facts, Line, Table, Tone
 from edgekit.spec import Rejection
+
+if TYPE_CHECKING:
+    from edgekit.pipeline.result import (
+        AccuracyRow,
+        CandidateRow,
+        CoverageRow,
+        DriftRow,
+        GateRow,
+        GroupRow,
+        LatencyRow,
+        MachineRow,
+        PairRow,
+        RatioRow,
+    )
 
 _STATUS_TONES: dict[str, Tone] = {
     "pass": "good",

@@ -3,23 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import EXIT_CODE_MEANINGS, ExitCode
-from edgekit.pipeline.clean import CleanResult
-from edgekit.pipeline.result import (
-    BenchResult,
-    BenchRow,
-    CalibrateResult,
-    CompileResult,
-    DoctorResult,
-    ExportResult,
-    QuantizeResult,
-    ValidateResult,
-    VerifyResult,
-)
 from edgekit.report import number
-from edgekit.report.listing import InitResult, SchemasResult, TargetResult, TargetsResult
 from edgekit.report.page import Block, Cell, Column, Facts, Line, Lines, Page, Table, Tone
 from edgekit.report.view_rows import (
     accuracy_cells,
@@ -35,6 +22,21 @@ from edgekit.report.view_rows import (
     tone_of,
 )
 from edgekit.spec import TensorSpec
+
+if TYPE_CHECKING:
+    from edgekit.pipeline.clean import CleanResult
+    from edgekit.pipeline.compile_result import CompileResult
+    from edgekit.pipeline.result import (
+        BenchResult,
+        BenchRow,
+        CalibrateResult,
+        DoctorResult,
+        ExportResult,
+        QuantizeResult,
+        ValidateResult,
+        VerifyResult,
+    )
+    from edgekit.report.listing import InitResult, SchemasResult, TargetResult, TargetsResult
 
 
 def _page(title: str, blocks: Sequence[Block], *, code: ExitCode | None = None) -> Page:

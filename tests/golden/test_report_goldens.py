@@ -44,7 +44,7 @@ def rendered(name: str) -> dict[str, str]:
     if name.startswith("release"):
         texts[f"{name}.narrow.txt"] = report.render_text(result, width=78)
         for form in ("markdown", "junit", "sarif", "csv"):
-            extension, _ = report.FORMATS[form]
+            extension = report.FORMATS[form]
             text = report.render(result, form)
             texts[f"{name}.{extension}"] = text.replace(f'"version": "{__version__}"', '"version": "0"')
     return texts

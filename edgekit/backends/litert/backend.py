@@ -25,7 +25,6 @@ from edgekit.backends.litert.ops import hybrid
 from edgekit.backends.litert.runtime_versions import first_runtime
 from edgekit.backends.litert.tensors import Tensor
 from edgekit.backends.refusal import refuse, structural_rejections
-from edgekit.backends.worker import open_worker
 from edgekit.errors import EdgekitError, OutputError
 from edgekit.spec import (
     Artifact,
@@ -172,6 +171,8 @@ class LiteRt:
 
     def open(self, artifact: Artifact, options: RunOptions) -> Session:
         """Open in a worker; see ``Backend.open``."""
+        from edgekit.backends.worker import open_worker
+
         return open_worker(_ENGINE, artifact, options)
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,42 @@ INTEGER_LIMITS = {
 }
 
 
+@dataclass(frozen=True, eq=False)
+class SmallWeight:
+    """A constant of int4 behind a DequantizeLinear, symmetric.
+
+    Attributes:
+        integers: int8 array of numbers from -8 to 7.
+        scales: one number, one for each index of ``axis``, or (``block``) of the rank of ``integers``.
+        axis: that the scales, or the blocks, run along.
+        block: integers along ``axis`` that share a scale; 0 where a scale is for whole slices.
+    """
+
+    integers: Array
+    scales: Array
+    axis: int
+    block: int
+
+    def real(self) -> Array:
+        """float32, as ONNX DequantizeLinear gives it."""
+        scales = self.scales.astype(np.float32)
+        if self.block:
+            scales = np.repeat(scales, self.block, self.axis)
+        elif scales.size > 1:
+            shape = [1] * self.integers.ndim
+            shape[self.axis] = scales.size
+            scales = scales.reshape(shape)
+        real: Array = self.integers.astype(np.float32) * scales
+        return real
+
+
 class Constants:
     """Value name -> elements, for everything that is known when compiling."""
 
     def __init__(self, graph: ir.Graph, found: Mapping[str, Array] | None = None) -> None:
         self._data: dict[str, Array] = dict(found or {})
         self._quantized: dict[str, tuple[Array, QuantParams]] = {}
+        self._small: dict[str, SmallWeight] = {}
         for name, value in graph.initializers.items():
             if value.const_value is not None:
                 self._data[name] = value.const_value.numpy()
@@ -49,6 +80,10 @@ class Constants:
     def quantized(self, value: ir.Value) -> tuple[Array, QuantParams] | None:
         """Integers and parameters of a constant that a DequantizeLinear makes; uint8 comes back as int8."""
         return self._quantized.get(value.name or "")
+
+    def small(self, value: ir.Value) -> SmallWeight | None:
+        """The int4 weight that a DequantizeLinear makes ``value`` of."""
+        return self._small.get(value.name or "")
 
     def holds_all(self, node: ir.Node) -> bool:
         """Whether all outputs of ``node`` are known, so that nothing runs for it."""
@@ -87,6 +122,9 @@ class Constants:
         if node.op_type not in {"QuantizeLinear", "DequantizeLinear"}:
             return
         source = self.get(node.inputs[0])
+        if source is not None and source.dtype.name == "int4" and node.op_type == "DequantizeLinear":
+            self._learn_small(node, source)
+            return
         params = self.params(node)
         if source is None or params is None or params.dtype not in INTEGER_LIMITS:
             return
@@ -99,6 +137,21 @@ class Constants:
             source = (source.astype(np.int16) - 128).astype(np.int8)
             params = QuantParams("int8", params.scale, tuple(z - 128 for z in params.zero_point), params.axis)
         self._quantized[name] = (source, params)
+
+    def _learn_small(self, node: ir.Node, source: Array) -> None:
+        scales = self.get(node.inputs[1])
+        zero = self.get(node.inputs[2]) if len(node.inputs) > 2 else None
+        if scales is None or (zero is None and len(node.inputs) > 2 and node.inputs[2] is not None):
+            return
+        if zero is not None and np.any(zero.astype(np.int8)):
+            return
+        block, axis = _int_attribute(node, "block_size", 0), _int_attribute(node, "axis", 1)
+        axis = axis + source.ndim if axis < 0 else axis
+        if block and source.shape[axis] % block:
+            return
+        weight = SmallWeight(source.astype(np.int8), scales.astype(np.float32), axis, block)
+        name = node.outputs[0].name or ""
+        self._small[name], self._data[name] = weight, weight.real()
 
 
 def quantize(x: Array, params: QuantParams) -> Array:

@@ -16,7 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.backends.litert.tensors import EqualBytes, Graph, Operator, Tensor, signature, written_shape
+from edgekit.backends.litert.tensors import (
+    Blocks,
+    EqualBytes,
+    Graph,
+    Operator,
+    Tensor,
+    signature,
+    written_shape,
+)
 from edgekit.backends.litert.versions import operator_version
 from edgekit.errors import TargetRefusalError, missing_extra
 from edgekit.spec import Array, QuantParams
@@ -214,6 +222,8 @@ def _tensor(tensor: Tensor, buffers: _Buffers, schema: ModuleType) -> Any:
         out.buffer = buffers.of(tensor.data)
     if tensor.quant is not None:
         out.quantization = _quantization(tensor.quant, schema)
+    if tensor.blocks is not None:
+        out.quantization = _blocks(tensor.blocks, schema)
     return out
 
 
@@ -222,6 +232,15 @@ def _quantization(quant: QuantParams, schema: ModuleType) -> Any:
     out.scale = np.asarray(quant.scale, np.float32)
     out.zeroPoint = np.asarray(quant.zero_point, np.int64)
     out.quantizedDimension = quant.axis or 0
+    return out
+
+
+def _blocks(blocks: Blocks, schema: ModuleType) -> Any:
+    out = schema.QuantizationParametersT()
+    out.detailsType = schema.QuantizationDetails.BlockwiseQuantization
+    out.details = schema.BlockwiseQuantizationT()
+    out.details.scales, out.details.blockSize = blocks.scales, blocks.size
+    out.details.zeroPoints = -1  # none: symmetric
     return out
 
 

@@ -273,8 +273,10 @@ def decide(program: Program, *, free_io: bool = True) -> LayoutPlan:
     io = frozenset(index for index, unit in enumerate(units) if unit.op in {"[input]", "[output]"})
     search = _Search(units, fixed=frozenset() if free_io else io)
     for _ in range(SWEEPS):
+        before = list(search.label)
         moved = [search.sweep(forward=True), search.sweep(forward=False), search.spread_all()]
-        if not any(moved):
+        # Of equal labels, the one direction may undo what the other prefers: each round would do it again.
+        if not any(moved) or search.label == before:
             break
     first, last = len(program.inputs), len(program.inputs) + len(program.units)
     made = {key: search.at(index).outputs[port] for key, (index, port) in search.made.items()}

@@ -323,6 +323,7 @@ class Step:
         scale_of: int | None = None,
         fixed: QuantParams | None = None,
         shape: Shape | None = None,
+        fuses: bool = True,
     ) -> None:
         """The operator that makes output 0, followed by what the unit carries behind it.
 
@@ -334,6 +335,7 @@ class Step:
             fixed: the scale that the kernel prescribes (R1).
             shape: stored shape of ``code``'s output if it is not yet that of the unit's output (RESHAPE
             follows).
+            fuses: whether its kernels heed the fused activation.
         """
         quant = self.out.quant
         if quant is not None and scale_of is not None:
@@ -342,7 +344,7 @@ class Step:
             quant = fixed
         clamp = self._effective_clamp()
         options = dict(options or {})
-        if code in FUSING and quant == self.out.quant and clamp in FUSED_ACTIVATIONS:
+        if fuses and code in FUSING and quant == self.out.quant and clamp in FUSED_ACTIVATIONS:
             options["fusedActivationFunction"] = FUSED_ACTIVATIONS[clamp]
             clamp = Clamp(-inf, inf)
         stored = self.label.shape(self.out.shape)

@@ -22,6 +22,19 @@ UNKNOWN_RANK: Shape = ("?",)
 """Stands for a shape of which nothing is known; whatever meets it is refused."""
 
 
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Scales of an int4 tensor (out, in) in blocks along its last axis.
+
+    Attributes:
+        scales: index of the float16 tensor (out, in / ``size``) that holds them.
+        size: integers that share a scale.
+    """
+
+    scales: int
+    size: int
+
+
 @dataclass(frozen=True)
 class Tensor:
     """One TFLite tensor.
@@ -31,7 +44,8 @@ class Tensor:
         dtype: NumPy name of the element type ("int8" for quantized tensors).
         shape: stored shape, in the artifact's own layout.
         quant: scale(s) and zero point(s); ``axis`` counts stored axes.
-        data: the constant's elements, or None.
+        data: the constant's elements, or None; of int4 the bytes (``packed_int4``).
+        blocks: scales in blocks, in place of ``quant``.
     """
 
     name: str
@@ -39,6 +53,7 @@ class Tensor:
     shape: Shape
     quant: QuantParams | None = None
     data: Array | None = None
+    blocks: Blocks | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +122,7 @@ class GraphBuilder:
         self.tensors: list[Tensor] = []
         self.operators: list[Operator] = []
         self.inputs: list[int] = []
-        self._constants: dict[tuple[str, tuple[int, ...], QuantParams | None], EqualBytes] = {}
+        self._constants: dict[tuple[str, tuple[int, ...], QuantParams | Blocks | None], EqualBytes] = {}
         self._names: dict[str, int] = {}
 
     def tensor(self, name: str, dtype: str, shape: Shape, *, quant: QuantParams | None = None) -> int:
@@ -122,6 +137,18 @@ class GraphBuilder:
         if index is None:
             index = self._add(Tensor(self._unique(name), data.dtype.name, data.shape, quant, data))
             known.add(data, index)
+        return index
+
+    def small_constant(
+        self, name: str, data: Array, *, quant: QuantParams | None = None, blocks: Blocks | None = None
+    ) -> int:
+        """An int4 constant, with one kind of scales."""
+        packed = packed_int4(data)
+        known = self._constants.setdefault(("int4", data.shape, quant or blocks), EqualBytes())
+        index = known.find(packed)
+        if index is None:
+            index = self._add(Tensor(self._unique(name), "int4", data.shape, quant, packed, blocks))
+            known.add(packed, index)
         return index
 
     def rename(self, index: int, name: str) -> None:
@@ -147,6 +174,15 @@ class GraphBuilder:
         count = self._names.get(name, 0)
         self._names[name] = count + 1
         return name if count == 0 else self._unique(f"{name}#{count}")
+
+
+def packed_int4(data: Array) -> Array:
+    """Two numbers from -8 to 7 in a byte, the first one in its low half (schema.fbs, ``TensorType.INT4``)."""
+    nibbles = np.ascontiguousarray(data, np.int8).reshape(-1).view(np.uint8) & 0x0F
+    if nibbles.size % 2:
+        nibbles = np.append(nibbles, np.uint8(0))
+    packed: Array = nibbles[0::2] | (nibbles[1::2] << 4)
+    return packed
 
 
 def written_shape(shape: Shape) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ T3  an operator of which no output is read: dropped; then tensors that nothing n
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from edgekit.backends.litert.tensors import Graph, Operator, Tensor, signature
@@ -51,10 +52,11 @@ def _without_unread(graph: Graph) -> Graph:
             kept.append(op)
     kept.reverse()
     named = {*graph.inputs, *graph.outputs, *(i for op in kept for i in (*op.inputs, *op.outputs) if i >= 0)}
+    named |= {blocks.scales for i in named if (blocks := graph.tensors[i].blocks) is not None}
     number = {old: new for new, old in enumerate(sorted(named))}
     number[-1] = -1
     return Graph(
-        tuple(graph.tensors[index] for index in sorted(named)),
+        tuple(_renumbered(graph.tensors[index], number) for index in sorted(named)),
         tuple(
             replace(
                 op,
@@ -68,3 +70,9 @@ def _without_unread(graph: Graph) -> Graph:
         graph.input_names,
         graph.output_names,
     )
+
+
+def _renumbered(tensor: Tensor, number: Mapping[int, int]) -> Tensor:
+    if tensor.blocks is None:
+        return tensor
+    return replace(tensor, blocks=replace(tensor.blocks, scales=number[tensor.blocks.scales]))

@@ -66,8 +66,10 @@ def _depthwise(op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
 
 
 def _fully_connected(op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
-    hybrid = _dtype(inputs) == "float32" and _dtype(inputs, 1) == "int8"
+    hybrid = _dtype(inputs) == "float32" and _dtype(inputs, 1) in {"int8", "int4"}
     weight = inputs[1] if len(inputs) > 1 else None
+    if hybrid and weight is not None and weight.blocks is not None:
+        return 12  # the table has no row for it; so is int4 per channel written by the AI Edge Quantizer
     if hybrid and weight is not None and weight.quant is not None and len(weight.quant.scale) > 1:
         return 12  # float activations, int8 weights per channel
     if _dtype(inputs) == "int16":

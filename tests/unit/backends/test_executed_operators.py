@@ -13,8 +13,8 @@ from edgekit.backends import registry
 from edgekit.backends.base import CompileRequest
 from edgekit.backends.onnxruntime_profile import row_of
 from edgekit.backends.worker import WorkerSession
+from edgekit.pipeline.came import Variant
 from edgekit.pipeline.coverage import measure, silent_fallbacks
-from edgekit.pipeline.variant import Variant
 from edgekit.spec import Executed, Precision
 
 TEXT = """

@@ -9,7 +9,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from edgekit.ir.digest import digest, digest_of_tensor
+from edgekit.ir import digest as digests
+from edgekit.ir.digest import digest, digest_of_tensor, equal
 
 TEXT = """
 <ir_version: 10, opset_import: ["" : 21]>
@@ -113,3 +114,26 @@ def test_a_string_tensor_has_a_digest() -> None:
     left = ir.StringTensor(np.array([b"a", b"b"], dtype=object))
     right = ir.StringTensor(np.array([b"a", b"c"], dtype=object))
     assert digest_of_tensor(left) != digest_of_tensor(right)
+
+
+@pytest.mark.parametrize("edit", [*SAME, *OTHER], ids=lambda edit: edit.id)
+def test_equal_says_what_the_digests_say(edit: Edit) -> None:
+    changed = model()
+    edit.apply(changed)
+    assert equal(model(), changed) == (digest(model()) == digest(changed))
+
+
+def test_equal_reads_no_tensor_that_both_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[object] = []
+    real = digests.digest_of_tensor
+
+    def watched(tensor: ir.TensorProtocol) -> str:
+        read.append(tensor)
+        return real(tensor)
+
+    monkeypatch.setattr(digests, "digest_of_tensor", watched)
+    first = model()
+    assert equal(first, first.clone())
+    assert not read
+    assert equal(first, model())  # other tensors of the same content
+    assert len(read) == 4

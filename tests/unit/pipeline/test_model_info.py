@@ -17,7 +17,7 @@ from edgekit.pipeline import artifact as artifacts
 from edgekit.pipeline import info as infos
 from edgekit.pipeline import plan as plans
 from edgekit.pipeline.cache import Cache
-from edgekit.pipeline.variant import Variant
+from edgekit.pipeline.came import Variant
 from edgekit.preprocess import Cast, Layout, Normalize, Resize, Scale, Step
 from edgekit.spec import Precision, RunOptions, TensorSpec
 

@@ -8,7 +8,7 @@ import pytest
 
 from edgekit.errors import RecipeError, UnknownNameError
 from edgekit.pipeline import plan as plans
-from edgekit.pipeline.plan import source_digest
+from edgekit.pipeline.source_digest import source_digest
 from edgekit.spec import Precision
 
 RECIPE = """
@@ -90,7 +90,7 @@ def test_a_files_digest_sees_its_external_data(tmp_path: Path) -> None:
 def test_what_cannot_be_hashed_is_not_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "model.py").write_text("")
     assert source_digest("no_such_package_here:build", base=tmp_path) is None
-    monkeypatch.setattr(plans, "MAX_FILES", 0)
+    monkeypatch.setattr("edgekit.pipeline.source_digest.MAX_FILES", 0)
     assert source_digest("model.py:build", base=tmp_path) is None
 
 

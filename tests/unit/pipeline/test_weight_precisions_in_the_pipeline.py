@@ -15,8 +15,8 @@ from edgekit.errors import ExitCode, InputError, RecipeError
 from edgekit.ir import io
 from edgekit.ir.graph import is_onnx
 from edgekit.passes import canonicalize
+from edgekit.pipeline import came
 from edgekit.pipeline import plan as plans
-from edgekit.pipeline import variant
 from edgekit.pipeline.open import artifact_at
 from edgekit.pipeline.run import release
 from edgekit.quantization.weights import NoEligibleWeightError
@@ -116,8 +116,8 @@ def test_a_precision_that_the_target_lacks_is_refused(folder: Path, tmp_path: Pa
         edgekit.quantize(
             folder / "dense.onnx", out=tmp_path / "q.onnx", target="portable", precision="dynamic"
         )
-    with pytest.raises(RecipeError, match="target litert-cpu has no w4"):
-        plans.make(recipe(folder, tmp_path, precision="w4", target="litert-cpu"))
+    with pytest.raises(RecipeError, match="target litert-cpu has no bf16"):
+        plans.make(recipe(folder, tmp_path, precision="bf16", target="litert-cpu"))
 
 
 def test_auto_tries_the_ladder_and_a_name_what_is_made_on_request(folder: Path, tmp_path: Path) -> None:
@@ -149,15 +149,15 @@ def test_a_release_without_calibration_data(folder: Path, tmp_path: Path) -> Non
 def test_a_source_that_came_with_integer_weights_is_what_it_is(folder: Path, tmp_path: Path) -> None:
     edgekit.quantize(folder / "dense.onnx", out=tmp_path / "q.onnx", target="onnxruntime-cpu", precision="w8")
     model = canonicalize(io.load(tmp_path / "q.onnx"))
-    assert variant.precision_of(model) is Precision.W8
-    assert variant.quantized_operators(model) == 1
+    assert came.precision_of(model) is Precision.W8
+    assert came.quantized_operators(model) == 1
     assert any(is_onnx(node, "DequantizeLinear") for node in model.graph)
     edgekit.quantize(
         folder / "dense.onnx", out=tmp_path / "d.onnx", target="onnxruntime-cpu", precision="dynamic"
     )
     model = canonicalize(io.load(tmp_path / "d.onnx"))
-    assert variant.precision_of(model) is Precision.DYNAMIC
-    assert variant.quantized_operators(model) == 1
+    assert came.precision_of(model) is Precision.DYNAMIC
+    assert came.quantized_operators(model) == 1
 
 
 def test_another_form_of_a_quantized_source_is_an_error(folder: Path, tmp_path: Path) -> None:

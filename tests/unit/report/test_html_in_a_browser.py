@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 from edgekit import report
 from edgekit.pipeline.result import RESULTS
+from edgekit.report import html
 from edgekit.report.page import Cell, Column, Page, Table
 from tests.unit.report.headless_browser import Browser, Scheme, find, started
 
@@ -106,7 +107,7 @@ def test_every_text_can_be_read(  # B2, B3, B4
 
 
 def test_the_checks_see_what_they_look_for(browser: Browser, tmp_path: Path) -> None:
-    page = report.html.render(Page("t", "", "plain", (Table("", (Column("c"),), ((Cell("x"),),)),)))
+    page = html.render(Page("t", "", "plain", (Table("", (Column("c"),), ((Cell("x"),),)),)))
     wrong = (
         '<div style="width:500px;height:9px;background:#888"></div>'
         '<p style="color:#999;background:#aaa">faint</p><img src="missing.png" alt="">'

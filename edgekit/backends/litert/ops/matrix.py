@@ -8,6 +8,8 @@ M3 a vector on either side: a matrix with one row or column, and RESHAPE of the 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from edgekit.backends.litert.layouts import flat_order
@@ -67,12 +69,17 @@ def _fully_connected(step: Step, b: Operand, weight: Array, bias: int) -> None:
     if quant is not None and quant.axis is not None:
         quant = QuantParams(quant.dtype, quant.scale, quant.zero_point, 0)
     layout = step.ports.inputs[0]
-    if layout is not None and layout.flat:
-        weight = weight[:, flat_order(layout.flat)]
+    flat = layout.flat if layout is not None else ()
     tensor = step.x(0)
-    options = {"keepNumDims": len(step.shape(tensor)) > 2, **hybrid.options(step)}
-    kernel = hybrid.weight_tensor(step, b.key, weight, quant)
-    step.result("FULLY_CONNECTED", [tensor, kernel, bias], options=options)
+    options: dict[str, Any] = {"keepNumDims": len(step.shape(tensor)) > 2}
+    if flat and hybrid.is_blocked(step):  # its blocks would no longer be neighbours
+        kernel = step.constant(f"{b.key}/float", hybrid.real(step, weight)[:, flat_order(flat)])
+    else:
+        ordered = weight[:, flat_order(flat)] if flat else weight
+        kernel = hybrid.weight_tensor(step, b.key, ordered, quant)
+        options |= hybrid.options(step)
+    # fully_connected.cc does not clamp the sums of int4 blocks (ai-edge-litert 2.3.0; XNNPACK does)
+    step.result("FULLY_CONNECTED", [tensor, kernel, bias], options=options, fuses=not hybrid.is_blocked(step))
 
 
 def _batch_matmul(step: Step, *, alpha: float, beta: float) -> None:
