@@ -22,11 +22,11 @@ def append_result(result: object) -> str:
     path = settings.step_summary()
     if path is None:
         return ""
-    from edgekit import report
+    from edgekit.report import checks, markdown, page
 
-    if type(result) not in report.checks.CHECKED:
+    if type(result) not in checks.CHECKED:
         return ""
-    return _append(path, report.markdown.render(report.page(result), everything=False))
+    return _append(path, markdown.render(page(result), everything=False))
 
 
 def append_error(error: EdgekitError, code: ExitCode, *, verb: str) -> str:
