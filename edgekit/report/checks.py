@@ -196,12 +196,14 @@ def _of_gate(gate: GateRow, *, target: str, artifact: str, file: str, line: int 
 
 
 def of_validate(result: ValidateResult) -> Checks:
-    """One row for each gate of each artifact."""
+    """One row for each gate of each artifact; two of one target and precision have their files as names."""
+    kinds = [(row.target, row.precision) for row in result.artifacts]
+    twice = {kind for kind in kinds if kinds.count(kind) > 1}
     rows = tuple(
         _of_gate(
             gate,
             target=row.target or row.artifact,
-            artifact=row.precision if row.target else "",
+            artifact=row.artifact if (row.target, row.precision) in twice else row.precision,
             file=row.artifact,
             line=None,
         )

@@ -206,6 +206,15 @@ def test_characters_that_xml_cannot_hold_are_replaced() -> None:
     assert "<&>\ufffd" in (failure.text or "")
 
 
+def test_two_artifacts_of_one_target_and_precision_have_names_of_their_own() -> None:
+    value = result("validate")
+    row = value.artifacts[0]
+    two = replace(value, artifacts=(row, replace(row, artifact="b/other.tflite")))
+    root = parsed(report.render(two, "junit"))
+    names = [(case.attrib["classname"], case.attrib["name"]) for case in root.iter("testcase")]
+    assert len(set(names)) == len(names) == 2 * len(row.gates)
+
+
 # --- SARIF ----------------------------------------------------------------------------------------------
 
 TEXT = {"type": "string", "minLength": 1}
