@@ -4,6 +4,7 @@
                                        Mul(Cast(MatMulInteger(q, w, zx)), Mul(sx, s))
     w4        MatMul(x, DQ(w, s))  ->  MatMulNBits(x, w, s), float accumulation
     w8        Gather(DQ(w, s), i)  ->  Mul(Cast(Gather(w, i)), Gather(s, i))
+    w4, w8    of a small model (``small_weights``)  ->  as they are, L4
     w8a8      weights that are float stay float (``onnxruntime_float_weights``); w8a16 likewise
 
 L1 a Gemm has its weight as (out, in): it becomes (in, out), and the bias an Add.
@@ -11,9 +12,10 @@ L2 what reads one x shares its DynamicQuantizeLinear; ONNX Runtime fuses the res
 L3 the weights stay signed. Shifted by 128 (U8U8) the products are exact on every CPU, but for six layers of
    384 the kernel took 0.74 of float's time against 0.45 (AMD EPYC with AVX512-VNNI, ONNX Runtime 1.31).
    Where a pair of products can saturate on CPUs without VNNI, ``saturating`` counts the operators.
-L4 w8 keeps DequantizeLinear before MatMul and Gemm, and runs with session.disable_quant_qdq: ONNX Runtime
-   folds the weights while loading, so the file is small and the kernel is float's own. Without that option
-   ONNX Runtime 1.31 makes MatMulNBits of them, which quantizes the activations unasked.
+L4 w8 keeps DequantizeLinear before MatMul and Gemm, small models everywhere, and both run with
+   session.disable_quant_qdq: ONNX Runtime folds the weights while loading, so the file is small and the
+   kernel is float's own. Without that option ONNX Runtime 1.31 makes MatMulNBits of them, which quantizes the
+   activations unasked.
 L5 accuracy_level 1 of MatMulNBits: unset or 4 would quantize the activations too.
 
 Source: onnx DynamicQuantizeLinear-11, MatMulInteger-10; onnxruntime docs/ContribOperators.md (MatMulNBits),
@@ -31,6 +33,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.backends.onnxruntime_float_weights import with_float_weights
+from edgekit.backends.small_weights import WEIGHT_ONLY, is_small
 from edgekit.ir.graph import add_initializer, constant, free_name, int_attribute, is_onnx
 from edgekit.passes.dequantized_constant import dequantizer, integers, scale_axis
 from edgekit.spec import Array, Precision, RunOptions
@@ -57,6 +60,8 @@ def lowered(model: ir.Model, precision: Precision) -> ir.Model:
     rewrite = {Precision.DYNAMIC: _dynamic, Precision.W4: _n_bits, Precision.W8: _rows}.get(precision)
     if rewrite is None:
         return model
+    if precision in WEIGHT_ONLY and is_small(model):
+        return model
     result = model.clone()
     state = _State(result.graph)
     for node in tuple(result.graph):
@@ -69,7 +74,7 @@ def lowered(model: ir.Model, precision: Precision) -> ir.Model:
 
 def options_for(precision: Precision, options: RunOptions) -> RunOptions:
     """``options`` with what ``precision`` needs (L4); the same for all others."""
-    if precision is not Precision.W8:
+    if precision not in WEIGHT_ONLY:
         return options
     settings = {**dict(options.settings), _NO_QDQ: "1"}
     return replace(options, settings=tuple(sorted(settings.items())))

@@ -22,7 +22,7 @@ from edgekit.backends.base import CompileRequest, file_entries
 from edgekit.backends.bindings import same_layout, trial_feeds
 from edgekit.backends.installed import installed_version, satisfies
 from edgekit.backends.openvino_keep_rounding import with_rounding
-from edgekit.backends.openvino_lowering import options_for
+from edgekit.backends.openvino_lowering import lowered, options_for
 from edgekit.backends.refusal import refuse, structural_rejections
 from edgekit.backends.worker import call_in_worker, open_worker
 from edgekit.backends.worker_process import EngineError
@@ -75,7 +75,8 @@ class OpenVino:
             raise refuse(request.target, found)
         try:
             with tempfile.TemporaryDirectory(prefix=f".{request.stem}.", dir=folder) as scratch:
-                found = _try(request.model, Path(scratch), request.target)
+                model = lowered(request.model, request.precision)
+                found = _try(model, Path(scratch), request.target)
                 if found:
                     raise refuse(request.target, found)
                 for suffix in ("bin", "xml"):  # the main file last: it never points at missing weights

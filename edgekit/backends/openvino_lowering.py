@@ -1,10 +1,11 @@
-"""Precision x model with integer weights -> the run options that make OpenVINO compute it so.
+"""Precision x model with integer weights -> its form, and the run options that make OpenVINO compute it so.
 
     w8, w4    DYNAMIC_QUANTIZATION_GROUP_SIZE = 0     activations stay float
     dynamic   DYNAMIC_QUANTIZATION_GROUP_SIZE = g     symmetric int8, one scale per g values of a row
     bf16      INFERENCE_PRECISION_HINT = bf16         the float file; products of bfloat16, sums of float32
 
-The graph keeps DequantizeLinear: OpenVINO reads it as compressed weights.
+The graph keeps DequantizeLinear: OpenVINO reads it as compressed weights. That of w8 and w4 of a small
+model is written otherwise, and folded (``openvino_small_weights``).
 
 O1 g is the first of ``GROUPS`` that divides the sum of every such product.
 O2 64 comes first: six layers of 384 took 0.48 of float's time (0.57 with 32, 0.45 with 128), and the error
@@ -19,6 +20,8 @@ from dataclasses import replace
 
 import onnx_ir as ir
 
+from edgekit.backends.openvino_small_weights import with_foldable_weights
+from edgekit.backends.small_weights import WEIGHT_ONLY, is_small
 from edgekit.ir.graph import constant, is_onnx, shape_of
 from edgekit.spec import Precision, RunOptions
 
@@ -27,12 +30,17 @@ GROUPS = (64, 32)
 HINT = "INFERENCE_PRECISION_HINT"
 
 
+def lowered(model: ir.Model, precision: Precision) -> ir.Model:
+    """The form of ``model`` that OpenVINO gets; the model itself where there is nothing to lower."""
+    return with_foldable_weights(model) if precision in WEIGHT_ONLY and is_small(model) else model
+
+
 def options_for(model: ir.Model, precision: Precision, options: RunOptions) -> RunOptions:
     """``options`` with what ``precision`` needs; the same for precisions without integer weights."""
     if precision is Precision.BF16:
         settings = {**dict(options.settings), HINT: "bf16"}
         return replace(options, settings=tuple(sorted(settings.items())))
-    if precision in {Precision.W8, Precision.W4}:
+    if precision in WEIGHT_ONLY:
         group = 0
     elif precision is Precision.DYNAMIC:
         depths = _depths(model)

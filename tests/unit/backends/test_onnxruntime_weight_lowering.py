@@ -17,8 +17,10 @@ import onnx_ir as ir
 import pytest
 
 from edgekit import settings
+from edgekit.backends import small_weights
 from edgekit.backends.onnxruntime_engine import _imported, _session_options
 from edgekit.backends.onnxruntime_lowering import lowered, options_for, packed, saturating
+from edgekit.backends.small_weights import WEIGHT_ONLY
 from edgekit.ir import io
 from edgekit.ir.digest import digest
 from edgekit.passes import canonicalize
@@ -28,6 +30,14 @@ from edgekit.spec import Array, Precision, RunOptions
 from edgekit.target import load
 
 Floats = npt.NDArray[np.float32]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is lowered here stands for larger weights; tests/parity/test_small_weights.py has the others."""
+    monkeypatch.setattr(small_weights, "SMALL_BYTES", 0)
+
+
 ORT = load("onnxruntime-cpu")
 RNG = np.random.default_rng(0)
 W = RNG.normal(size=(64, 96)).astype(np.float32)
@@ -129,11 +139,12 @@ def test_without_the_option_w8_is_quantized_unasked() -> None:
     assert np.abs(found - x @ rounded(W)).max() > 1e-4 * np.ptp(found)
 
 
-@pytest.mark.parametrize("precision", [p for p in Precision if p is not Precision.W8])
+@pytest.mark.parametrize("precision", [p for p in Precision if p not in WEIGHT_ONLY])
 def test_other_precisions_run_as_they_are_told(precision: Precision) -> None:
     options = RunOptions(threads=2, settings=(("session.intra_op.allow_spinning", "1"),))
     assert options_for(precision, options) == options
-    assert options_for(Precision.W8, options).settings[1] == options.settings[0]
+    for other in WEIGHT_ONLY:
+        assert options_for(other, options).settings[1] == options.settings[0]
 
 
 def test_w8_gathers_integers() -> None:
