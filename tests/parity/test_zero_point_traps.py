@@ -7,8 +7,8 @@
     Z4 a vector of one        runs                       runs             runs
 
 Z1 is what ``apply`` writes. The others are made of it here, and are the sabotage: each is seen red where the
-table says so. The bf16 hint is OpenVINO's default on machines with AMX. Z3 is what NNCF 3.4 writes for depthwise
-convolutions. Source: measured, ONNX Runtime 1.31 and OpenVINO 2026.4.
+table says so. The bf16 hint is OpenVINO's default on machines with AMX. Z3 is what NNCF 3.4 writes
+for depthwise convolutions. Source: measured, ONNX Runtime 1.31 and OpenVINO 2026.4.
 """
 
 from __future__ import annotations
