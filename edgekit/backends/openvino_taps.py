@@ -26,7 +26,7 @@ from typing import Any
 
 from edgekit.backends.base import file_entries
 from edgekit.backends.openvino_engine import compiled_text, configuration, imported, read_ir
-from edgekit.backends.taps import Tap, Tapped, binding, plain_names
+from edgekit.backends.taps import Tap, Tapped, binding, is_ours, plain_names
 from edgekit.backends.worker import call_in_worker
 from edgekit.spec import Artifact, RunOptions, from_json
 
@@ -123,8 +123,9 @@ class _Work:
             if _element_type(op)[0] in "fui" and _element_type(op) not in _NO_NUMBERS:
                 found[index] = _Place(node.name, layer, names, f"edgekit_tap_{index}")
         places = [found[index] for index in sorted(found)]
-        named = [place for place in places if known.intersection(place.names)]
-        return named if 2 * len(named) > len(places) else places
+        if 2 * sum(any(is_ours(name, known) for name in place.names) for place in places) <= len(places):
+            return places  # names of another tool
+        return [place for place in places if known.intersection(place.names)]
 
     def changed(self, places: list[_Place]) -> frozenset[str]:
         """Executed nodes that are others with taps at ``places``; copies to plain order are no kernels."""

@@ -114,6 +114,16 @@ def plain_names(name: str) -> tuple[str, ...]:
     return (name, *(name.removesuffix(suffix) for suffix in _SUFFIXES if name.endswith(suffix)))
 
 
+def is_ours(name: str, known: Collection[str]) -> bool:
+    """Whether ``name`` is of ``known``, or was made of one: ``norm/part#1``, ``pooled_quantized/row``."""
+    while True:
+        if any(each in known for each in plain_names(name)):
+            return True
+        name, slash, _ = name.rpartition("/")
+        if not slash:
+            return False
+
+
 def binding(tap: Tap) -> IoBinding:
     """How a Session gives the tap: real numbers in the file's own layout, under the tensor's name."""
     quant = None if tap.dtype.startswith("float") else tap.params

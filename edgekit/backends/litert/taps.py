@@ -25,7 +25,7 @@ from typing import Any
 
 from edgekit.backends.base import file_entries
 from edgekit.backends.litert.tables import Graph, Operator, Tensor, parse
-from edgekit.backends.taps import Attribute, Tap, Tapped, binding, plain_names
+from edgekit.backends.taps import Attribute, Tap, Tapped, binding, is_ours, plain_names
 from edgekit.backends.worker import call_in_worker
 from edgekit.errors import missing_extra
 from edgekit.spec import Artifact, Dim, QuantParams
@@ -98,8 +98,10 @@ def _chosen(graph: Graph, *, known: frozenset[str], avoid: frozenset[str]) -> li
         and names[tensor.name] == 1  # F2
         and not avoid.intersection(plain_names(tensor.name))
     ]
-    named = [each for each in free if known.intersection(plain_names(each[0].name))]
-    return named if 2 * len(named) > len(free) else free  # F3: else the names are another tool's
+    ours = [each for each in free if is_ours(each[0].name, known)]
+    if 2 * len(ours) <= len(free):  # names of another tool
+        return free
+    return [each for each in free if known.intersection(plain_names(each[0].name))]  # F3
 
 
 def _executed(path: Path, artifact: Artifact) -> Mapping[int, tuple[str, bool]]:

@@ -197,6 +197,10 @@ class Looking:
         named = {tensor: name for tensor, name in own.items() if name is not None}
         if 2 * len(named) > len(found.taps):
             return named
+        self.notes = (
+            *self.notes,
+            "tensors have names of another tool: they were recognised by their numbers",
+        )
         made = [name for name, value in known.items() if not value.is_graph_input()]
         with _session(segments.exposed(self._reference, made)) as session:
             truth = session.run(first)

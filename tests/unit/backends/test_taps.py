@@ -14,7 +14,7 @@ import pytest
 import edgekit
 from edgekit.backends.litert import taps as litert_taps
 from edgekit.backends.onnxruntime import open_model
-from edgekit.backends.taps import Tap, Tapped, plain_names, tapped
+from edgekit.backends.taps import Tap, Tapped, is_ours, plain_names, tapped
 from edgekit.errors import InputError
 from edgekit.pipeline.open import artifact_at, open_artifact
 from edgekit.spec import Array, Artifact, RunOptions
@@ -144,6 +144,14 @@ def test_more_outputs_of_a_flatbuffer_change_one_offset_only(folder: Path) -> No
 def test_names_of_quantized_tensors_stand_for_their_values() -> None:
     assert plain_names("relu_quantized") == ("relu_quantized", "relu")
     assert plain_names("relu") == ("relu",)
+
+
+def test_names_that_the_compiler_makes_of_others_are_ours() -> None:
+    known = {"relu", "block/norm"}
+    for name in ("relu", "relu_quantized", "relu_quantized/part", "block/norm/part#3", "block/norm/a/b"):
+        assert is_ours(name, known), name
+    for name in ("block", "relu6", "model/relu", "StatefulPartitionedCall:0"):
+        assert not is_ours(name, known), name
 
 
 def test_unknown_names_are_looked_at_all_the_same(folder: Path, tmp_path: Path) -> None:
