@@ -60,6 +60,7 @@ def run(
         ),
     ] = None,
     samples: flags.Samples = None,
+    cache_dir: flags.CacheDir = None,
     report: flags.Reports = None,
 ) -> ExitCode:
     """Hold artifacts against their float reference: drift, task metric with a paired interval, verdict."""
@@ -79,5 +80,6 @@ def run(
             expected=expected,
             slices=tuple(slices or ()),
             max_group_drop_pp=max_group_drop,
+            cache_dir=cache_dir,
         )
     return console.show(result, reports=reports)

@@ -66,6 +66,10 @@ class Cache:
             shutil.rmtree(temporary, ignore_errors=True)
         return entry
 
+    def holds(self, stage: str, key: Mapping[str, Any]) -> bool:
+        """Whether the entry is there: ``folder`` would make nothing."""
+        return (self.root / stage / _digest({"code": code_digest(), **key})).is_dir()
+
     def value(self, stage: str, key: Mapping[str, Any], make: Callable[[], Any]) -> Any:
         """A JSON-ready value: ``make`` computes it when it is not there yet."""
 

@@ -1,6 +1,7 @@
 """`validate`: artifacts x float reference x labelled data -> verdict of each, and the drift matrix.
 
-One pass: the reference and every artifact see each batch once, at the same time, each in its own process.
+One pass: the reference and every artifact see each batch once, at the same time, each in its own process. The
+reference does not run where its outputs on this data are known (``known_outputs``).
 """
 
 from __future__ import annotations
@@ -10,13 +11,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
+from edgekit import settings
 from edgekit.backends.onnxruntime import open_model
 from edgekit.dataset import Dataset
 from edgekit.errors import ExitCode, InputError, NonFiniteOutputError
 from edgekit.ir import io
-from edgekit.pipeline import judge, matrix, steps
+from edgekit.pipeline import judge, known_outputs, matrix, steps
 from edgekit.pipeline.align import in_terms_of
+from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.evaluation import (
     BOOTSTRAP_SEED,
     accuracy_row,
@@ -28,10 +33,11 @@ from edgekit.pipeline.evaluation import (
     group_rows,
     load_labelled,
 )
+from edgekit.pipeline.known_outputs import KnownOutputs, Replay
 from edgekit.pipeline.open import artifacts_at, open_artifact
 from edgekit.pipeline.proof import describe
 from edgekit.pipeline.result import GateRow, PairRow, ValidatedRow, ValidateResult
-from edgekit.spec import Artifact, Progress, RunOptions, Session, TensorSpec
+from edgekit.spec import Artifact, Progress, Runner, RunOptions, Session, TensorSpec
 from edgekit.validation.budget import Budget, verdict_of
 from edgekit.validation.budget import judge as hold
 from edgekit.validation.compare import Compared, Side
@@ -77,6 +83,7 @@ def validate(
     expected: float | None = None,
     slices: tuple[str, ...] = (),
     max_group_drop_pp: float | None = None,
+    cache_dir: Path | None = None,
 ) -> ValidateResult:
     """Hold ``artifacts`` against ``reference`` on their real runtimes.
 
@@ -92,6 +99,7 @@ def validate(
         expected: what the reference should score.
         slices: arrays of ``data`` that name groups of samples.
         max_group_drop_pp: largest loss of any class or slice.
+        cache_dir: where the reference's outputs are kept, in place of the usual one.
 
     Raises:
         InputError: a file cannot be read, or they do not belong together.
@@ -103,12 +111,26 @@ def validate(
     model = io.load(reference)
     inputs, outputs = io.specs(model)
     held = _held(artifacts, inputs, outputs, progress=progress)
+    cache = Cache(cache_dir or settings.cache_dir())
     with ExitStack() as stack, ThreadPoolExecutor(len(held) + 1) as starting:
-        openers = [starting.submit(open_model, model, RunOptions())]
-        openers += [starting.submit(open_artifact, each.artifact) for each in held]
-        sessions = _entered(stack, openers)
+        openers = [starting.submit(open_artifact, each.artifact) for each in held]
+        sessions = stack.enter_context(_Opening(openers))
         labelled = load_labelled(data, inputs, samples=samples, preprocess=done_first, slices=slices)
-        return compared(held, sessions, labelled, asked=asked, reference=str(reference), progress=progress)
+        known = known_outputs.of_model(model, labelled, cache=cache)
+        truth: Runner | None = known.runner()
+        if truth is None:
+            truth = stack.enter_context(open_model(model, RunOptions()))
+        else:
+            progress.note("the float reference's outputs on this data are known: it does not run again")
+        return compared(
+            held,
+            (truth, *sessions.opened()),
+            labelled,
+            asked=asked,
+            reference=str(reference),
+            progress=progress,
+            known=known,
+        )
 
 
 def _held(
@@ -136,46 +158,57 @@ def _held(
     return tuple(found)
 
 
-def _entered(stack: ExitStack, openers: Sequence[Future[Session]]) -> tuple[Session, ...]:
-    """The sessions, each closed with ``stack``; those that opened are closed also where another could not."""
-    failed: BaseException | None = None
-    sessions = []
-    for opener in openers:
-        error = opener.exception()
-        if error is None:
-            sessions.append(stack.enter_context(opener.result()))
-        failed = failed or error
-    if failed is not None:
-        raise failed
-    return tuple(sessions)
+class _Opening:
+    """Sessions that open at the same time; all that opened are closed at the end, whatever failed."""
+
+    def __init__(self, openers: Sequence[Future[Session]]) -> None:
+        self._openers = openers
+
+    def __enter__(self) -> Self:
+        return self
+
+    def opened(self) -> tuple[Session, ...]:
+        """The sessions, or the first error."""
+        return tuple(opener.result() for opener in self._openers)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for opener in self._openers:
+            if opener.exception() is None:
+                opener.result().close()
 
 
 def compared(
     held: Sequence[Held],
-    sessions: Sequence[Session],
+    runners: tuple[Runner, *tuple[Session, ...]],
     data: Dataset,
     *,
     asked: Asked,
     reference: str,
     progress: Progress,
+    known: KnownOutputs | None = None,
 ) -> ValidateResult:
     """Run everything once and judge it.
 
     Args:
         held: the artifacts.
-        sessions: the float reference's, then one for each artifact.
+        runners: the float reference, then one session for each artifact.
         data: the evaluation set.
         asked: metric and budget.
         reference: how the result calls the float reference.
         progress: a step for each sample.
+        known: where the reference's outputs are kept for the next time.
     """
-    for session in sessions[1:]:
-        check_same_interface(sessions[0], session)
-    sides = [Side("float reference", sessions[0], is_reference=True)]
+    truth, *sessions = runners
+    for session in sessions:
+        check_same_interface(truth, session)
+    sides = [Side("float reference", truth, is_reference=True)]
     sides += [
         Side(Path(each.name).name, session, each.artifact.output_steps)
-        for each, session in zip(held, sessions[1:], strict=True)
+        for each, session in zip(held, sessions, strict=True)
     ]
+    fresh = known is not None and known.fits and not isinstance(truth, Replay)
     pairs = matrix.pairs_of([each.artifact for each in held])
     found = compare_on(
         data,
@@ -183,12 +216,15 @@ def compared(
         pairs=[(pair.first, pair.second) for pair in pairs],
         metric=asked.metric,
         mispaired=None if data.labels is None else shuffled(data.labels),
+        keep=data.count if fresh else 0,
         progress=progress,
     )
+    if known is not None and fresh:
+        known.keep(found.kept[0])
     assert data.labels is not None  # noqa: S101  load_labelled has refused such data
     check_reference(evaluation_of(found, 0), data.labels, expected=asked.expected)
     judged = [
-        _row(each, found, place, data=data, asked=asked, ran_on=describe(sessions[place].facts))
+        _row(each, found, place, data=data, asked=asked, ran_on=describe(sessions[place - 1].facts))
         for place, each in enumerate(held, start=1)
     ]
     rows = tuple(row for row, _ in judged)

@@ -17,6 +17,8 @@ import edgekit
 from edgekit.cli.main import run
 from edgekit.errors import DataError, ExitCode, InputError
 from edgekit.ir import io
+from edgekit.pipeline import validate as pipeline
+from edgekit.spec import Silent
 
 SEED = 29
 COUNT = 400
@@ -90,6 +92,41 @@ def test_it_is_the_same_as_one_by_one(folder: Path) -> None:
     both = validate(folder, "good.onnx", "bad.onnx")
     for row, name in zip(both.artifacts, ("good.onnx", "bad.onnx"), strict=True):
         assert validate(folder, name).artifacts[0] == row
+
+
+def test_the_reference_runs_once_for_one_data_set(folder: Path, tmp_path: Path) -> None:
+    class Notes(Silent):
+        def __init__(self) -> None:
+            self.said: list[str] = []
+
+        def note(self, text: str) -> None:
+            self.said.append(text)
+
+    def once(*artifacts: str, samples: int | None = None) -> tuple[edgekit.ValidateResult, bool]:
+        notes = Notes()
+        found = pipeline.validate(
+            [folder / each for each in artifacts],
+            reference=folder / "model.onnx",
+            data=str(folder / "data.npz"),
+            metric="top1",
+            max_drop_pp=1.0,
+            samples=samples,
+            progress=notes,
+            cache_dir=tmp_path / "cache",
+        )
+        return found, any("does not run again" in text for text in notes.said)
+
+    first, known = once("good.onnx", "bad.onnx")
+    assert not known
+    again, known = once("good.onnx", "bad.onnx")
+    assert known
+    assert again == first
+    _, known = once("good.onnx", samples=300)  # other data
+    assert not known
+    write(folder / "model.onnx", CENTRES * 1.01)  # another model under the same name
+    changed, known = once("good.onnx", "bad.onnx")
+    assert not known
+    assert changed.artifacts[0].drift != first.artifacts[0].drift
 
 
 def test_swapped_labels_are_an_error_of_the_data(folder: Path) -> None:
