@@ -1,0 +1,620 @@
+"""job.json on a device -> one JSON line for each event on stdout: samples as they arrive, then a summary.
+
+    python agent.py run job.json        measure; the job is written by ``edgekit bench --device``
+    python agent.py install job.json    a virtual environment in the job's folder, with what the job needs
+    python agent.py facts               what is known of this machine
+
+This file travels alone: Python >= 3.9, NumPy and one runtime are all that it needs, and it imports nothing of
+edgekit. It measures as edgekit/measure/timer.py does: a process for each artifact, warm-up until the running
+median settles, rounds A B | B A | ..., a monotonic clock around one inference.
+
+E1 "start" machine, versions · E2 "opened" load and first inference · E3 "warm" runs in a round ·
+E4 "block" samples of one round in ns · E5 "failed" an artifact that is out, and why; the others go on ·
+E6 "alive" every few seconds · E7 "summary" peak memory, machine at the end · E8 "installed".
+
+L1 standard input is the life-line: when it ends (a lost connection), children end and the folder goes.
+L2 native code may print where it likes: a child's descriptor 1 is moved away before any of it is loaded.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import os
+import platform
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any, Callable
+
+PROTOCOL = 1  # edgekit refuses another number: agent and edgekit travel together
+
+# As edgekit/measure/timer.py, where the reasons stand.
+ROUNDS = 20
+ROUND_MS = 30.0
+MOST_RUNS = 500
+LEAD_IN_FROM = 4
+WARM_UP_WINDOWS = 40
+WARM_UP_MS = 1500.0
+WINDOW_MS = 5.0
+SETTLED_WINDOW = 3
+SETTLED_TOLERANCE = 0.05
+
+ALIVE_S = 2.0  # between two signs of life; edgekit gives a silent device up after many of them
+REPLY_S = 300.0  # for one answer of a child: a round is one inference at least
+DYING_S = 10.0  # a dying process may write a core file first
+QUOTED = 400  # characters of a child's last words
+LEAST_PYTHON = (3, 9)
+
+PACKAGES = {"onnxruntime": "onnxruntime", "litert": "ai-edge-litert", "openvino": "openvino"}
+TFLITE_MODULES = ("ai_edge_litert", "tflite_runtime")
+
+# Names in /proc/cpuinfo that the runtimes' kernels select on; the list of edgekit/measure/machine.py.
+TELLING_FEATURES = (
+    *("avx", "fma", "f16c", "avx2", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16"),
+    *("avx512_fp16", "amx_tile", "amx_int8", "amx_bf16"),
+    *("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme"),
+)
+
+_writing = threading.Lock()
+
+
+def emit(event: str, **values: Any) -> None:
+    """One line on stdout. A reader that has gone raises OSError."""
+    line = json.dumps({"edgekit": PROTOCOL, "event": event, **values})
+    with _writing:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+
+# ---- the machine
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _numbers(pattern: str) -> list[int]:
+    """The integers in the files that match ``pattern`` under /sys; what cannot be read is left out."""
+    found = []
+    for path in sorted(Path("/sys").glob(pattern)):
+        try:
+            found.append(int(_text(str(path))))
+        except ValueError:
+            continue
+    return found
+
+
+def state() -> dict[str, Any]:
+    """What changes while one measures; a fact that the system does not show is left out."""
+    facts: dict[str, Any] = {}
+    frequencies = _numbers("devices/system/cpu/cpu*/cpufreq/scaling_cur_freq")
+    if frequencies:
+        facts["frequency_mhz"] = round(max(frequencies) / 1e3)
+    temperatures = [each for each in _numbers("class/thermal/thermal_zone*/temp") if 0 < each < 150_000]
+    if temperatures:
+        facts["temperature_c"] = max(temperatures) / 1e3
+    if hasattr(os, "getloadavg"):
+        try:
+            facts["load"] = round(os.getloadavg()[0], 2)
+        except OSError:
+            pass
+    return facts
+
+
+def machine() -> dict[str, Any]:
+    """Facts of this machine: CPU, features, cores, memory, governor, system, Python, and ``state``."""
+    fields: dict[str, str] = {}
+    for line in _text("/proc/cpuinfo").splitlines():
+        name, colon, value = line.partition(":")
+        if colon:
+            fields.setdefault(name.strip(), value.strip())
+    part = " ".join(["ARM", fields.get("CPU implementer", ""), fields.get("CPU part", "")]).strip()
+    flags = set((fields.get("flags") or fields.get("Features") or "").split())
+    memory = next((line for line in _text("/proc/meminfo").splitlines() if line.startswith("MemTotal")), "")
+    digits = "".join(filter(str.isdigit, memory))
+    affinity = getattr(os, "sched_getaffinity", None)
+    quota = _text("/sys/fs/cgroup/cpu.max").split()
+    limited = len(quota) == 2 and quota[0].isdigit() and quota[1].isdigit() and int(quota[1]) > 0
+    model = _text("/proc/device-tree/model").strip("\0\n ")
+    return {
+        "cpu": fields.get("model name") or fields.get("Hardware") or (part if part != "ARM" else "") or model,
+        "board": model,
+        "architecture": platform.machine(),
+        "features": [name for name in TELLING_FEATURES if name in flags],
+        "cores": len(affinity(0)) if affinity else os.cpu_count() or 1,
+        "cpu_limit": int(quota[0]) / int(quota[1]) if limited else None,
+        "memory_bytes": int(digits) * 1024 if digits else 0,
+        "governor": _text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip(),
+        "os": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        **state(),
+    }
+
+
+# ---- the child: one artifact on its runtime
+
+
+class Refusal(Exception):
+    """An artifact that cannot be run here; ``kind`` is "missing" (package or device) or "error"."""
+
+    def __init__(self, kind: str, what: str, remedy: str = "") -> None:
+        super().__init__(what)
+        self.kind, self.what, self.remedy = kind, what, remedy
+
+
+Invoke = Callable[[], None]
+
+
+def _missing(package: str, error: Exception, pip: str = "") -> Refusal:
+    line = f"{sys.executable} -m pip install {pip or package}"
+    return Refusal(
+        "missing", f"{package} cannot be imported: {error}", f"{line}  (on the device), or --install"
+    )
+
+
+def _import_numpy() -> Any:
+    try:
+        import numpy as np
+    except ImportError as error:
+        raise _missing("numpy", error) from error
+    return np
+
+
+def _onnxruntime(artifact: dict[str, Any], feeds: list[Any]) -> tuple[Invoke, dict[str, str]]:
+    """As edgekit/backends/onnxruntime_engine.py: every option said, no fall-back to another device."""
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        raise _missing("onnxruntime", error) from error
+    settings = dict(artifact["settings"])
+    levels = {
+        "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+        "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+        "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+        "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    }
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = artifact["threads"]
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = levels[settings.pop("graph_optimization_level", "all")]
+    entries = {"session.intra_op.allow_spinning": "0", **settings}
+    provider = "CPUExecutionProvider"
+    if artifact["device"] == "cuda":
+        provider = "CUDAExecutionProvider"
+        entries["session.disable_cpu_ep_fallback"] = "1"
+        if provider not in ort.get_available_providers():
+            raise Refusal("missing", "this onnxruntime has no CUDA provider", "install onnxruntime-gpu there")
+    for name, value in entries.items():
+        options.add_session_config_entry(name, value)
+    session = ort.InferenceSession(artifact["file"], options, providers=[provider], enable_fallback=0)
+    if session.get_providers()[0] != provider:
+        raise Refusal("missing", f"the session came up on {session.get_providers()[0]}", "check the driver")
+    binding = session.io_binding()
+    for tensor, array in zip(artifact["inputs"], feeds):
+        binding.bind_cpu_input(tensor["name"], array)
+    for output in session.get_outputs():
+        binding.bind_output(output.name, "cpu")
+    facts = {
+        "runtime": "onnxruntime",
+        "version": ort.__version__,
+        "providers": ",".join(session.get_providers()),
+    }
+    return lambda: session.run_with_iobinding(binding), facts
+
+
+def _tflite_module() -> tuple[Any, str]:
+    """The interpreter's module and "name version"; the newest name first."""
+    import importlib
+    from importlib import metadata
+
+    reasons = []
+    for name in TFLITE_MODULES:
+        try:
+            return importlib.import_module(f"{name}.interpreter"), f"{name} {metadata.version(name)}"
+        except Exception as error:  # noqa: BLE001 - an extension built for another NumPy raises what it likes
+            reasons.append(f"{name}: {type(error).__name__}: {error}")
+    raise _missing(" or ".join(TFLITE_MODULES), ImportError("; ".join(reasons)), "ai-edge-litert")
+
+
+def _litert(artifact: dict[str, Any], feeds: list[Any]) -> tuple[Invoke, dict[str, str]]:
+    """As edgekit/backends/litert/engine.py; ai_edge_litert, or its predecessor tflite_runtime."""
+    numpy = _import_numpy()
+    module, version = _tflite_module()
+    if version.startswith("tflite_runtime") and int(numpy.__version__.split(".")[0]) >= 2:
+        # its extension was built for NumPy 1: "SystemError: ... CreateWrapperFromFile" says nothing to a user
+        raise Refusal(
+            "missing",
+            f"{version} needs NumPy < 2, and {numpy.__version__} is installed",
+            f'{sys.executable} -m pip install "numpy<2"  (on the device), or --install',
+        )
+    types = module.OpResolverType
+    builtin = dict(artifact["settings"]).get("kernels") == "builtin"
+    interpreter = module.Interpreter(
+        model_path=artifact["file"],
+        num_threads=artifact["threads"],
+        experimental_op_resolver_type=types.BUILTIN_WITHOUT_DEFAULT_DELEGATES if builtin else types.AUTO,
+    )
+    details = {each["name"]: each for each in interpreter.get_input_details()}
+    unknown = [tensor["name"] for tensor in artifact["inputs"] if tensor["name"] not in details]
+    if unknown:
+        raise Refusal("error", f"the file has no input {unknown[0]!r}; it has {', '.join(details)}")
+    for tensor, array in zip(artifact["inputs"], feeds):
+        detail = details[tensor["name"]]
+        if tuple(detail["shape"]) != array.shape:
+            interpreter.resize_tensor_input(detail["index"], list(array.shape), strict=True)
+    interpreter.allocate_tensors()
+    for tensor, array in zip(artifact["inputs"], feeds):
+        interpreter.set_tensor(details[tensor["name"]]["index"], array)
+    name, _, number = version.partition(" ")
+    names = [each["op_name"].upper() for each in interpreter._get_ops_details()]
+    delegated = any(each == "DELEGATE" or "XNNPACK" in each for each in names)
+    facts = {"runtime": name, "version": number, "kernels": "xnnpack" if delegated else "builtin"}
+    return interpreter.invoke, facts
+
+
+def _openvino(artifact: dict[str, Any], feeds: list[Any]) -> tuple[Invoke, dict[str, str]]:
+    """As edgekit/backends/openvino_engine.py: static shapes, float stays float unless a setting says so."""
+    try:
+        import openvino
+    except ImportError as error:
+        raise _missing("openvino", error) from error
+    core = openvino.Core()
+    model = core.read_model(artifact["file"])
+    names = [tensor["name"] for tensor in artifact["inputs"]]
+    if model.is_dynamic():
+        model.reshape({name: list(array.shape) for name, array in zip(names, feeds)})
+    config = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": "1",
+        "INFERENCE_NUM_THREADS": str(artifact["threads"]),
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
+        **dict(artifact["settings"]),
+    }
+    request = core.compile_model(model, "CPU", config).create_infer_request()
+    for name, array in zip(names, feeds):
+        request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
+    return (
+        lambda: request.infer(share_outputs=True),
+        {"runtime": "openvino", "version": openvino.get_version()},
+    )
+
+
+OPENERS = {"onnxruntime": _onnxruntime, "litert": _litert, "openvino": _openvino}
+
+
+def _feeds(artifact: dict[str, Any], seed: int) -> list[Any]:
+    """Arrays in the order of the inputs: from the job's .npz ("0", "1", ...), or drawn with the seed."""
+    numpy = _import_numpy()
+    if artifact.get("feeds"):
+        with numpy.load(artifact["feeds"], allow_pickle=False) as stored:
+            return [stored[str(index)] for index in range(len(artifact["inputs"]))]
+    random = numpy.random.default_rng(seed)
+    arrays = []
+    for tensor in artifact["inputs"]:
+        dtype = numpy.dtype(tensor["dtype"])
+        shape = [size if isinstance(size, int) else 1 for size in tensor["shape"]]
+        drawn = random.random(shape) if dtype.kind == "f" else random.integers(0, 2, shape)
+        arrays.append(drawn.astype(dtype))
+    return arrays
+
+
+def _status_bytes(field: str) -> int | None:
+    """A line of /proc/self/status in bytes (proc(5): the unit is always kB)."""
+    lines = [line.split() for line in _text("/proc/self/status").splitlines() if line.startswith(f"{field}:")]
+    return int(lines[0][1]) * 1024 if lines else None
+
+
+class _Held:
+    """The opened artifact of this child process."""
+
+    def __init__(self) -> None:
+        self.invoke: Invoke | None = None
+        self.before: int | None = None
+
+    def answer(self, message: dict[str, Any]) -> dict[str, Any]:
+        if message["op"] == "open":
+            return self.open(message["artifact"], message["seed"])
+        if message["op"] == "time":
+            return {"ns": self.time(message["runs"])}
+        peak = _status_bytes("VmHWM")
+        return {"peak": max(0, peak - self.before) if peak and self.before else None}
+
+    def open(self, artifact: dict[str, Any], seed: int) -> dict[str, Any]:
+        if artifact["backend"] not in OPENERS:
+            raise Refusal("error", f"the agent has no runtime for back end {artifact['backend']!r}")
+        feeds = _feeds(artifact, seed)
+        gc.collect()
+        self.before = _status_bytes("VmRSS")
+        begin = time.perf_counter_ns()
+        self.invoke, facts = OPENERS[artifact["backend"]](artifact, feeds)
+        load_ns = time.perf_counter_ns() - begin
+        facts.update(device=artifact["device"], threads=str(artifact["threads"]))
+        facts["numpy"] = _import_numpy().__version__
+        gc.freeze()
+        return {"facts": facts, "load_ms": load_ns / 1e6, "first_ms": self.time(1)[0] / 1e6}
+
+    def time(self, runs: int) -> list[int]:
+        invoke, clock = self.invoke, time.perf_counter_ns
+        if invoke is None:
+            raise Refusal("error", "nothing is open")
+        samples = [0] * runs
+        gc.collect()
+        gc.disable()
+        try:
+            for index in range(runs):
+                begin = clock()
+                invoke()
+                samples[index] = clock() - begin
+        finally:
+            gc.enable()
+        return samples
+
+
+def serve() -> None:
+    """The child's loop: a JSON line in, a JSON line out."""
+    requests, replies = os.fdopen(os.dup(0), "r"), os.fdopen(os.dup(1), "w")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)  # L2
+    threading.Thread(target=_exit_with_parent, args=(requests.fileno(),), daemon=True).start()
+    held = _Held()
+    for line in requests:
+        try:
+            reply = held.answer(json.loads(line))
+        except Refusal as refusal:
+            reply = {"failed": refusal.kind, "what": refusal.what, "remedy": refusal.remedy}
+        except Exception as error:  # noqa: BLE001 - the edge of the process
+            traceback.print_exc()
+            reply = {"failed": "error", "what": f"{type(error).__name__}: {error}", "remedy": ""}
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+    os._exit(0)  # native libraries crash in their exit handlers often enough
+
+
+def _exit_with_parent(descriptor: int) -> None:
+    if hasattr(select, "poll"):
+        hang_up = select.poll()
+        hang_up.register(descriptor, 0)  # POLLHUP is always reported
+        hang_up.poll()
+        os._exit(0)
+
+
+# ---- the parent: rounds over children
+
+
+class Child:
+    """One artifact in a process of its own."""
+
+    def __init__(self, name: str, log: Path) -> None:
+        self.name, self._log = name, log
+        with log.open("wb") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, str(Path(__file__).resolve()), "child"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                cwd=str(log.parent),
+            )
+
+    def ask(self, limit_s: float, **message: Any) -> dict[str, Any]:
+        """The child's reply.
+
+        Raises:
+            Refusal: it refused ("missing", "error"), died ("crash") or did not answer in time ("timeout").
+        """
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None and stdout is not None  # noqa: S101, PT018 - both are pipes
+        try:
+            stdin.write(json.dumps(message).encode() + b"\n")
+            stdin.flush()
+        except OSError:
+            raise self._died(message["op"]) from None
+        if not select.select([stdout], [], [], limit_s)[0]:
+            self.end()
+            what = f"no answer to {message['op']!r} within {limit_s:g} s"
+            raise Refusal("timeout", what, "give a smaller model, or more time with --timeout")
+        line = stdout.readline()
+        if not line.endswith(b"\n"):
+            raise self._died(message["op"])
+        reply: dict[str, Any] = json.loads(line)
+        if "failed" in reply:
+            raise Refusal(reply["failed"], reply["what"], reply["remedy"])
+        return reply
+
+    def _died(self, doing: str) -> Refusal:
+        try:
+            code = self._process.wait(DYING_S)
+        except subprocess.TimeoutExpired:
+            self.end()
+            return Refusal("crash", f"it closed its pipe in {doing!r} and did not end")
+        try:
+            how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        except ValueError:
+            how = f"signal {-code}"
+        said = _text(str(self._log)).strip()[-QUOTED:]
+        return Refusal(
+            "crash", f"native code died in {doing!r}: {how}" + (f"; it said: {said}" if said else "")
+        )
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def _median(values: list[int]) -> float:
+    ordered, middle = sorted(values), len(values) // 2
+    return float(ordered[middle]) if len(values) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def _settled(medians: list[float]) -> bool:
+    last = medians[-SETTLED_WINDOW:]
+    return len(last) == SETTLED_WINDOW and max(last) <= min(last) * (1 + SETTLED_TOLERANCE)
+
+
+def _runs_in(target_ms: float, median_ns: float) -> int:
+    if median_ns <= 0:
+        return MOST_RUNS
+    return max(1, min(MOST_RUNS, math.ceil(target_ms * 1e6 / median_ns)))
+
+
+def _warm_up(child: Child, first_ns: float, *, round_ms: float, limit_s: float) -> tuple[int, bool]:
+    """Runs in a round, and whether the median settled."""
+    window, medians, spent = _runs_in(WINDOW_MS, first_ns), [], 0.0  # type: int, list[float], float
+    while not _settled(medians):
+        samples = child.ask(limit_s, op="time", runs=window)["ns"]
+        spent += sum(samples) / 1e6
+        medians.append(_median(samples))
+        window = _runs_in(WINDOW_MS, medians[-1])
+        if len(medians) >= WARM_UP_WINDOWS or (spent > WARM_UP_MS and len(medians) > 2):
+            break
+    return _runs_in(round_ms, medians[-1]), _settled(medians)
+
+
+class Bench:
+    """The children of one job; an artifact that fails is out, and the others go on."""
+
+    def __init__(self, job: dict[str, Any], folder: Path) -> None:
+        self.job, self.folder = job, folder
+        self.limit_s = float(job.get("reply_s", REPLY_S))
+        self.children: dict[str, Child] = {}
+
+    def run(self) -> None:
+        """E1 to E7."""
+        emit("start", machine=machine())
+        runs: dict[str, int] = {}
+        for index, artifact in enumerate(self.job["artifacts"]):
+            name = artifact["name"]
+            child = self.children[name] = Child(name, self.folder / f"child-{index}.log")
+            planned = self.guarded(name, lambda: self.prepared(child, artifact))  # noqa: B023 - called at once
+            if planned:
+                runs[name] = planned
+        rounds = int(self.job.get("rounds", ROUNDS))
+        forward = list(runs)
+        for index in range(rounds):
+            for name in forward if index % 2 == 0 else forward[::-1]:
+                if name in self.children:
+                    self.guarded(name, lambda: self.block(name, runs[name], index))  # noqa: B023
+        peaks = {
+            name: self.guarded(name, lambda: child.ask(self.limit_s, op="memory")["peak"])  # noqa: B023
+            for name, child in list(self.children.items())
+        }
+        emit("summary", peak_bytes=peaks, machine=state())
+
+    def prepared(self, child: Child, artifact: dict[str, Any]) -> int:
+        opened = child.ask(self.limit_s, op="open", artifact=artifact, seed=self.job.get("seed", 0))
+        emit("opened", artifact=child.name, **opened)
+        round_ms = float(self.job.get("round_ms", ROUND_MS))
+        runs, settled = _warm_up(child, opened["first_ms"] * 1e6, round_ms=round_ms, limit_s=self.limit_s)
+        emit("warm", artifact=child.name, runs=runs, settled=settled)
+        return runs
+
+    def block(self, name: str, runs: int, index: int) -> bool:
+        lead_in = 1 if runs >= LEAD_IN_FROM else 0
+        samples = self.children[name].ask(self.limit_s, op="time", runs=runs + lead_in)["ns"]
+        emit("block", artifact=name, round=index, ns=samples[lead_in:])
+        return True
+
+    def guarded(self, name: str, step: Callable[[], Any]) -> Any:
+        try:
+            return step()
+        except Refusal as refusal:
+            emit("failed", artifact=name, kind=refusal.kind, what=refusal.what, remedy=refusal.remedy)
+            self.children.pop(name).end()
+            return None
+
+    def end(self) -> None:
+        """End every child."""
+        for child in list(self.children.values()):
+            child.end()
+
+
+def run(job_path: Path) -> None:
+    """Measure what the job says, until it is done or nobody listens any more (L1)."""
+    job, folder = json.loads(job_path.read_text("utf-8")), job_path.resolve().parent
+    os.chdir(folder)
+    bench = Bench(job, folder)
+
+    def leave(code: int) -> None:
+        bench.end()
+        if job.get("remove"):
+            os.chdir("/")
+            shutil.rmtree(folder, ignore_errors=True)
+        os._exit(code)
+
+    def follow_the_life_line() -> None:
+        while os.read(0, 4096):
+            pass
+        leave(1)
+
+    def show_life() -> None:
+        while True:
+            time.sleep(ALIVE_S)
+            try:
+                emit("alive")
+            except OSError:
+                leave(1)
+
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda *_: leave(1))
+    if job.get("life_line"):
+        threading.Thread(target=follow_the_life_line, daemon=True).start()
+    threading.Thread(target=show_life, daemon=True).start()
+    try:
+        bench.run()
+    except OSError:
+        traceback.print_exc()
+        leave(1)
+    finally:
+        bench.end()
+
+
+def install(job_path: Path) -> None:
+    """E8: a virtual environment beside the job; pip takes its settings from the device."""
+    job, folder = json.loads(job_path.read_text("utf-8")), job_path.resolve().parent
+    packages = ["numpy", *sorted({PACKAGES[each["backend"]] for each in job["artifacts"]})]
+    python = folder / "venv" / "bin" / "python"
+    for command in (
+        [sys.executable, "-m", "venv", str(folder / "venv")],
+        [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages],
+    ):
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        if done.returncode:
+            said = done.stdout.decode("utf-8", "replace").strip()[-QUOTED:]
+            emit("failed", artifact="", kind="missing", what=f"{' '.join(command)} failed: {said}", remedy="")
+            return
+    emit("installed", python=str(python), packages=packages)
+
+
+def main(arguments: list[str]) -> int:
+    """Dispatch; 2 for a command line that is none."""
+    if sys.version_info < LEAST_PYTHON:
+        sys.stderr.write(f"Python {platform.python_version()} is too old: the agent needs 3.9\n")
+        return 2
+    if arguments == ["child"]:
+        serve()
+    elif arguments == ["facts"]:
+        emit("start", machine=machine())
+    elif len(arguments) == 2 and arguments[0] in ("run", "install"):
+        {"run": run, "install": install}[arguments[0]](Path(arguments[1]))
+    else:
+        sys.stderr.write(f"{__doc__}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
