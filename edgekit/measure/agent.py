@@ -296,11 +296,11 @@ OPENERS = {"onnxruntime": _onnxruntime, "litert": _litert, "openvino": _openvino
 
 
 def _feeds(artifact: dict[str, Any], seed: int) -> list[Any]:
-    """Arrays in the order of the inputs: from the job's .npz ("0", "1", ...), or drawn with the seed."""
+    """Arrays in the order of the inputs: from the job's .npz (np.savez without names), or drawn with the seed."""
     numpy = _import_numpy()
     if artifact.get("feeds"):
         with numpy.load(artifact["feeds"], allow_pickle=False) as stored:
-            return [stored[str(index)] for index in range(len(artifact["inputs"]))]
+            return [stored[f"arr_{index}"] for index in range(len(artifact["inputs"]))]
     random = numpy.random.default_rng(seed)
     arrays = []
     for tensor in artifact["inputs"]:

@@ -100,10 +100,10 @@ def test_two_artifacts_run_interleaved_in_two_processes(folder: Path) -> None:
 
 def test_feeds_of_the_job_are_bound(folder: Path) -> None:
     """A batch of 3 from the .npz; without one, an open size is 1."""
-    np.savez(folder / "feeds.npz", **{"0": np.ones((3, 4), np.float32)})
+    np.savez(folder / "feeds.npz", np.ones((3, 4), np.float32))
     good = {**artifact("a", "m.onnx"), "feeds": "feeds.npz"}
     assert not of(finished(start(folder, [good])), "failed")
-    np.savez(folder / "feeds.npz", **{"0": np.ones((3, 5), np.float32)})
+    np.savez(folder / "feeds.npz", np.ones((3, 5), np.float32))
     (failed,) = of(finished(start(folder, [good])), "failed")
     assert failed["kind"] == "error"
 
