@@ -19,6 +19,7 @@ L2 native code may print where it likes: a child's descriptor 1 is moved away be
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import math
 import os
@@ -296,7 +297,7 @@ OPENERS = {"onnxruntime": _onnxruntime, "litert": _litert, "openvino": _openvino
 
 
 def _feeds(artifact: dict[str, Any], seed: int) -> list[Any]:
-    """Arrays in the order of the inputs: from the job's .npz (np.savez without names), or drawn with the seed."""
+    """Arrays in the order of the inputs: from the job's .npz (arr_0, arr_1, ...), or drawn."""
     numpy = _import_numpy()
     if artifact.get("feeds"):
         with numpy.load(artifact["feeds"], allow_pickle=False) as stored:
@@ -335,6 +336,11 @@ class _Held:
     def open(self, artifact: dict[str, Any], seed: int) -> dict[str, Any]:
         if artifact["backend"] not in OPENERS:
             raise Refusal("error", f"the agent has no runtime for back end {artifact['backend']!r}")
+        for file, wanted in artifact.get("sha256", {}).items():
+            if hashlib.sha256(Path(file).read_bytes()).hexdigest() != wanted:
+                raise Refusal(
+                    "error", f"{file} arrived damaged: its SHA-256 is not {wanted[:12]}...", "try again"
+                )
         feeds = _feeds(artifact, seed)
         gc.collect()
         self.before = _status_bytes("VmRSS")
