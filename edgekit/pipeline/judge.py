@@ -108,7 +108,7 @@ def _coverage_row(found: Coverage | None) -> CoverageRow | None:
         ElsewhereRow(each.node, each.operator, each.device, each.precision, each.silent)
         for each in found.elsewhere
     )
-    return CoverageRow(found.share, found.by, found.operators, found.covered, nodes)
+    return CoverageRow(found.share, found.by, found.operators, found.covered, nodes, found.untold)
 
 
 def speed_of(ratio: RatioRow) -> Speed:

@@ -151,7 +151,8 @@ class CoverageRow:
 
     Attributes:
         share: from 0 to 1, of ``by``.
-        operators: how many multiply; ``covered`` of them run as asked.
+        operators: how many multiply and say in which type; ``covered`` of them run as asked.
+        untold: how many more multiply and do not say it.
     """
 
     share: float
@@ -159,6 +160,7 @@ class CoverageRow:
     operators: int
     covered: int
     elsewhere: tuple[ElsewhereRow, ...] = ()
+    untold: int = 0
 
 
 @dataclass(frozen=True)

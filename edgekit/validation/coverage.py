@@ -4,10 +4,11 @@
 
 V1 an operator that multiplies counts if it runs on the device and computes in a type of the precision
 V2 an operator of any kind on another device is elsewhere, and a silent fall-back
-V3 in another type than asked for: elsewhere; silent unless the plan says that it stays float
+V3 in another type than asked for: elsewhere; silent unless the plan says that it stays float. A runtime may
+   call an operator by a name of its own: then it is taken for a planned one as long as such a one is missing
 V4 some MACs are unknown: of operators that nobody could name it matters only whether they all count or
    none does; where that is open, the share is that of the number of operators
-   A kernel that does not say its type (OpenVINO's generated ones) is left out of the share.
+   A kernel that does not say its type (OpenVINO's generated ones) is left out of it, and counted apart.
 V5 weights alone (w8, w4): activations are float by design, so any type counts
 
 The types are those of the kernels that ran (``spec.Executed``), not those of the file: ONNX Runtime's CPU
@@ -16,7 +17,7 @@ provider, for one, runs float16 files in float32.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -75,6 +76,7 @@ class Coverage:
         operators: how many multiply.
         covered: how many of them run as asked.
         elsewhere: the others, and every operator on another device.
+        untold: operators that multiply, and do not say in which type.
     """
 
     share: float
@@ -82,6 +84,7 @@ class Coverage:
     operators: int
     covered: int
     elsewhere: tuple[Elsewhere, ...] = ()
+    untold: int = 0
 
 
 def coverage(
@@ -95,35 +98,64 @@ def coverage(
         precision: of the artifact.
         device: that the target names.
     """
-    types = _TYPES[precision]
-    counted: list[tuple[bool, Layer | None]] = []
-    elsewhere: list[Elsewhere] = []
-    for row in rows:
-        here = row.device == device
-        multiplies = row.multiplies and bool(row.precision or not here)
-        covered = here and (types is _ANY or row.precision in types)
-        found = _layers_of(row, layers) if multiplies else (None,)
-        if multiplies:
-            counted += [(covered, layer) for layer in found]
-        if not here or (multiplies and not covered):
-            elsewhere += [_elsewhere(row, layer, here=here) for layer in found]
+    found = [each for row in rows for each in _entries(row, layers, precision=precision, device=device)]
+    counted = [entry for entry in found if entry.multiplies]
     if not counted:
         return None
-    by_macs = _share_of_macs(counted, layers)
-    good = sum(covered for covered, _ in counted)
+    by_macs = _share_of_macs(found, layers)
+    good = sum(entry.covered for entry in counted)
     return Coverage(
         share=good / len(counted) if by_macs is None else by_macs,
         by="operators" if by_macs is None else "MACs",
         operators=len(counted),
         covered=good,
-        elsewhere=tuple(elsewhere),
+        elsewhere=tuple(_elsewhere(found, layers)),
+        untold=sum(entry.row.multiplies and not entry.multiplies for entry in found),
     )
 
 
-def _elsewhere(row: Executed, layer: Layer | None, *, here: bool) -> Elsewhere:
-    silent = not here or layer is None or not layer.planned
-    name = layer.name if layer else next(iter(row.names), row.operator)
-    return Elsewhere(name, row.operator, row.device, row.precision, silent)
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One kernel, or one of the layers that it stands for.
+
+    Attributes:
+        here: whether it runs on the wanted device.
+        multiplies: whether it counts (V1, V4).
+    """
+
+    row: Executed
+    layer: Layer | None
+    here: bool
+    multiplies: bool
+    covered: bool
+
+
+def _entries(row: Executed, layers: Sequence[Layer], *, precision: Precision, device: str) -> list[_Entry]:
+    types, here = _TYPES[precision], row.device == device
+    multiplies = row.multiplies and bool(row.precision or not here)
+    covered = here and (types is _ANY or row.precision in types)
+    found = _layers_of(row, layers) if row.multiplies else (None,)
+    return [_Entry(row, layer, here, multiplies, covered) for layer in found]
+
+
+def _unmatched(entries: Sequence[_Entry], layers: Sequence[Layer]) -> list[Layer]:
+    """Layers that no kernel names."""
+    matched = {entry.layer.name for entry in entries if entry.layer}
+    return [layer for layer in layers if layer.name not in matched]
+
+
+def _elsewhere(entries: Sequence[_Entry], layers: Sequence[Layer]) -> Iterator[Elsewhere]:
+    """V2, V3. A kernel that nobody can name may be any layer that no kernel names: planned ones go first."""
+    planned = sum(layer.planned for layer in _unmatched(entries, layers))
+    for entry in entries:
+        row, layer = entry.row, entry.layer
+        if entry.here and (entry.covered or not entry.multiplies):
+            continue
+        silent = not entry.here or not (layer.planned if layer else planned > 0)
+        if entry.here and layer is None:
+            planned -= 1
+        name = layer.name if layer else next(iter(row.names), row.operator)
+        yield Elsewhere(name, row.operator, row.device, row.precision, silent)
 
 
 def _layers_of(row: Executed, layers: Sequence[Layer]) -> tuple[Layer | None, ...]:
@@ -147,20 +179,24 @@ def _layer_like(row: Executed, layers: Sequence[Layer]) -> Layer | None:
     return max(parts, key=lambda part: part[0])[1] if parts else None
 
 
-def _share_of_macs(counted: Sequence[tuple[bool, Layer | None]], layers: Sequence[Layer]) -> float | None:
-    """V4; None where it is open."""
+def _share_of_macs(entries: Sequence[_Entry], layers: Sequence[Layer]) -> float | None:
+    """V4; None where it is open. Layers that no kernel stands for (folded, untold) are not in the whole."""
     if any(layer.macs is None for layer in layers):
         return None
-    total = sum(layer.macs or 0 for layer in layers)
-    good = {layer.name for covered, layer in counted if layer and covered}
-    bad = {layer.name for covered, layer in counted if layer and not covered}
-    nameless = {covered for covered, layer in counted if layer is None}
-    if not total or good & bad or len(nameless) == 2:
+    counted = [entry for entry in entries if entry.multiplies]
+    good = {entry.layer for entry in counted if entry.layer and entry.covered}
+    bad = {entry.layer for entry in counted if entry.layer and not entry.covered}
+    nameless = {entry.covered for entry in counted if entry.layer is None}
+    if good & bad or len(nameless) == 2:
         return None
-    rest = [layer for layer in layers if layer.name not in good | bad]
-    if rest and not nameless:  # a layer that no kernel stands for: folded away, or fused under another name
-        total -= sum(layer.macs or 0 for layer in rest)
-    known = sum(layer.macs or 0 for layer in layers if layer.name in good)
+    rest = _unmatched(entries, layers) if nameless else []
+    known, missing = _macs(good), _macs(bad)
     if nameless == {True}:
-        known += sum(layer.macs or 0 for layer in rest)
-    return known / total if total else None
+        known += _macs(rest)
+    else:
+        missing += _macs(rest)
+    return known / (known + missing) if known + missing else None
+
+
+def _macs(layers: Iterable[Layer]) -> int:
+    return sum(layer.macs or 0 for layer in layers)

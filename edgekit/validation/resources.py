@@ -52,6 +52,7 @@ def _coverage(budget: Budget, limit: float, found: Coverage | None, unmeasured: 
     if found is None:
         return not_measured("coverage", budget, words, unmeasured or "the runtime does not say what it runs")
     counted = f"{found.covered} of {found.operators} operators that multiply"
+    counted += f"; {found.untold} more do not say in which type" if found.untold else ""
     measured = f"{100 * found.share:.4g} % of {found.by} ({counted})"
     if found.share < limit:
         return Gate(

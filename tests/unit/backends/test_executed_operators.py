@@ -13,8 +13,11 @@ from edgekit.backends import registry
 from edgekit.backends.base import CompileRequest
 from edgekit.backends.onnxruntime_profile import row_of
 from edgekit.backends.worker import WorkerSession
+from edgekit.passes import canonicalize
 from edgekit.pipeline.came import Variant
 from edgekit.pipeline.coverage import measure, silent_fallbacks
+from edgekit.quantization.apply import apply
+from edgekit.quantization.weights import place_weights
 from edgekit.spec import Executed, Precision
 
 TEXT = """
@@ -101,3 +104,40 @@ def test_a_kernel_on_another_provider_is_on_another_device() -> None:
         },
     )
     assert (row["device"], row["names"], row["precision"]) == ("cuda", ["conv"], "float16")
+
+
+def perceptron() -> ir.Model:
+    """x (1, 256) through two constant matrices, 256x128 and 128x8."""
+    rng = np.random.default_rng(0)
+    kind = ir.TensorType(ir.DataType.FLOAT)
+    x = ir.Value(name="x", shape=ir.Shape([1, 256]), type=kind)
+    last, nodes, weights = x, [], []
+    for index, shape in enumerate(((256, 128), (128, 8))):
+        array = rng.normal(size=shape).astype(np.float32)
+        weight = ir.Value(name=f"w{index}", const_value=ir.tensor(array, name=f"w{index}"))
+        node = ir.node("MatMul", [last, weight], name=f"product{index}")
+        last = node.outputs[0]
+        last.name, last.shape, last.type = f"y{index}", ir.Shape([1, shape[1]]), kind
+        nodes.append(node)
+        weights.append(weight)
+    graph = ir.Graph([x], [last], nodes=nodes, initializers=weights, opset_imports={"": 21})
+    return ir.Model(graph, ir_version=10)
+
+
+@pytest.mark.parametrize("precision", [Precision.DYNAMIC, Precision.W8])
+@pytest.mark.parametrize("name", ["onnxruntime-cpu", "openvino-cpu", "litert-cpu"])
+def test_integer_weights_alone_run_as_asked_on(name: str, precision: Precision, tmp_path: Path) -> None:
+    target = targets.load(name)
+    graph = canonicalize(perceptron())
+    plan = place_weights(graph, target, precision)
+    made = Variant(apply(graph, plan), precision, left_float=plan.left_float)
+    backend = registry.backend(target.backend)
+    request = CompileRequest(made.model, target, precision, target.run.options(), "m", plan.digest)
+    artifact = backend.compile(request, tmp_path)
+    with backend.open(artifact, artifact.options) as session:
+        assert isinstance(session, WorkerSession)
+        session.time_ms({"x": np.ones((1, 256), np.float32)}, runs=1)
+        rows = session.executed()
+    found = measure(made, rows, device="cpu")
+    assert found is not None
+    assert (found.share, found.operators, found.elsewhere) == (1.0, 2, ())

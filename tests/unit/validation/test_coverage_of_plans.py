@@ -43,6 +43,14 @@ def test_what_the_plan_left_in_float_is_not_silent() -> None:  # V3
     assert (result.share, result.elsewhere[0].silent) == (0.9, False)
 
 
+def test_a_kernel_of_an_own_name_may_be_the_planned_one() -> None:  # V3
+    planned = Layer("lstm", (), 900, planned=True)
+    one = found(ran("RNNSeq_69", FLOAT), ran("head"), layers=(planned, SMALL))
+    assert [each.silent for each in one.elsewhere] == [False]
+    two = found(ran("RNNSeq_69", FLOAT), ran("RNNSeq_70", FLOAT), layers=(planned, SMALL))
+    assert [each.silent for each in two.elsewhere] == [False, True]
+
+
 def test_another_device_counts_for_every_kind_of_operator() -> None:  # V2
     result = found(ran("conv"), ran("head", device="gpu"), ran("softmax", device="gpu", multiplies=False))
     assert [each.node for each in result.elsewhere] == ["head", "softmax"]
@@ -85,6 +93,12 @@ def test_where_macs_are_open_operators_are_counted() -> None:  # V4
     assert (both.share, both.by) == (0.5, "operators")
     unknown = found(ran("conv"), ran("head", FLOAT), layers=(BIG, Layer("head", (), None)))
     assert (unknown.share, unknown.by) == (0.5, "operators")
+
+
+def test_a_kernel_that_does_not_say_its_type_is_counted_apart() -> None:  # V4
+    result = found(ran("conv", ""), ran("head"))
+    assert (result.share, result.operators, result.untold, result.elsewhere) == (1.0, 1, 1, ())
+    assert coverage([ran("conv", "")], (BIG,), precision=Precision.W8A8, device="cpu") is None
 
 
 def test_weights_alone_compute_in_any_type() -> None:  # V5
