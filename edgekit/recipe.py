@@ -139,6 +139,10 @@ class EvaluationTable(CalibrationTable):
         description="arrays of the data that name a group of each sample; a group that loses more than the "
         "budget is a finding (an array `slice` counts without being named)",
     )
+    pictures: bool = Field(
+        default=True,
+        description="show a few samples whose label changed in reports, where they are images (reports.md)",
+    )
 
     @field_validator("metric")
     @classmethod

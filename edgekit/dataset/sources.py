@@ -143,6 +143,7 @@ def _dataset(raw: _Raw, request: DataSource, steps: tuple[Step, ...]) -> Dataset
         samples=samples,
         labels=picked.labels,
         slices=_checked_slices(picked, request),
+        raw=picked.samples,
     )
 
 

@@ -28,6 +28,7 @@ class Dataset:
         samples: starts a fresh pass over single samples.
         labels: (count, ...) or None.
         slices: (count,) arrays that name a group of each sample, by the column's name.
+        raw: starts a fresh pass over the same samples before pre-processing; None where nobody can.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Dataset:
     samples: Callable[[], Iterable[Sample]]
     labels: npt.NDArray[Any] | None = None
     slices: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    raw: Callable[[], Iterable[Sample]] | None = None
 
     def batches(self, size: int) -> Iterator[dict[str, Array]]:
         """A fresh pass as mappings of input name -> (batch, ...) arrays; the last batch may be short."""

@@ -42,6 +42,14 @@ def of_plan(plan: Plan, inputs: Sequence[TensorSpec]) -> ModelInfo:
     )
 
 
+def class_names(plan: Plan) -> tuple[str, ...]:
+    """The lines of labels.txt; nothing where the recipe has none."""
+    path = associated_files(plan.recipe, base=plan.base).get(LABELS)
+    if path is None or plan.recipe.data.evaluation.metric not in _CLASS_METRICS:
+        return ()
+    return tuple(path.read_text("utf-8", errors="replace").splitlines())
+
+
 def normalization(steps: Sequence[Step]) -> Normalization | None:
     """The steps as one (x - mean) / std; None where they change no value, or not in this form."""
     factor, offset = np.ones(1), np.zeros(1)  # x -> factor * x + offset

@@ -135,6 +135,54 @@ class GroupRow:
 
 
 @dataclass(frozen=True)
+class FlipRow:
+    """One sample whose most likely class is another than the float reference's.
+
+    Attributes:
+        sample: its number in the data, from 0.
+        label: the data's own.
+        reference: the reference's class: its name where it is known, else its number.
+        candidate: the candidate's.
+        picture: a small PNG as a data URI; "" where the sample is no image or is not to be shown.
+    """
+
+    sample: int
+    label: str
+    reference: str
+    candidate: str
+    picture: str = ""
+
+
+@dataclass(frozen=True)
+class FlipPairRow:
+    """So many samples of this class for the reference are of that class for the candidate."""
+
+    reference: str
+    candidate: str
+    count: int
+
+
+@dataclass(frozen=True)
+class FlipsRow:
+    """What became of the labels.
+
+    Attributes:
+        count: samples with another label than the float reference's.
+        lost: of these, those that the reference has right.
+        gained: those that the candidate has right.
+        pairs: the most frequent first.
+        shown: a few of them: those that were lost first.
+    """
+
+    samples: int
+    count: int
+    lost: int
+    gained: int
+    pairs: tuple[FlipPairRow, ...] = ()
+    shown: tuple[FlipRow, ...] = ()
+
+
+@dataclass(frozen=True)
 class ElsewhereRow:
     """An operator that does not run on the device or in the type asked for; silent = nobody decided it."""
 
@@ -202,6 +250,10 @@ class CandidateRow:
         shipped: whether this is the artifact in the bundle.
         memory_bytes: peak while it ran, less what was held before it was loaded; None where not measured.
         coverage: None where the runtime did not say what it runs.
+        flips: labels that changed, of what ships and, where nothing does, of what was tried; None without
+            classes.
+        beaten_by: a candidate of the same target that is nowhere worse (median latency, size, drop) and
+            somewhere better; "" = it is on the Pareto front.
     """
 
     target: str
@@ -226,6 +278,8 @@ class CandidateRow:
     memory_bytes: int | None = None
     coverage: CoverageRow | None = None
     groups: tuple[GroupRow, ...] = ()
+    flips: FlipsRow | None = None
+    beaten_by: str = ""
 
     @property
     def name(self) -> str:
@@ -242,6 +296,8 @@ class TargetRow:
         reason: why that one, in a sentence.
         exit_code: 0, or what the target contributes to the release's exit code.
         rejections: why the target refuses the model (exit code 5), or is not here (6).
+        limits: the budget's figures by their keys in the recipe; ``never_slower`` is the largest multiple of
+            float's latency that is not slower.
     """
 
     target: str
@@ -250,6 +306,7 @@ class TargetRow:
     exit_code: ExitCode
     candidates: tuple[CandidateRow, ...] = ()
     rejections: tuple[Rejection, ...] = ()
+    limits: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -401,6 +458,7 @@ class ValidatedRow:
         accuracy: None where its outputs are not finite; the gate says so.
         groups: classes and slices, the largest loss first.
         notes: what was matched by position.
+        flips: labels that changed; None without classes.
     """
 
     artifact: str
@@ -414,6 +472,7 @@ class ValidatedRow:
     ran_on: str
     groups: tuple[GroupRow, ...] = ()
     notes: tuple[str, ...] = ()
+    flips: FlipsRow | None = None
 
 
 @dataclass(frozen=True)

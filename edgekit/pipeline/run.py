@@ -37,6 +37,7 @@ from edgekit.pipeline import workbench as workbenches
 from edgekit.pipeline.baseline import Baseline
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.candidates import Outcome, try_target
+from edgekit.pipeline.complete_rows import complete
 from edgekit.pipeline.deliver import deliver
 from edgekit.pipeline.doctor import machine_row
 from edgekit.pipeline.judge import Judged
@@ -137,6 +138,15 @@ def release(
         )
         outcomes, rows = _try_all(plan, replace(bench, baseline=baseline), locking.lock)
         framework = frameworks.prove(_request(plan), canonical, bench, live=live)
+        rows = complete(
+            rows,
+            outcomes,
+            budgets={each.target.name: each.budget for each in plan.targets},
+            data=judging,
+            reference=bench.reference.labels,
+            classes=infos.class_names(plan),
+            pictures=table.pictures,
+        )
         shipped = {name: o.choice.judged for name, o in outcomes.items() if o.choice.judged is not None}
         result = ReleaseResult(
             name=plan.recipe.model.name,

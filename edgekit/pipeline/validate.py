@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import numpy as np
 
 from edgekit import settings
 from edgekit.backends.onnxruntime import open_model
@@ -33,6 +35,7 @@ from edgekit.pipeline.evaluation import (
     group_rows,
     load_labelled,
 )
+from edgekit.pipeline.flips import Labelled, flips
 from edgekit.pipeline.known_outputs import KnownOutputs, Replay
 from edgekit.pipeline.open import artifacts_at, open_artifact
 from edgekit.pipeline.proof import describe
@@ -227,7 +230,7 @@ def compared(
         _row(each, found, place, data=data, asked=asked, ran_on=describe(sessions[place - 1].facts))
         for place, each in enumerate(held, start=1)
     ]
-    rows = tuple(row for row, _ in judged)
+    rows = _with_flips(tuple(row for row, _ in judged), found, data)
     gravest = min(rows, key=lambda row: _GRAVITY.index(row.exit_code))
     return ValidateResult(
         reference=reference,
@@ -237,6 +240,20 @@ def compared(
         matrix=_matrix(held, found, pairs),
         findings=tuple(finding for _, findings in judged for finding in findings),
     )
+
+
+def _with_flips(rows: tuple[ValidatedRow, ...], found: Compared, data: Dataset) -> tuple[ValidatedRow, ...]:
+    """What became of the labels, and a few of the samples."""
+    truth, *candidates = found.labels
+    if truth is None:
+        return rows
+    sides = {
+        str(place): Labelled(np.asarray(truth, np.int64), np.asarray(labels, np.int64))
+        for place, labels in enumerate(candidates)
+        if labels is not None
+    }
+    flipped = flips(sides, data)
+    return tuple(replace(row, flips=flipped.get(str(place))) for place, row in enumerate(rows))
 
 
 def _row(
