@@ -185,7 +185,7 @@ CONSTRAINTS: Mapping[str, Predicate] = {
 
 INSIDE_INT8, FROM_INT8 = "inside-int8", "from-int8"
 """They look at the neighbours, so ``place`` decides them: quantize only where every reader is a kernel; where
-every activation comes from one."""
+every activation comes from one, or is an input of the model."""
 NEIGHBOURS = (INSIDE_INT8, FROM_INT8)
 
 

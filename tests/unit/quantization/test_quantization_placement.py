@@ -99,6 +99,19 @@ CASES = (
         },
     ),
     Case(
+        "a move of floats is not rounded before",
+        "g (float[n, 2, 4] x) => (float[n, 3] y) <float[8, 3] d, int64[2] s = {-1, 8}> "
+        "{ a = Erf(x) r = Reshape(a, s) y = MatMul(r, d) }",
+        everywhere("Gemm"),
+        reason_everywhere(a="no-kernel", r="from-int8"),
+    ),
+    Case(
+        "a move of an input is: the input may be integer itself",
+        "g (float[n, 2, 4] x) => (float[n, 3] y) <float[8, 3] d, int64[2] s = {-1, 8}> "
+        "{ r = Reshape(x, s) y = MatMul(r, d) }",
+        everywhere("Reshape", "Gemm"),
+    ),
+    Case(
         "two branches meet",
         f"g (float[n, 1, 6, 6] x) => (float[n, 2, 4, 4] y) <{CONV}> "
         "{ a = Conv(x, w) b = Relu(a) c = Conv(x, w) d = Add(b, c) y = Relu(d) }",
