@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import statistics
 import sys
 from collections.abc import Iterator, Mapping
@@ -45,7 +46,7 @@ MODELS = (*peers.MODELS, peers.Model("digits_detector", "build", ("image:float32
 RUNTIMES = {"onnxruntime-cpu": "onnxruntime", "openvino-cpu": "openvino"}
 MAKERS = {"ort": "onnx", "ort-u8s8": "onnx", "nncf-onnx": "onnx", "nncf-ov": "xml"}
 BF16 = {"INFERENCE_PRECISION_HINT": "bf16"}
-PROCESSES, ROUNDS, ROUND_MS, SEED = 3, 10, 30.0, 0
+PROCESSES, ROUNDS, ROUND_MS, SEED = 5, 10, 30.0, 0
 NOT_SLOWER, PORTABLE = 1.05, 1.25  # issue 4
 BERT_SPEED_UP = 1.5  # issue 4: on ONNX Runtime
 CHOSEN = "EDGEKIT_BENCH_MODELS"  # names, separated by commas: only those
@@ -197,9 +198,12 @@ def _ranges(model: ir.Model, data: Path) -> dict[str, Range]:
 def _medians(files: Mapping[str, File], absent: dict[str, str]) -> dict[str, list[float]]:
     """Each round's median by file; what cannot be opened is in ``absent`` with the reason."""
     rounds: dict[str, list[float]] = {}
+    order = list(files)
+    rng = random.Random(SEED)
     for _ in range(PROCESSES):
         sessions = {}
-        for name, file in files.items():
+        rng.shuffle(order)  # what ran before decides what is in the caches
+        for name, file in ((name, files[name]) for name in order):
             if name in absent:
                 continue
             try:

@@ -224,8 +224,8 @@ def _prune(model: ir.Model, placed: list[_Placed], left: dict[str, Rejection]) -
 def _without_edges(model: ir.Model, placed: list[_Placed], left: dict[str, Rejection]) -> list[_Placed]:
     """A kernel that wants integer neighbours stays only where it has them.
 
-    inside-int8: every reader of its output is a kernel. from-int8: every activation comes from a kernel, or is
-    an input of the model, which may be integer itself.
+    inside-int8: every reader of its output is a kernel. from-int8: every activation comes from a kernel, or
+    is an input of the model, which may be integer itself.
     """
     readers = {item.head.name for item in placed}
     made = {*(item.output for item in placed), *(value.name for value in model.graph.inputs)}
