@@ -20,6 +20,7 @@ from edgekit.backends.litert.backend import Compiled, translate
 from edgekit.backends.litert.engine import LiteRtEngine
 from edgekit.backends.litert.tensors import written_shape
 from edgekit.backends.litert.versions import operator_version
+from edgekit.ir import io
 from edgekit.spec import Array, Precision, RunOptions
 from tests.unit.litert.litert_models import Model, as_ir, relative_error, run_onnx
 
@@ -123,3 +124,26 @@ def test_compile_follows_what_quantize_wrote(
     artifact = edgekit.compile(tmp_path / "q.onnx", target="litert-cpu", out=tmp_path / "out")
     assert artifact.precision == precision
     assert f"-{precision}." in artifact.files[0].path
+
+
+@pytest.mark.parametrize("precision", ["dynamic", "w8"])
+def test_large_convolutions_are_quantized_and_small_ones_not(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """8 x 4 x 3 x 3 weights stay float, 16 x 8 x 3 x 3 become bytes; 2 % of the range (H1), seed 0."""
+    monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
+    m = Model()
+    small = m.add("Relu", m.add("Conv", m.input("x", (1, 4, 9, 7)), m.weight(8, 4, 3, 3), m.weight(8)))
+    y = m.add("Conv", small, m.weight(16, 8, 3, 3), m.weight(16), pads=[1, 1, 1, 1])
+    onnx.save(m.build(y), tmp_path / "f.onnx")
+    edgekit.quantize(tmp_path / "f.onnx", out=tmp_path / "q.onnx", target="litert-cpu", precision=precision)
+    artifact = edgekit.compile(tmp_path / "q.onnx", target="litert-cpu", out=tmp_path / "out")
+    stored = translate(io.load(tmp_path / "q.onnx"), precision=Precision(precision)).lowered.graph.tensors
+    assert [t.dtype for t in stored if t.data is not None and t.data.ndim == 4] == ["float32", "int8"]
+    x = np.random.default_rng(0).standard_normal((1, 4, 9, 7)).astype(np.float32)
+    quantized = onnx.load(tmp_path / "q.onnx")
+    name = quantized.graph.output[0].name
+    with edgekit.open(artifact.path) as session:
+        assert session.facts["kernels"] == "xnnpack"
+        found = session.run({"x": x})[name]
+    assert relative_error(found, run_onnx(quantized, {"x": x})[name]) <= LIMIT[Precision(precision)]
