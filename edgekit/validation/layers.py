@@ -97,7 +97,7 @@ class WeightEvidence:
         high: largest value of each output channel.
         depthwise: whether each output channel reads one input channel.
         params: scales in the candidate, one in all or one for each output channel; None = float, or unknown.
-        input_peak: largest absolute value of what each input channel is multiplied with; () = not looked at.
+        input_peak: largest absolute value of the weight for each input channel; () where it has one alone.
     """
 
     name: str
@@ -205,7 +205,7 @@ class KernelEvidence:
 
 
 @dataclass
-class _Error:
+class Error:
     """Sums over one difference."""
 
     elements: int = 0
@@ -217,6 +217,7 @@ class _Error:
     largest: float = 0.0
 
     def add(self, truth: _Row, candidate: _Row, gap: _Row) -> None:
+        """One batch; ``gap`` is ``candidate - truth``."""
         self.elements += gap.size
         # no dot product: its threads cost more than the sums where cores are few or taken
         self.truth += float(np.square(truth).sum())
@@ -227,6 +228,7 @@ class _Error:
         self.largest = max(self.largest, float(np.abs(gap).max(initial=0.0)))
 
     def finish(self, step: float | None) -> ErrorStats:
+        """The figures; ``step``: one quantization step of the candidate's tensor, or None."""
         norm = math.sqrt(self.truth) * math.sqrt(self.candidate)
         cosine = self.dot / norm if norm else float(self.noise == 0.0)
         count = max(self.elements, 1)
@@ -254,7 +256,7 @@ class Layer:
         self._name, self._axis = name, axis
         self._limits = None if params is None else limits(params)
         self._step = None if params is None else params.scale[0]
-        self._total, self._own = _Error(), _Error()
+        self._total, self._own = Error(), Error()
         self._below = self._above = self._least = self._most = 0
         self._lost = 0.0  # sum of squares
         self._rows: dict[str, _Row] = {}

@@ -255,7 +255,17 @@ def _weight(node: ir.Node) -> WeightEvidence | None:
         high=tuple(map(float, rows.max(axis=1))),
         depthwise=depthwise,
         params=None,
+        input_peak=_input_peaks(array, node.op_type, axis),
     )
+
+
+def _input_peaks(array: Array, op_type: str, axis: int) -> tuple[float, ...]:
+    """The largest absolute value for each input channel; of a Gather none: its rows are not summed."""
+    if op_type == "Gather":
+        return ()
+    other = 1 - axis if op_type != "MatMul" else array.ndim - 2
+    rows = np.abs(np.moveaxis(array, other, 0))
+    return () if len(rows) == 1 else tuple(map(float, rows.reshape(len(rows), -1).max(axis=1)))
 
 
 def _channel_axis(value: ir.Value, node: ir.Node | None) -> int | None:

@@ -26,6 +26,7 @@ from edgekit.pipeline.debug.damage import measured
 from edgekit.pipeline.debug.gather import gathered
 from edgekit.pipeline.debug.looking import Looking
 from edgekit.pipeline.debug.rows import row
+from edgekit.pipeline.debug.trials import tried
 from edgekit.pipeline.open import artifact_at, artifacts_at
 from edgekit.pipeline.result import DebugResult, DebugRow
 from edgekit.spec import Artifact, Progress
@@ -118,7 +119,7 @@ def _looked(
         progress.stage(f"{artifact.target}: find where kernels end")
         with Looking(artifact, model, data=data, folder=Path(folder)) as looking:
             progress.stage(f"{artifact.target}: compare layers", total=looking.count)
-            evidence = gathered(looking, progress=progress)
+            evidence = tried(looking, gathered(looking, progress=progress))
             progress.stage(f"{artifact.target}: measure their damage", total=looking.count)
             damage = measured(looking, evidence, labels=data.labels, metric=metric, progress=progress)
             causes = diagnose(evidence)

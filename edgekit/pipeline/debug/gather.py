@@ -15,11 +15,12 @@ from edgekit import target as targets
 from edgekit.errors import EdgekitError
 from edgekit.ir.graph import is_float32
 from edgekit.pipeline.debug.looking import End, Looking
-from edgekit.spec import Array, Progress, QuantParams
+from edgekit.quantization.place import place
+from edgekit.spec import Array, Progress, QuantParams, Range
 from edgekit.validation import segments
 from edgekit.validation.diagnose.evidence import Difference, Evidence, InputEvidence
 from edgekit.validation.drift import DriftTally
-from edgekit.validation.layers import Figures, KernelEvidence, Layer, WeightEvidence, limits
+from edgekit.validation.layers import Figures, KernelEvidence, Layer, limits
 from edgekit.validation.segments import Segment
 
 
@@ -48,11 +49,7 @@ def gathered(looking: Looking, *, progress: Progress) -> Evidence:
         progress.advance(looking.batch)
     figures = {name: layer.finish() for name, layer in layers.items()}
     fed = {name: each.finish(name, rounded[name]) for name, each in inputs.items()}
-    peaks = {
-        **{name: _peaks(figures[name]) for name in figures},
-        **{n: _input_peaks(e) for n, e in fed.items()},
-    }
-    kernels = tuple(_kernel(end, pieces[end.name], figures[end.name], peaks) for end in looking.ends)
+    kernels = tuple(_kernel(end, pieces[end.name], figures[end.name]) for end in looking.ends)
     return Evidence(
         runtime=artifact.backend,
         precision=artifact.precision.value,
@@ -76,17 +73,11 @@ def _per_tensor(end: End) -> QuantParams | None:
     return params if params is not None and len(params.scale) == 1 else None
 
 
-def _kernel(
-    end: End, piece: Segment, figures: Figures, peaks: Mapping[str, tuple[float, ...]]
-) -> KernelEvidence:
+def _kernel(end: End, piece: Segment, figures: Figures) -> KernelEvidence:
     tap = end.tap
     weight = piece.weight
     if weight is not None:
-        weight = replace(
-            weight,
-            params=None if tap is None else tap.weight,
-            input_peak=_peaks_for(piece, weight, peaks),
-        )
+        weight = replace(weight, params=None if tap is None else tap.weight)
     return KernelEvidence(
         name=end.name,
         node=piece.nodes[-1].name if piece.nodes else "",
@@ -100,29 +91,6 @@ def _kernel(
         figures=figures,
         disturbed=tap is not None and tap.disturbed,
     )
-
-
-def _peaks_for(
-    piece: Segment, weight: WeightEvidence, peaks: Mapping[str, tuple[float, ...]]
-) -> tuple[float, ...]:
-    """Of the activation that the head reads, where that is an end; nothing where the numbers do not fit."""
-    if piece.head is None:
-        return ()
-    read = next((name for name in piece.head.inputs if name in peaks), None)
-    found = () if read is None else peaks[read]
-    if piece.head.op_type == "Conv":
-        groups = int(float(piece.head.attributes.get("group", 1.0)))  # type: ignore[arg-type]  # it is a number
-        return found if len(found) == weight.shape[1] * groups else ()
-    return found if len(found) in weight.shape else ()
-
-
-def _peaks(figures: Figures) -> tuple[float, ...]:
-    channels = figures.channels
-    return tuple(max(abs(low), abs(high)) for low, high in zip(channels.low, channels.high, strict=True))
-
-
-def _input_peaks(evidence: InputEvidence) -> tuple[float, ...]:
-    return tuple(max(abs(low), abs(high)) for low, high in zip(evidence.low, evidence.high, strict=True))
 
 
 @dataclass
@@ -208,10 +176,19 @@ def _differences(ends: tuple[End, ...], pieces: Mapping[str, Segment]) -> list[D
 
 
 def _eligible(looking: Looking, kernels: tuple[KernelEvidence, ...]) -> frozenset[str]:
-    """Kernels whose head the target has in integers, in the artifact's precision."""
+    """Kernels with a weight that the target's rules put into integers; ranges are no matter for that."""
+    precision = looking.artifact.precision
+    if not precision.is_static:
+        return frozenset()
     try:
         target = targets.load(looking.artifact.target)
     except EdgekitError:  # a target file that is not here
         return frozenset()
-    heads = {row.head for row in target.kernels(looking.artifact.precision)}
-    return frozenset(kernel.name for kernel in kernels if kernel.op_type in heads)
+    anything = {name: Range(-1.0, 1.0) for name in segments.values(looking.reference)}
+    plan = place(looking.reference, target, anything, precision=precision)
+    heads = {operator.name for operator in plan.operators if operator.weight is not None}
+    return frozenset(
+        kernel.name
+        for kernel in kernels
+        if kernel.weight is not None and any(node.name in heads for node in kernel.segment)
+    )

@@ -69,8 +69,8 @@ class Trial:
 
     Attributes:
         kernel: ``KernelEvidence.name``.
-        change: what was changed: "weights", "pads", "pad-value", "epsilon", "resize", "activation", "input"
-            or "products".
+        change: what was changed: "none", "weights", "pads", "pad-value", "epsilon", "resize", "activation",
+            "layout", "normalization", "products" or "gain".
         says: to what, in words: "epsilon 0.001".
         own: error of the artifact against the changed reference, from the artifact's own inputs.
         value: the number or word that it was changed to, for the remedy.

@@ -1,0 +1,1 @@
+"""One cause, or one family, in each file: Evidence -> the causes that it shows."""
