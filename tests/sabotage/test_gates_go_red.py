@@ -89,6 +89,28 @@ def test_too_much_memory(released: Released) -> None:
     assert "breaks the memory gate" in result.targets[0].reason
 
 
+def test_too_slow(released: Released) -> None:
+    result = released("max_latency_ms = 0.000_001")
+    assert result.exit_code is ExitCode.LATENCY_OR_SIZE_GATE
+    assert "breaks the latency gate" in result.targets[0].reason
+
+
+FIRST_IN_FLOAT = """
+[[optimize.override]]
+nodes = "node_Conv_77"
+"""
+
+
+def test_too_little_of_it_runs_in_its_precision(released: Released) -> None:
+    """One convolution stays float by the recipe's own wish: the gate is red, and nothing was silent."""
+    result = released("min_coverage = 1.0", FIRST_IN_FLOAT)
+    assert result.exit_code is ExitCode.TARGET_REFUSES
+    found = gate(result, "coverage")
+    assert (found.status, "node_Conv_77 (Conv, float32 on cpu)" in found.reason) == ("fail", True)
+    assert result.findings == ()
+    assert released("min_coverage = 0.5", FIRST_IN_FLOAT).exit_code is ExitCode.OK
+
+
 def test_a_limit_of_one_target_alone(released: Released) -> None:
     result = released("max_size_bytes = 1_000_000", "\n[target.budget]\nmax_size_bytes = 1000\n")
     assert result.exit_code is ExitCode.LATENCY_OR_SIZE_GATE
@@ -169,6 +191,45 @@ def test_a_report_is_a_baseline_too_and_another_machine_has_no_say(
     assert result.exit_code is ExitCode.OK
     assert gate(result, "baseline_latency").status == "not_measured"
     assert "different machines" in gate(result, "baseline_latency").reason
+
+
+@dataclass(frozen=True)
+class Better:
+    """Figures of a last release that this one cannot reach."""
+
+    figures: str
+    values: dict[str, float]
+    gate: str
+    code: ExitCode
+
+
+BETTER = [
+    Better(
+        "accuracy",
+        {"drop_pp": -9.0, "drop_low_pp": -9.1, "drop_high_pp": -8.9},
+        "baseline_accuracy",
+        ExitCode.ACCURACY_GATE,
+    ),
+    Better(
+        "latency",
+        {"p50_ms": 1e-6, "low_ms": 1e-6, "high_ms": 1e-6},
+        "baseline_latency",
+        ExitCode.LATENCY_OR_SIZE_GATE,
+    ),
+]
+
+
+@pytest.mark.parametrize("case", BETTER, ids=lambda case: case.figures)
+def test_worse_than_the_last_release(case: Better, released: Released, last: Path, tmp_path: Path) -> None:
+    report = json.loads((last / "report" / "report.json").read_text("utf-8"))
+    for row in report["targets"][0]["candidates"]:
+        row["sha256"] = "0" * 64  # another file: the figures count
+        row[case.figures] |= case.values
+    path = tmp_path / "last.json"
+    path.write_text(json.dumps(report), "utf-8")
+    result = released(against(path))
+    assert (result.exit_code, gate(result, case.gate).status) == (case.code, "fail")
+    assert case.gate in result.targets[0].reason
 
 
 def damaged(last: Path, folder: Path, member: str) -> Path:
