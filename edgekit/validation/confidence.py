@@ -47,8 +47,8 @@ def probabilities(scores: Numbers, *, given: bool) -> Floats:
     return found
 
 
-def confidence_and_right(output: Numbers, labels: Numbers) -> Floats | None:
-    """Output (N, C), (N, 1) or (N,) and labels (N,) -> (N, 2): confidence, and 1 where the guess is right.
+def confidence_of(output: Numbers, labels: Numbers) -> Floats | None:
+    """Output (N, C), (N, 1) or (N,) and labels (N,) -> (N, 3): confidence, 1 where the guess is right, guess.
 
     None where the output is no class score, or a label no class of it.
     """
@@ -58,17 +58,21 @@ def confidence_and_right(output: Numbers, labels: Numbers) -> Floats | None:
         if int(labels.min()) < 0 or int(labels.max()) >= output.shape[1]:
             return None
         chance = probabilities(output, given=are_probabilities(output))
-        return np.stack([chance.max(axis=1), (output.argmax(axis=1) == labels).astype(np.float64)], axis=1)
+        return _columns(chance.max(axis=1), output.argmax(axis=1), labels)
     if output.dtype.kind != "f" or output.size != len(output):
         return None
     one = output.reshape(len(output)).astype(np.float64)
     if one.min() < 0.0 or one.max() > 1.0 or int(labels.min()) < 0 or int(labels.max()) > 1:
         return None
-    return np.stack([np.maximum(one, 1.0 - one), ((one > 0.5) == (labels == 1)).astype(np.float64)], axis=1)
+    return _columns(np.maximum(one, 1.0 - one), one > 0.5, labels)
+
+
+def _columns(confidence: Floats, guess: Numbers, labels: Numbers) -> Floats:
+    return np.stack([confidence, (guess == labels).astype(np.float64), guess.astype(np.float64)], axis=1)
 
 
 def calibration_error(found: Floats) -> float:
-    """Confidence and right (N, 2) -> ECE, 0 to 1."""
+    """Confidence, right, guess (N, 3) -> ECE, 0 to 1."""
     place = np.minimum((found[:, 0] * BINS).astype(np.int64), BINS - 1)
     gaps = np.bincount(place, weights=found[:, 1] - found[:, 0], minlength=BINS)
     return float(np.abs(gaps).sum() / len(found))

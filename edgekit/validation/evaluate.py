@@ -12,7 +12,7 @@ import numpy as np
 
 from edgekit.errors import DataError, UnknownNameError
 from edgekit.spec import Array, BatchStream, Progress, Runner, Silent
-from edgekit.validation.confidence import confidence_and_right
+from edgekit.validation.confidence import confidence_of
 from edgekit.validation.metrics import TaskMetric, concatenate, task_metric
 from edgekit.validation.streaming import checked, run_in_batches, stream
 
@@ -30,7 +30,7 @@ class Evaluation:
         count: number of samples.
         output: what was scored, by role.
         own: the row, where it is the user's own metric.
-        confidence: (count, 2) confidence and right/wrong of each sample; None where no class is scored.
+        confidence: (count, 3) confidence, right or wrong, and guess of each sample; None without classes.
         mispaired: statistics of the same outputs with the labels of other samples; None unless asked for.
     """
 
@@ -122,7 +122,7 @@ class Scoring:
         self._parts.append(self._metric.sufficient(scored, own))
         if self._mispaired is not None:
             self._other.append(self._metric.sufficient(scored, self._mispaired[first : first + length]))
-        found = confidence_and_right(scored["output"], own) if self._metric.roles == ("output",) else None
+        found = confidence_of(scored["output"], own) if self._metric.roles == ("output",) else None
         self._confidence.append(found)
 
     def finish(self) -> Evaluation:

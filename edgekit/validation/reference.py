@@ -7,7 +7,9 @@ R1  Its score is stated. It is far below where it falls short by more than chanc
     Wilson's interval for right/wrong metrics, else 3.09 bootstrap standard errors) and by more than another
     library's resizing or a rounded figure do: 2 percentage points, 5 %, or 1 dB.
 R2  Nothing is stated. It is at chance where both hold:
-    a  its own labels do not fit better than the same labels in random order (paired, 99 %, one-sided);
+    a  its own labels do not fit better than the same labels in random order (99 %, one-sided). Class scores:
+       the share that is right, by Wilson's interval, against sum_k P(label k) P(guess k), which is the mean
+       over all orders. Others: paired with one random order;
     b  its outputs claim more than that. A hard task fulfils (a) too, when samples are few; but a model that
        learned only little says so:
          class scores    the mean confidence is 0.2 above the upper 99 % limit of the share that is right
@@ -16,7 +18,7 @@ R2  Nothing is stated. It is at chance where both hold:
 
 A user's own metric is held to R1 alone: it may not look at labels at all.
 
-Wilson, JASA 22:209, 1927. (a) is a permutation test with one permutation and the sampling error of both.
+Wilson, JASA 22:209, 1927.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from edgekit.errors import DataError
 from edgekit.spec import Array
 from edgekit.validation import bootstrap
 from edgekit.validation.evaluate import Evaluation
-from edgekit.validation.statistics import Drop, paired_drop
+from edgekit.validation.statistics import paired_drop
 
 Floats = npt.NDArray[np.float64]
 
@@ -111,20 +113,18 @@ def wilson(share: float, count: int, *, confidence: float) -> tuple[float, float
 
 def _check_chance(reference: Evaluation, labels: Array) -> None:
     """R2."""
-    assert reference.mispaired is not None  # noqa: S101  the caller looked
-    row = reference.row
     try:
-        value = row.value(reference.mispaired)
-        other = replace(reference, statistics=reference.mispaired, value=value, mispaired=None)
-        ahead = paired_drop(reference, other, confidence=CHANCE_CONFIDENCE, seed=SEED)
+        found = (
+            _classes(reference, labels) if reference.confidence is not None else _others(reference, labels)
+        )
     except DataError:
         return  # without a value, or perfect to begin with: then the two orders are not alike
-    claim = _claims(reference, labels, ahead) if ahead.low_pp <= 0.0 else ""  # R2a
-    if not claim:
+    if found is None:
         return
+    other, claim = found
     raise DataError(
-        f"the float reference has {row.id} {reference.value:.4g} on these {reference.count} samples, and no"
-        f" better than {value:.4g} with their labels in random order, {claim}",
+        f"the float reference has {reference.row.id} {reference.value:.4g} on these {reference.count}"
+        f" samples, and no better than with their labels in random order ({other}), {claim}",
         why="labels and samples do not belong together, or the pre-processing is another's:"
         " a drop against a reference at chance means nothing",
         remedy="check the label file, the order of classes, and preprocess; if the figure is true, state it:"
@@ -133,18 +133,33 @@ def _check_chance(reference: Evaluation, labels: Array) -> None:
     )
 
 
-def _claims(reference: Evaluation, labels: Array, ahead: Drop) -> str:
-    """R2b: what the outputs claim, in words; "" where they claim no more than chance."""
+def _classes(reference: Evaluation, labels: Array) -> tuple[str, str] | None:
+    """R2 for class scores: what chance gives and what the outputs claim, in words."""
+    confidence, right, guess = np.asarray(reference.confidence, np.float64).T
+    count = reference.count
+    classes = int(max(guess.max(), labels.max())) + 1
+    shares = [np.bincount(each.astype(np.int64), minlength=classes) / count for each in (guess, labels)]
+    chance = float(shares[0] @ shares[1])
+    low, high = wilson(float(right.mean()), count, confidence=CHANCE_CONFIDENCE)
+    if low > chance or confidence.mean() - high < OVERCONFIDENT:
+        return None
+    return f"{right.mean():.3g} right, chance {chance:.3g}", f"though it is {confidence.mean():.0%} sure"
+
+
+def _others(reference: Evaluation, labels: Array) -> tuple[str, str] | None:
+    """R2 for metrics without classes."""
+    assert reference.mispaired is not None  # noqa: S101  the caller looked
     row = reference.row
-    if reference.confidence is not None:
-        sure, right = np.asarray(reference.confidence, np.float64).mean(axis=0)
-        _, at_most = wilson(float(right), reference.count, confidence=CHANCE_CONFIDENCE)
-        return f"though it is {sure:.0%} sure of its answers" if sure - at_most >= OVERCONFIDENT else ""
+    value = row.value(reference.mispaired)
+    other = replace(reference, statistics=reference.mispaired, value=value, mispaired=None)
+    ahead = paired_drop(reference, other, confidence=CHANCE_CONFIDENCE, seed=SEED)
+    claim = ""
     if row.id in _CONSTANTS:
         constant = _CONSTANTS[row.id](labels)
-        return f"and one constant answer has {constant:.4g}" if reference.value > constant else ""
-    small = ahead.high_pp < NO_BETTER[row.drop_unit]
-    return f"by at most {ahead.high_pp:.2g} {row.drop_unit}" if small else ""
+        claim = f"where one constant answer has {constant:.4g}" if reference.value > constant else ""
+    elif ahead.high_pp < NO_BETTER[row.drop_unit]:
+        claim = f"by at most {ahead.high_pp:.2g} {row.drop_unit}"
+    return (f"{value:.4g}", claim) if claim and ahead.low_pp <= 0.0 else None
 
 
 def _least_mae(labels: Array) -> float:

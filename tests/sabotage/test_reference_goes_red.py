@@ -96,7 +96,7 @@ def test_labels_of_another_file(metric: str, count: int) -> None:  # R2
 
 def test_classes_shifted_by_one() -> None:
     scores, labels = classifier(500, classes=10, skill=0.95, sure=0.9)
-    assert "sure of its answers" in red("top1", (labels + 1) % 10, output=scores)
+    assert "though it is 90% sure" in red("top1", (labels + 1) % 10, output=scores)
 
 
 @pytest.mark.parametrize("count", [20, 200, 2000])
