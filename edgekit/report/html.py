@@ -10,9 +10,22 @@ from collections.abc import Iterator
 from html import escape
 from importlib.resources import files
 
-from edgekit.report import number, plot
-from edgekit.report.page import Block, Cell, Column, Facts, Heading, Lines, Page, Scatter, Table
+from edgekit.report import html_pictures, number
+from edgekit.report.page import (
+    Bars,
+    Block,
+    Cell,
+    Column,
+    Facts,
+    Gallery,
+    Heading,
+    Lines,
+    Page,
+    Scatter,
+    Table,
+)
 
+_MANY = 9  # columns from which a table is set closer, so that it fits a screen
 _LONG = 28  # characters from which a value gets its own line on a phone and room in a table
 
 
@@ -21,21 +34,43 @@ def render(page: Page) -> str:
     title = escape(page.title)
     style = files("edgekit.report").joinpath("style.css").read_text("utf-8")
     verdict = f'<p class="verdict {page.tone}">{escape(page.verdict)}</p>' if page.verdict else ""
-    body = "\n".join(part for block in page.blocks for part in _block(block))
+    parts = [_anchored(place, block) for place, block in enumerate(page.blocks)]
+    body = "\n".join(filter(None, parts))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title} - edgekit</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
-        f"<header><h1>{title}</h1>{verdict}</header>\n{body}\n"
+        f"<header><h1>{title}</h1>{verdict}</header>\n{_contents(page)}{body}\n"
         "<footer>Written by edgekit. Every figure comes from running the file on the runtime that its row "
         "names.</footer>\n</main>\n</body>\n</html>\n"
     )
 
 
+def _is_part(block: Block) -> bool:
+    return isinstance(block, Heading | Scatter)
+
+
+def _contents(page: Page) -> str:
+    """Links to the parts of a long page."""
+    parts = [(place, block.title) for place, block in enumerate(page.blocks) if _is_part(block)]
+    if len(parts) < 2:
+        return ""
+    links = "".join(f'<a href="#part-{place}">{escape(title)}</a>' for place, title in parts)
+    return f'<nav aria-label="Parts of this report">{links}</nav>\n'
+
+
+def _anchored(place: int, block: Block) -> str:
+    """A block; ``place`` makes its identifiers unique."""
+    if _is_part(block):
+        head = f'<h2 id="part-{place}">{escape(block.title)}</h2>'
+        return head + (_figure(block, place) if isinstance(block, Scatter) else "")
+    return "\n".join(_block(block))
+
+
 def _block(block: Block) -> Iterator[str]:
     match block:
-        case Heading(title=title):
-            yield f"<h2>{escape(title)}</h2>"
+        case Table(folded=True):
+            yield _folded(f"{block.title} ({len(block.rows)})", _table(block))
         case Table():
             yield from _title(block.title)
             yield _table(block)
@@ -46,12 +81,24 @@ def _block(block: Block) -> Iterator[str]:
         case Lines(short=True):
             pass
         case Lines():
+            items = "".join(f'<li class="{line.tone}">{escape(line.text)}</li>' for line in block.items)
+            if block.folded:
+                yield _folded(f"{block.title} ({len(block.items)})", f"<ul>{items}</ul>")
+            else:
+                yield from _title(block.title)
+                yield f"<ul>{items}</ul>"
+        case Bars():
             yield from _title(block.title)
-            items = (f'<li class="{line.tone}">{escape(line.text)}</li>' for line in block.items)
-            yield f"<ul>{''.join(items)}</ul>"
-        case Scatter():
+            yield html_pictures.bars(block)
+        case Gallery():
             yield from _title(block.title)
-            yield _figure(block)
+            yield html_pictures.gallery(block)
+        case _:
+            pass
+
+
+def _folded(title: str, content: str) -> str:
+    return f"<details><summary>{escape(title)}</summary>{content}</details>"
 
 
 def _title(title: str) -> Iterator[str]:
@@ -65,8 +112,9 @@ def _table(table: Table) -> str:
         f"<tr>{''.join(_cell(cell, column) for cell, column in zip(row, table.columns, strict=True))}</tr>"
         for row in table.rows
     )
+    dense = ' class="dense"' if len(table.columns) > _MANY else ""
     return (
-        f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n'
+        f'<div class="scroll"><table{dense}>\n<thead><tr>{head}</tr></thead>\n'
         f"<tbody>\n{rows}\n</tbody></table></div>"
     )
 
@@ -95,7 +143,5 @@ def _cell(cell: Cell, column: Column) -> str:
     return f'<td{kind} data-label="{escape(column.title, quote=True)}"><span>{text}{note}</span></td>'
 
 
-def _figure(scatter: Scatter) -> str:
-    legend = "".join(f"<li>{escape(point.label)}</li>" for point in scatter.points)
-    caption = f"<figcaption>{escape(scatter.caption)}<ol>{legend}</ol></figcaption>"
-    return f"<figure>{plot.render(scatter)}{caption}</figure>"
+def _figure(scatter: Scatter, place: int) -> str:
+    return "\n".join([html_pictures.scatter(scatter, name=f"plot-{place}"), *_block(scatter.table)])

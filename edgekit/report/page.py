@@ -48,6 +48,7 @@ class Table:
     Attributes:
         detail: left out of the terminal, where the short form is wanted; reports hold everything.
         brief: how many of the first rows the short form shows; 0 for all.
+        folded: HTML shows the title alone until it is opened.
     """
 
     title: str
@@ -55,6 +56,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     detail: bool = False
     brief: int = 0
+    folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Lines:
     Attributes:
         brief: how many of the first ones the short form shows; 0 for all.
         short: for the short form only: it says what is left out there.
+        folded: HTML shows the title alone until it is opened.
     """
 
     title: str
@@ -88,32 +91,136 @@ class Lines:
     detail: bool = False
     brief: int = 0
     short: bool = False
+    folded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A figure with its interval; the ends are the figure itself where there is none."""
+
+    value: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One candidate in the plot, with the intervals of both axes."""
+    """One candidate in a panel.
 
-    label: str
+    Attributes:
+        number: in the picture and in the table below it.
+        words: what a pointer that rests on it reads.
+        shape: which kind of marker; the caption says what for.
+        is_float: drawn hollow.
+        ships: drawn with a ring.
+        beaten: drawn pale.
+    """
+
+    number: int
+    words: str
     tone: Tone
-    x: float
-    x_low: float
-    x_high: float
-    y: float
-    y_low: float
-    y_high: float
+    x: Value
+    y: Value
+    shape: int = 0
+    is_float: bool = False
+    ships: bool = False
+    beaten: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A line in a plot: a gate, or where float is."""
+
+    value: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One plot; all of a scatter share the vertical axis."""
+
+    x_title: str
+    points: tuple[Point, ...]
+    limits: tuple[Limit, ...] = ()
+    suffix: str = ""
 
 
 @dataclass(frozen=True)
 class Scatter:
-    """Accuracy drop over latency ratio, one point per candidate; lines mark where float is."""
+    """Accuracy drop over several figures, a point for each candidate; the table has the same in words.
+
+    Only HTML draws it: terminals and markdown have the tables of each target.
+
+    Attributes:
+        names: of the numbers, from 1.
+    """
 
     title: str
-    x_title: str
     y_title: str
-    x_reference: float
-    y_reference: float
-    points: tuple[Point, ...]
+    panels: tuple[Panel, ...]
+    limits: tuple[Limit, ...]
+    table: Table
+    names: tuple[str, ...] = ()
+    caption: tuple[str, ...] = ()
+    detail: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One row of a bar chart.
+
+    Attributes:
+        text: the figure in words.
+        value: from the chart's ``left`` to here; its ends are a whisker. None = nothing was measured.
+        second: end of a thinner bar below.
+        note: what else is to be said, below the name.
+    """
+
+    label: str
+    text: str
+    value: Value | None
+    tone: Tone = "plain"
+    second: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Bars on one axis; only HTML draws them, because a table with the same figures stands beside it.
+
+    Attributes:
+        left: value at the left end of the axis; larger than ``right`` where the axis runs backwards.
+        right: value at the right end.
+        origin: where bars begin.
+        limits: values with a line of their own.
+    """
+
+    title: str
+    bars: tuple[Bar, ...]
+    left: float
+    right: float
+    origin: float
+    limits: tuple[Limit, ...] = ()
+    caption: str = ""
+    detail: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A sample: its picture ("" = none; a data URI), and names with values below it."""
+
+    picture: str
+    title: str
+    items: tuple[tuple[str, str], ...]
+    tone: Tone = "plain"
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Samples side by side; only HTML shows them."""
+
+    title: str
+    tiles: tuple[Tile, ...]
     caption: str = ""
     detail: bool = True
 
@@ -126,7 +233,7 @@ class Heading:
     detail: bool = True
 
 
-Block = Table | Facts | Lines | Scatter | Heading
+Block = Table | Facts | Lines | Scatter | Bars | Gallery | Heading
 
 
 @dataclass(frozen=True)
@@ -141,3 +248,16 @@ class Page:
     verdict: str
     tone: Tone
     blocks: tuple[Block, ...]
+
+
+def is_empty(block: Block) -> bool:
+    """Whether a block has nothing to show."""
+    match block:
+        case Table(rows=content) | Lines(items=content) | Facts(items=content):
+            return not content
+        case Bars(bars=content) | Gallery(tiles=content):
+            return not content
+        case Scatter(panels=panels):
+            return not panels
+        case Heading():
+            return False

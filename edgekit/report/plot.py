@@ -1,25 +1,29 @@
-"""Scatter -> one inline SVG: numbered points with error bars, and the lines where float is.
+"""Panel -> one inline SVG: numbered markers with error bars, limits as dashed lines.
 
     pixel = margin + (value - low) / (high - low) * length
 
 Ticks are multiples of 1, 2 or 5 times a power of ten (Heckbert, "Nice numbers for graph labels", Graphics
-Gems, 1990). Colours come from the page's style sheet, so that light and dark need one picture.
+Gems, 1990). Colours come from the page's style sheet, so that light and dark need one picture. A marker that
+would cover another steps aside, and a thin line leads to its place. A limit that is so far away that the
+candidates would shrink to a dot is left out of the picture; the caption says so.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from edgekit.report import number
-from edgekit.report.page import Point, Scatter
+from edgekit.report.page import Limit, Panel, Point, Value
 
-_WIDTH, _HEIGHT = 560, 340  # viewBox: at a phone's 360 px the 13-unit text is still 8 px high
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 14, 46
-_RADIUS = 9
-_WANTED_TICKS = 7
-_PADDING = 0.08  # part of an axis left free at each end, so that no marker is cut
+_WIDTH, _HEIGHT = 400, 310  # viewBox: at a phone's 330 px the 13-unit text is still 10 px high
+_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 14, 12, 46
+_RADIUS = 8.5
+_WANTED_TICKS = 6
+_PADDING = 0.09  # part of an axis left free at each end, so that no marker is cut
+_STRETCH = 2.5  # times the range of the data that a limit may make an axis
+_SHAPES = ("circle", "square", "diamond", "triangle")
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,9 @@ class _Axis:
     def pixel(self, value: float) -> float:
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
+    def shows(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
     def ticks(self) -> list[float]:
         raw = (self.high - self.low) / _WANTED_TICKS
         power = 10.0 ** math.floor(math.log10(raw))
@@ -42,41 +49,57 @@ class _Axis:
         return [index * step for index in range(first, math.floor(self.high / step) + 1)]
 
 
-def render(scatter: Scatter) -> str:
-    """The picture; points are numbered in their order, from 1."""
-    x = _axis([scatter.x_reference], scatter.points, "x", _LEFT, _WIDTH - _RIGHT)
-    y = _axis([scatter.y_reference], scatter.points, "y", _HEIGHT - _BOTTOM, _TOP)
+def render(panel: Panel, *, y_title: str, y_limits: Sequence[Limit], name: str) -> str:
+    """The picture; ``name`` makes its parts' identifiers unique in the page."""
+    points = [p for p in panel.points if math.isfinite(p.x.value) and math.isfinite(p.y.value)]
+    x = _axis([_ends(p.x) for p in points], panel.limits, _LEFT, _WIDTH - _RIGHT)
+    y = _axis([_ends(p.y) for p in points], y_limits, _HEIGHT - _BOTTOM, _TOP)
     parts = [
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(scatter.title, quote=True)}">',
-        *_grid(x, y),
-        _line(
-            "reference", x.pixel(scatter.x_reference), _TOP, x.pixel(scatter.x_reference), _HEIGHT - _BOTTOM
-        ),
-        _line(
-            "reference", _LEFT, y.pixel(scatter.y_reference), _WIDTH - _RIGHT, y.pixel(scatter.y_reference)
-        ),
-        _text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, scatter.x_title, anchor="middle"),
-        _text(-(_TOP + _HEIGHT - _BOTTOM) / 2, 12, scatter.y_title, anchor="middle", turned=True),
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-labelledby="{name}-title {name}-text">',
+        f'<title id="{name}-title">{escape(f"{y_title} over {panel.x_title}")}</title>',
+        f'<desc id="{name}-text">{escape("; ".join(f"{p.number}: {p.words}" for p in points))}</desc>',
+        *_grid(x, y, panel.suffix),
+        *_vertical(panel.limits, x),
+        *(_horizontal(limit, y) for limit in y_limits if y.shows(limit.value)),
+        _text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 8, panel.x_title, anchor="middle"),
+        _text(-(_TOP + _HEIGHT - _BOTTOM) / 2, 13, y_title, anchor="middle", turned=True),
+        *(bar for point in points for bar in _bars(point, x, y)),
     ]
-    for index, point in enumerate(scatter.points, start=1):
-        parts += _bars(point, x, y)
-        parts.append(_marker(index, point, x, y))
+    taken: list[tuple[float, float]] = []
+    parts += [_marker(p, x.pixel(p.x.value), y.pixel(p.y.value), taken) for p in points]
     return "".join([*parts, "</svg>"])
 
 
-def _axis(fixed: list[float], points: tuple[Point, ...], name: str, start: float, end: float) -> _Axis:
-    values = fixed + [getattr(point, name + suffix) for point in points for suffix in ("", "_low", "_high")]
-    finite = [value for value in values if math.isfinite(value)]
+def left_out(panel: Panel, y_limits: Sequence[Limit]) -> list[Limit]:
+    """The limits that lie outside the picture."""
+    x = _axis([_ends(p.x) for p in panel.points], panel.limits, _LEFT, _WIDTH - _RIGHT)
+    y = _axis([_ends(p.y) for p in panel.points], y_limits, _HEIGHT - _BOTTOM, _TOP)
+    return [limit for limit in panel.limits if not x.shows(limit.value)] + [
+        limit for limit in y_limits if not y.shows(limit.value)
+    ]
+
+
+def _ends(figure: Value) -> tuple[float, ...]:
+    return figure.value, figure.low, figure.high
+
+
+def _axis(figures: Iterable[tuple[float, ...]], limits: Sequence[Limit], start: float, end: float) -> _Axis:
+    finite = [value for ends in figures for value in ends if math.isfinite(value)] or [0.0]
     low, high = min(finite), max(finite)
-    span = (high - low) or 1.0
+    span = (high - low) or abs(high) or 1.0
+    for limit in limits:
+        wider = max(high, limit.value) - min(low, limit.value)
+        if wider <= _STRETCH * span:
+            low, high = min(low, limit.value), max(high, limit.value)
+    span = (high - low) or abs(high) or 1.0
     return _Axis(low - _PADDING * span, high + _PADDING * span, start, end)
 
 
-def _grid(x: _Axis, y: _Axis) -> list[str]:
+def _grid(x: _Axis, y: _Axis, suffix: str) -> list[str]:
     parts = []
     for value in x.ticks():
         parts.append(_line("grid", x.pixel(value), _TOP, x.pixel(value), _HEIGHT - _BOTTOM))
-        parts.append(_text(x.pixel(value), _HEIGHT - _BOTTOM + 16, f"{_tick(value)}×", anchor="middle"))
+        parts.append(_text(x.pixel(value), _HEIGHT - _BOTTOM + 16, _tick(value) + suffix, anchor="middle"))
     for value in y.ticks():
         parts.append(_line("grid", _LEFT, y.pixel(value), _WIDTH - _RIGHT, y.pixel(value)))
         parts.append(_text(_LEFT - 6, y.pixel(value) + 4, _tick(value), anchor="end"))
@@ -87,29 +110,77 @@ def _tick(value: float) -> str:
     return f"{value:g}" if abs(value) > 1e-12 else "0"  # 0 may come out of a product as 1e-17
 
 
+def _vertical(limits: Sequence[Limit], x: _Axis) -> list[str]:
+    """Lines from top to bottom; labels stand along them, away from the line that is next to them."""
+    parts = []
+    shown = sorted((limit for limit in limits if x.shows(limit.value)), key=lambda limit: limit.value)
+    for index, limit in enumerate(shown):
+        at = x.pixel(limit.value)
+        left = index < len(shown) - 1 or (len(shown) == 1 and at > (_LEFT + _WIDTH - _RIGHT) / 2)
+        parts.append(_line("limit", at, _TOP, at, _HEIGHT - _BOTTOM))
+        beside = at + (-5 if left else 13)
+        parts.append(_text(6 + _BOTTOM - _HEIGHT, beside, limit.label, anchor="start", turned=True))
+    return parts
+
+
+def _horizontal(limit: Limit, y: _Axis) -> str:
+    at = y.pixel(limit.value)
+    label = _text(_LEFT + 5, at + (13 if at < _TOP + 18 else -5), limit.label, anchor="start")
+    return _line("limit", _LEFT, at, _WIDTH - _RIGHT, at) + label
+
+
 def _bars(point: Point, x: _Axis, y: _Axis) -> list[str]:
-    if not math.isfinite(point.x) or not math.isfinite(point.y):
-        return []
-    tone = f"bar {point.tone}"
+    tone = f"bar {point.tone}" + (" beaten" if point.beaten else "")
+    across, up = x.pixel(point.x.value), y.pixel(point.y.value)
     return [
-        _line(tone, x.pixel(point.x_low), y.pixel(point.y), x.pixel(point.x_high), y.pixel(point.y)),
-        _line(tone, x.pixel(point.x), y.pixel(point.y_low), x.pixel(point.x), y.pixel(point.y_high)),
+        _line(tone, x.pixel(point.x.low), up, x.pixel(point.x.high), up),
+        _line(tone, across, y.pixel(point.y.low), across, y.pixel(point.y.high)),
     ]
 
 
-def _marker(index: int, point: Point, x: _Axis, y: _Axis) -> str:
-    if not math.isfinite(point.x) or not math.isfinite(point.y):
-        return ""
-    cx, cy = x.pixel(point.x), y.pixel(point.y)
-    words = (
-        f"{point.label}: latency {number.interval(point.x, point.x_low, point.x_high, unit='×')}, "
-        f"drop {number.interval(point.y, point.y_low, point.y_high, unit=' pp', plus=True)}"
-    )
+def _marker(point: Point, x: float, y: float, taken: list[tuple[float, float]]) -> str:
+    cx, cy = _free_place(x, y, taken)
+    taken.append((cx, cy))
+    kinds = [point.tone, *(name for name in ("is_float", "ships", "beaten") if getattr(point, name))]
+    moved = (cx, cy) != (x, y)
+    lead = _line("lead", x, y, cx, cy) + f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>'
+    ring = f'<circle class="ring" cx="{cx:.1f}" cy="{cy:.1f}" r="{_RADIUS + 4}"/>' if point.ships else ""
     return (
-        f'<g class="marker {point.tone}"><title>{escape(words)}</title>'
-        f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="{_RADIUS}"/>'
-        f'<text x="{cx:.1f}" y="{cy + 4:.1f}" text-anchor="middle">{index}</text></g>'
+        f'<g class="marker {" ".join(kinds)}"><title>{escape(f"{point.number}: {point.words}")}</title>'
+        f"{lead if moved else ''}{ring}{_shape(_SHAPES[point.shape % len(_SHAPES)], cx, cy)}"
+        f'<text x="{cx:.1f}" y="{cy + 4:.1f}" text-anchor="middle">{point.number}</text></g>'
     )
+
+
+def _free_place(x: float, y: float, taken: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """The place nearest to the point, itself first, where no other marker is."""
+    apart = 2 * _RADIUS + 5  # rings included
+    for away in range(8):
+        for turn in range(8 if away else 1):
+            angle = math.pi / 4 * turn - math.pi / 2  # upwards first
+            at = (x + away * apart * math.cos(angle), y + away * apart * math.sin(angle))
+            inside = _LEFT + _RADIUS < at[0] < _WIDTH - _RIGHT - _RADIUS
+            inside = inside and _TOP + _RADIUS < at[1] < _HEIGHT - _BOTTOM - _RADIUS
+            if (inside or not away) and all(math.dist(at, other) >= apart - 0.01 for other in taken):
+                return at
+    return x, y
+
+
+def _shape(kind: str, x: float, y: float) -> str:
+    """Shapes of about one area."""
+    r = _RADIUS
+    match kind:
+        case "circle":
+            return f'<circle class="body" cx="{x:.1f}" cy="{y:.1f}" r="{r}"/>'
+        case "square":
+            half = 0.89 * r
+            corners = [(-half, -half), (half, -half), (half, half), (-half, half)]
+        case "diamond":
+            corners = [(0, -1.25 * r), (1.25 * r, 0), (0, 1.25 * r), (-1.25 * r, 0)]
+        case _:
+            corners = [(0, -1.4 * r), (1.3 * r, 0.85 * r), (-1.3 * r, 0.85 * r)]
+    places = " ".join(f"{x + across:.1f},{y + up:.1f}" for across, up in corners)
+    return f'<polygon class="body" points="{places}"/>'
 
 
 def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> str:

@@ -12,7 +12,19 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from edgekit.report.page import Block, Cell, Facts, Heading, Line, Lines, Page, Scatter, Table, Tone
+from edgekit.report.page import (
+    Bars,
+    Block,
+    Cell,
+    Facts,
+    Gallery,
+    Line,
+    Lines,
+    Page,
+    Scatter,
+    Table,
+    Tone,
+)
 
 Span = tuple[str, Tone]
 Row = tuple[Span, ...]
@@ -42,6 +54,7 @@ def _page(page: Page, width: int | None, *, everything: bool) -> Iterator[Row]:
     yield ((page.title, "plain"),)
     for block in page.blocks:
         left_out = isinstance(block, Lines) and block.short if everything else block.detail
+        left_out = left_out or isinstance(block, Scatter | Bars | Gallery)  # pictures are for HTML
         if not left_out:
             yield ()
             yield from _block(block if everything else _short(block), width)
@@ -78,7 +91,7 @@ def _block(block: Block, width: int | None) -> Iterator[Row]:
         case Lines():
             for line in block.items:
                 yield from _sentence(line, width, indent=_GAP if block.title else "")
-        case Heading() | Scatter():  # a heading has its title; a plot is for the reports
+        case _:  # a heading has its title
             pass
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from edgekit.pipeline.result import CauseRow, DebugResult, DebugRow, LayerRow
 from edgekit.report import number
-from edgekit.report.page import Block, Cell, Column, Facts, Heading, Line, Lines, Page, Table
+from edgekit.report.page import Block, Cell, Column, Facts, Heading, Line, Lines, Page, Table, is_empty
+from edgekit.report.view_layers import layers_chart
 from edgekit.report.view_rows import accuracy_items, drift_table
 
 _NAMED = 5  # values whose names are worth a line; JSON holds all
@@ -27,12 +28,8 @@ def view(result: DebugResult) -> Page:
         f"Debugged {result.artifact} against {result.reference}",
         "",
         "plain",
-        tuple(block for block in blocks if not (isinstance(block, Lines | Table) and _is_empty(block))),
+        tuple(block for block in blocks if not is_empty(block)),
     )
-
-
-def _is_empty(block: Lines | Table) -> bool:
-    return not (block.items if isinstance(block, Lines) else block.rows)
 
 
 def _artifact(row: DebugRow, result: DebugResult) -> Iterator[Block]:
@@ -49,6 +46,7 @@ def _artifact(row: DebugRow, result: DebugResult) -> Iterator[Block]:
     yield Lines("Causes", tuple(line for cause in row.causes for line in _cause(cause)))
     if not row.causes:
         yield Lines("Causes", (Line("none is named: what is lost here is what rounding costs", "muted"),))
+    yield layers_chart(row.layers)
     yield _layers(row, result.top)
     yield drift_table("Outputs", [("", each) for each in row.drift], detail=True)
     yield Lines("Notes", tuple(map(Line, _notes(row))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgekit.errors import EXIT_CODE_MEANINGS
 from edgekit.pipeline.result import ChangeRow, DiffResult, DiffRow, SideRow
 from edgekit.report import number
-from edgekit.report.page import Block, Cell, Column, Facts, Line, Lines, Page, Table, Tone
+from edgekit.report.page import Block, Cell, Column, Facts, Line, Lines, Page, Table, Tone, is_empty
 from edgekit.report.view_rows import tone_of
 
 _TONES: dict[str, Tone] = {
@@ -27,7 +27,7 @@ def view(result: DiffResult) -> Page:
         title=f"{_name(result.old)} -> {_name(result.new)}",
         verdict=f"{result.verdict}{why}",
         tone=tone_of(result.exit_code),
-        blocks=tuple(block for block in _blocks(result) if not _is_empty(block)),
+        blocks=tuple(block for block in _blocks(result) if not is_empty(block)),
     )
 
 
@@ -38,12 +38,6 @@ def _blocks(result: DiffResult) -> list[Block]:
         Lines("Findings", tuple(Line(text, "warn") for text in result.findings)),
         Facts("Compared", (("old", _side(result.old)), ("new", _side(result.new)))),
     ]
-
-
-def _is_empty(block: Block) -> bool:
-    if isinstance(block, Table):
-        return not block.rows
-    return isinstance(block, Lines) and not block.items
 
 
 def _name(side: SideRow) -> str:

@@ -6,6 +6,7 @@ The terminal gets the short form (blocks without ``detail``); markdown and HTML 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from edgekit.errors import EXIT_CODE_MEANINGS, ExitCode
 from edgekit.pipeline.result import CandidateRow, GateRow, ReleaseResult, TargetRow
@@ -19,11 +20,14 @@ from edgekit.report.page import (
     Line,
     Lines,
     Page,
-    Point,
-    Scatter,
     Table,
     Tone,
+    is_empty,
 )
+from edgekit.report.view_chain import chain_table
+from edgekit.report.view_flips import flips_blocks, groups_chart
+from edgekit.report.view_latency import latency_table
+from edgekit.report.view_pareto import scatter
 from edgekit.report.view_rows import (
     accuracy_cells,
     coverage_cell,
@@ -61,28 +65,16 @@ def view(result: ReleaseResult) -> Page:
     """The whole release."""
     blocks: list[Block] = [_targets_table(result), _reasons(result)]
     blocks += [_problems(row) for row in result.targets if row.exit_code is not ExitCode.OK]
-    blocks += [_waived(result), _not_measured(result), _findings(result), _where(result), _plot(result)]
+    blocks += [_waived(result), _not_measured(result), _findings(result), _where(result), scatter(result)]
     for row in result.targets:
         blocks += _proof(row)
-    blocks += [matrix_table(result.matrix), _agreement(result), Heading("Provenance"), *_provenance(result)]
+    blocks += [*_drift(result), _agreement(result), Heading("Provenance"), *_provenance(result)]
     return Page(
         title=f"{result.name} {result.version}",
         verdict=EXIT_CODE_MEANINGS[result.exit_code] if result.exit_code else "pass",
         tone=tone_of(result.exit_code),
-        blocks=tuple(block for block in blocks if not _is_empty(block)),
+        blocks=tuple(block for block in blocks if not is_empty(block)),
     )
-
-
-def _is_empty(block: Block) -> bool:
-    match block:
-        case Table():
-            return not block.rows
-        case Scatter():
-            return not block.points
-        case Lines():
-            return not block.items
-        case _:
-            return False
 
 
 def _shipped(row: TargetRow) -> CandidateRow | None:
@@ -211,34 +203,6 @@ def _where(result: ReleaseResult) -> Facts:
     return Facts("Written", (("bundle", bundle), ("lock", lock)))
 
 
-def _plot(result: ReleaseResult) -> Scatter:
-    return Scatter(
-        title="Accuracy against speed",
-        x_title="latency as a multiple of float on the same target (left is faster)",
-        y_title="accuracy drop, pp (down is better)",
-        x_reference=1.0,
-        y_reference=0.0,
-        points=tuple(_points(result)),
-        caption="One point per measured candidate with its intervals; the lines cross at the float model.",
-    )
-
-
-def _points(result: ReleaseResult) -> Iterator[Point]:
-    for row in result.targets:
-        for each in row.candidates:
-            if each.role == "candidate" and each.accuracy is not None and each.ratio is not None:
-                yield Point(
-                    label=f"{row.target} {each.name}" + (" (ships)" if each.shipped else ""),
-                    tone=status_tone(each.status),
-                    x=each.ratio.value,
-                    x_low=each.ratio.low,
-                    x_high=each.ratio.high,
-                    y=each.accuracy.drop_pp,
-                    y_low=each.accuracy.drop_low_pp,
-                    y_high=each.accuracy.drop_high_pp,
-                )
-
-
 def _proof(row: TargetRow) -> list[Block]:
     """Everything that is known about one target."""
     labelled = [(_label(each), each) for each in row.candidates]
@@ -248,26 +212,38 @@ def _proof(row: TargetRow) -> list[Block]:
         for label, each in labelled
         if each.latency and each.latency.warning
     ]
+    groups = [(label, group) for label, each in labelled for group in each.groups]
     blocks: list[Block] = [
         Heading(row.target),
         Lines("", (Line(row.reason, tone_of(row.exit_code, ok="plain")),), detail=True),
         _candidates_table(row),
         gates_table("Gates", [(label, gate) for label, each in labelled for gate in each.gates], detail=True),
+        latency_table([(label, each.latency, each.ratio) for label, each in labelled]),
+        *_what_became_of_labels(row),
         drift_table(
             "Drift from the float reference",
             [(label, drift) for label, each in labelled for drift in each.drift],
             detail=True,
         ),
-        groups_table([(label, group) for label, each in labelled for group in each.groups], detail=True),
+        replace(groups_table(groups, detail=True), folded=True),
         _files_table(row),
         Lines("Notes", (*warnings, *notes), detail=True),
         Lines("What stands in the way", tuple(rejections_lines(row.rejections)), detail=True),
     ]
     blocks += [
-        Lines(f"Left in float: {label}", tuple(rejections_lines(each.left_float)), detail=True)
+        Lines(f"Left in float: {label}", tuple(rejections_lines(each.left_float)), detail=True, folded=True)
         for label, each in labelled
     ]
     return blocks
+
+
+def _what_became_of_labels(row: TargetRow) -> Iterator[Block]:
+    """Groups and flips of what ships; where nothing does, of everything that was tried."""
+    shipped = _shipped(row)
+    limit = row.limits.get("max_group_drop_pp", row.limits.get("max_drop_pp"))
+    for each in (shipped,) if shipped else row.candidates:
+        yield groups_chart(each.groups, whose=_label(each), limit=limit)
+        yield from flips_blocks(each.flips, whose=_label(each))
 
 
 def _label(each: CandidateRow) -> str:
@@ -319,7 +295,14 @@ def _files_table(row: TargetRow) -> Table:
         )
         for each in row.candidates
     )
-    return Table("Files", columns, rows, detail=True)
+    return Table("Files", columns, rows, detail=True, folded=True)
+
+
+def _drift(result: ReleaseResult) -> tuple[Block, ...]:
+    """From the framework to what ships, step by step, and below it every output of every pair."""
+    if not result.matrix:
+        return ()
+    return Heading("Drift"), chain_table(result.matrix), replace(matrix_table(result.matrix), folded=True)
 
 
 def _agreement(result: ReleaseResult) -> Table:

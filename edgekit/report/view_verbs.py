@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import EXIT_CODE_MEANINGS, ExitCode
 from edgekit.report import number
-from edgekit.report.page import Block, Cell, Column, Facts, Line, Lines, Page, Table, Tone
+from edgekit.report.page import Block, Cell, Column, Facts, Line, Lines, Page, Table, Tone, is_empty
+from edgekit.report.view_chain import chain_table
+from edgekit.report.view_flips import flips_blocks, groups_chart
 from edgekit.report.view_rows import (
     accuracy_cells,
     accuracy_items,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
         DoctorResult,
         ExportResult,
         QuantizeResult,
+        ValidatedRow,
         ValidateResult,
         VerifyResult,
     )
@@ -41,16 +44,10 @@ if TYPE_CHECKING:
 
 def _page(title: str, blocks: Sequence[Block], *, code: ExitCode | None = None) -> Page:
     """A page; the verdict is said where the result judges something."""
-    filled = tuple(block for block in blocks if not _is_empty(block))
+    filled = tuple(block for block in blocks if not is_empty(block))
     if code is None:
         return Page(title, "", "plain", filled)
     return Page(title, EXIT_CODE_MEANINGS[code] if code else "pass", tone_of(code), filled)
-
-
-def _is_empty(block: Block) -> bool:
-    if isinstance(block, Table):
-        return not block.rows
-    return isinstance(block, Lines | Facts) and not block.items
 
 
 def view_export(result: ExportResult) -> Page:
@@ -169,7 +166,9 @@ def view_validate(result: ValidateResult) -> Page:
         drift_table(
             "Drift from the float reference", [(label, each) for label, row in labelled for each in row.drift]
         ),
+        *(block for label, row in labelled for block in _labels_of(row, label)),
         groups_table([(label, group) for label, row in labelled for group in row.groups]),
+        chain_table(result.matrix if several else ()),
         matrix_table(result.matrix if several else (), detail=False),
         _findings(result.findings),
         Lines(
@@ -179,6 +178,11 @@ def view_validate(result: ValidateResult) -> Page:
         Lines("Notes", tuple(Line(note) for row in result.artifacts for note in row.notes)),
     )
     return _page("Validated", blocks, code=result.exit_code)
+
+
+def _labels_of(row: ValidatedRow, label: str) -> Iterator[Block]:
+    yield groups_chart(row.groups, whose=label)
+    yield from flips_blocks(row.flips, whose=label)
 
 
 def _file_name(path: str) -> str:

@@ -1,0 +1,60 @@
+"""PairRows -> one row per artifact: what each step from the framework to it loses.
+
+framework -> ONNX float -> the runtime's float -> the candidate; and from ONNX float to the candidate at once
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgekit.pipeline.result import PairRow
+from edgekit.report import number
+from edgekit.report.page import Cell, Column, Table, Tone
+
+_STEPS = (
+    ("export", "framework → ONNX float"),
+    ("runtime", "ONNX float → runtime float"),
+    ("quantization", "runtime float → candidate"),
+    ("whole", "ONNX float → candidate"),
+)
+
+
+def chain_table(pairs: Sequence[PairRow], *, detail: bool = True) -> Table:
+    """Empty where there is no pair."""
+    ends = dict.fromkeys(pair.second for pair in pairs if pair.step in {"whole", "runtime", "quantization"})
+    steps = [(step, title) for step, title in _STEPS if any(pair.step == step for pair in pairs)]
+    columns = (Column("artifact"), *(Column(title, right=True) for _, title in steps))
+    rows = tuple((Cell(end), *(_cell(_pair(pairs, end, step)) for step, _ in steps)) for end in ends)
+    return Table("Where it is lost", columns, rows, detail=detail)
+
+
+def _pair(pairs: Sequence[PairRow], end: str, step: str) -> PairRow | None:
+    """The step on the way to ``end``: of a candidate, its runtime's float too; the export is everybody's."""
+    if step == "export":
+        return next((pair for pair in pairs if pair.step == step), None)
+    ends = {end}
+    if step == "runtime":
+        ends |= {pair.first for pair in pairs if pair.step == "quantization" and pair.second == end}
+    return next((pair for pair in pairs if pair.step == step and pair.second in ends), None)
+
+
+def _cell(pair: PairRow | None) -> Cell:
+    """The drop; below it how far the outputs are apart."""
+    if pair is None:
+        return Cell(number.ABSENT, "muted")
+    apart = ", ".join(_apart(pair))
+    if pair.accuracy is None:
+        return Cell(apart or number.ABSENT)
+    tone: Tone = "plain"
+    return Cell(f"{number.signed(pair.accuracy.drop_pp)} {pair.accuracy.unit}", tone, apart)
+
+
+def _apart(pair: PairRow) -> list[str]:
+    """Of the first output: the matrix below has all."""
+    if not pair.drift:
+        return []
+    first = pair.drift[0]
+    words = [f"{number.significant(first.sqnr_db)} dB"]
+    if first.flips is not None:
+        words.append(f"{first.flips} of {first.samples} labels")
+    return words
