@@ -216,6 +216,7 @@ def _tensor(tensor: Tensor, buffers: _Buffers, schema: ModuleType) -> Any:
     out.type = getattr(schema.TensorType, tensor.dtype.upper())
     out.shape = np.asarray(written_shape(tensor.shape), np.int32)
     out.hasRank = True
+    out.isVariable = tensor.variable
     if any(not isinstance(dim, int) for dim in tensor.shape):
         out.shapeSignature = np.asarray(signature(tensor.shape), np.int32)
     if tensor.data is not None:

@@ -114,6 +114,7 @@ FIRST_RUNTIME: dict[str, str] = {
     "UNSORTED_SEGMENT_MIN": "2.11",
     "UNSORTED_SEGMENT_PROD": "2.10",
     "WHERE": "1.14 2.8",
+    "ZEROS_LIKE": "1.9",
 }
 NEWEST = "2.20"
 """Stands for versions that the table does not know: rather too new than too old."""

@@ -46,6 +46,7 @@ class Tensor:
         quant: scale(s) and zero point(s); ``axis`` counts stored axes.
         data: the constant's elements, or None; of int4 the bytes (``packed_int4``).
         blocks: scales in blocks, in place of ``quant``.
+        variable: whether it keeps its elements from one inference to the next.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Tensor:
     quant: QuantParams | None = None
     data: Array | None = None
     blocks: Blocks | None = None
+    variable: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,10 @@ class GraphBuilder:
             index = self._add(Tensor(self._unique(name), data.dtype.name, data.shape, quant, data))
             known.add(data, index)
         return index
+
+    def variable(self, name: str, shape: Shape) -> int:
+        """A float32 tensor that kernels read and write, and that outlives the inference."""
+        return self._add(Tensor(self._unique(name), "float32", shape, variable=True))
 
     def small_constant(
         self, name: str, data: Array, *, quant: QuantParams | None = None, blocks: Blocks | None = None

@@ -1,4 +1,4 @@
-"""LSTM, GRU, RNN -> steps unrolled over time: FULLY_CONNECTED and elementwise kernels.
+"""LSTM, GRU, RNN -> one kernel, or steps unrolled over time: FULLY_CONNECTED and elementwise kernels.
 
     LSTM  i, o, f, c~ = act(W x + R h + b);  c = f c + i c~;  h = o tanh(c)         peepholes: + P c
     GRU   z, r = act(W x + R h + b);  h~ = g(W x + R (r h) + b)  or  g(W x + r (R h + Rb) + Wb);
@@ -8,9 +8,7 @@
 The input parts of all time steps are one matrix product; the steps share one copy of R. Shapes: X (T, N, I),
 or (N, T, I) in layout 1; W (D, G H, I), R (D, G H, H), B (D, 2 G H); Y (T, D, N, H); Y_h, Y_c (D, N, H).
 
-UNIDIRECTIONAL_SEQUENCE_LSTM and _RNN are not used: they keep their state in variable tensors from one
-inference to the next (schema.fbs, Tensor.is_variable), while the ONNX operators begin anew each time; nor
-does XNNPACK have them.
+What fits one of TFLite's sequence kernels becomes that (``sequence``).
 
 Source: ONNX LSTM-22, GRU-22, RNN-22.
 """
@@ -23,13 +21,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edgekit.backends.litert.ops import sequence
 from edgekit.backends.litert.ops.terms import Terms
 from edgekit.backends.litert.parameters import constant
 from edgekit.backends.litert.step import Step
 from edgekit.spec import Dim
 
 Floats = npt.NDArray[np.float32]
-LONGEST = 512  # time steps that are unrolled; beyond it the file grows without end
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 DEFAULTS = {"RNN": ("Tanh",), "GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh")}
 SIMPLE = {"Relu": "RELU", "Sigmoid": "LOGISTIC", "Tanh": "TANH"}
@@ -55,7 +53,10 @@ def lower_recurrent(step: Step) -> None:
     t = Terms(step)
     time_first = not step.attribute("layout", 0)
     x = step.x(0) if time_first else t.transpose(step.x(0), (1, 0, 2))
-    length = t.shape(x)[0]
+    length, batch, _ = t.shape(x)
+    if sequence.fits(step, length, batch):
+        _in_one_kernel(step, t, x, time_first=time_first)
+        return
     _check(step, length)
     steps = length if isinstance(length, int) else 0
     cell = {"RNN": _rnn, "GRU": _gru, "LSTM": _lstm}[step.unit.op]
@@ -68,15 +69,39 @@ def lower_recurrent(step: Step) -> None:
     _results(step, t, outputs, finals, time_first=time_first)
 
 
+def _in_one_kernel(step: Step, t: Terms, x: int, *, time_first: bool) -> None:
+    """``sequence``, once for each direction."""
+    length = t.shape(x)[0]
+    names = sequence.activations(step)
+    sides: list[int] = []
+    finals: list[int] = []
+    for index, d in enumerate(_directions(step, t)):
+        source = t.reverse(x, 0) if d.backwards else x
+        bias = d.wb + d.rb
+        if step.unit.op == "LSTM":
+            y = sequence.lstm(t, source, w=d.w, r=d.r, bias=bias)
+        else:
+            y = sequence.rnn(t, source, w=d.w, r=d.r, bias=bias, activation=names[index])
+        if isinstance(length, int):
+            finals.append(_stacked(t, t.take(y, 0, length - 1), (0,)))
+        sides.append(_stacked(t, t.reverse(y, 0) if d.backwards else y, (1,)))
+    if step.unit.outputs[0].key:
+        y = t.concat(sides, 1)
+        t.finish(y if time_first else t.transpose(y, (2, 0, 1, 3)))
+    if len(step.unit.outputs) > 1 and step.unit.outputs[1].key:
+        state = t.concat(finals, 0)
+        t.finish(state if time_first else t.transpose(state, (1, 0, 2)), index=1)
+
+
 def _check(step: Step, length: Dim) -> None:
     if not isinstance(length, int):
         raise step.refusal(
             "dynamic-sequence", "the sequence length is dynamic", "export with a fixed sequence length"
         )
-    if length > LONGEST:
+    if length > sequence.LONGEST:
         raise step.refusal(
             "long-sequence",
-            f"{length} time steps, and {LONGEST} are unrolled at most",
+            f"{length} time steps, and {sequence.LONGEST} are unrolled at most",
             "cut the sequence into chunks and carry the state outside of the model",
         )
     if step.has(4):
