@@ -64,3 +64,20 @@ def test_int8_file_is_read_within_steps(case: test_litert_int8.Case, tmp_path: P
         steps = np.abs(found.astype(np.float64) - expected.astype(np.float64)) / case.step
         assert np.mean(steps <= 1.01) >= 0.95
         assert np.mean(steps <= 5.01) >= 0.999
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+def test_a_sequence_kernel_is_read_as_what_it_computes(direction: str, tmp_path: Path) -> None:
+    """Its state is cleared in each inference: so is a variable, for whoever reads the file."""
+    model = Model()
+    count = 2 if direction == "bidirectional" else 1
+    x = model.input("x", (6, 1, 3))
+    weights = [model.weight(count, 20, 3), model.weight(count, 20, 5), model.weight(count, 40)]
+    y = model.add("LSTM", x, *weights, hidden_size=5, direction=direction)
+    source = loaded(written(model.build(y), tmp_path))
+    assert source.reference is not None
+    for _ in range(2):
+        feeds = feeds_of(source, batch=1, positive=False)
+        (expected,) = source.reference.run(feeds).values()
+        (found,) = run_plain(canonicalize(source.model), feeds)
+        assert relative_error(found, expected) <= TOLERANCE

@@ -184,9 +184,19 @@ def _file(model: Any, content: bytes, name: str) -> TfliteFile:
         for index, each in enumerate(graph.tensors or ())
     )
     inputs, outputs = _indices(graph.inputs), _indices(graph.outputs)
-    operators = tuple(_operator(each, index, model, name) for index, each in enumerate(graph.operators or ()))
+    every = [_operator(each, index, model, name) for index, each in enumerate(graph.operators or ())]
+    operators = tuple(each for each in every if not _clears_a_variable(each, tensors))
     _require_indices(tensors, operators, inputs, outputs, name)
     return TfliteFile(name, tensors, operators, inputs, outputs)
+
+
+def _clears_a_variable(operator: Operator, tensors: tuple[Tensor, ...]) -> bool:
+    """Whether it says what holds of variables anyway: an inference begins with zeros (``reference``, R2).
+
+    edgekit's own compiler writes it before sequence kernels.
+    """
+    outputs = [tensors[index] for index in operator.outputs if 0 <= index < len(tensors)]
+    return operator.code == "ZEROS_LIKE" and bool(outputs) and all(each.is_variable for each in outputs)
 
 
 def _require_indices(
