@@ -54,11 +54,6 @@ def _is_float(artifact: Artifact) -> bool:
     return artifact.precision is Precision.FP32 and not artifact.plan_digest
 
 
-def name_of(artifact: Artifact) -> str:
-    """Target and precision."""
-    return f"{artifact.target} {artifact.precision}"
-
-
 def pair_row(
     first: tuple[str, Evaluation], second: tuple[str, Evaluation], *, step: Kind, drift: Drift | None
 ) -> PairRow:

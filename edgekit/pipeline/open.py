@@ -17,6 +17,7 @@ from edgekit.backends.base import file_entries
 from edgekit.bundle import manifest
 from edgekit.errors import InputError, UnknownNameError
 from edgekit.ir import io
+from edgekit.ir.verify import is_quantized
 from edgekit.pipeline import artifact as artifacts
 from edgekit.pipeline import compiled_file
 from edgekit.spec import Artifact, IoBinding, Precision, RunOptions, Session, TensorSpec
@@ -121,14 +122,18 @@ def _in_bundle(folder: Path, target: str | None) -> Artifact:
 
 
 def _plain_onnx(path: Path) -> Artifact:
-    inputs, outputs = io.specs(io.load(path))
+    from edgekit.pipeline.model import PRECISION_KEY  # front ends come with it
+
+    model = io.load(path)
+    inputs, outputs = io.specs(model)
     target = targets.load(_PLAIN_TARGET)
+    said = model.metadata_props.get(PRECISION_KEY, Precision.W8A8 if is_quantized(model) else Precision.FP32)
     return Artifact(
         folder=path.parent,
         files=file_entries(path.parent, [path.name]),
         target=target.name,
         backend=target.backend,
-        precision=Precision.FP32,
+        precision=Precision(said),
         options=RunOptions(),
         inputs=tuple(_same(spec) for spec in inputs),
         outputs=tuple(_same(spec) for spec in outputs),

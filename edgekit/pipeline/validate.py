@@ -313,7 +313,7 @@ def _broken(each: Held, error: NonFiniteOutputError, *, asked: Asked, ran_on: st
 
 
 def _matrix(held: Sequence[Held], found: Compared, pairs: Sequence[matrix.Pair]) -> tuple[PairRow, ...]:
-    names = [matrix.REFERENCE, *(matrix.name_of(each.artifact) for each in held)]
+    names = [matrix.REFERENCE, *(Path(each.name).name for each in held)]
     return tuple(
         matrix.pair_row(
             (names[pair.first], evaluation_of(found, pair.first)),

@@ -206,7 +206,7 @@ SHOWN_GROUPS = 5  # a terminal's share; reports hold all
 
 
 def groups_table(rows: Sequence[tuple[str, GroupRow]], *, detail: bool = False) -> Table:
-    """One row per class or slice, as sorted by who measured them: the largest loss first."""
+    """One row per class or slice, the largest loss first."""
     labelled = any(label for label, _ in rows)
     columns = (
         *((Column("artifact"),) if labelled else ()),
@@ -229,7 +229,7 @@ def groups_table(rows: Sequence[tuple[str, GroupRow]], *, detail: bool = False) 
                 number.bounds(row.drop_low_pp, row.drop_high_pp, plus=True),
             ),
         )
-        for label, row in rows
+        for label, row in sorted(rows, key=lambda pair: -pair[1].drop_pp)
     )
     return Table("Classes and slices", columns, cells, detail=detail, brief=SHOWN_GROUPS)
 
