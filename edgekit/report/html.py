@@ -26,6 +26,7 @@ from edgekit.report.page import (
 )
 
 _MANY = 9  # columns from which a table is set closer, so that it fits a screen
+_LONG_TITLE = 40  # characters from which a title (a path) is set smaller
 _LONG = 28  # characters from which a value gets its own line on a phone and room in a table
 
 
@@ -36,11 +37,12 @@ def render(page: Page) -> str:
     verdict = f'<p class="verdict {page.tone}">{escape(page.verdict)}</p>' if page.verdict else ""
     parts = [_anchored(place, block) for place, block in enumerate(page.blocks)]
     body = "\n".join(filter(None, parts))
+    small = ' class="long"' if len(page.title) > _LONG_TITLE else ""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title} - edgekit</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
-        f"<header><h1>{title}</h1>{verdict}</header>\n{_contents(page)}{body}\n"
+        f"<header><h1{small}>{title}</h1>{verdict}</header>\n{_contents(page)}{body}\n"
         "<footer>Written by edgekit. Every figure comes from running the file on the runtime that its row "
         "names.</footer>\n</main>\n</body>\n</html>\n"
     )

@@ -20,9 +20,11 @@ _STEPS = (
 
 
 def chain_table(pairs: Sequence[PairRow], *, detail: bool = True) -> Table:
-    """Empty where there is no pair."""
+    """Empty where there is one step at most: the matrix has it."""
     ends = dict.fromkeys(pair.second for pair in pairs if pair.step in {"whole", "runtime", "quantization"})
     steps = [(step, title) for step, title in _STEPS if any(pair.step == step for pair in pairs)]
+    if len(steps) < 2:
+        return Table("", (), (), detail=detail)
     columns = (Column("artifact"), *(Column(title, right=True) for _, title in steps))
     rows = tuple((Cell(end), *(_cell(_pair(pairs, end, step)) for step, _ in steps)) for end in ends)
     return Table("Where it is lost", columns, rows, detail=detail)

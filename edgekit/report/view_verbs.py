@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import EXIT_CODE_MEANINGS, ExitCode
 from edgekit.report import number
-from edgekit.report.page import Block, Cell, Column, Facts, Line, Lines, Page, Table, Tone, is_empty
+from edgekit.report.page import Block, Cell, Column, Facts, Heading, Line, Lines, Page, Table, Tone, is_empty
 from edgekit.report.view_chain import chain_table
 from edgekit.report.view_flips import flips_blocks, groups_chart
 from edgekit.report.view_rows import (
@@ -166,10 +167,12 @@ def view_validate(result: ValidateResult) -> Page:
         drift_table(
             "Drift from the float reference", [(label, each) for label, row in labelled for each in row.drift]
         ),
-        *(block for label, row in labelled for block in _labels_of(row, label)),
-        groups_table([(label, group) for label, row in labelled for group in row.groups]),
         chain_table(result.matrix if several else ()),
         matrix_table(result.matrix if several else (), detail=False),
+        *(block for label, row in labelled for block in _labels_of(row, label)),
+        replace(
+            groups_table([(label, group) for label, row in labelled for group in row.groups]), folded=True
+        ),
         _findings(result.findings),
         Lines(
             "Ran on",
@@ -181,8 +184,11 @@ def view_validate(result: ValidateResult) -> Page:
 
 
 def _labels_of(row: ValidatedRow, label: str) -> Iterator[Block]:
-    yield groups_chart(row.groups, whose=label)
-    yield from flips_blocks(row.flips, whose=label)
+    """What became of groups and labels; below the artifact's name where there are several."""
+    blocks = [each for each in (groups_chart(row.groups), *flips_blocks(row.flips)) if not is_empty(each)]
+    if label and blocks:
+        yield Heading(label)
+    yield from blocks
 
 
 def _file_name(path: str) -> str:
