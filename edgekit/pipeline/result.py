@@ -328,6 +328,25 @@ class MachineRow:
 
 
 @dataclass(frozen=True)
+class CalibrationRow:
+    """What the ranges were learned from.
+
+    Attributes:
+        source: the data set, as the recipe names it; "" where the lock's ranges were used and none is named.
+        tensors: values that have a range.
+        from_lock: whether the lock's ranges were used: then nothing was looked at, and nothing found.
+        findings: what calibration noticed about the data; the release's findings have them too.
+    """
+
+    source: str
+    method: str
+    samples: int
+    tensors: int
+    from_lock: bool
+    findings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ReleaseResult:
     """A release: the bundle, and per target the choice with its proof.
 
@@ -338,6 +357,7 @@ class ReleaseResult:
         inputs: digests of what it was made from and judged on.
         recipe: the recipe's path as it was given; "" where it is not known.
         lines: the line of each of its keys ("budget.max_drop_pp", "target.litert-cpu").
+        calibration: None where no candidate needed ranges.
     """
 
     name: str
@@ -355,6 +375,7 @@ class ReleaseResult:
     inputs: Mapping[str, str] = field(default_factory=dict)
     recipe: str = ""
     lines: Mapping[str, int] = field(default_factory=dict)
+    calibration: CalibrationRow | None = None
     schema: str = "edgekit/release-result/2"
 
     @property

@@ -48,7 +48,7 @@ from edgekit.pipeline.prepare import Prepared
 from edgekit.pipeline.proof import Proof
 from edgekit.pipeline.prove import ParityData
 from edgekit.pipeline.ranges import shared_samples
-from edgekit.pipeline.result import AgreementRow, PairRow, ReleaseResult, TargetRow
+from edgekit.pipeline.result import AgreementRow, CalibrationRow, PairRow, ReleaseResult, TargetRow
 from edgekit.pipeline.snapshot import EVALUATION_DATA
 from edgekit.pipeline.versions import tools
 from edgekit.pipeline.workbench import Workbench
@@ -170,6 +170,7 @@ def release(
             inputs=inputs,
             recipe=_from_here(plan.path),
             lines=_lines(plan),
+            calibration=prepared.row,
         )
         if dry_run or result.exit_code is not ExitCode.OK:
             return result
@@ -334,6 +335,7 @@ class _Prepared:
         self._cache = cache
         self._progress = progress
         locked = lock.locked_ranges() if lock else None
+        self._from_lock = locked is not None
         self._found: Prepared | None = None
         if lock is not None and locked is not None:
             self._found = prepare.again(canonical, locked, lock.locked_restoration())
@@ -361,6 +363,21 @@ class _Prepared:
     def used(self) -> Prepared | None:
         """It, if any candidate needed it."""
         return self._found
+
+    @property
+    def row(self) -> CalibrationRow | None:
+        """What the ranges were learned from, if any candidate needed them."""
+        if self._found is None:
+            return None
+        ranges = self._found.ranges
+        return CalibrationRow(
+            source=self._learning.name if self._learning else "",
+            method=ranges.method,
+            samples=ranges.samples,
+            tensors=len(ranges.tensors),
+            from_lock=self._from_lock,
+            findings=self._found.findings,
+        )
 
     @property
     def findings(self) -> tuple[str, ...]:

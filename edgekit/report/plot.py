@@ -111,7 +111,7 @@ def _tick(value: float) -> str:
 
 
 def _vertical(limits: Sequence[Limit], x: _Axis) -> list[str]:
-    """Lines from top to bottom; labels stand along them, away from the line that is next to them."""
+    """Lines from top to bottom; labels stand along them, away from the next line, where drops are rare."""
     parts = []
     shown = sorted((limit for limit in limits if x.shows(limit.value)), key=lambda limit: limit.value)
     for index, limit in enumerate(shown):
@@ -119,7 +119,7 @@ def _vertical(limits: Sequence[Limit], x: _Axis) -> list[str]:
         left = index < len(shown) - 1 or (len(shown) == 1 and at > (_LEFT + _WIDTH - _RIGHT) / 2)
         parts.append(_line("limit", at, _TOP, at, _HEIGHT - _BOTTOM))
         beside = at + (-5 if left else 13)
-        parts.append(_text(6 + _BOTTOM - _HEIGHT, beside, limit.label, anchor="start", turned=True))
+        parts.append(_text(-_TOP - 4, beside, limit.label, anchor="end", turned=True))
     return parts
 
 

@@ -21,7 +21,10 @@ _STEPS = (
 
 def chain_table(pairs: Sequence[PairRow], *, detail: bool = True) -> Table:
     """Empty where there is one step at most: the matrix has it."""
-    ends = dict.fromkeys(pair.second for pair in pairs if pair.step in {"whole", "runtime", "quantization"})
+    on_the_way = {pair.first for pair in pairs if pair.step == "quantization"}
+    ends = dict.fromkeys(
+        pair.second for pair in pairs if pair.step in {"whole", "runtime"} and pair.second not in on_the_way
+    )
     steps = [(step, title) for step, title in _STEPS if any(pair.step == step for pair in pairs)]
     if len(steps) < 2:
         return Table("", (), (), detail=detail)

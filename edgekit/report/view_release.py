@@ -68,7 +68,8 @@ def view(result: ReleaseResult) -> Page:
     blocks += [_waived(result), _not_measured(result), _findings(result), _where(result), scatter(result)]
     for row in result.targets:
         blocks += _proof(row)
-    blocks += [*_drift(result), _agreement(result), Heading("Provenance"), *_provenance(result)]
+    blocks += [*_drift(result), _agreement(result), *_calibration(result)]
+    blocks += [Heading("Provenance"), *_provenance(result)]
     return Page(
         title=f"{result.name} {result.version}",
         verdict=EXIT_CODE_MEANINGS[result.exit_code] if result.exit_code else "pass",
@@ -303,6 +304,22 @@ def _drift(result: ReleaseResult) -> tuple[Block, ...]:
     if not result.matrix:
         return ()
     return Heading("Drift"), chain_table(result.matrix), replace(matrix_table(result.matrix), folded=True)
+
+
+def _calibration(result: ReleaseResult) -> tuple[Block, ...]:
+    found = result.calibration
+    if found is None:
+        return ()
+    learned = "taken from the lock" if found.from_lock else "learned in this release"
+    items = (
+        ("data", found.source or number.ABSENT),
+        ("samples", str(found.samples)),
+        ("method", found.method),
+        ("values with a range", f"{found.tensors}, {learned}"),
+    )
+    nothing = "nothing was looked at" if found.from_lock else "nothing stood out"
+    lines = [Line(text, "warn") for text in found.findings] or [Line(nothing, "muted")]
+    return Heading("Calibration"), Facts("", items, detail=True), Lines("", tuple(lines), detail=True)
 
 
 def _agreement(result: ReleaseResult) -> Table:

@@ -24,7 +24,7 @@ from edgekit.pipeline.result import (
     PairRow,
     ReleaseResult,
 )
-from edgekit.report import html, html_pictures, plot
+from edgekit.report import html, html_pictures, plot, view_chain, view_layers
 from edgekit.report.listing import LISTINGS
 from edgekit.report.page import (
     Bar,
@@ -41,6 +41,7 @@ from edgekit.report.page import (
     Table,
     Value,
 )
+from tests.unit.report import rich_results
 
 FOLDER = Path(__file__).parents[2] / "golden" / "report"
 VOID = {"meta", "line", "circle", "polygon", "br", "img"}
@@ -209,6 +210,76 @@ def test_every_result_is_well_formed(name: str) -> None:
     adapter: TypeAdapter[object] = TypeAdapter(known[kind])
     result = adapter.validate_python(json.loads((FOLDER / f"{name}.json").read_text("utf-8")))
     parsed(report.render(result, "html"))
+
+
+def test_a_full_release_has_every_part_in_order_with_the_verdict_first() -> None:
+    text = report.render(rich_results.release(), "html")
+    parsed(text)
+    parts = [
+        'class="verdict good">pass<',
+        "<h3>Targets</h3>",
+        ">All candidates</h2>",
+        "<svg",
+        "budget 1 pp",
+        "Outside the picture: p95 ≤ 9000 ms.",
+        "<summary>The same as a table",
+        ">onnxruntime-cpu</h2>",
+        "<h3>Gates</h3>",
+        "<h3>Latency at batch 1</h3>",
+        "Classes and slices: w8a8",
+        "Flipped labels: w8a8",
+        "data:image/png;base64,",
+        ">Drift</h2>",
+        "framework → ONNX float",
+        ">Calibration</h2>",
+        "one class has no sample",
+        ">Provenance</h2>",
+        "<h3>Machine</h3>",
+    ]
+    places = [text.find(part) for part in parts]
+    assert -1 not in places, parts[places.index(-1)]
+    assert places == sorted(places)
+
+
+def test_a_release_shows_flips_of_what_ships_alone() -> None:
+    found = rich_results.release()
+    shipped = sum(each.shipped for row in found.targets for each in row.candidates)
+    assert report.render(found, "html").count("Flipped labels") == shipped
+    tried = replace(
+        found,
+        targets=tuple(
+            replace(row, candidates=tuple(replace(each, shipped=False) for each in row.candidates))
+            for row in found.targets
+        ),
+    )
+    assert report.render(tried, "html").count("Flipped labels") == sum(
+        len(row.candidates) for row in found.targets
+    )
+
+
+def test_each_step_to_what_ships_has_its_loss() -> None:
+    table = view_chain.chain_table(rich_results.release().matrix)
+    assert [column.title for column in table.columns] == [
+        "artifact",
+        "framework → ONNX float",
+        "ONNX float → runtime float",
+        "runtime float → candidate",
+        "ONNX float → candidate",
+    ]
+    assert [row[0].text for row in table.rows] == ["onnxruntime-cpu w8a8"]
+    assert {cell.text for cell in table.rows[0][1:]} == {"+2.00 pp"}
+    assert table.rows[0][1].note == "30.0 dB, 3 of 900 labels"
+
+
+def test_layers_are_as_long_as_their_noise_and_name_their_cause() -> None:
+    chart = view_layers.layers_chart(rich_results.debug().rows[0].layers)
+    assert (chart.left, chart.right) == (60.0, 20.0)  # tens around 20 and 59 dB
+    assert len(chart.bars) == 30
+    assert "10 more" in chart.caption
+    assert "range-clipped" in chart.bars[0].note
+    assert [bar.tone for bar in chart.bars[:3]] == ["bad", "bad", "plain"]
+    assert chart.bars[5].second is None  # exact: no noise to draw
+    assert chart.bars[7].value is None  # not measured
 
 
 def at(number: int, x: float, y: float) -> Point:
