@@ -37,7 +37,10 @@ def test_an_interrupted_entry_leaves_nothing(tmp_path: Path) -> None:
     assert cache.value("s", {"k": 1}, lambda: "whole") == "whole"
 
 
-def test_a_changed_compiler_makes_the_entry_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["k", "code", "edgekit"])
+def test_a_changed_compiler_makes_the_entry_again(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cache = Cache(tmp_path)
     assert cache.value("s", {}, lambda: "old") == "old"
     monkeypatch.setattr("edgekit.pipeline.cache.code_digest", lambda: "another")
