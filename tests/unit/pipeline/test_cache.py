@@ -42,9 +42,9 @@ def test_a_changed_compiler_makes_the_entry_again(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = Cache(tmp_path)
-    assert cache.value("s", {}, lambda: "old") == "old"
+    assert cache.value("s", {name: ""}, lambda: "old") == "old"
     monkeypatch.setattr("edgekit.pipeline.cache.code_digest", lambda: "another")
-    assert cache.value("s", {}, lambda: "new") == "new"
+    assert cache.value("s", {name: ""}, lambda: "new") == "new"
 
 
 def test_the_code_digest_names_every_module() -> None:
