@@ -20,6 +20,7 @@ from dataclasses import replace
 
 import onnx_ir as ir
 
+from edgekit.backends.openvino_short_constants import with_short_constants
 from edgekit.backends.openvino_small_weights import with_foldable_weights
 from edgekit.backends.small_weights import WEIGHT_ONLY, is_small
 from edgekit.ir.graph import constant, is_onnx, shape_of
@@ -32,6 +33,8 @@ HINT = "INFERENCE_PRECISION_HINT"
 
 def lowered(model: ir.Model, precision: Precision) -> ir.Model:
     """The form of ``model`` that OpenVINO gets; the model itself where there is nothing to lower."""
+    if precision.is_static:
+        return with_short_constants(model)
     return with_foldable_weights(model) if precision in WEIGHT_ONLY and is_small(model) else model
 
 
