@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -93,10 +94,15 @@ def obtain(
     """
     progress.stage(f"export {request.source}")
     weights = str(request.weights) if request.weights else None
-    files = source_digest(request.source, base=request.base, weights=weights)
+    loaded: Loaded | None = None
+    with ThreadPoolExecutor(max_workers=1) as second:
+        hashed = second.submit(source_digest, request.source, base=request.base, weights=weights)
+        if request.source.endswith(".onnx"):  # meanwhile: it is needed, unless its canonical form is cached
+            loaded = load(request)
+        files = hashed.result()
     if files is None:
         progress.note("export is not cached: the source's folder is too large to hash")
-        model, facts = _make(request, tolerance, data, live)
+        model, facts = _make(request, loaded, tolerance=tolerance, data=data, live=live)
         return _canonical(model, facts)
     key = {
         "source": request.source,
@@ -114,7 +120,7 @@ def obtain(
     made: list[Canonical] = []
 
     def make(folder: Path) -> None:
-        model, facts = _make(request, tolerance, data, live)
+        model, facts = _make(request, loaded, tolerance=tolerance, data=data, live=live)
         if facts["canonical"]:
             made.append(_canonical(model, facts))
         else:
@@ -124,7 +130,7 @@ def obtain(
     entry = _entry(cache, key, make)
     # What was saved is read again: a model just exported and the same one out of its file must not differ
     # in the last detail, or the second release would not follow the first one's lock.
-    return replace(made[-1] if made else _read(entry, request), origin=entry.name)
+    return replace(made[-1] if made else _read(entry, request, loaded), origin=entry.name)
 
 
 def canonical_file(path: Path, *, cache: Cache, progress: Progress) -> Canonical:
@@ -151,16 +157,22 @@ def _facts(entry: Path) -> dict[str, Any]:
     return facts
 
 
-def _read(entry: Path, request: SourceRequest) -> Canonical:
+def _read(entry: Path, request: SourceRequest, loaded: Loaded | None) -> Canonical:
     facts = _facts(entry)
-    model = canonicalize(load(request).model) if facts["canonical"] else io.load(entry / _MODEL)
-    return _canonical(model, facts)
+    if facts["canonical"]:
+        return _canonical(canonicalize((loaded or load(request)).model), facts)
+    return _canonical(io.load(entry / _MODEL), facts)
 
 
 def _make(
-    request: SourceRequest, tolerance: float, data: ParityData | None, live: list[Runner] | None
+    request: SourceRequest,
+    loaded: Loaded | None,
+    *,
+    tolerance: float,
+    data: ParityData | None,
+    live: list[Runner] | None,
 ) -> tuple[ir.Model, dict[str, Any]]:
-    loaded = load(request)
+    loaded = loaded or load(request)
     if live is not None and loaded.reference is not None:
         live.append(loaded.reference)
     model = canonicalize(loaded.model)

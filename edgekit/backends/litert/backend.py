@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from edgekit.errors import EdgekitError, OutputError
 from edgekit.spec import (
     Artifact,
     Availability,
+    FileEntry,
     IoBinding,
     Precision,
     Rejection,
@@ -150,10 +152,10 @@ class LiteRt:
         inputs, outputs, notes = compiled.inputs, compiled.outputs, compiled.notes
         content = parts_of(compiled, request.info)
         del compiled  # its weights: the runtime is about to pack its own copy
-        _write(content, folder / name)
+        entry = _write(content, folder / name)
         return Artifact(
             folder=folder,
-            files=file_entries(folder, (name,)),
+            files=(entry,),
             target=request.target.name,
             backend="litert",
             precision=request.precision,
@@ -198,8 +200,11 @@ def parts_of(compiled: Compiled, info: ModelInfo | None) -> list[flatbuffer.Part
     return [metadata.with_files(b"".join(content), info.files)]
 
 
-def _write(content: list[flatbuffer.Part], path: Path) -> None:
-    """Write beside the final place, let the runtime load it (C3), then rename; ``content`` is used up."""
+def _write(content: list[flatbuffer.Part], path: Path) -> FileEntry:
+    """Write beside the final place, let the runtime load it (C3), then rename; ``content`` is used up.
+
+    A second thread hashes the file meanwhile: neither needs the other, nor the interpreter's lock.
+    """
     try:
         handle, temporary = tempfile.mkstemp(prefix=".edgekit-", suffix=".tflite", dir=path.parent)
     except OSError as error:
@@ -210,12 +215,16 @@ def _write(content: list[flatbuffer.Part], path: Path) -> None:
         with os.fdopen(handle, "wb") as file:
             file.writelines(content)
         content.clear()
-        verify_loads(Path(temporary), path.name)
+        with ThreadPoolExecutor(max_workers=1) as second:
+            hashed = second.submit(file_entries, path.parent, (Path(temporary).name,))
+            verify_loads(Path(temporary), path.name)
+        (entry,) = hashed.result()
         Path(temporary).replace(path)
     except OSError as error:
         raise OutputError(f"cannot write {path}", why=str(error), remedy="check the free space") from error
     finally:
         Path(temporary).unlink(missing_ok=True)
+    return replace(entry, path=path.name)
 
 
 def verify_loads(path: Path, name: str) -> None:
