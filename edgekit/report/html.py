@@ -27,6 +27,7 @@ from edgekit.report.page import (
 
 _MANY = 9  # columns from which a table is set closer, so that it fits a screen
 _LONG_TITLE = 40  # characters from which a title (a path) is set smaller
+_SHORT = 12  # characters up to which a value ("w8a8-lean") stays on one line
 _LONG = 28  # characters from which a value gets its own line on a phone and room in a table
 
 
@@ -130,6 +131,7 @@ def _cell(cell: Cell, column: Column) -> str:
         name
         for name, wanted in (
             ("right", column.right),
+            ("short", not column.right and len(cell.whole) <= _SHORT),
             ("long", not column.right and len(cell.whole) > _LONG),
             ("empty", cell.whole in {"", number.ABSENT}),
         )

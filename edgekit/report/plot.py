@@ -66,7 +66,11 @@ def render(panel: Panel, *, y_title: str, y_limits: Sequence[Limit], name: str) 
         *(bar for point in points for bar in _bars(point, x, y)),
     ]
     taken: list[tuple[float, float]] = []
-    parts += [_marker(p, x.pixel(p.x.value), y.pixel(p.y.value), taken) for p in points]
+    for point in points:
+        taken.append(_free_place(x.pixel(point.x.value), y.pixel(point.y.value), taken))
+    placed = list(zip(points, taken, strict=True))
+    parts += [_lead(x.pixel(p.x.value), y.pixel(p.y.value), at) for p, at in placed]
+    parts += [_marker(point, *at) for point, at in placed]
     return "".join([*parts, "</svg>"])
 
 
@@ -138,16 +142,20 @@ def _bars(point: Point, x: _Axis, y: _Axis) -> list[str]:
     ]
 
 
-def _marker(point: Point, x: float, y: float, taken: list[tuple[float, float]]) -> str:
-    cx, cy = _free_place(x, y, taken)
-    taken.append((cx, cy))
+def _lead(x: float, y: float, at: tuple[float, float]) -> str:
+    """From a point to its marker, where that stands aside; below all markers."""
+    if at == (x, y):
+        return ""
+    return _line("lead", x, y, *at) + f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>'
+
+
+def _marker(point: Point, cx: float, cy: float) -> str:
     kinds = [point.tone, *(name for name in ("is_float", "ships", "beaten") if getattr(point, name))]
-    moved = (cx, cy) != (x, y)
-    lead = _line("lead", x, y, cx, cy) + f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>'
     ring = f'<circle class="ring" cx="{cx:.1f}" cy="{cy:.1f}" r="{_RADIUS + 4}"/>' if point.ships else ""
+    shape = _SHAPES[point.shape % len(_SHAPES)]
     return (
         f'<g class="marker {" ".join(kinds)}"><title>{escape(f"{point.number}: {point.words}")}</title>'
-        f"{lead if moved else ''}{ring}{_shape(_SHAPES[point.shape % len(_SHAPES)], cx, cy)}"
+        f"{ring}{_shape(shape, cx, cy, kind='ground')}{_shape(shape, cx, cy, kind='body')}"
         f'<text x="{cx:.1f}" y="{cy + 4:.1f}" text-anchor="middle">{point.number}</text></g>'
     )
 
@@ -166,21 +174,21 @@ def _free_place(x: float, y: float, taken: Sequence[tuple[float, float]]) -> tup
     return x, y
 
 
-def _shape(kind: str, x: float, y: float) -> str:
-    """Shapes of about one area."""
+def _shape(shape: str, x: float, y: float, *, kind: str) -> str:
+    """Shapes of about one area; "ground" covers what is below, so that a pale body stays pale."""
     r = _RADIUS
-    match kind:
+    match shape:
         case "circle":
-            return f'<circle class="body" cx="{x:.1f}" cy="{y:.1f}" r="{r}"/>'
+            return f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{r}"/>'
         case "square":
             half = 0.89 * r
             corners = [(-half, -half), (half, -half), (half, half), (-half, half)]
         case "diamond":
             corners = [(0, -1.25 * r), (1.25 * r, 0), (0, 1.25 * r), (-1.25 * r, 0)]
         case _:
-            corners = [(0, -1.4 * r), (1.3 * r, 0.85 * r), (-1.3 * r, 0.85 * r)]
+            corners = [(0, -1.6 * r), (1.5 * r, 0.95 * r), (-1.5 * r, 0.95 * r)]
     places = " ".join(f"{x + across:.1f},{y + up:.1f}" for across, up in corners)
-    return f'<polygon class="body" points="{places}"/>'
+    return f'<polygon class="{kind}" points="{places}"/>'
 
 
 def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> str:

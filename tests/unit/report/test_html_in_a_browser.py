@@ -49,9 +49,14 @@ _FAINT = """
   const found = [];
   for (const e of document.querySelectorAll('body *')) {
     const own = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
-    if (!own || !e.getClientRects().length || e.closest('svg')) continue;
-    const style = getComputedStyle(e), ground = grounds(e);
-    const one = light(rgb(...ground)), other = light(rgb(...ground, style.color));
+    if (!own || !e.getClientRects().length || ['title', 'desc'].includes(e.tagName)) continue;
+    const style = getComputedStyle(e), ground = grounds(e), body = e.parentElement.querySelector('.body');
+    if (e.closest('.marker') && body) {
+      const drawn = getComputedStyle(body), [r, g, b] = rgb(drawn.fill);
+      ground.push(`rgba(${r}, ${g}, ${b}, ${drawn.opacity})`);
+    }
+    const one = light(rgb(...ground));
+    const other = light(rgb(...ground, e.closest('svg') ? style.fill : style.color));
     const ratio = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
     const large = parseFloat(style.fontSize) >= 24;
     if (ratio < (large ? 3 : 4.5)) found.push(ratio.toFixed(2) + ' ' + e.textContent.slice(0, 40));
@@ -109,12 +114,13 @@ def test_the_checks_see_what_they_look_for(browser: Browser, tmp_path: Path) -> 
     wrong = (
         '<div style="width:500px;height:9px;background:#888"></div>'
         '<p style="color:#999;background:#aaa">faint</p><img src="missing.png" alt="">'
+        '<svg viewBox="0 0 9 9"><text style="fill:#eee">pale</text></svg>'
     )
     path = tmp_path / "wrong.html"
     path.write_text(page.replace("</main>", f"{wrong}</main>"), "utf-8")
     browser.show(path, width=360)
     assert browser.value("document.documentElement.scrollWidth") > 360
     assert browser.value(_STICKS_OUT)
-    assert [text for text in browser.value(_FAINT) if "faint" in text]
+    assert [text.split()[-1] for text in browser.value(_FAINT)] == ["faint", "pale"]
     assert len(browser.requests) == 2
     assert browser.problems
