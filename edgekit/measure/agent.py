@@ -54,6 +54,9 @@ DYING_S = 10.0  # a dying process may write a core file first
 QUOTED = 400  # characters of a child's last words
 LEAST_PYTHON = (3, 9)
 
+# As edgekit/settings.py: no telemetry (ONNX Runtime writes a session file into TMPDIR otherwise), no banners.
+QUIET = {"ORT_DISABLE_TELEMETRY": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "CI": "true"}
+
 PACKAGES = {"onnxruntime": "onnxruntime", "litert": "ai-edge-litert", "openvino": "openvino"}
 TFLITE_MODULES = ("ai_edge_litert", "tflite_runtime")
 
@@ -413,6 +416,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 cwd=str(log.parent),
+                env={**os.environ, **QUIET, "TMPDIR": str(log.parent)},
             )
 
     def ask(self, limit_s: float, **message: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ the machine for longer than a round hits both sides. All samples are kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgekit.errors import InputError, UnknownNameError
@@ -141,12 +141,39 @@ def compare(
         for name in forward if index % 2 == 0 else forward[::-1]:
             samples[name].append(_one_round(sessions[name], feeds, plans[name].runs))
         progress.advance()
+    warnings = {name: plan.warning for name, plan in plans.items()}
+    return summarize(samples, warnings, baseline=baseline, seed=seed)
+
+
+def summarize(
+    samples: Mapping[str, Sequence[tuple[float, ...]]],
+    warnings: Mapping[str, str],
+    *,
+    baseline: str,
+    seed: int,
+) -> Comparison:
+    """Samples by name and round -> latencies, and ratios where enough rounds of both sides are there.
+
+    Args:
+        samples: one tuple for each round, in the order of the rounds; not empty. A run that broke off has
+            fewer rounds, of some names more than of others.
+        warnings: what the warm-up of each complained about.
+        baseline: the name that ratios refer to; without samples of it there are none.
+        seed: of the bootstrap.
+    """
     medians = {name: [statistics.percentile(round_, 50) for round_ in rows] for name, rows in samples.items()}
+    against = medians.get(baseline, [])
+    common = {name: min(len(own), len(against)) // 2 * 2 for name, own in medians.items()}  # whole blocks
     return Comparison(
         latencies={
-            name: _latency(samples[name], medians[name], plans[name].warning, seed=seed) for name in sessions
+            name: _latency(samples[name], medians[name], warnings.get(name, ""), seed=seed)
+            for name in samples
         },
-        ratios={name: _ratio(medians[name], medians[baseline], seed=seed) for name in sessions},
+        ratios={
+            name: _ratio(medians[name][:rounds], against[:rounds], seed=seed)
+            for name, rounds in common.items()
+            if rounds >= FEWEST_ROUNDS
+        },
         baseline=baseline,
     )
 
@@ -181,11 +208,15 @@ def _one_round(session: Session, feeds: Feeds, runs: int) -> tuple[float, ...]:
     return session.time_ms(feeds, runs=runs + 1)[1:]
 
 
-def _latency(rows: list[tuple[float, ...]], medians: list[float], warm_up: str, *, seed: int) -> Latency:
+def _latency(rows: Sequence[tuple[float, ...]], medians: list[float], warm_up: str, *, seed: int) -> Latency:
     raw = tuple(sample for row in rows for sample in row)
     p50 = statistics.percentile(raw, 50)
-    interval = statistics.median_interval(medians, seed=seed)
-    unstable = statistics.instability(medians)
+    if len(rows) > 1:
+        interval = statistics.median_interval(medians, seed=seed)
+        unstable = statistics.instability(medians)
+    else:  # of a run that broke off
+        interval = statistics.Interval(p50, min(raw), max(raw))
+        unstable = "one round is no interval: the bounds are the least and the largest sample"
     warning = "; ".join(filter(None, (warm_up, unstable)))
     return Latency(
         p50_ms=p50,

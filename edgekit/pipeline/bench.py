@@ -66,8 +66,8 @@ def bench(
             sessions, feeds, baseline=str(baseline) if baseline else names[0], seed=seed, progress=progress
         )
         ran_on = {name: describe(session.facts) for name, session in sessions.items()}
-    rows = tuple(_row(found, name, ran_on[name], judged=baseline is not None) for name in names)
-    return BenchResult(rows, machine_row(), _exit_code(rows))
+    rows = tuple(row_of(found, name, ran_on[name], judged=baseline is not None) for name in names)
+    return BenchResult(rows, machine_row(), exit_code_of(rows))
 
 
 def random_feeds(inputs: tuple[TensorSpec, ...], *, seed: int) -> dict[str, Array]:
@@ -95,18 +95,21 @@ def random_feeds(inputs: tuple[TensorSpec, ...], *, seed: int) -> dict[str, Arra
     return feeds
 
 
-def _row(found: Comparison, name: str, ran_on: str, *, judged: bool) -> BenchRow:
+def row_of(found: Comparison, name: str, ran_on: str, *, judged: bool) -> BenchRow:
+    """One artifact of a comparison; with ``judged`` also its verdict."""
     latency = latency_row(found.latencies[name])
     if not judged:
         return BenchRow(name, ran_on, latency)
-    ratio = ratio_row(found, name)
-    if ratio is None:
+    if name == found.baseline:
         return BenchRow(name, ran_on, latency, None, "baseline")
+    ratio = ratio_row(found, name)
+    if ratio is None:  # too few rounds arrived
+        return BenchRow(name, ran_on, latency, None, "undecided")
     verdict: Verdict = "faster" if ratio.high < 1 else "slower" if ratio.low > 1 else "undecided"
     return BenchRow(name, ran_on, latency, ratio, verdict)
 
 
-def _exit_code(rows: Sequence[BenchRow]) -> ExitCode:
+def exit_code_of(rows: Sequence[BenchRow]) -> ExitCode:
     """4 where one is slower than the baseline, 7 where one is undecided."""
     verdicts = {row.verdict for row in rows}
     if "slower" in verdicts:

@@ -105,8 +105,8 @@ def latency_row(found: Latency) -> LatencyRow:
 
 
 def ratio_row(found: Comparison, name: str) -> RatioRow | None:
-    """The ratio of ``name`` to the baseline, None for the baseline itself."""
-    if name == found.baseline:
+    """The ratio of ``name`` to the baseline; None for the baseline itself, and with too few rounds."""
+    if name == found.baseline or name not in found.ratios:
         return None
     ratio = found.ratios[name]
     return RatioRow(found.baseline, ratio.value, ratio.low, ratio.high)

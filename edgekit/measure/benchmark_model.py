@@ -1,0 +1,170 @@
+"""LiteRT's benchmark_model on a device without Python -> the events of the agent.
+
+    round: ./benchmark_model --graph=F --num_threads=N ... -> "count=50 first=... median=..." -> E4
+
+Source of the output: google-ai-edge/LiteRT tflite/tools/benchmark/benchmark_model.cc and
+benchmark_tflite_model.cc (LogMsg lines, in microseconds; prefixes differ between builds). The tool prints no
+single samples, so a round, which is a process of its own, is one sample: its median, or its mean where an
+older tool has no median. Rounds run A B | B A, as everywhere. The tool feeds random values of its own.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekit.errors import EdgekitError, InputError
+from edgekit.measure.device_job import Event, Job, JobArtifact
+from edgekit.measure.devices import Device, LostDeviceError
+
+TOOL = "benchmark_model"
+ROUNDS = 10  # the least that an interval needs (timer.FEWEST_ROUNDS): each is a process that loads the model
+RUNS = 50  # the tool's own default
+LEAST_S, MOST_S = 0.3, 10.0  # of one round
+SILENCE_S = 180.0  # the tool says nothing while it runs
+
+_COUNT = re.compile(
+    r"count=(?P<count>\d+) first=(?P<first>\S+).*? avg=(?P<avg>\S+)(?:.*? median=(?P<median>\S+))?"
+)
+_TIMINGS = re.compile(r"Init: (?P<init>[^,]+), First inference: (?P<first>[^,]+), Warmup")
+_PEAK = (
+    re.compile(r"peak memory footprint \(MB\) via periodic monitoring: ([0-9.]+)"),
+    re.compile(r"Memory footprint delta from the start of the tool \(MB\): init=\S+ overall=([0-9.]+)"),
+    re.compile(r"Peak memory footprint \(MB\): init=\S+ overall=([0-9.]+)"),  # up to TensorFlow 2.4
+)
+_FACTS = {
+    "board": "getprop ro.product.model",
+    "os": "getprop ro.build.version.release",
+    "architecture": "getprop ro.product.cpu.abi",
+    "governor": "cat /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one process of the tool said, in microseconds."""
+
+    typical_us: float
+    init_us: float
+    first_us: float
+    peak_bytes: int | None
+
+
+def parse(text: str) -> Run:
+    """The tool's output.
+
+    Raises:
+        ValueError: it has no steady-state line or no timings.
+    """
+    counts = [each for each in map(_COUNT.search, text.splitlines()) if each]  # the warm-up's comes first
+    timings = _TIMINGS.search(text)
+    if not counts or not timings:
+        raise ValueError(f"no timings in: {text.strip()[-300:]}")
+    last = counts[-1]
+    peaks = [float(each[1]) for each in (pattern.search(text) for pattern in _PEAK) if each]
+    return Run(
+        typical_us=float(last["median"] or last["avg"]),
+        init_us=float(timings["init"]),
+        first_us=float(timings["first"]),
+        peak_bytes=round(peaks[0] * 1e6) if peaks and peaks[0] > 0 else None,
+    )
+
+
+def events(device: Device, job: Job, tool: Path, *, limit_s: float) -> Iterator[Event]:
+    """Copy, run, and say what the agent would say.
+
+    Raises:
+        InputError: there is no such tool.
+        LostDeviceError, MissingBackendError: as ``devices.Device``.
+    """
+    if not tool.is_file():
+        raise InputError(
+            f"{tool} is no file",
+            why="it is to run on the device in Python's place",
+            remedy="give the path of LiteRT's benchmark_model, built for the device's processor",
+        )
+    able = [each for each in job.artifacts if each.backend == "litert"]
+    files: dict[str, Path | bytes] = {TOOL: tool}
+    graphs = {each.name: f"a{index}/{next(iter(each.files))}" for index, each in enumerate(able)}
+    files.update({graphs[each.name]: next(iter(each.files.values())) for each in able})
+    device.put(files)
+    _said(device, f"chmod 755 {TOOL}", limit_s=limit_s)
+    yield {"event": "start", "machine": _facts(device, limit_s=limit_s)}
+    for each in job.artifacts:
+        if each not in able:
+            yield _failed(
+                each.name, "missing", f"{TOOL} runs .tflite files only", "compile it for litert-cpu"
+            )
+    yield from _rounds(device, able, graphs, limit_s=limit_s)
+
+
+def _rounds(
+    device: Device, able: list[JobArtifact], graphs: Mapping[str, str], *, limit_s: float
+) -> Iterator[Event]:
+    alive, peaks = list(able), dict[str, int | None]()
+    for index in range(ROUNDS):
+        for artifact in tuple(alive if index % 2 == 0 else alive[::-1]):
+            try:
+                found = parse(_said(device, _command(artifact, graphs[artifact.name]), limit_s=limit_s))
+            except (LostDeviceError, InputError):
+                raise
+            except (EdgekitError, ValueError) as error:
+                alive.remove(artifact)
+                crashed = isinstance(error, EdgekitError) and re.search(r"exit code 1[2-5]\d\b", error.what)
+                yield _failed(artifact.name, "crash" if crashed else "error", str(error), "")
+                continue
+            if artifact.name not in peaks:
+                yield _opened(artifact, found)
+            peaks[artifact.name] = found.peak_bytes
+            yield {
+                "event": "block",
+                "artifact": artifact.name,
+                "round": index,
+                "ns": [round(found.typical_us * 1e3)],
+            }
+    yield {"event": "summary", "peak_bytes": peaks, "machine": {}}
+
+
+def _command(artifact: JobArtifact, graph: str) -> str:
+    builtin = dict(artifact.settings).get("kernels") == "builtin"
+    flags = {
+        "graph": graph,
+        "num_threads": artifact.threads,
+        "num_runs": RUNS,
+        "min_secs": LEAST_S,
+        "max_secs": MOST_S,
+        "use_xnnpack": "false" if builtin else "true",
+        "report_peak_memory_footprint": "true",
+    }
+    return shlex.join([f"./{TOOL}", *(f"--{name}={value}" for name, value in flags.items())]) + " 2>&1"
+
+
+def _said(device: Device, line: str, *, limit_s: float) -> str:
+    return "\n".join(device.lines(["sh", "-c", line], silence_s=SILENCE_S, limit_s=limit_s))
+
+
+def _facts(device: Device, *, limit_s: float) -> dict[str, Any]:
+    """Of Android's properties; one that is not there is ""."""
+    line = "; ".join(f"echo {name}=$({command} 2>/dev/null)" for name, command in _FACTS.items())
+    pairs = [each.partition("=") for each in _said(device, line, limit_s=limit_s).splitlines()]
+    return {name: value for name, mark, value in pairs if mark and name in _FACTS}
+
+
+def _opened(artifact: JobArtifact, found: Run) -> Event:
+    facts = {"runtime": TOOL, "version": "", "threads": str(artifact.threads)}
+    facts["samples"] = f"medians of {RUNS} runs or more, one for each process"
+    return {
+        "event": "opened",
+        "artifact": artifact.name,
+        "facts": facts,
+        "load_ms": found.init_us / 1e3,
+        "first_ms": found.first_us / 1e3,
+    }
+
+
+def _failed(artifact: str, kind: str, what: str, remedy: str) -> Event:
+    return {"event": "failed", "artifact": artifact, "kind": kind, "what": what, "remedy": remedy}

@@ -1,0 +1,224 @@
+"""Job x Device -> Recording: the agent's lines as they arrive, kept whatever happens afterwards.
+
+    put(agent.py, job.json, artifacts, feeds) -> [install] -> run -> E1 ... E7 (``agent``) -> Recording
+
+R1 all rounds of all artifacts arrived: complete · R2 an artifact failed: it is named, the others stand ·
+R3 the device was lost: the samples until then stand, ``incomplete`` says why · R4 it was never reached: an
+error · R5 a line that is not the agent's (a login banner) is passed over.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from edgekit.errors import EdgekitError, MissingBackendError
+from edgekit.measure import agent
+from edgekit.measure.devices import SILENCE_S, Device, DeviceOptions, LostDeviceError
+from edgekit.spec import Array
+
+FailureKind = Literal["missing", "error", "crash", "timeout"]
+Event = Mapping[str, Any]
+AGENT = "agent.py"
+JOB = "job.json"
+INSTALL_SILENCE_S = 600.0  # pip says nothing while it downloads and unpacks
+
+
+@dataclass(frozen=True)
+class JobArtifact:
+    """One artifact in its own terms.
+
+    Attributes:
+        name: as results call it.
+        files: path by name within the artifact's folder, the main file first.
+        hashes: SHA-256 by the same names; the agent checks what arrived.
+        backend: "onnxruntime", "litert" or "openvino".
+        device: "cpu" or "cuda".
+        settings: as ``spec.RunOptions``.
+        inputs: name and array of each input, in the artifact's names, layouts and types.
+    """
+
+    name: str
+    files: Mapping[str, Path]
+    hashes: Mapping[str, str]
+    backend: str
+    threads: int
+    device: str
+    settings: tuple[tuple[str, str], ...]
+    inputs: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a device is to measure."""
+
+    artifacts: tuple[JobArtifact, ...]
+    rounds: int = agent.ROUNDS
+    round_ms: float = agent.ROUND_MS
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An artifact that did not run to its end on a device."""
+
+    artifact: str
+    kind: FailureKind
+    what: str
+    remedy: str = ""
+
+
+@dataclass
+class Recording:
+    """What arrived from one device.
+
+    Attributes:
+        machine: its facts, those at the end under "at_end".
+        facts: by artifact: runtime, version, threads, kernels.
+        load_ms: by artifact, to an opened session; ``first_ms`` the first inference.
+        rounds: by artifact, samples in milliseconds by round, in the order in which they arrived.
+        warnings: by artifact, what its warm-up complained about.
+        peak_bytes: by artifact, peak memory less what was held before; absent where not known.
+        failures: R2.
+        incomplete: R3, "" = complete.
+    """
+
+    machine: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, dict[str, str]] = field(default_factory=dict)
+    load_ms: dict[str, float] = field(default_factory=dict)
+    first_ms: dict[str, float] = field(default_factory=dict)
+    rounds: dict[str, list[tuple[float, ...]]] = field(default_factory=dict)
+    warnings: dict[str, str] = field(default_factory=dict)
+    peak_bytes: dict[str, int] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    incomplete: str = ""
+    done: bool = False
+
+    def take(self, event: Event) -> None:
+        """Keep what one event says."""
+        name = event.get("artifact", "")
+        match event["event"]:
+            case "start":
+                self.machine.update(event["machine"])
+            case "opened":
+                self.facts[name] = dict(event["facts"])
+                self.load_ms[name], self.first_ms[name] = event["load_ms"], event["first_ms"]
+            case "warm":
+                self.warnings[name] = "" if event["settled"] else "the median did not settle during warm-up"
+            case "block":
+                self.rounds.setdefault(name, []).append(tuple(each / 1e6 for each in event["ns"]))
+            case "failed":
+                self.failures.append(Failure(name, event["kind"], event["what"], event["remedy"]))
+            case "summary":
+                self.machine["at_end"] = event["machine"]
+                self.peak_bytes.update({k: v for k, v in event["peak_bytes"].items() if v is not None})
+                self.done = True
+            case _:  # E6, and what a newer agent may add
+                pass
+
+
+def record(device: Device, job: Job, options: DeviceOptions) -> Recording:
+    """Measure ``job`` on ``device``.
+
+    Raises:
+        MissingBackendError: Python, NumPy or every runtime is missing there and nothing was measured.
+        LostDeviceError: the device was lost before the agent said anything.
+        EdgekitError: the agent could not start.
+    """
+    device.put(_files(job))
+    python = _installed(device, options) if options.install else options.python
+    return recorded(
+        _events(device.lines([python, AGENT, "run", JOB], silence_s=SILENCE_S, limit_s=options.limit_s))
+    )
+
+
+def recorded(events: Iterable[Event]) -> Recording:
+    """R1 to R3 of events that may break off."""
+    kept = Recording()
+    try:
+        for event in events:
+            kept.take(event)
+    except EdgekitError as error:
+        if not kept.machine:  # R4: not even the agent's first line
+            raise
+        kept.incomplete = f"{error.what} ({error.why})" if error.why else error.what
+    else:
+        kept.incomplete = "" if kept.done else "the agent ended before it was done"
+    return kept
+
+
+def _files(job: Job) -> dict[str, Path | bytes]:
+    files: dict[str, Path | bytes] = {AGENT: Path(agent.__file__)}
+    for index, artifact in enumerate(job.artifacts):
+        files.update({f"a{index}/{name}": path for name, path in artifact.files.items()})
+        files[f"a{index}/{_FEEDS}"] = _npz(artifact.inputs.values())
+    files[JOB] = json.dumps(_document(job)).encode()
+    return files
+
+
+_FEEDS = "edgekit-feeds.npz"
+
+
+def _npz(arrays: Iterable[Array]) -> bytes:
+    held = io.BytesIO()
+    np.savez(held, *arrays)
+    return held.getvalue()
+
+
+def _document(job: Job) -> dict[str, Any]:
+    return {
+        "rounds": job.rounds,
+        "round_ms": job.round_ms,
+        "life_line": True,
+        "remove": True,
+        "artifacts": [
+            {
+                "name": each.name,
+                "file": f"a{index}/{next(iter(each.files))}",
+                "sha256": {f"a{index}/{name}": digest for name, digest in each.hashes.items()},
+                "feeds": f"a{index}/{_FEEDS}",
+                "backend": each.backend,
+                "threads": each.threads,
+                "device": each.device,
+                "settings": [list(pair) for pair in each.settings],
+                "inputs": [
+                    {"name": name, "dtype": array.dtype.name, "shape": list(array.shape)}
+                    for name, array in each.inputs.items()
+                ],
+            }
+            for index, each in enumerate(job.artifacts)
+        ],
+    }
+
+
+def _installed(device: Device, options: DeviceOptions) -> str:
+    """The interpreter of the environment that the agent made."""
+    command = [options.python, AGENT, "install", JOB]
+    for event in _events(device.lines(command, silence_s=INSTALL_SILENCE_S, limit_s=options.limit_s)):
+        if event["event"] == "installed":
+            return str(event["python"])
+        if event["event"] == "failed":
+            raise MissingBackendError(
+                "the runtime could not be installed on the device",
+                why=event["what"],
+                remedy="install it there yourself, and name that Python with --python",
+                more="docs/devices.md",
+            )
+    raise LostDeviceError("the device ended while it installed", why="its pip gave no result")
+
+
+def _events(lines: Iterable[str]) -> Iterator[Event]:
+    for line in lines:
+        if not line.startswith("{"):
+            continue  # R5
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict) and event.get("edgekit") == agent.PROTOCOL:
+            yield event
