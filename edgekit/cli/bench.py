@@ -12,10 +12,15 @@ from edgekit.cli.console import Console
 from edgekit.cli.reports import parse_reports
 from edgekit.errors import ExitCode
 
+_PANEL = "Devices"
 EXAMPLES = (
     "edgekit bench model.onnx",
     "edgekit bench q.onnx model.tflite --baseline model.onnx --threads 1",
+    "edgekit bench model.tflite --device ssh://pi@pi5.local --python /opt/bench/bin/python",
+    "edgekit bench model.tflite --device pi5 --device pixel8",
+    "edgekit bench model.tflite --device adb:1A2B3C --benchmark-model ./benchmark_model",
 )
+# 1 and 2 stand also for an artifact on a device: its native code died, or its runtime refused the file
 EXIT_CODES = (
     ExitCode.OK,
     ExitCode.INTERNAL,
@@ -43,13 +48,85 @@ def run(
     threads: flags.Threads = None,
     seed: flags.Seed = 0,
     report: flags.Reports = None,
+    device: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--device",
+            metavar="DEVICE",
+            help="Where to measure: local, ssh://[user@]host[:port], adb:SERIAL, or a name of devices.toml; "
+            "repeatable, all at the same time (docs/devices.md).",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    devices: Annotated[
+        Path | None,
+        typer.Option(
+            "--devices", metavar="FILE", help="Devices by name; ./devices.toml.", rich_help_panel=_PANEL
+        ),
+    ] = None,
+    python: Annotated[
+        str | None,
+        typer.Option(
+            "--python",
+            metavar="PATH",
+            help="The device's Python 3.9 or later, with NumPy and a runtime; python3.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    install: Annotated[
+        bool,
+        typer.Option(
+            "--install",
+            help="Let the device's pip install what is needed, into an environment that goes afterwards.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = False,
+    ssh_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ssh-option", metavar="KEY=VALUE", help="As ssh -o; repeatable.", rich_help_panel=_PANEL
+        ),
+    ] = None,
+    benchmark_model: Annotated[
+        Path | None,
+        typer.Option(
+            "--benchmark-model",
+            metavar="PATH",
+            help="LiteRT's benchmark_model built for the device, for one without Python.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout",
+            metavar="SECONDS",
+            min=1,
+            help="For all of one device's run; 900.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
 ) -> ExitCode:
-    """Measure latency at batch 1 on this machine, all artifacts interleaved, with intervals."""
+    """Measure latency at batch 1, here or on devices, all artifacts interleaved, with intervals."""
     reports = parse_reports(report or (), verb="bench")
     with console.working() as progress:
-        from edgekit.pipeline import bench
+        if device:
+            from edgekit.measure.device_list import Given, chosen
+            from edgekit.pipeline import bench_devices
 
-        result = bench.bench(
-            tuple(artifacts), baseline=baseline, threads=threads, seed=seed, progress=progress
-        )
+            given = Given(python, tuple(ssh_option or ()), install, benchmark_model, timeout)
+            result = bench_devices.bench_on_devices(
+                tuple(artifacts),
+                devices=chosen(device, file=devices, given=given),
+                baseline=baseline,
+                threads=threads,
+                seed=seed,
+                progress=progress,
+            )
+        else:
+            from edgekit.pipeline import bench
+
+            result = bench.bench(
+                tuple(artifacts), baseline=baseline, threads=threads, seed=seed, progress=progress
+            )
     return console.show(result, reports=reports)

@@ -36,16 +36,8 @@ def bench(
     Raises:
         InputError: no artifact, one named twice, or artifacts that do not take the same inputs.
     """
-    paths = [*artifacts] if baseline is None or baseline in artifacts else [baseline, *artifacts]
-    if not paths:
-        raise InputError(
-            "nothing to measure", why="no artifact was named", remedy="edgekit bench ARTIFACT..."
-        )
+    paths = paths_of(artifacts, baseline)
     names = [str(path) for path in paths]
-    if len(set(names)) < len(names):
-        raise InputError(
-            "an artifact is named twice", why="it would be compared with itself", remedy="name it once"
-        )
     with ExitStack() as stack:
         sessions: dict[str, Session] = {}
         held = [artifact_at(path) for path in paths]
@@ -68,6 +60,24 @@ def bench(
         ran_on = {name: describe(session.facts) for name, session in sessions.items()}
     rows = tuple(row_of(found, name, ran_on[name], judged=baseline is not None) for name in names)
     return BenchResult(rows, machine_row(), exit_code_of(rows))
+
+
+def paths_of(artifacts: Sequence[Path], baseline: Path | None) -> list[Path]:
+    """What is measured: the artifacts, and the baseline before them where it is none of them.
+
+    Raises:
+        InputError: no artifact, or one named twice.
+    """
+    paths = [*artifacts] if baseline is None or baseline in artifacts else [baseline, *artifacts]
+    if not paths:
+        raise InputError(
+            "nothing to measure", why="no artifact was named", remedy="edgekit bench ARTIFACT..."
+        )
+    if len(set(paths)) < len(paths):
+        raise InputError(
+            "an artifact is named twice", why="it would be compared with itself", remedy="name it once"
+        )
+    return paths
 
 
 def random_feeds(inputs: tuple[TensorSpec, ...], *, seed: int) -> dict[str, Array]:

@@ -228,24 +228,58 @@ def view_bench(result: BenchResult) -> Page:
     """One row per artifact, measured interleaved."""
     titles = ("p50, ms", "p90, ms", "p95, ms", "p99, ms", "95 % interval of p50", "runs", "ratio")
     columns = (Column("artifact"), *(Column(title, right=True) for title in titles), Column("verdict"))
+    if result.devices:
+        columns = (Column("device"), *columns)
     warnings = [
-        Line(f"{row.artifact}: {row.latency.warning}", "warn") for row in result.rows if row.latency.warning
+        Line(f"{_subject(row)}: {row.latency.warning}", "warn") for row in result.rows if row.latency.warning
     ]
-    ran_on = [Line(f"{row.artifact}: {row.ran_on}") for row in result.rows]
+    ran_on = [Line(f"{_subject(row)}: {row.ran_on}") for row in result.rows]
+    table = Table("", columns, tuple(_bench_row(row, device=bool(result.devices)) for row in result.rows))
+    machine = [
+        Facts(f"Device {device.name}", tuple(sorted(device.facts.items())), detail=True)
+        for device in result.devices
+    ]
     blocks = (
-        Table("", columns, tuple(_bench_row(row) for row in result.rows)),
+        *((table,) if result.rows or not result.devices else ()),
+        Lines("", tuple(_bench_trouble(result))),
         Lines("", tuple(warnings)),
         Lines("Ran on", tuple(ran_on)),
-        facts_of_machine(result.machine),
+        *(machine or (facts_of_machine(result.machine),)),
     )
     judged = any(row.ratio is not None for row in result.rows)
     return _page("Measured", blocks, code=result.exit_code if judged or result.exit_code else None)
 
 
-def _bench_row(row: BenchRow) -> tuple[Cell, ...]:
+def _subject(row: BenchRow) -> str:
+    return f"{row.artifact} on {row.device}" if row.device else row.artifact
+
+
+def _bench_trouble(result: BenchResult) -> list[Line]:
+    """Devices that gave not everything, and artifacts that did not run there."""
+    devices = [
+        Line(
+            f"{each.name}: {each.status}: {each.reason}" + (f"; next: {each.remedy}" if each.remedy else ""),
+            "bad",
+        )
+        for each in result.devices
+        if each.status != "complete"
+    ]
+    failures = [
+        Line(
+            f"{each.artifact} on {each.device}: {each.kind}: {each.reason}"
+            + (f"; next: {each.remedy}" if each.remedy else ""),
+            "bad",
+        )
+        for each in result.failures
+    ]
+    return [*devices, *failures]
+
+
+def _bench_row(row: BenchRow, *, device: bool) -> tuple[Cell, ...]:
     found = row.latency
     tone: Tone = "plain" if found.stable else "warn"
     return (
+        *((Cell(row.device),) if device else ()),
         Cell(row.artifact),
         *(
             Cell(number.significant(value), tone)

@@ -119,7 +119,9 @@ def environment(*packages: str) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         own = Path(tempfile.mkdtemp(dir=folder.parent))
         pip = [str(own / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-        for command in ([sys.executable, "-m", "venv", str(own)], [*pip, *packages]):
+        bare = [] if packages else ["--without-pip"]
+        make = [sys.executable, "-m", "venv", *bare, str(own)]
+        for command in (make, [*pip, *packages])[: 1 + bool(packages)]:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 shutil.rmtree(own, ignore_errors=True)

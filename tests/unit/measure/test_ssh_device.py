@@ -219,7 +219,7 @@ def test_a_missing_runtime_is_a_failure_of_its_artifact(sshd: Sshd, tmp_path: Pa
 
 def test_a_fresh_environment_has_nothing_and_says_so(sshd: Sshd, tmp_path: Path) -> None:
     """No NumPy: each artifact fails with what to type; nothing is installed without being told."""
-    python = loopback.environment("pip")
+    python = loopback.environment()
     found = measured(sshd, small_job(tmp_path), python=str(python))
     assert {each.kind for each in found.failures} == {"missing"}
     assert "numpy" in found.failures[0].what
