@@ -5,6 +5,7 @@ framework -> ONNX float -> the runtime's float -> the candidate; and from ONNX f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from edgekit.pipeline.result import PairRow
@@ -59,7 +60,7 @@ def _apart(pair: PairRow) -> list[str]:
     if not pair.drift:
         return []
     first = pair.drift[0]
-    words = [f"{number.significant(first.sqnr_db)} dB"]
+    words = ["exact" if math.isinf(first.sqnr_db) else f"{number.significant(first.sqnr_db)} dB"]
     if first.flips is not None:
         words.append(f"{first.flips} of {first.samples} labels")
     return words
