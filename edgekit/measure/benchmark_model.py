@@ -25,6 +25,7 @@ TOOL = "benchmark_model"
 ROUNDS = 10  # the least that an interval needs (timer.FEWEST_ROUNDS): each is a process that loads the model
 RUNS = 50  # the tool's own default
 LEAST_S, MOST_S = 0.3, 10.0  # of one round
+_QUOTED = 400  # characters of what the tool said before it failed
 SILENCE_S = 180.0  # the tool says nothing while it runs
 
 _COUNT = re.compile(
@@ -144,7 +145,18 @@ def _command(artifact: JobArtifact, graph: str) -> str:
 
 
 def _said(device: Device, line: str, *, limit_s: float) -> str:
-    return "\n".join(device.lines(["sh", "-c", line], silence_s=SILENCE_S, limit_s=limit_s))
+    """What a line of shell printed; where it failed, the error says what it had printed."""
+    said: list[str] = []
+    try:
+        for each in device.lines(["sh", "-c", line], silence_s=SILENCE_S, limit_s=limit_s):
+            said.append(each)  # noqa: PERF402 - kept where the iteration breaks off
+    except LostDeviceError:
+        raise
+    except EdgekitError as error:
+        raise type(error)(
+            error.what, why="\n".join(said)[-_QUOTED:] or error.why, remedy=error.remedy
+        ) from error
+    return "\n".join(said)
 
 
 def _facts(device: Device, *, limit_s: float) -> dict[str, Any]:
