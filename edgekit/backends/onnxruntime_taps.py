@@ -41,6 +41,7 @@ _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _LEVEL = "graph_optimization_level"
 _PLUMBING = frozenset({"Transpose", "ReorderInput", "ReorderOutput"})  # layouts of kernels, no kernels
 _SUFFIX = re.compile(r"(_token_\d+|_nchwc|_nhwc)+$")  # what ONNX Runtime 1.31 appends to names of nodes
+_SAME = {"NhwcMaxPool": "MaxPool"}  # a maximum of integers is exact in every layout
 _ROUNDS = 3  # of taking back taps that change a kernel; one has always been enough
 
 Kernels = Mapping[str, tuple[str, ...]]
@@ -183,7 +184,7 @@ def _kernels(optimized: ir.Model) -> Kernels:
         if node.op_type in _PLUMBING:
             continue
         activation = node.attributes.get("activation")
-        said = f"{node.domain}:{node.op_type}({len(node.inputs)})"
+        said = f"{_SAME.get(node.op_type, node.op_type)}({len(node.inputs)})"
         if activation is not None:
             said += f"+{activation.as_string()}"
         found.setdefault(_SUFFIX.sub("", node.name or ""), []).append(said)

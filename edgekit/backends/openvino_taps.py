@@ -31,9 +31,11 @@ from edgekit.backends.worker import call_in_worker
 from edgekit.spec import Artifact, RunOptions, from_json
 
 _NO_KERNEL = frozenset({"Const", "Constant", "Input", "Output", "Parameter", "Result"})
+_PRODUCTS = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul"})  # they take a sum in
 _MOVING = frozenset({"Reshape", "Transpose", "Reorder"})
 _NO_NUMBERS = frozenset({"i32", "i64", "u32", "u64", "u1"})  # indices and shapes
-_MOVED = "/DequantizationMultiply"  # what low precision transformations append to the name of a moved layer
+# what low precision transformations append to the name of a layer that is moved, or dequantized behind
+_APPENDED = ("/DequantizationMultiply", "_original")
 _WEIGHTED = frozenset({"Convolution", "GroupConvolution", "MatMul", "ConvolutionBackpropData"})
 _CONSTANT_MATH = frozenset({"Convert", "Reshape", "Unsqueeze", "Squeeze", "Transpose"})
 _INTEGERS = {"u8": "uint8", "i8": "int8", "u16": "uint16", "i16": "int16"}
@@ -75,7 +77,8 @@ def look(
     work = _Work(Path(path), how, inputs)
     places = work.places(known=frozenset(names["known"]), avoid=frozenset(names["avoid"]))
     changed = work.changed(places)
-    apart = [place for place in places if place.layer in work.beside_sums(changed)]  # V3
+    operands = work.beside_sums(changed)
+    apart = [place for place in places if place.layer in operands]  # V3
     together = [place for place in places if place not in apart]
     changed = work.changed(together)
     moving = [place for place in together if place.node in changed and work.before[place.node].only_moves]
@@ -125,16 +128,24 @@ class _Work:
         places = [found[index] for index in sorted(found)]
         if 2 * sum(any(is_ours(name, known) for name in place.names) for place in places) <= len(places):
             return places  # names of another tool
-        return [place for place in places if known.intersection(place.names)]
+        found_names: dict[str, _Place] = {}
+        for place in places:  # a value and what dequantizes it have one name: the first is the kernel's end
+            name = next((each for each in place.names if each in known), None)
+            if name is not None:
+                found_names.setdefault(name, place)
+        return list(found_names.values())
 
     def changed(self, places: list[_Place]) -> frozenset[str]:
-        """Executed nodes that are others with taps at ``places``; copies to plain order are no kernels."""
-        after = self._executed(self._with(places))
+        """Executed nodes that are not there any more with taps at ``places``; copies to plain order are new.
+
+        Their names are no criterion: what dequantizes a value for a Result takes the name of what made it.
+        """
         layers = frozenset(self._ops)
+        after = {node.signature(layers) for node in self._executed(self._with(places)).values()}
         return frozenset(
             name
             for name, node in self.before.items()
-            if node.layers and (name not in after or not node.same(after[name], layers))
+            if not layers.isdisjoint(node.layers) and node.signature(layers) not in after
         )
 
     def beside_sums(self, changed: frozenset[str]) -> frozenset[str]:
@@ -142,6 +153,8 @@ class _Work:
         owners = {layer: node.name for node in self.before.values() for layer in node.layers}
         found: set[str] = set()
         for name in changed:
+            if self.before[name].kind not in _PRODUCTS:
+                continue
             mine = set(self.before[name].layers)
             for layer in mine & self._ops.keys():
                 op = self._ops[layer]
@@ -206,7 +219,7 @@ class _Work:
                 primitive=compiled_text(info, "primitiveType"),
                 precision=compiled_text(info, "runtimePrecision"),
                 layers=tuple(
-                    layer.removesuffix(_MOVED)
+                    _plain_layer(layer)
                     for layer in compiled_text(info, "originalLayersNames").split(",")
                     if layer
                 ),
@@ -247,15 +260,9 @@ class _Executed:
         """Whether it computes nothing."""
         return self.kind in _MOVING
 
-    def same(self, other: _Executed, known: frozenset[str]) -> bool:
-        """Whether both compute the same layers of the IR with the same kernel."""
-        mine, theirs = ({name for name in each.layers if name in known} for each in (self, other))
-        return (self.kind, self.primitive, self.precision, mine) == (
-            other.kind,
-            other.primitive,
-            other.precision,
-            theirs,
-        )
+    def signature(self, known: frozenset[str]) -> tuple[str, str, str, frozenset[str]]:
+        """Which kernel computes which layers of the IR."""
+        return self.kind, self.primitive, self.precision, known.intersection(self.layers)
 
 
 @dataclass(frozen=True)
@@ -266,6 +273,12 @@ class _Place:
     layer: str
     names: tuple[str, ...]
     tensor: str
+
+
+def _plain_layer(name: str) -> str:
+    for suffix in _APPENDED:
+        name = name.removesuffix(suffix)
+    return name
 
 
 def _is_result(op: Any) -> bool:

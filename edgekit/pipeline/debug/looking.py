@@ -161,6 +161,7 @@ class Looking:
         self._main = self._stack.enter_context(open_artifact(found.artifacts[0]))
         self._apart = self._spooled(found)
         outputs = self._main.run(first)
+        self._prove(first, outputs)
         tensors = {tap.tensor: self._tensor(tap.tensor, outputs, 0) for tap in found.taps}
         named = self._named(found, tensors, first)
         self.ends, self.unmatched = self._ends(found, tensors, named, first)
@@ -172,6 +173,20 @@ class Looking:
         names = [end.name for end in self.ends]
         self._truth = self._stack.enter_context(_session(segments.exposed(self._reference, names)))
         self._pieces = self._stack.enter_context(_session(segments.cut(self._reference, names)))
+
+    def _prove(self, first: Arrays, outputs: Arrays) -> None:
+        """Say so if the file that is looked into does not give what the artifact gives."""
+        with open_artifact(self._artifact) as session:
+            own = session.run(first)
+        gaps = {
+            name: float(np.abs(array.astype(np.float64) - outputs[name].astype(np.float64)).max(initial=0.0))
+            for name, array in own.items()
+            if array.dtype.kind == "f" and not np.array_equal(array, outputs[name], equal_nan=True)
+        }
+        if gaps:
+            name, gap = max(gaps.items(), key=lambda each: each[1])
+            said = f"looking changes what the artifact gives: output {name!r} by {gap:.3g} at most"
+            self.notes = (*self.notes, said)
 
     def _spooled(self, found: Tapped) -> dict[str, list[Array]]:
         """Values of the files that hold single taps: one array for each batch, on disk."""

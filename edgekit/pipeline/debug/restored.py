@@ -70,7 +70,7 @@ def as_restored(
     }
     if not proved:
         return model, ()
-    said = f"channels of {len(proved)} values are scaled in the artifact (restoration), and here alike"
+    said = f"values whose channels restoration scaled in the artifact, and here alike: {len(proved)}"
     return rescaled(model, proved), (said,)
 
 

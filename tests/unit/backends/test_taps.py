@@ -75,7 +75,9 @@ def test_taps_are_the_values_of_the_float_model(folder: Path, tmp_path: Path, ta
         assert layout is not None
         array = layout.applied(seen[tap.tensor], truth[name].shape)
         assert recognise.correlation(array, truth[name]) > 0.99, name
-        assert tap.params is not None
+        if tap.params is None:
+            assert name in {"pooled", "flat"}, name  # a move of integers, seen behind their dequantization
+            continue
         steps = array.astype(np.float64) / tap.params.scale[0]
         np.testing.assert_allclose(steps, np.rint(steps), atol=1e-3)
 
@@ -115,8 +117,8 @@ def test_a_tap_inside_of_a_fused_kernel_is_reported() -> None:
     """Sabotage: an output in front of the rounding breaks QLinearConv: that and what is new are named."""
     from edgekit.backends import onnxruntime_taps
 
-    before = {"conv": (":QLinearConv(9)",), "add": (":QLinearAdd(8)",)}
-    after = {"conv": (":Conv(3)+Relu",), "add": (":QLinearAdd(8)",), "quantize": (":QuantizeLinear(3)",)}
+    before = {"conv": ("QLinearConv(9)",), "add": ("QLinearAdd(8)",)}
+    after = {"conv": ("Conv(3)+Relu",), "add": ("QLinearAdd(8)",), "quantize": ("QuantizeLinear(3)",)}
     assert onnxruntime_taps.changed_kernels(before, after) == {"conv", "quantize"}
     assert onnxruntime_taps.changed_kernels(before, dict(before)) == frozenset()
 
