@@ -123,6 +123,24 @@ def test_a_tap_inside_of_a_fused_kernel_is_reported() -> None:
     assert onnxruntime_taps.changed_kernels(before, dict(before)) == frozenset()
 
 
+def test_an_operand_of_a_fused_sum_ends_the_fusion_and_is_noticed(folder: Path) -> None:
+    """Sabotage: all taps in one file, ``stem`` among them, whose memory OpenVINO computes the sum in."""
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    from edgekit.backends import openvino_taps
+
+    artifact = artifact_at(folder / "openvino-cpu")
+    how = {"threads": 1, "settings": artifact.options.settings}
+    work = openvino_taps._Work(artifact.path, how, {"names": ["image"], "batch": 4})
+    places = work.places(known=frozenset(values(float_model())), avoid=frozenset())
+    changed = work.changed(places)
+    assert changed
+    operands = work.beside_sums(changed)
+    beside = [place for place in places if place.layer in operands]
+    assert ["stem" in place.names for place in beside] == [True]
+    left = work.changed([place for place in places if place not in beside])
+    assert all(work.before[name].only_moves for name in left)
+
+
 def test_float_kernels_of_onnx_runtime_are_looked_at_behind_their_activation(
     folder: Path, tmp_path: Path
 ) -> None:
