@@ -110,7 +110,7 @@ def _title(title: str) -> Iterator[str]:
 
 
 def _table(table: Table) -> str:
-    head = "".join(f"<th{_class(column)}>{escape(column.title)}</th>" for column in table.columns)
+    head = "".join(f'<th scope="col"{_class(column)}>{escape(column.title)}</th>' for column in table.columns)
     rows = "\n".join(
         f"<tr>{''.join(_cell(cell, column) for cell, column in zip(row, table.columns, strict=True))}</tr>"
         for row in table.rows
