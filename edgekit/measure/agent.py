@@ -58,6 +58,7 @@ LEAST_PYTHON = (3, 9)
 QUIET = {"ORT_DISABLE_TELEMETRY": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "CI": "true"}
 
 PACKAGES = {"onnxruntime": "onnxruntime", "litert": "ai-edge-litert", "openvino": "openvino"}
+TOO_NEW = "Didn't find op for builtin opcode"  # tflite/core/api/op_resolver.cc
 TFLITE_MODULES = ("ai_edge_litert", "tflite_runtime")
 
 # Names in /proc/cpuinfo that the runtimes' kernels select on; the list of edgekit/measure/machine.py.
@@ -245,11 +246,20 @@ def _litert(artifact: dict[str, Any], feeds: list[Any]) -> tuple[Invoke, dict[st
         )
     types = module.OpResolverType
     builtin = dict(artifact["settings"]).get("kernels") == "builtin"
-    interpreter = module.Interpreter(
-        model_path=artifact["file"],
-        num_threads=artifact["threads"],
-        experimental_op_resolver_type=types.BUILTIN_WITHOUT_DEFAULT_DELEGATES if builtin else types.AUTO,
-    )
+    try:
+        interpreter = module.Interpreter(
+            model_path=artifact["file"],
+            num_threads=artifact["threads"],
+            experimental_op_resolver_type=types.BUILTIN_WITHOUT_DEFAULT_DELEGATES if builtin else types.AUTO,
+        )
+    except ValueError as error:
+        if TOO_NEW not in str(error):
+            raise
+        what = f"{version} is older than the file: {' '.join(str(error).split())[:QUOTED]}"
+        remedy = (
+            "install ai-edge-litert there, or compile another precision (w8a8 runs on tflite_runtime 2.14)"
+        )
+        raise Refusal("missing", what, remedy) from error
     details = {each["name"]: each for each in interpreter.get_input_details()}
     unknown = [tensor["name"] for tensor in artifact["inputs"] if tensor["name"] not in details]
     if unknown:

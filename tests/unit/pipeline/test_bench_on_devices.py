@@ -106,6 +106,30 @@ def test_an_int8_file_of_edgekit_runs_on_tflite_runtime_2_14_over_ssh(sshd: Sshd
     assert sshd.left_behind() == []
 
 
+def test_a_file_that_is_too_new_for_the_runtime_says_so(sshd: Sshd, cnn: Path) -> None:
+    """FULLY_CONNECTED with float activations and int8 weights per channel is version 12: 2.14 has 10."""
+    if sys.version_info >= (3, 12):
+        pytest.skip("tflite_runtime 2.14 has no wheel for this Python")
+    python = loopback.environment("numpy<2", "tflite_runtime==2.14.0")
+    weight = np.random.default_rng(0).standard_normal((64, 32)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "dense",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 64])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 32])],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, cnn / "dense.onnx")
+    edgekit.quantize(cnn / "dense.onnx", target="litert-cpu", precision="dynamic", out=cnn / "d.onnx")
+    edgekit.compile(cnn / "d.onnx", target="litert-cpu", out=cnn / "dynamic")
+    found = bench([cnn / "dynamic"], [over_ssh(sshd, python=str(python))])
+    assert found.exit_code is ExitCode.BACKEND_MISSING
+    (failed,) = found.failures
+    assert "older than the file" in failed.reason
+    assert "ai-edge-litert" in failed.remedy
+
+
 def test_onnx_files_run_where_only_onnxruntime_is(sshd: Sshd, cnn: Path) -> None:
     """With a baseline, so that there is a verdict; the .tflite is named as what cannot run (D4)."""
     python = loopback.environment("numpy", "onnxruntime")
