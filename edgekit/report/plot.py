@@ -60,7 +60,7 @@ def render(panel: Panel, *, y_title: str, y_limits: Sequence[Limit], name: str) 
         f'<desc id="{name}-text">{escape("; ".join(f"{p.number}: {p.words}" for p in points))}</desc>',
         *_grid(x, y, panel.suffix),
         *_vertical(panel.limits, x),
-        *(_horizontal(limit, y) for limit in y_limits if y.shows(limit.value)),
+        *(_horizontal(limit, y, beside=panel.limits, x=x) for limit in y_limits if y.shows(limit.value)),
         _text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 8, panel.x_title, anchor="middle"),
         _text(-(_TOP + _HEIGHT - _BOTTOM) / 2, 13, y_title, anchor="middle", turned=True),
         *(bar for point in points for bar in _bars(point, x, y)),
@@ -127,9 +127,13 @@ def _vertical(limits: Sequence[Limit], x: _Axis) -> list[str]:
     return parts
 
 
-def _horizontal(limit: Limit, y: _Axis) -> str:
+def _horizontal(limit: Limit, y: _Axis, *, beside: Sequence[Limit], x: _Axis) -> str:
+    """A line from side to side; its label stands where no vertical line has its own."""
     at = y.pixel(limit.value)
-    label = _text(_LEFT + 5, at + (13 if at < _TOP + 18 else -5), limit.label, anchor="start")
+    middle = (_LEFT + _WIDTH - _RIGHT) / 2
+    right = any(x.shows(each.value) and x.pixel(each.value) < middle for each in beside)
+    place, anchor = (_WIDTH - _RIGHT - 5, "end") if right else (_LEFT + 5, "start")
+    label = _text(place, at + (13 if at < _TOP + 18 else -5), limit.label, anchor=anchor)
     return _line("limit", _LEFT, at, _WIDTH - _RIGHT, at) + label
 
 
@@ -153,10 +157,11 @@ def _marker(point: Point, cx: float, cy: float) -> str:
     kinds = [point.tone, *(name for name in ("is_float", "ships", "beaten") if getattr(point, name))]
     ring = f'<circle class="ring" cx="{cx:.1f}" cy="{cy:.1f}" r="{_RADIUS + 4}"/>' if point.ships else ""
     shape = _SHAPES[point.shape % len(_SHAPES)]
+    small = ' class="two"' if point.number > 9 else ""  # two digits
     return (
         f'<g class="marker {" ".join(kinds)}"><title>{escape(f"{point.number}: {point.words}")}</title>'
         f"{ring}{_shape(shape, cx, cy, kind='ground')}{_shape(shape, cx, cy, kind='body')}"
-        f'<text x="{cx:.1f}" y="{cy + 4:.1f}" text-anchor="middle">{point.number}</text></g>'
+        f'<text{small} x="{cx:.1f}" y="{cy + 3.6:.1f}" text-anchor="middle">{point.number}</text></g>'
     )
 
 
@@ -184,7 +189,7 @@ def _shape(shape: str, x: float, y: float, *, kind: str) -> str:
             half = 0.89 * r
             corners = [(-half, -half), (half, -half), (half, half), (-half, half)]
         case "diamond":
-            corners = [(0, -1.25 * r), (1.25 * r, 0), (0, 1.25 * r), (-1.25 * r, 0)]
+            corners = [(0, -1.35 * r), (1.35 * r, 0), (0, 1.35 * r), (-1.35 * r, 0)]
         case _:
             corners = [(0, -1.6 * r), (1.5 * r, 0.95 * r), (-1.5 * r, 0.95 * r)]
     places = " ".join(f"{x + across:.1f},{y + up:.1f}" for across, up in corners)

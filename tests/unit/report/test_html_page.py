@@ -329,6 +329,13 @@ def test_a_limit_is_drawn_where_it_can_be_seen_and_named_where_it_cannot() -> No
     assert "Outside the picture: far." in html_pictures.scatter(block, name="p")
 
 
+@pytest.mark.parametrize(("vertical", "anchor"), [(0.1, "end"), (1.9, "start")])
+def test_the_budget_is_named_where_no_other_line_is(vertical: float, anchor: str) -> None:
+    points = (at(1, 0.0, 0.0), at(2, 2.0, 1.0))
+    svg = drawn(points, (Limit(vertical, "float"),), (Limit(0.5, "budget"),))
+    assert re.search(f'text-anchor="{anchor}">budget<', svg)
+
+
 def test_a_picture_says_what_is_in_it() -> None:
     svg = drawn((at(1, 1.0, 0.0),))
     assert '<title id="p-title">y over x</title>' in svg
