@@ -13,7 +13,9 @@ from typing import Literal
 
 from edgekit.backends.base import IoDtype, IoForm, IoLayout
 from edgekit.errors import GateError
+from edgekit.measure.device_list import Given, chosen
 from edgekit.pipeline import bench as _bench
+from edgekit.pipeline import bench_devices as _bench_devices
 from edgekit.pipeline import calibrate as _calibrate
 from edgekit.pipeline import compile as _compile
 from edgekit.pipeline import debug as _debug
@@ -335,13 +337,37 @@ def bench(
     baseline: PathLike | None = None,
     threads: int | None = None,
     seed: int = 0,
+    devices: Sequence[str] = (),
+    devices_file: PathLike | None = None,
+    given: Given | None = None,
     progress: Progress | None = None,
 ) -> BenchResult:
-    """Measure artifacts interleaved on this machine.
+    """Measure artifacts interleaved on this machine, or on devices (docs/devices.md).
+
+    Args:
+        artifacts: files, folders or bundles.
+        baseline: what the others are judged against.
+        threads: inside an operator; by default the artifact's own.
+        seed: of the inputs and of the bootstrap.
+        devices: addresses ("local", "ssh://user@host", "adb:SERIAL") or names of ``devices_file``; () = here.
+        devices_file: default ./devices.toml.
+        given: how to use the devices, in place of what the file says: ``edgekit.measure.device_list.Given``.
+        progress: told what goes on.
 
     Returns:
         Latency of each; with ``baseline`` also who is faster, slower or undecided.
     """
+    if devices:
+        return _bench_devices.bench_on_devices(
+            tuple(Path(each) for each in artifacts),
+            devices=chosen(
+                devices, file=Path(devices_file) if devices_file else None, given=given or Given()
+            ),
+            baseline=Path(baseline) if baseline else None,
+            threads=threads,
+            seed=seed,
+            progress=progress or Silent(),
+        )
     return _bench.bench(
         tuple(Path(each) for each in artifacts),
         baseline=Path(baseline) if baseline else None,

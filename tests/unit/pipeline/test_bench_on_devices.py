@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +27,7 @@ from edgekit.errors import ExitCode, MissingBackendError
 from edgekit.measure import device_job
 from edgekit.measure.device_address import parse
 from edgekit.measure.device_job import Failure, Recording
-from edgekit.measure.device_list import NamedDevice
+from edgekit.measure.device_list import Given, NamedDevice
 from edgekit.measure.devices import DeviceOptions
 from edgekit.pipeline import bench_devices
 from edgekit.pipeline.result import BenchResult
@@ -248,3 +251,25 @@ def test_a_missing_device_on_the_command_line_is_exit_code_6(
 ) -> None:
     assert run(["bench", str(cnn / "m.onnx"), "--device", "ssh://127.0.0.1:1"]) == 6
     assert "nothing listens there" in capsys.readouterr().err
+
+
+def test_python_measures_on_devices_too(sshd: Sshd, cnn: Path) -> None:
+    given = Given(python=sys.executable, ssh_options=sshd.options)
+    found = edgekit.bench([cnn / "m.onnx"], devices=[sshd.address], given=given)
+    assert [row.device for row in found.rows] == [sshd.address]
+
+
+def test_an_interrupt_leaves_nothing_on_the_device(sshd: Sshd, cnn: Path) -> None:
+    """Ctrl-C while the device measures: exit code 130, the folder is gone, and so is the connection."""
+    options = [part for each in sshd.options for part in ("--ssh-option", each)]
+    line = ["bench", str(cnn / "m.onnx"), "--device", sshd.address, "--python", sys.executable, *options]
+    process = subprocess.Popen([sys.executable, "-m", "edgekit", *line], stderr=subprocess.PIPE)
+    until = time.monotonic() + 60
+    while not any(list(each.glob("child-0.log")) for each in sshd.left_behind()):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert sshd.left_behind() == []
+    assert sshd.sessions() == []
