@@ -214,11 +214,11 @@ def of_validate(result: ValidateResult) -> Checks:
 
 
 def of_bench(result: BenchResult) -> Checks:
-    """One row for each artifact: slower than the baseline is a failure."""
+    """One row for each artifact and device: slower than the baseline is a failure; and what did not run."""
     outcomes: Mapping[str, Outcome] = {"slower": "fail", "undecided": "inconclusive"}
     rows = tuple(
         Check(
-            target=row.artifact,
+            target=f"{row.artifact} on {row.device}" if row.device else row.artifact,
             artifact="",
             name="latency",
             outcome=outcomes.get(row.verdict, "pass"),
@@ -233,7 +233,30 @@ def of_bench(result: BenchResult) -> Checks:
         )
         for row in result.rows
     )
-    return Checks("latency", "bench", rows, result.exit_code)
+    lost = tuple(
+        Check(
+            target=device.name,
+            artifact="",
+            name="device",
+            outcome="error" if device.status == "missing" else "inconclusive",
+            reason=device.reason,
+            file="devices.toml",
+        )
+        for device in result.devices
+        if device.status != "complete"
+    )
+    failed = tuple(
+        Check(
+            target=f"{each.artifact} on {each.device}",
+            artifact="",
+            name="runs",
+            outcome="error",
+            reason=f"{each.kind}: {each.reason}",
+            file=each.artifact,
+        )
+        for each in result.failures
+    )
+    return Checks("latency", "bench", (*rows, *lost, *failed), result.exit_code)
 
 
 def of_diff(result: DiffResult) -> Checks:

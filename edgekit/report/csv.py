@@ -104,6 +104,7 @@ def _validate(result: ValidateResult) -> list[Row]:
 def _bench(result: BenchResult) -> list[Row]:
     return [
         {
+            **({"device": row.device} if result.devices else {}),
             "artifact": row.artifact,
             "verdict": row.verdict,
             **_latency(row.latency),

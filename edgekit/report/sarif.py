@@ -39,6 +39,8 @@ RULES: dict[str, str] = {
     "precision": "The precision differs.",
     "plan": "The plan differs.",
     "present": "A target is gone.",
+    "device": "A device that was to measure is missing, or was lost while it measured.",
+    "runs": "The artifact does not run to its end on a device.",
     "finding": "Something that a reader should know, though no gate failed.",
 }
 
