@@ -39,9 +39,9 @@ RULES: dict[str, str] = {
     "precision": "The precision differs.",
     "plan": "The plan differs.",
     "present": "A target is gone.",
+    "finding": "Something that a reader should know, though no gate failed.",
     "device": "A device that was to measure is missing, or was lost while it measured.",
     "runs": "The artifact does not run to its end on a device.",
-    "finding": "Something that a reader should know, though no gate failed.",
 }
 
 
