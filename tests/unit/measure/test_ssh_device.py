@@ -139,8 +139,8 @@ def test_a_connection_killed_in_mid_run_loses_nothing_that_had_arrived(
 
 
 def test_a_device_that_takes_too_long_keeps_its_samples(sshd: Sshd, tmp_path: Path) -> None:
-    found = measured(sshd, small_job(tmp_path, rounds=1_000_000), limit_s=6)
-    assert "6 s" in found.incomplete
+    found = measured(sshd, small_job(tmp_path, rounds=1_000_000), limit_s=10)
+    assert "10 s" in found.incomplete
     assert len(found.rounds["a"]) > 0
 
 
