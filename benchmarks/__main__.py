@@ -24,6 +24,7 @@ SUITES = (
     "mixed_precision",
     "interval_coverage",
     "validate_cost",
+    "debug_faults",
 )
 
 

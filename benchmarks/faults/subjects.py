@@ -19,7 +19,6 @@ from edgekit import dataset
 from edgekit import target as targets
 from edgekit.dataset import Dataset, DataSource
 from edgekit.frontends.source import SourceRequest
-from edgekit.ir.digest import digest
 from edgekit.pipeline import model as models
 from edgekit.pipeline import plan as plans
 from edgekit.pipeline import ranges as calibration
@@ -77,7 +76,7 @@ class Subject:
         feeds: tuple[Mapping[str, Array], ...] | None = None,
     ) -> Subject:
         """The same with another float graph, or other data: its ranges are learned anew."""
-        canonical = replace(self.canonical, model=model, digest=digest(model))
+        canonical = replace(self.canonical, model=model, origin="")
         learning = data or self.data
         found = calibration.obtain(canonical, learning, method=method, cache=self.cache, progress=Silent())
         return replace(

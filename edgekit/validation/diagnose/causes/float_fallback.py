@@ -24,7 +24,7 @@ def float_fallback(evidence: Evidence) -> Iterator[Cause]:
     if evidence.precision not in QUANTIZED:
         return
     meant = [kernel for kernel in evidence.kernels if kernel.name in evidence.eligible]
-    fell = [kernel for kernel in meant if not kernel.integer]
+    fell = [kernel for kernel in meant if not kernel.integer and kernel.kernel]  # "": nobody knows what runs
     if not fell:
         return
     named = ", ".join(repr(kernel.name) for kernel in fell[:3]) + (", ..." if len(fell) > 3 else "")

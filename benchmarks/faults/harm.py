@@ -1,0 +1,65 @@
+"""Case -> whether its fault does damage: what is left of the outputs, against a healthy candidate.
+
+    harmed    the worst output keeps less than 20 dB, and 6 dB less than that of the healthy candidate
+
+Computed with ONNX Runtime in this process, candidate and reference on the same samples.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from benchmarks.faults.case import Case
+from benchmarks.faults.subjects import Subject
+from edgekit.backends.onnxruntime_float_weights import with_float_weights
+from edgekit.ir import io
+from edgekit.spec import Array
+from edgekit.validation.layers import sqnr_db
+
+LEFT_DB, LESS_DB = 20.0, 6.0
+
+
+def does_damage(case: Case, subject: Subject) -> bool:
+    """Whether the fault is one that somebody would look for."""
+    try:
+        left = outputs_db(case.reference, case.candidate, case.feeds)
+    except RuntimeError:  # ONNX Runtime refuses the graph: no candidate, so no fault
+        return False
+    return left < LEFT_DB and left < _healthy(subject) - LESS_DB
+
+
+@functools.cache
+def _healthy(subject: Subject) -> float:
+    return outputs_db(subject.model, subject.candidate(), subject.feeds)
+
+
+def outputs_db(reference: ir.Model, candidate: ir.Model, feeds: Sequence[Mapping[str, Array]]) -> float:
+    """Signal to noise of the worst float output."""
+    truth, seen = _run(reference, feeds), _run(candidate, feeds)
+    worst = math.inf
+    for name, array in truth.items():
+        if array.dtype == np.float32:
+            r, c = array.astype(np.float64).ravel(), seen[name].astype(np.float64).ravel()
+            worst = min(worst, sqnr_db(float(r @ r), float((c - r) @ (c - r))))
+    return worst
+
+
+def _run(model: ir.Model, feeds: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors alone
+    options.intra_op_num_threads = 1
+    try:
+        session = onnxruntime.InferenceSession(io.to_bytes(with_float_weights(model)), options)
+        names = [each.name for each in session.get_outputs()]
+        wanted = [each.name for each in session.get_inputs()]
+        found = [session.run(names, {name: batch[name] for name in wanted}) for batch in feeds]
+    except Exception as error:  # onnxruntime's exceptions have no class of their own in common
+        raise RuntimeError(str(error)) from error
+    return {name: np.concatenate([rows[index] for rows in found]) for index, name in enumerate(names)}
