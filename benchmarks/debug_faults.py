@@ -6,11 +6,12 @@
     healthy    candidates without a fault for which any cause is claimed          none
 
 Faults are made by benchmarks/faults: sites are drawn from SEED, and the first that does damage
-(``faults.harm``) is
-taken. Every case is compiled, opened on its real runtime and looked into as the command does. All kinds
-run on ONNX Runtime; on LiteRT and OpenVINO, one model of each kind, where the target takes the faulty graph.
+(``faults.harm``)
+is taken. Every case is compiled, opened on its real runtime and looked into as the command does. All kinds
+run on
+ONNX Runtime; the first model of each also on LiteRT or OpenVINO, where the target takes the faulty graph.
 
-``python -m benchmarks.debug_faults WORD...`` runs the kinds that contain a word ("healthy" too) and writes
+``python -m benchmarks.debug_faults WORD...`` runs the kinds that contain a word ("healthy" too), writes
 nothing.
 """
 
@@ -86,13 +87,13 @@ def run(only: Sequence[str] = ()) -> Report:
 
 
 def _cases(kinds: Sequence[str]) -> Iterator[tuple[Case, str]]:
-    """All on ONNX Runtime; the first of each kind on the others, too."""
+    """All on ONNX Runtime; the first of each kind on LiteRT or OpenVINO, too."""
     for kind in kinds:
+        place = list(suite.KINDS).index(kind)
         for number, case in enumerate(suite.cases([kind], subject, does_damage=does_damage, seed=SEED)):
             yield case, "onnxruntime-cpu"
             if number == 0:
-                for target in OTHERS:
-                    yield case, target
+                yield case, OTHERS[place % len(OTHERS)]
 
 
 def _causes(case: Case, target: str) -> tuple[str, ...]:

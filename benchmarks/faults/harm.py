@@ -15,10 +15,10 @@ import numpy as np
 import onnx_ir as ir
 
 from benchmarks.faults.case import Case
+from benchmarks.faults.in_process import InProcess
 from benchmarks.faults.subjects import Subject
-from edgekit.backends.onnxruntime_float_weights import with_float_weights
-from edgekit.ir import io
-from edgekit.spec import Array
+from edgekit.backends.worker_process import EngineError
+from edgekit.spec import Array, RunOptions
 from edgekit.validation.layers import sqnr_db
 
 LEFT_DB, LESS_DB = 20.0, 6.0
@@ -28,7 +28,7 @@ def does_damage(case: Case, subject: Subject) -> bool:
     """Whether the fault is one that somebody would look for."""
     try:
         left = outputs_db(case.reference, case.candidate, case.feeds)
-    except RuntimeError:  # ONNX Runtime refuses the graph: no candidate, so no fault
+    except EngineError:  # ONNX Runtime refuses the graph: no candidate, so no fault
         return False
     return left < LEFT_DB and left < _healthy(subject) - LESS_DB
 
@@ -50,16 +50,6 @@ def outputs_db(reference: ir.Model, candidate: ir.Model, feeds: Sequence[Mapping
 
 
 def _run(model: ir.Model, feeds: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors alone
-    options.intra_op_num_threads = 1
-    try:
-        session = onnxruntime.InferenceSession(io.to_bytes(with_float_weights(model)), options)
-        names = [each.name for each in session.get_outputs()]
-        wanted = [each.name for each in session.get_inputs()]
-        found = [session.run(names, {name: batch[name] for name in wanted}) for batch in feeds]
-    except Exception as error:  # onnxruntime's exceptions have no class of their own in common
-        raise RuntimeError(str(error)) from error
-    return {name: np.concatenate([rows[index] for rows in found]) for index, name in enumerate(names)}
+    with InProcess(model, RunOptions()) as session:
+        found = [session.run(batch) for batch in feeds]
+        return {spec.name: np.concatenate([rows[spec.name] for rows in found]) for spec in session.outputs}

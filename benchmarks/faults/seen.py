@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 import edgekit
+from benchmarks.faults.in_process import in_process
 from edgekit.dataset import Dataset
 from edgekit.ir import io
 from edgekit.pipeline.debug.gather import gathered
@@ -44,7 +45,7 @@ def of_artifact(
     """The same of an artifact."""
     place = folder / "looking"
     place.mkdir()
-    with Looking(artifact, reference, data=_dataset(feeds), folder=place) as looking:
+    with in_process(), Looking(artifact, reference, data=_dataset(feeds), folder=place) as looking:
         return tried(looking, gathered(looking, progress=Silent()))
 
 

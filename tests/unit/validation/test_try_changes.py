@@ -105,7 +105,7 @@ FAULTS = (
         "epsilon",
         "{ n = LayerNormalization<axis=-1, epsilon=0.00001>(image, scale, bias) \n"
         " y = Conv<pads=[1,1,1,1]>(n, w, b) }",
-        _set("LayerNormalization", ir.AttrFloat32("epsilon", 0.1)),
+        _set("LayerNormalization", ir.AttrFloat32("epsilon", 1.0)),
     ),
 )
 
