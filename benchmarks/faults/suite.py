@@ -12,9 +12,6 @@ from benchmarks.faults import channels, concat, graph_edits, kernels, normalizat
 from benchmarks.faults.case import Case, Maker
 from benchmarks.faults.subjects import Subject
 
-SMALL = ("digits_cnn", "digits_keras", "ds_cnn", "digits_unet")
-IMAGES = (*SMALL, "resnet8", "mobilenet_cifar", "digits_detector", "image_cnn_tf")
-TEXTS = ("text_bert", "text_decoder", "text_attention")
 MOST_TRIES = 12  # sites that are tried until one does damage
 
 
@@ -28,41 +25,36 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "range-clipped": Kind(ranges.clipped, (*IMAGES, "text_bert")),
-    "range-too-wide": Kind(ranges.too_wide, (*IMAGES, "text_bert")),
+    "range-clipped": Kind(
+        ranges.clipped, ("digits_cnn", "digits_keras", "ds_cnn", "digits_unet", "resnet8", "mobilenet_cifar")
+    ),
+    "range-too-wide": Kind(
+        ranges.too_wide, ("digits_keras", "ds_cnn", "resnet8", "image_cnn_tf", "text_bert")
+    ),
     "outlier-channel, activation": Kind(
-        channels.activations, ("digits_cnn", "digits_keras", "ds_cnn", "resnet8", "image_cnn_tf")
+        channels.activations, ("digits_cnn", "digits_keras", "ds_cnn", "resnet8")
     ),
     "outlier-channel, weight": Kind(
-        channels.weights, ("digits_cnn", "digits_keras", "ds_cnn", "resnet8", "image_cnn_tf")
+        channels.weights, ("digits_cnn", "digits_keras", "ds_cnn", "image_cnn_tf")
     ),
-    "per-tensor-depthwise": Kind(
-        channels.per_tensor_depthwise, ("ds_cnn", "mobilenet_cifar", "digits_cnn", "digits_keras"), 2
+    "per-tensor-depthwise": Kind(channels.per_tensor_depthwise, ("ds_cnn", "digits_cnn", "digits_keras"), 2),
+    "shared-concat-scale": Kind(concat.shared, ("digits_cnn", "digits_keras", "resnet8", "image_cnn_tf")),
+    "padding-mode": Kind(
+        graph_edits.padding, ("digits_cnn", "digits_keras", "ds_cnn", "image_cnn_tf", "resnet8")
     ),
-    "shared-concat-scale": Kind(
-        concat.shared, ("digits_cnn", "digits_keras", "digits_unet", "resnet8", "image_cnn_tf")
+    "constant-pad": Kind(graph_edits.pad_value, ("digits_cnn", "ds_cnn", "resnet8", "mobilenet_cifar")),
+    "unfused-activation, left out": Kind(
+        graph_edits.activation_left_out, ("digits_cnn", "digits_keras", "ds_cnn", "mobilenet_cifar")
     ),
-    "padding-mode": Kind(graph_edits.padding, IMAGES),
-    "constant-pad": Kind(
-        graph_edits.pad_value, ("digits_cnn", "ds_cnn", "resnet8", "digits_detector", "mobilenet_cifar")
-    ),
-    "unfused-activation, left out": Kind(graph_edits.activation_left_out, IMAGES[:6]),
-    "unfused-activation": Kind(kernels.unfused, IMAGES[:6]),
-    "resize-mode": Kind(graph_edits.resize, ("digits_unet", "digits_cnn", "resnet8", "mobilenet_cifar"), 2),
-    "swapped-input": Kind(
-        graph_edits.inputs, ("resnet8", "digits_cnn", "image_cnn_tf", "mobilenet_cifar", "tabular_mlp"), 3
-    ),
-    "swapped-input, data": Kind(graph_edits.wrong_data, ("digits_cnn", "resnet8", "tabular_mlp"), 2),
+    "unfused-activation": Kind(kernels.unfused, ("digits_cnn", "digits_keras", "ds_cnn", "resnet8")),
+    "resize-mode": Kind(graph_edits.resize, ("digits_cnn", "digits_unet", "resnet8", "mobilenet_cifar"), 2),
+    "swapped-input": Kind(graph_edits.inputs, ("resnet8", "digits_cnn", "image_cnn_tf", "tabular_mlp"), 3),
+    "swapped-input, data": Kind(graph_edits.wrong_data, ("digits_cnn", "tabular_mlp"), 2),
     "wrong-epsilon": Kind(
-        normalization.epsilon,
-        ("text_bert", "text_decoder", "digits_cnn", "resnet8", "ds_cnn", "mobilenet_cifar"),
+        normalization.epsilon, ("digits_cnn", "resnet8", "ds_cnn", "text_bert", "text_decoder")
     ),
-    "float-fallback": Kind(
-        kernels.fallback, ("digits_cnn", "resnet8", "mobilenet_cifar", "digits_detector", "text_bert")
-    ),
-    "saturation": Kind(
-        kernels.saturating, ("digits_cnn", "digits_keras", "tabular_mlp", "resnet8", "ds_cnn", "image_cnn_tf")
-    ),
+    "float-fallback": Kind(kernels.fallback, ("digits_cnn", "resnet8", "mobilenet_cifar", "text_bert")),
+    "saturation": Kind(kernels.saturating, ("digits_cnn", "digits_keras", "resnet8", "image_cnn_tf")),
 }
 
 
