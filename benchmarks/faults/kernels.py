@@ -153,8 +153,8 @@ def with_sums(candidate: ir.Model, model: ir.Model, changed: ir.Model, head: ir.
     times = ir.node("Mul", [exact, zero], name="sums_nothing")
     total = ir.node("Add", [made[-1].outputs[0], times.outputs[0]], name="sums_total")
     readers = tuple(exact.uses())
-    name, exact.name = exact.name, f"{exact.name}_exact"
-    for node, said in ((times, "sums_times"), (total, name)):
+    exact.name = f"{exact.name}_exact"  # no value has the old name: the kernel ends behind the activation
+    for node, said in ((times, "sums_times"), (total, "sums_out")):
         node.outputs[0].name, node.outputs[0].type = said, exact.type
         node.outputs[0].shape = exact.shape
     graph.insert_after(same, [*made, times, total])

@@ -6,7 +6,8 @@ A BatchNormalization that was folded with another epsilon, or with other statist
 
     gain_k = sqrt((variance_k + epsilon) / (variance_k + epsilon'))
 
-so all gains lie on one side of 1, and differ. The line is fitted where f is the identity (c strictly
+so all gains lie on one side of 1, and differ. The trial's value is the least, the middle and the largest.
+The line is fitted where f is the identity (c strictly
 inside of what the activation and the integers can hold), and judged everywhere.
 """
 
@@ -70,7 +71,8 @@ def fit_gains(
     error.add(expected, y, y - expected)
     fitted = gains[known]
     says = f"each channel times {fitted.min():.3g} to {fitted.max():.3g}"
-    return (Trial(kernel, KIND, says, error.finish(step or None), f"{fitted.min():.4g} {fitted.max():.4g}"),)
+    value = f"{fitted.min():.4g} {np.median(fitted):.4g} {fitted.max():.4g}"
+    return (Trial(kernel, KIND, says, error.finish(step or None), value),)
 
 
 def _before_the_clamp(segment: Segment) -> tuple[Segment, float, float] | None:

@@ -52,6 +52,14 @@ def joined(small_used: float) -> Evidence:
     )
 
 
+def read_together(small_used: float) -> Evidence:
+    """The same where the runtime joins in the memory of what reads the Concat: it is no end."""
+    held = joined(small_used)
+    small, large, _ = held.kernels
+    behind = kernel("behind", op_types=("Concat", "Conv"), inputs=("small", "large"))
+    return replace(held, kernels=(small, large, behind))
+
+
 def before_relu(params: QuantParams) -> Evidence:
     return evidence(
         kernel("sum", op_types=("Conv",), params=params, spans=(1.0,) * 4),
@@ -82,15 +90,21 @@ PAIRS = (
     Pair("wrong-epsilon", tried("epsilon"), not_better("epsilon"), "only saturation"),
     Pair(
         "wrong-epsilon",
-        tried("gain", value="0.3 0.9"),
-        tried("gain", value="0.5 1.7"),
+        tried("gain", value="0.3 0.6 0.9"),
+        tried("gain", value="0.5 0.9 1.7"),
         "gains on both sides of 1 are no epsilon",
     ),
     Pair(
         "wrong-epsilon",
-        tried("gain", value="0.3 0.9"),
-        tried("gain", value="0.5 0.5"),
+        tried("gain", value="0.3 0.6 0.9"),
+        tried("gain", value="0.5 0.5 0.5"),
         "one factor for all channels is a scale",
+    ),
+    Pair(
+        "wrong-epsilon",
+        tried("gain", value="0.3 0.6 0.9"),
+        tried("gain", value="0.5 1 1.01"),
+        "one channel alone is no epsilon",
     ),
     Pair("saturation", tried("products"), not_better("products"), "only saturation of the range"),
     Pair(
@@ -116,6 +130,7 @@ PAIRS = (
     ),
     Pair("range-too-wide", evidence(kernel(params=WIDE, used=1 / 32)), joined(0.03), "a Concat needs it"),
     Pair("shared-concat-scale", joined(0.03), joined(0.5), "branches of like size"),
+    Pair("shared-concat-scale", read_together(0.03), read_together(0.5), "the Concat has no end of its own"),
     Pair(
         "outlier-channel",
         evidence(kernel(params=WIDE, spans=(32.0, 0.3, 0.3, 0.3), high=32.0)),

@@ -1,7 +1,7 @@
 """C: tensors of very different size are joined by one Concat, with one scale for all.
 
-A branch has the parameters of a Concat that reads it, fills little of them, and rounding with them leaves
-little of it, while the Concat's result fills them: another branch does.
+A branch has the parameters of the Concat's result, or of another branch, fills little of them, and rounding
+leaves little of it, while the other fills them.
 """
 
 from __future__ import annotations
@@ -9,8 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edgekit.validation.diagnose.evidence import Cause, Evidence, RecipeEdit
-from edgekit.validation.diagnose.look import WRONG_DB, harmed, readers, rounding_db, severity
-from edgekit.validation.layers import KernelEvidence
+from edgekit.validation.diagnose.look import (
+    WRONG_DB,
+    by_name,
+    harmed,
+    readers,
+    rounding_db,
+    severity,
+)
+from edgekit.validation.layers import KernelEvidence, NodeFact
 
 NAME = "shared-concat-scale"
 USED = 1 / 4
@@ -27,26 +34,32 @@ def shared_concat_scale(evidence: Evidence) -> Iterator[Cause]:
     if not harmed(evidence):
         return
     for kernel in evidence.kernels:
-        larger = joined_with_larger(evidence, kernel)
-        if larger is None:
+        found = joined_with_larger(evidence, kernel)
+        if found is None:
             continue
+        concat, larger = found
         loss = rounding_db(kernel)
         says = (
             f"{kernel.name!r} ({kernel.figures.low:.4g} to {kernel.figures.high:.4g}) shares its scale with "
-            f"{larger.name!r} ({larger.figures.low:.4g} to {larger.figures.high:.4g}), which joins it "
-            "with something "
-            f"larger: rounding leaves {loss:.1f} dB of it"
+            f"{larger.name!r} ({larger.figures.low:.4g} to {larger.figures.high:.4g}) because "
+            f"{concat.name!r} "
+            f"joins them: rounding leaves {loss:.1f} dB of it"
         )
-        edit = RecipeEdit(("optimize", "override"), {"nodes": larger.node, "precision": "fp32"})
+        edit = RecipeEdit(("optimize", "override"), {"nodes": concat.name, "precision": "fp32"})
         yield Cause(NAME, larger.name, says, REMEDY, SURE * severity(loss), edit)
 
 
-def joined_with_larger(evidence: Evidence, kernel: KernelEvidence) -> KernelEvidence | None:
-    """The Concat whose scale ``kernel`` has and does not fill; None where there is none."""
+def joined_with_larger(evidence: Evidence, kernel: KernelEvidence) -> tuple[NodeFact, KernelEvidence] | None:
+    """The Concat whose scale ``kernel`` does not fill, and who fills it: its result or another branch."""
     if kernel.params is None or not kernel.figures.used < USED or not rounding_db(kernel) < WRONG_DB:
         return None
+    ends = by_name(evidence)
     for after in readers(evidence, kernel.name):
-        concat = any(node.op_type == "Concat" and kernel.name in node.inputs for node in after.segment)
-        if concat and after.params == kernel.params and after.figures.used > FILLED:
-            return after
+        for node in after.segment:
+            if node.op_type != "Concat" or kernel.name not in node.inputs:
+                continue
+            others = [ends[name] for name in (*node.outputs, *node.inputs) if name in ends]
+            for other in others:
+                if other.params == kernel.params and other.figures.used > FILLED:
+                    return node, other
     return None

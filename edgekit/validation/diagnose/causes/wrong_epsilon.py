@@ -1,8 +1,8 @@
 """C: a normalization has another epsilon than the reference's.
 
 E1 trial "epsilon": the reference has the operator (``changes.change_epsilon``)
-E2 trial "gain": it was folded into the weights before; then every channel has a gain of its own, all of
-   them at most, or all at least, 1 (``fit_gains``)
+E2 trial "gain": it was folded into the weights before; then every channel has a gain of its own, all of them
+   at most, or all at least, 1, and most of them not 1 (``fit_gains``)
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ def wrong_epsilon(evidence: Evidence) -> Iterator[Cause]:
     """E1 and E2."""
     yield from by_trial(evidence, ("epsilon",), name=NAME, remedy=REMEDY)
     for each in explained(evidence, ("gain",)):
-        low, high = (float(word) for word in each.trial.value.split())
-        if (high <= 1 + SLACK or low >= 1 - SLACK) and high - low >= DIFFER * high:
+        low, middle, high = (float(word) for word in each.trial.value.split())
+        one_side = high <= 1 + SLACK or low >= 1 - SLACK
+        if one_side and high - low >= DIFFER * high and abs(middle - 1) > SLACK:
             yield Cause(NAME, each.kernel.name, in_words(each), REMEDY, FITTED * each.score)
