@@ -66,7 +66,7 @@ def as_restored(
     proved = {
         name: exponent
         for name, exponent in exponents.items()
-        if _is_proved(_readers(model, watched[name], ends), plain, scaled)
+        if _is_proved(_readers(model, watched[name], ends, plain, scaled), plain, scaled)
     }
     if not proved:
         return model, ()
@@ -102,8 +102,24 @@ def _own_errors(model: ir.Model, feeds: Arrays, candidate: Arrays, ends: Sequenc
     }
 
 
-def _readers(model: ir.Model, place: str, ends: Sequence[str]) -> list[str]:
-    return [piece.name for piece in segments.segments(model, ends) if place in piece.inputs]
+def _readers(
+    model: ir.Model,
+    place: str,
+    ends: Sequence[str],
+    plain: Mapping[str, float],
+    scaled: Mapping[str, float],
+) -> list[str]:
+    """Ends that compute from ``place``. One that only moves values proves nothing: its readers do."""
+    pieces = segments.segments(model, ends)
+    found: list[str] = []
+    waiting = [place]
+    while waiting:
+        source = waiting.pop()
+        for piece in pieces:
+            if source in piece.inputs:
+                moves = plain[piece.name] == scaled[piece.name] == 0.0
+                (waiting if moves else found).append(piece.name)
+    return found
 
 
 def _is_proved(readers: Sequence[str], plain: Mapping[str, float], scaled: Mapping[str, float]) -> bool:
