@@ -107,12 +107,12 @@ def test_a_kernel_on_another_provider_is_on_another_device() -> None:
 
 
 def perceptron() -> ir.Model:
-    """x (1, 256) through two constant matrices, 256x128 and 128x8."""
+    """x (1, 512) through two constant matrices, 512x640 and 640x8: too large to be folded into floats."""
     rng = np.random.default_rng(0)
     kind = ir.TensorType(ir.DataType.FLOAT)
-    x = ir.Value(name="x", shape=ir.Shape([1, 256]), type=kind)
+    x = ir.Value(name="x", shape=ir.Shape([1, 512]), type=kind)
     last, nodes, weights = x, [], []
-    for index, shape in enumerate(((256, 128), (128, 8))):
+    for index, shape in enumerate(((512, 640), (640, 8))):
         array = rng.normal(size=shape).astype(np.float32)
         weight = ir.Value(name=f"w{index}", const_value=ir.tensor(array, name=f"w{index}"))
         node = ir.node("MatMul", [last, weight], name=f"product{index}")
@@ -136,7 +136,7 @@ def test_integer_weights_alone_run_as_asked_on(name: str, precision: Precision, 
     artifact = backend.compile(request, tmp_path)
     with backend.open(artifact, artifact.options) as session:
         assert isinstance(session, WorkerSession)
-        session.time_ms({"x": np.ones((1, 256), np.float32)}, runs=1)
+        session.time_ms({"x": np.ones((1, 512), np.float32)}, runs=1)
         rows = session.executed()
     found = measure(made, rows, device="cpu")
     assert found is not None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -259,10 +260,14 @@ def test_python_measures_on_devices_too(sshd: Sshd, cnn: Path) -> None:
     assert [row.device for row in found.rows] == [sshd.address]
 
 
-def test_an_interrupt_leaves_nothing_on_the_device(sshd: Sshd, cnn: Path) -> None:
-    """Ctrl-C while the device measures: exit code 130, the folder is gone, and so is the connection."""
+def test_an_interrupt_leaves_nothing_on_the_device(sshd: Sshd, cnn: Path, tmp_path: Path) -> None:
+    """Ctrl-C while the device measures: exit code 130, the folder is gone, and so is the connection.
+
+    Many files: a single small one may be done before the signal comes.
+    """
     options = [part for each in sshd.options for part in ("--ssh-option", each)]
-    line = ["bench", str(cnn / "m.onnx"), "--device", sshd.address, "--python", sys.executable, *options]
+    files = [str(shutil.copy(cnn / "m.onnx", tmp_path / f"m{number}.onnx")) for number in range(12)]
+    line = ["bench", *files, "--device", sshd.address, "--python", sys.executable, *options]
     process = subprocess.Popen([sys.executable, "-m", "edgekit", *line], stderr=subprocess.PIPE)
     until = time.monotonic() + 60
     while not any(list(each.glob("child-0.log")) for each in sshd.left_behind()):
