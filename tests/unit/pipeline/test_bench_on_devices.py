@@ -268,7 +268,12 @@ def test_an_interrupt_leaves_nothing_on_the_device(sshd: Sshd, cnn: Path, tmp_pa
     options = [part for each in sshd.options for part in ("--ssh-option", each)]
     files = [str(shutil.copy(cnn / "m.onnx", tmp_path / f"m{number}.onnx")) for number in range(12)]
     line = ["bench", *files, "--device", sshd.address, "--python", sys.executable, *options]
-    process = subprocess.Popen([sys.executable, "-m", "edgekit", *line], stderr=subprocess.PIPE)
+    # A job in a shell's background ignores SIGINT, and hands that down; Ctrl-C means one that does not.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen([sys.executable, "-m", "edgekit", *line], stderr=subprocess.PIPE)
+    finally:
+        signal.signal(signal.SIGINT, before)
     until = time.monotonic() + 60
     while not any(list(each.glob("child-0.log")) for each in sshd.left_behind()):
         assert time.monotonic() < until
