@@ -111,14 +111,7 @@ class SshDevice:
         """See ``devices.Device``."""
         with LineProcess(self._ssh(command, folder=self._folder)) as process:
             self._running = process
-            try:
-                yield from process.lines(silence_s=silence_s, limit_s=limit_s)
-            except TimeoutError as error:
-                raise LostDeviceError(
-                    f"{self._address.text}: {error}",
-                    why="a limit was passed",
-                    remedy="give it more with --timeout SECONDS, or look at the device",
-                ) from error
+            yield from process.lines_of(self._address.text, silence_s=silence_s, limit_s=limit_s)
             code = process.wait()
             if code:
                 raise self._failed(code, process.said(), command=command[0])

@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from edgekit.measure.devices import LostDeviceError
+
 _QUOTED = 600  # characters of what a command said on standard error
 _DYING_S = 5.0  # after its pipes are closed
 
@@ -56,6 +58,17 @@ class LineProcess:
             *complete, kept = (kept + content).split(b"\n")
             for line in complete:
                 yield line.decode("utf-8", "replace").rstrip("\r")
+
+    def lines_of(self, device: str, *, silence_s: float, limit_s: float) -> Iterator[str]:
+        """``lines`` of a command on ``device``: where a limit was passed, the device is lost."""
+        try:
+            yield from self.lines(silence_s=silence_s, limit_s=limit_s)
+        except TimeoutError as error:
+            raise LostDeviceError(
+                f"{device}: {error}",
+                why="a limit was passed",
+                remedy="give it more with --timeout SECONDS, or look at the device",
+            ) from error
 
     def feed(self, content: Iterable[bytes]) -> None:
         """Write to standard input and close it; a command that has gone is no error here."""

@@ -11,12 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from edgekit import target as targets
-from edgekit.errors import EdgekitError
 from edgekit.ir.graph import is_float32
+from edgekit.pipeline.debug.asked import asked_in_integers
 from edgekit.pipeline.debug.looking import End, Looking
-from edgekit.quantization.place import place
-from edgekit.spec import Array, Progress, QuantParams, Range
+from edgekit.spec import Array, Progress, QuantParams
 from edgekit.validation import segments
 from edgekit.validation.diagnose.evidence import Difference, Evidence, InputEvidence
 from edgekit.validation.drift import DriftTally
@@ -59,7 +57,7 @@ def gathered(looking: Looking, *, progress: Progress) -> Evidence:
         outputs=outputs.finish().outputs,
         unmatched=looking.unmatched,
         differences=tuple(_differences(looking.ends, pieces)),
-        eligible=_eligible(looking, kernels),
+        eligible=asked_in_integers(artifact, looking.reference, kernels),
     )
 
 
@@ -173,22 +171,3 @@ def _differences(ends: tuple[End, ...], pieces: Mapping[str, Segment]) -> list[D
             if name in head.attributes and head.attributes[name] != value:
                 found.append(Difference(head.name, name, head.attributes[name], value))
     return found
-
-
-def _eligible(looking: Looking, kernels: tuple[KernelEvidence, ...]) -> frozenset[str]:
-    """Kernels with a weight that the target's rules put into integers; ranges are no matter for that."""
-    precision = looking.artifact.precision
-    if not precision.is_static:
-        return frozenset()
-    try:
-        target = targets.load(looking.artifact.target)
-    except EdgekitError:  # a target file that is not here
-        return frozenset()
-    anything = {name: Range(-1.0, 1.0) for name in segments.values(looking.reference)}
-    plan = place(looking.reference, target, anything, precision=precision)
-    heads = {operator.name for operator in plan.operators if operator.weight is not None}
-    return frozenset(
-        kernel.name
-        for kernel in kernels
-        if kernel.weight is not None and any(node.name in heads for node in kernel.segment)
-    )

@@ -5,14 +5,17 @@ The whole suite, on real models, is benchmarks/debug_faults.py.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 
 import edgekit
 from edgekit.ir import io
+from edgekit.passes import canonicalize
 from edgekit.pipeline.result import CauseRow
 from tests.unit.backends.tapped_models import TARGETS, make, prepare
 
@@ -65,3 +68,44 @@ def test_padding_at_another_side_is_named(folder: Path, target: str) -> None:
 
 def test_a_healthy_artifact_has_no_cause(folder: Path) -> None:
     assert causes(folder, make(folder, "onnxruntime-cpu")) == ()
+
+
+RECIPE = """
+schema = 1
+[model]
+name = "cnn"
+version = "1"
+source = "float.onnx"
+[data]
+calibration = { source = "data.npz" }
+evaluation = { source = "labelled.npz", metric = "top1" }
+[optimize]
+quantize = { precision = "w8a8" }
+[[optimize.override]]
+nodes = "NODE"
+[budget]
+max_drop_pp = 100
+never_slower = false
+[[target]]
+name = "onnxruntime-cpu"
+"""
+
+
+def test_an_operator_that_the_recipe_keeps_in_float_has_not_fallen_back(folder: Path) -> None:
+    """Sabotage: a bundle whose recipe asks for no such exception (Q1)."""
+    model = canonicalize(io.load(folder / "float.onnx"))
+    node = next(node.name for node in model.graph if node.op_type == "Conv")
+    with edgekit.open(folder / "float.onnx") as session:
+        feeds = dict(np.load(folder / "data.npz"))
+        scores = session.run(feeds)[session.outputs[0].name]
+    np.savez(folder / "labelled.npz", labels=scores.reshape(len(scores), -1).argmax(axis=1), **feeds)
+    recipe = folder / "edgekit.toml"
+    recipe.write_text(RECIPE.replace("NODE", str(node)), "utf-8")
+    result = edgekit.release(recipe, out=folder / "dist")
+    assert result.bundle is not None
+    bundle = Path(result.bundle)
+    assert causes(folder, bundle) == ()
+    said = json.loads((bundle / "recipe.json").read_text("utf-8"))
+    said["optimize"]["override"] = []
+    (bundle / "recipe.json").write_text(json.dumps(said), "utf-8")
+    assert [cause.name for cause in causes(folder, bundle)] == ["float-fallback"]
