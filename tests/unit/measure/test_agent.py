@@ -139,11 +139,12 @@ def test_a_child_killed_in_the_middle_keeps_its_earlier_blocks(folder: Path) -> 
     os.kill(int(children[0]), signal.SIGKILL)
     events += finished(process)
     (failed,) = of(events, "failed")
-    assert failed["artifact"] == "a"
     assert "SIGKILL" in failed["what"]
     rounds = {name: [e["round"] for e in of(events, "block") if e["artifact"] == name] for name in "ab"}
-    assert 0 < len(rounds["a"]) < 400
-    assert rounds["b"] == list(range(400))
+    killed = rounds.pop(failed["artifact"])  # the system does not promise in which order it lists children
+    assert killed == list(range(len(killed)))
+    assert len(killed) < 400
+    assert list(rounds.values()) == [list(range(400))]
 
 
 def test_a_runtime_that_is_missing_says_what_to_type(folder: Path) -> None:
