@@ -1,0 +1,107 @@
+"""What each verb found, as frozen rows of plain values: what ``report`` renders and ``--format json`` prints.
+
+Rows hold numbers and words, never sessions, arrays or models, so that a result can be stored, compared and
+rendered without any runtime. Latencies are milliseconds, sizes bytes, drops percentage points (positive =
+worse than the float reference).
+"""
+
+from __future__ import annotations
+
+from edgekit.pipeline.compile_result import CompileResult
+from edgekit.pipeline.result.bench import BenchResult, BenchRow, DeviceRow, FailedRow
+from edgekit.pipeline.result.debug import CauseRow, DebugResult, DebugRow, LayerRow
+from edgekit.pipeline.result.diff import ChangeRow, DiffResult, DiffRow, SideRow
+from edgekit.pipeline.result.doctor import DoctorResult, DoctorRow
+from edgekit.pipeline.result.inspect import BundledRow, InspectResult, TargetFit
+from edgekit.pipeline.result.release import (
+    AgreementRow,
+    CalibrationRow,
+    CandidateRow,
+    ReleaseResult,
+    TargetRow,
+)
+from edgekit.pipeline.result.rows import (
+    AccuracyRow,
+    CoverageRow,
+    DriftRow,
+    ElsewhereRow,
+    FlipPairRow,
+    FlipRow,
+    FlipsRow,
+    GateRow,
+    GateStatus,
+    GroupRow,
+    LatencyRow,
+    MachineRow,
+    PairRow,
+    RatioRow,
+    Status,
+)
+from edgekit.pipeline.result.steps import CalibrateResult, ExportResult, ParityRow, QuantizeResult
+from edgekit.pipeline.result.validate import ValidatedRow, ValidateResult
+from edgekit.pipeline.result.verify import VerifyResult, VerifyRow
+
+__all__ = [
+    "RESULTS",
+    "AccuracyRow",
+    "AgreementRow",
+    "BenchResult",
+    "BenchRow",
+    "BundledRow",
+    "CalibrateResult",
+    "CalibrationRow",
+    "CandidateRow",
+    "CauseRow",
+    "ChangeRow",
+    "CompileResult",
+    "CoverageRow",
+    "DebugResult",
+    "DebugRow",
+    "DeviceRow",
+    "DiffResult",
+    "DiffRow",
+    "DoctorResult",
+    "DoctorRow",
+    "DriftRow",
+    "ElsewhereRow",
+    "ExportResult",
+    "FailedRow",
+    "FlipPairRow",
+    "FlipRow",
+    "FlipsRow",
+    "GateRow",
+    "GateStatus",
+    "GroupRow",
+    "InspectResult",
+    "LatencyRow",
+    "LayerRow",
+    "MachineRow",
+    "PairRow",
+    "ParityRow",
+    "QuantizeResult",
+    "RatioRow",
+    "ReleaseResult",
+    "SideRow",
+    "Status",
+    "TargetFit",
+    "TargetRow",
+    "ValidateResult",
+    "ValidatedRow",
+    "VerifyResult",
+    "VerifyRow",
+]
+
+RESULTS: dict[str, type] = {
+    "release": ReleaseResult,
+    "export": ExportResult,
+    "calibrate": CalibrateResult,
+    "quantize": QuantizeResult,
+    "compile": CompileResult,
+    "validate": ValidateResult,
+    "debug": DebugResult,
+    "bench": BenchResult,
+    "verify": VerifyResult,
+    "inspect": InspectResult,
+    "diff": DiffResult,
+    "doctor": DoctorResult,
+}

@@ -1,0 +1,72 @@
+"""What `edgekit bench` found, here and on devices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from edgekit.errors import ExitCode
+from edgekit.pipeline.result.rows import LatencyRow, MachineRow, RatioRow
+
+
+@dataclass(frozen=True)
+class BenchRow:
+    """One artifact's latency; ``verdict`` against the baseline where there is one.
+
+    Attributes:
+        device: as the user named it; "" = this machine.
+        memory_bytes: peak, less what was held before it was loaded; None where not measured.
+    """
+
+    artifact: str
+    ran_on: str
+    latency: LatencyRow
+    ratio: RatioRow | None = None
+    verdict: Literal["", "baseline", "faster", "slower", "undecided"] = ""
+    device: str = ""
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class DeviceRow:
+    """One device that `bench` was told to use.
+
+    Attributes:
+        status: "incomplete": it was lost while it measured, and its rows hold what had arrived.
+        reason: why it is not complete.
+        facts: what it said of itself.
+    """
+
+    name: str
+    status: Literal["complete", "incomplete", "missing"]
+    reason: str = ""
+    remedy: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FailedRow:
+    """An artifact that did not run to its end on a device; the others' results stand."""
+
+    artifact: str
+    device: str
+    kind: Literal["missing", "error", "crash", "timeout"]
+    reason: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """Interleaved latencies; exit code 4 where a candidate is slower than the baseline, 7 where undecided.
+
+    On devices also: 1 where an artifact's native code died, 2 where a runtime refused a file, 6 where a
+    device or a runtime is missing, 7 where data is incomplete.
+    """
+
+    rows: tuple[BenchRow, ...]
+    machine: MachineRow
+    exit_code: ExitCode
+    devices: tuple[DeviceRow, ...] = ()
+    failures: tuple[FailedRow, ...] = ()
+    schema: str = "edgekit/bench-result/1"
