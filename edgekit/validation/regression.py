@@ -7,7 +7,8 @@ Positive = worse, for every figure.
                  C3 both dropped against the same reference: d_new - d_old, MOVER
                  C4 right/wrong metrics, other references: Wilson's interval of each value, MOVER
                  C5 otherwise it is not known, and ``why`` says so
-    time ratio   C6 p50_new / p50_old with [low_new / high_old, high_new / low_old]; one machine only
+    time ratio   C6 p50_new / p50_old with [low_new / high_old, high_new / low_old]; one machine only;
+                    the same three figures to the last digit are one measurement, and no change
     size ratio   C7 exact
 
 MOVER: with L, U of each, (d_new - d_old) -/+ sqrt((d_new - L_new)^2 + (U_old - d_old)^2) (Zou and Donner,
@@ -134,6 +135,8 @@ def slowdown(
         return NotComparable(f"the latency of the {'new' if old else 'old'} one was not measured")
     if not same_machine:
         return NotComparable("the two were measured on different machines")
+    if old == new:
+        return Change(1.0, 1.0, 1.0, "x", "the same measurement")  # two would differ in some digit
     return Change(new[0] / old[0], new[1] / old[2], new[2] / old[1], "x", "medians, measured apart")
 
 

@@ -106,6 +106,16 @@ def test_latency_needs_one_machine() -> None:  # C6
     assert isinstance(slowdown(None, new, same_machine=True), NotComparable)
 
 
+def test_one_measurement_is_no_change_however_wide_its_interval() -> None:  # C6
+    noisy = (1.0, 0.5, 3.0)
+    found = slowdown(noisy, noisy, same_machine=True)
+    assert isinstance(found, Change)
+    assert (found.low, found.value, found.high) == (1.0, 1.0, 1.0)
+    other = slowdown(noisy, (1.0, 0.5, 2.9), same_machine=True)
+    assert isinstance(other, Change)
+    assert other.high > 1.1
+
+
 def test_sizes_are_exact() -> None:  # C7
     found = growth(100, 150)
     assert isinstance(found, Change)
