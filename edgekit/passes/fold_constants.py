@@ -44,32 +44,42 @@ class FoldConstants(Pass):
 
     def apply(self, model: ir.Model) -> ir.Model:
         """Fold, fix the shape inputs of Reshape, drop what nobody reads any more."""
-        for node in tuple(walk(model)):
-            if is_onnx(node, "GatherElements"):
-                self._gather_elements(node)
-        if foldable(model):
-            from onnxscript.optimizer import fold_constants
-            from onnxscript.rewriter.rules.common import materialize_reshape_shape_rule
-
-            fold_constants(
-                model,
-                input_size_limit=self.largest_input,
-                output_size_limit=self.largest_output,
-                should_fold=_is_filled_shape,
-            )
-            materialize_reshape_shape_rule.apply_to_model(model)
-            model = model.clone()  # without the branches of an If that is gone: they still use its values
+        folded = False
+        while self._take_elements(model) or not folded:  # what is folded may be what GatherElements reads
+            model, folded = self._fold(model), True
         ir_passes.RemoveUnusedNodesPass()(model)
         return model
 
-    def _gather_elements(self, node: ir.Node) -> None:
+    def _fold(self, model: ir.Model) -> ir.Model:
+        if not foldable(model):
+            return model
+        from onnxscript.optimizer import fold_constants
+        from onnxscript.rewriter.rules.common import materialize_reshape_shape_rule
+
+        fold_constants(
+            model,
+            input_size_limit=self.largest_input,
+            output_size_limit=self.largest_output,
+            should_fold=_is_folded,
+        )
+        materialize_reshape_shape_rule.apply_to_model(model)
+        return model.clone()  # without the branches of an If that is gone: they still use its values
+
+    def _take_elements(self, model: ir.Model) -> bool:
+        """Evaluate each GatherElements of constants; whether there was one."""
+        nodes = [node for node in walk(model) if is_onnx(node, "GatherElements")]
+        return sum(map(self._gather_elements, nodes)) > 0
+
+    def _gather_elements(self, node: ir.Node) -> bool:
         data, indices = constant(node.inputs[0]), constant(node.inputs[1])
         if data is None or indices is None or node.graph is None or node.outputs[0].is_graph_output():
-            return
+            return False
         if data.size > self.largest_input or indices.size > self.largest_output or not indices.size:
-            return
+            return False
         taken = take_elements(data, indices, int_attribute(node, "axis", 0))
         replace_value(node.outputs[0], add_initializer(node.graph, f"{node.outputs[0].name}_taken", taken))
+        node.graph.remove(node, safe=True)
+        return True
 
 
 def take_elements(data: Array, indices: Array, axis: int) -> Array:
@@ -79,7 +89,9 @@ def take_elements(data: Array, indices: Array, axis: int) -> Array:
     return np.take_along_axis(part, indices.astype(np.int64), axis)
 
 
-def _is_filled_shape(node: ir.Node) -> bool | None:
+def _is_folded(node: ir.Node) -> bool | None:
     """True for a ConstantOfShape of known shape, which onnxscript keeps; None: as its own rules say."""
+    if node.op_type == "GatherElements":
+        return False
     source = node.inputs[0] if node.op_type == "ConstantOfShape" else None
     return True if source is not None and source.const_value is not None else None

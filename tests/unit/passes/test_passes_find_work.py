@@ -201,6 +201,21 @@ def test_gathered_constants_are_a_constant(build: Any) -> None:
     assert np.array_equal(folded.const_value.numpy(), data[:, ::-1])
 
 
+def test_gathered_elements_of_what_was_folded_are_folded(build: Any) -> None:
+    """BERT's token types: an export that kept them was no fixed point, so that compiling proved it anew."""
+    text = "g (float[2, 128] x) => (float[2, 128] y) "
+    text += "<float[1, 128] d, int64[2] s, float[2, 128] o, int64[2, 128] i> "
+    text += "{ e = Expand(d, s) f = Add(e, o) a = GatherElements<axis=1>(f, i) b = Neg(a) y = Add(x, b) }"
+    data, offset = np.arange(128, dtype=np.float32)[None], np.full((2, 128), 0.5, np.float32)
+    index = np.stack([127 - np.arange(128), np.arange(128)])
+    model = FoldConstants().apply(build(text, d=data, s=np.array([2, 128]), o=offset, i=index))
+    assert [node.op_type for node in model.graph] == ["Add"]
+    folded = model.graph[0].inputs[1]
+    assert folded is not None
+    assert folded.const_value is not None
+    assert np.array_equal(folded.const_value.numpy(), -(index + 0.5).astype(np.float32))
+
+
 def test_inference_runs_again_only_where_a_size_is_not_a_number(
     build: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
