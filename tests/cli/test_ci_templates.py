@@ -182,6 +182,30 @@ def test_every_input_is_used_and_no_other() -> None:
     assert set(re.findall(r"inputs\.([a-z-]+)", text)) == set(loaded(ACTION)["inputs"])
 
 
+@pytest.mark.parametrize(
+    ("schema", "path"), [("github-actions", ACTION), ("gitlab-ci", GITLAB)], ids=["github", "gitlab"]
+)
+def test_the_official_schema_takes_it_and_not_what_is_misspelt(
+    schema: str, path: Path, tmp_path: Path
+) -> None:
+    damaged = tmp_path / path.name
+    damaged.write_text(re.sub(r"^( *)(using|script):", r"\1colour:", path.read_text("utf-8"), flags=re.M))
+
+    def checked(file: Path) -> int:
+        command = [
+            sys.executable,
+            "-m",
+            "check_jsonschema",
+            "--builtin-schema",
+            f"vendor.{schema}",
+            str(file),
+        ]
+        return subprocess.run(command, capture_output=True, timeout=120, check=False).returncode
+
+    assert checked(path) == 0
+    assert checked(damaged) == 1
+
+
 # --- GitLab ---------------------------------------------------------------------------------------------
 
 

@@ -6,13 +6,15 @@ import csv as csv_reader
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import jsonschema
 import pytest
+import xmlschema
 from pydantic import TypeAdapter
 
 from edgekit import report
@@ -22,6 +24,7 @@ from edgekit.report import checks, csv, junit, sarif
 from edgekit.report.checks import RED, Check, Checks
 from edgekit.validation.budget import GATE_CODES
 
+SCHEMAS = Path(__file__).parents[2] / "schemas"
 GOLDENS = Path(__file__).parents[2] / "golden" / "report"
 JUDGED = ["release_passing", "release_failing", "validate", "bench", "diff", "debug"]
 
@@ -110,84 +113,62 @@ def parsed(text: str) -> ET.Element:
 # --- JUnit ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Element:
-    """What junit-10.xsd of Jenkins' xUnit plug-in (and Ant's task before it) allows in an element."""
-
-    required: frozenset[str]
-    optional: frozenset[str]
-    children: tuple[str, ...] = ()
-    text: bool = False
+@lru_cache(maxsize=1)
+def junit_schema() -> Any:
+    """junit-10.xsd of Jenkins' xUnit plug-in; GitLab's reader takes the same."""
+    return xmlschema.XMLSchema10(str(SCHEMAS / "junit-10.xsd"))
 
 
-def _element(required: str, optional: str, children: str = "", *, text: bool = False) -> Element:
-    return Element(
-        frozenset(required.split()), frozenset(optional.split()), tuple(children.split()), text=text
-    )
-
-
-JUNIT: Mapping[str, Element] = {
-    "testsuites": _element("", "name time tests failures errors skipped disabled", "testsuite"),
-    "testsuite": _element(
-        "name",
-        "tests failures errors skipped disabled time timestamp hostname id package file log url version",
-        "properties testcase system-out system-err",
-    ),
-    "testcase": _element(
-        "name", "classname time status assertions file line", "skipped error failure system-out system-err"
-    ),
-    "failure": _element("", "message type", text=True),
-    "error": _element("", "message type", text=True),
-    "skipped": _element("", "message type", text=True),
-    "system-out": _element("", "", text=True),
-}
-COUNTS = ("tests", "failures", "errors", "skipped")
-
-
-def check_junit(element: ET.Element) -> None:
-    """Raise AssertionError where ``element`` is not what the schema allows, or counts wrong."""
-    rule = JUNIT[element.tag]
-    assert rule.required <= set(element.attrib) <= rule.required | rule.optional, element.attrib
-    assert rule.text or not (element.text or "").strip()
-    assert not list(element) or rule.children
-    for child in element:
-        assert child.tag in rule.children, f"{child.tag} in {element.tag}"
-        check_junit(child)
-    if element.tag in {"testsuites", "testsuite"}:
+def check_junit(text: str) -> ET.Element:
+    """The parsed report; raises on what the schema forbids, a wrong count, and a case with two outcomes."""
+    junit_schema().validate(text)
+    root = parsed(text)
+    for element in (root, *root.iter("testsuite")):
         found = {
             "tests": len(list(element.iter("testcase"))),
             "failures": len(list(element.iter("failure"))),
             "errors": len(list(element.iter("error"))),
-            "skipped": len(list(element.iter("skipped"))),
         }
-        assert {name: int(element.attrib[name]) for name in COUNTS} == found
-    if element.tag == "testcase":
-        outcomes = [child.tag for child in element if child.tag in {"failure", "error", "skipped"}]
-        assert len(outcomes) <= 1
+        if element.tag == "testsuite":
+            found["skipped"] = len(list(element.iter("skipped")))
+        assert {name: int(text) for name, text in element.attrib.items() if name in found} == found
+    for case in root.iter("testcase"):
+        assert sum(child.tag in {"failure", "error", "skipped"} for child in case) <= 1
+    return root
 
 
 @pytest.mark.parametrize("name", RESULTS_TO_TRY)
 def test_junit_is_what_its_schema_allows(name: str) -> None:
     value = RESULTS_TO_TRY[name]
-    root = parsed(report.render(value, "junit"))
-    check_junit(root)
+    root = check_junit(report.render(value, "junit"))
     red = int(root.attrib["failures"]) + int(root.attrib["errors"])
     assert bool(red) == (report.json.exit_code(value) is not ExitCode.OK)
     names = [(case.attrib["classname"], case.attrib["name"]) for case in root.iter("testcase")]
     assert len(names) == len(set(names)), "two cases of one name are one for most readers"
 
 
-SUITE = '<testsuite name="x" tests="1" failures="0" errors="0" skipped="0">{}</testsuite>'
+SUITE = '<testsuite name="x" tests="{}" failures="0" errors="0" skipped="0">{}</testsuite>'
 
 
 @pytest.mark.parametrize(
-    "damage",
-    ['<testcase name="a" colour="red"/>', '<testcase classname="a"/>', "<failure/>", "words"],
+    ("damage", "error"),
+    [
+        ('<testcase name="a" colour="red"/>', "colour"),
+        ('<testcase classname="a"/>', "name"),
+        ("<failure/>", "failure"),
+        ("words", "character data"),
+    ],
     ids=["unknown attribute", "no name", "child in the wrong place", "text"],
 )
-def test_the_checker_of_junit_goes_red(damage: str) -> None:
-    with pytest.raises(AssertionError):
-        check_junit(parsed(SUITE.format(damage)))
+def test_what_junit_forbids_is_seen(damage: str, error: str) -> None:
+    with pytest.raises(xmlschema.XMLSchemaValidationError, match=error):
+        check_junit(SUITE.format(damage.count("<testcase"), damage))
+
+
+def test_a_wrong_count_is_seen() -> None:
+    check_junit(SUITE.format(1, '<testcase name="a"/>'))
+    with pytest.raises(AssertionError, match="tests"):
+        check_junit(SUITE.format(2, '<testcase name="a"/>'))
 
 
 def test_a_waived_gate_passes_in_junit_and_says_why() -> None:
@@ -235,7 +216,17 @@ def closed(required: str, **properties: object) -> dict[str, object]:
     }
 
 
-# The part of SARIF 2.1.0 that is written, closed, so that a misspelt property is an error; with its clauses.
+@lru_cache(maxsize=1)
+def official_sarif() -> Any:
+    """The schema of OASIS, with formats (URIs) checked."""
+    schema = json.loads((SCHEMAS / "sarif-2.1.0.json").read_text("utf-8"))
+    kind = jsonschema.validators.validator_for(schema)
+    kind.check_schema(schema)
+    return kind(schema, format_checker=kind.FORMAT_CHECKER)
+
+
+# The part of SARIF 2.1.0 that is written, with its clauses. It is narrower than the official schema: what
+# GitHub needs is required, and what we never write is an error.
 SARIF = (
     closed(
         "version runs $schema",
@@ -323,6 +314,7 @@ SARIF["properties"] |= {"$schema": {"type": "string", "format": "uri"}}  # type:
 @pytest.mark.parametrize("name", RESULTS_TO_TRY)
 def test_sarif_is_what_its_specification_allows(name: str) -> None:
     document = json.loads(report.render(RESULTS_TO_TRY[name], "sarif"))
+    official_sarif().validate(document)
     jsonschema.validate(document, SARIF)
     (run,) = document["runs"]
     rules = [rule["id"] for rule in run["tool"]["driver"]["rules"]]
@@ -333,6 +325,18 @@ def test_sarif_is_what_its_specification_allows(name: str) -> None:
     assert bool([each for each in errors if "suppressions" not in each]) == bool(
         run["invocations"][0]["exitCode"]
     )
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"level": "fatal"}, {"colour": "red"}, {"message": {}}, {"ruleIndex": -2}],
+    ids=["level", "unknown property", "no message", "index"],
+)
+def test_what_sarif_forbids_is_seen(damage: Mapping[str, object]) -> None:
+    document = json.loads(report.render(waived(), "sarif"))
+    document["runs"][0]["results"][0].update(damage)
+    with pytest.raises(jsonschema.ValidationError):
+        official_sarif().validate(document)
 
 
 def test_every_gate_is_a_rule() -> None:
