@@ -144,6 +144,19 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
+class WatchedOptions(RunOptions):
+    """Options of one session that is being measured; no part of an artifact.
+
+    Attributes:
+        cores: the only CPUs that its process may run on; () = all.
+        limit_s: how long one answer of its process may take; None = for ever.
+    """
+
+    cores: tuple[int, ...] = ()
+    limit_s: float | None = None
+
+
+@dataclass(frozen=True)
 class IoBinding:
     """How one input or output of the artifact stands for one of the reference model.
 

@@ -1,5 +1,6 @@
 """This process -> the most memory that it held at once since a moment, less what it held then.
 
+    held_bytes  = VmRSS now - VmRSS at the start
     taken_bytes = VmHWM now - VmRSS at the start, with the high-water mark set back at the start
 
 Source: proc(5): /proc/pid/status (VmRSS, VmHWM), /proc/pid/clear_refs ("5" sets the mark back, Linux 4.0).
@@ -35,14 +36,20 @@ class Meter:
                 file.write(_RESET_PEAK)
         except OSError:
             self._old_mark = self._field("VmHWM") or 0  # P2
-        self._before = self._field("VmRSS")
+        self.before = self._field("VmRSS")
+        """What was held at the start; None: P3."""
 
     def taken_bytes(self) -> int | None:
         """The most memory taken at once since the start; None: P2, P3."""
         mark = self._field("VmHWM")
-        if mark is None or self._before is None or mark <= self._old_mark:
+        if mark is None or self.before is None or mark <= self._old_mark:
             return None
-        return max(0, mark - self._before)
+        return max(0, mark - self.before)
+
+    def held_bytes(self) -> int | None:
+        """What is held now beyond what was held at the start; None: P3."""
+        now = self._field("VmRSS")
+        return None if now is None or self.before is None else max(0, now - self.before)
 
     def _field(self, name: str) -> int | None:
         try:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from multiprocessing.shared_memory import SharedMemory
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -20,13 +21,28 @@ from edgekit.backends import shared_arrays
 from edgekit.backends.bindings import artifact_from_reference, check_feeds, reference_from_artifact
 from edgekit.backends.worker_process import WorkerProcess
 from edgekit.errors import InputError, ModelFileError
-from edgekit.spec import Artifact, Executed, Feeds, RunOptions, Session, TensorSpec
+from edgekit.spec import Artifact, Executed, Feeds, RunOptions, Session, TensorSpec, WatchedOptions
 
 if TYPE_CHECKING:
     from edgekit.spec import Array
 
 
 RESULTS = ("results", "results of the second thread")  # roles of the blocks of shared memory
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Resident memory of a worker in bytes (``backends.resident``).
+
+    Attributes:
+        baseline_bytes: with the runtime loaded and no artifact: what the others are without.
+        loaded_bytes: that opening the artifact added.
+        peak_bytes: the most at once since then, loading included.
+    """
+
+    baseline_bytes: int | None
+    loaded_bytes: int | None
+    peak_bytes: int | None
 
 
 def open_worker(engine: str, artifact: Artifact, options: RunOptions) -> Session:
@@ -76,7 +92,8 @@ class WorkerSession:
         self._lock = threading.RLock()
         self._blocks: dict[str, SharedMemory] = {}
         self._reading = {role: threading.Lock() for role in RESULTS}
-        self._process = WorkerProcess(f"{artifact.path.name} ({artifact.backend})")
+        watched = options if isinstance(options, WatchedOptions) else WatchedOptions()
+        self._process = WorkerProcess(f"{artifact.path.name} ({artifact.backend})", limit_s=watched.limit_s)
         message = {
             "op": "open",
             "engine": engine,
@@ -84,6 +101,7 @@ class WorkerSession:
             "threads": options.threads,
             "device": options.device,
             "settings": options.settings,
+            "cores": watched.cores,
             "inputs": [binding.name for binding in artifact.inputs],
             "outputs": [binding.name for binding in artifact.outputs],
         }
@@ -94,6 +112,9 @@ class WorkerSession:
             raise
         self._facts: Mapping[str, str] = MappingProxyType(reply["facts"])
         self._load_ms: float = reply["load_ms"]
+        self._import_ms: float | None = reply["import_ms"]
+        self._first_ms: float | None = None
+        self._ran = False
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -116,6 +137,16 @@ class WorkerSession:
         return self._load_ms
 
     @property
+    def import_ms(self) -> float | None:
+        """How long its process took to load the runtime, before the file; None where the two are one step."""
+        return self._import_ms
+
+    @property
+    def first_ms(self) -> float | None:
+        """The first inference of its process; None until it was timed, and where ``run`` came before."""
+        return self._first_ms
+
+    @property
     def pid(self) -> int:
         """Process id of the worker."""
         return self._process.pid
@@ -128,6 +159,7 @@ class WorkerSession:
             BackendCrashError: the runtime raised or died; ``open`` starts a new one.
         """
         arrays = self._converted(feeds)
+        self._ran = True
         with self._results_block() as role:
             with self._lock:
                 layout = self._handed_over(arrays)
@@ -168,7 +200,10 @@ class WorkerSession:
             layout = self._handed_over(arrays)
             message = {"op": "time", "feeds": layout, "runs": runs}
             reply = self._process.request(message, doing="timing it")
-        return tuple(nanoseconds / 1e6 for nanoseconds in reply["ns"])
+        samples = tuple(nanoseconds / 1e6 for nanoseconds in reply["ns"])
+        if not self._ran:
+            self._ran, self._first_ms = True, samples[0]
+        return samples
 
     def peak_memory_bytes(self) -> int | None:
         """The most memory that the worker held since it opened the artifact, less what it held before.
@@ -176,8 +211,12 @@ class WorkerSession:
         The runtime itself was loaded before where its engine can (``Engine.prepare``). None where the system
         does not say it (``backends.resident``).
         """
-        peak: int | None = self._process.request({"op": "memory"}, doing="reading its memory")["peak"]
-        return peak
+        return self.memory().peak_bytes
+
+    def memory(self) -> Memory:
+        """What its process holds, in parts; each None where the system does not say it."""
+        reply = self._process.request({"op": "memory"}, doing="reading its memory")
+        return Memory(reply["baseline"], reply["loaded"], reply["peak"])
 
     def executed(self) -> tuple[Executed, ...] | None:
         """The operators as the runtime runs them, on the last feeds; None where its engine cannot say."""

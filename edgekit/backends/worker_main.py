@@ -1,11 +1,11 @@
 """The worker process: requests on a pipe -> one engine -> replies on a pipe.
 
-    {"op": "open", "engine": "module:Class", ...} -> {"facts": {...}, "load_ms": ...}
+    {"op": "open", "engine": "module:Class", ...} -> {"facts": {...}, "import_ms": ..., "load_ms": ...}
     {"op": "attach", "role": role, "block": name} -> {}
     {"op": "run", "feeds": layout, "into": role} -> {"outputs": layout} or {"needs": bytes}
     {"op": "fetch", "into": role} -> {"outputs": layout} or {"needs": bytes}
     {"op": "time", "feeds": layout, "runs": n} -> {"ns": [...]}
-    {"op": "memory"} -> {"peak": bytes} or {"peak": null} where the system does not say
+    {"op": "memory"} -> {"baseline", "loaded", "peak": bytes or null where the system does not say}
     {"op": "executed"} -> {"rows": [...]} or {"rows": null} where the engine cannot say
     {"op": "call", "function": "module:name", "arguments": {...}} -> {"value": ...}
     anything that raises -> {"error": {"type", "what", "why", "remedy", "more"}}
@@ -34,7 +34,7 @@ from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Any
 
-from edgekit.backends import resident, shared_arrays
+from edgekit.backends import affinity, resident, shared_arrays
 from edgekit.backends.engine import Engine
 from edgekit.backends.frames import read_frame, write_frame
 from edgekit.errors import EdgekitError
@@ -85,6 +85,7 @@ class _Server:
         self._engine: Engine | None = None
         self._blocks: dict[str, SharedMemory] = {}
         self._meter: resident.Meter | None = None
+        self._loaded: int | None = None
         self._seen: dict[str, tuple[Layout, Layout]] = {}  # of feeds and results, by block of results
         self._in_place = True
         self._operations = {
@@ -106,11 +107,12 @@ class _Server:
             return {"error": _described(error)}
 
     def _open(self, message: dict[str, Any]) -> dict[str, Any]:
+        affinity.pin(message["cores"])  # first: a thread has the mask of the one that starts it
         engine_class = _imported(message["engine"])
         options = RunOptions(
             message["threads"], message["device"], tuple((name, value) for name, value in message["settings"])
         )
-        getattr(engine_class, "prepare", lambda: None)()
+        import_ms = _prepared(engine_class)
         gc.collect()
         self._meter = resident.Meter()
         begin = time.perf_counter_ns()
@@ -118,7 +120,9 @@ class _Server:
         load_ms = (time.perf_counter_ns() - begin) / 1e6
         gc.freeze()  # what is loaded now stays: later collections need not look at it
         self._engine = engine
-        return {"facts": dict(engine.facts), "load_ms": load_ms}
+        self._loaded = self._meter.held_bytes()
+        facts = {**engine.facts, **({"cores": affinity.text()} if message["cores"] else {})}
+        return {"facts": facts, "import_ms": import_ms, "load_ms": load_ms}
 
     def _attach(self, message: dict[str, Any]) -> dict[str, Any]:
         block = shared_arrays.attach(message["block"])
@@ -178,9 +182,14 @@ class _Server:
         return {"ns": samples}
 
     def _memory(self, message: dict[str, Any]) -> dict[str, Any]:
-        """What the artifact took since it was opened, at most; None where the system does not say."""
+        """What the runtime held, what opening added, and the most since then; None: not known."""
         del message
-        return {"peak": self._meter.taken_bytes() if self._meter else None}
+        meter = self._meter
+        return {
+            "baseline": meter.before if meter else None,
+            "loaded": self._loaded,
+            "peak": meter.taken_bytes() if meter else None,
+        }
 
     def _executed(self, message: dict[str, Any]) -> dict[str, Any]:
         del message
@@ -200,6 +209,16 @@ class _Server:
         if self._engine is None:
             raise EdgekitError("the worker has no engine: 'open' comes first")
         return self._engine
+
+
+def _prepared(engine_class: Any) -> float | None:
+    """Load the runtime: milliseconds; None where the engine does it together with the file."""
+    prepare = getattr(engine_class, "prepare", None)
+    if prepare is None:
+        return None
+    begin = time.perf_counter_ns()
+    prepare()
+    return (time.perf_counter_ns() - begin) / 1e6
 
 
 def _imported(address: str) -> Any:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -38,15 +39,21 @@ class EngineError(BackendCrashError):
     """The engine raised an error of its own; its worker lives on. ``why`` is the runtime's whole message."""
 
 
+class WorkerTimeoutError(BackendCrashError):
+    """The worker did not answer within its limit and was ended."""
+
+
 class WorkerProcess:
     """One child process and the two pipes to it; safe to use from several threads.
 
     Attributes:
         subject: what the worker holds, for messages: "digits-1.0.0-portable-w8a8.onnx (onnxruntime)".
+        limit_s: how long one reply may take; None = for ever.
     """
 
-    def __init__(self, subject: str) -> None:
+    def __init__(self, subject: str, *, limit_s: float | None = None) -> None:
         self.subject = subject
+        self.limit_s = limit_s
         self._lock = threading.Lock()
         # Not "with": the files live as long as the process does; the finalizer closes all three.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
@@ -78,6 +85,7 @@ class WorkerProcess:
 
         Raises:
             BackendCrashError: the worker died.
+            WorkerTimeoutError: it did not answer within ``limit_s``.
             EngineError: the engine raised an error of its own.
             EdgekitError: what the engine raised on purpose, as the same class.
             InputError: the worker is closed.
@@ -91,6 +99,7 @@ class WorkerProcess:
                 )
             try:
                 write_frame(self._requests, message)
+                self._await_reply(doing)
                 reply = cast("dict[str, Any]", read_frame(self._replies))
             except (EOFError, BrokenPipeError) as error:
                 raise self._crash(doing) from error
@@ -109,6 +118,15 @@ class WorkerProcess:
         """End the worker at once."""
         self._process.kill()
         self.close()
+
+    def _await_reply(self, doing: str) -> None:
+        if self.limit_s is None or select.select([self._replies], [], [], self.limit_s)[0]:
+            return
+        raise WorkerTimeoutError(  # the caller ends the worker
+            f"the worker process of {self.subject} gave no answer within {self.limit_s:g} s while {doing}",
+            why="it hangs, or its work takes longer than that",
+            remedy="give it more time (`edgekit bench --timeout SECONDS`)",
+        )
 
     def _crash(self, doing: str) -> BackendCrashError:
         with contextlib.suppress(subprocess.TimeoutExpired):

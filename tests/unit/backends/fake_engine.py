@@ -40,6 +40,9 @@ class FakeEngine:
             "modules": " ".join(sorted(sys.modules)),
             "ORT_DISABLE_TELEMETRY": os.environ.get("ORT_DISABLE_TELEMETRY", ""),
         }
+        self._invoked = False
+        if self._do == "sleep in open":
+            time.sleep(60)
         if self._do == "missing":
             raise MissingBackendError("no such device", why="none", remedy="buy one", more="shop")
         if self._do == "unknown":
@@ -66,6 +69,9 @@ class FakeEngine:
             os.write(1, b"native printf on descriptor 1\n")
             print("python print")
             sys.stdout.flush()
+        if self._do == "slow at first" and not self._invoked:
+            time.sleep(0.05)
+        self._invoked = True
         if self._do == "sleep":
             time.sleep(60)
         if self._do == "raise":

@@ -75,3 +75,31 @@ def test_a_larger_model_takes_more_by_its_weights_at_least() -> None:
 def test_the_runtime_itself_is_not_counted() -> None:
     """onnxruntime's own libraries are above 20 MiB; 1 MiB of weights is not."""
     assert _taken(256) < 20 * MIB
+
+
+@linux
+def test_the_parts_of_a_known_model() -> None:
+    """16 MiB of weights: loaded holds them, the runtime's own memory is apart, the peak is no less."""
+    with open_model(_model(4096), RunOptions()) as session:
+        assert isinstance(session, WorkerSession)
+        session.time_ms({"x": np.ones((1, 1024), np.float32)}, runs=2)
+        found = session.memory()
+        assert session.import_ms is not None
+        assert session.load_ms > 0
+    assert found.baseline_bytes is not None
+    assert found.loaded_bytes is not None
+    assert found.peak_bytes is not None
+    assert found.baseline_bytes > 20 * MIB  # Python, NumPy, onnxruntime
+    assert 0.9 * 16 * MIB < found.loaded_bytes <= found.peak_bytes
+    assert found.peak_bytes < 5 * 16 * MIB  # the file, the graph, weights packed: copies, but a few
+
+
+def test_what_is_held_now_is_less_than_a_peak_that_has_passed(tmp_path: Path) -> None:
+    path = status(tmp_path, resident=100, mark=100)
+    meter = Meter(status=path, reset=tmp_path / "reset")
+    status(tmp_path, resident=130, mark=180)
+    assert meter.before == 100 * 1024
+    assert meter.held_bytes() == 30 * 1024
+    assert meter.taken_bytes() == 80 * 1024
+    path.unlink()
+    assert meter.held_bytes() is None

@@ -18,7 +18,7 @@ import pytest
 from edgekit.backends import worker_main, worker_process
 from edgekit.backends.base import file_entries
 from edgekit.backends.worker import WorkerSession, call_in_worker, open_worker
-from edgekit.backends.worker_process import EngineError
+from edgekit.backends.worker_process import EngineError, WorkerTimeoutError
 from edgekit.errors import (
     BackendCrashError,
     DataError,
@@ -27,7 +27,7 @@ from edgekit.errors import (
     ModelFileError,
     UnknownNameError,
 )
-from edgekit.spec import Artifact, IoBinding, Precision, RunOptions, TensorSpec
+from edgekit.spec import Artifact, IoBinding, Precision, RunOptions, TensorSpec, WatchedOptions
 
 FOLDER = Path(__file__).parent
 Open = Callable[..., WorkerSession]
@@ -394,3 +394,55 @@ def test_call_in_worker_returns_and_raises(monkeypatch: pytest.MonkeyPatch) -> N
         call("add", left=2)
     with pytest.raises(BackendCrashError, match="ended with exit status 3 while adding"):
         call("vanish")
+
+
+def test_a_worker_that_hangs_is_ended_at_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    options = WatchedOptions(settings=(("do", "sleep"),), limit_s=0.5)
+    session = WorkerSession("fake_engine:FakeEngine", artifact_in(tmp_path), options)
+    with pytest.raises(
+        WorkerTimeoutError, match=r"model\.bin \(fake\) gave no answer within 0\.5 s while timing"
+    ):
+        session.time_ms({"x": X}, runs=1)
+    with pytest.raises(ProcessLookupError):
+        os.kill(session.pid, 0)
+    with pytest.raises(InputError, match="is closed"):
+        session.time_ms({"x": X}, runs=1)
+
+
+def test_a_worker_that_hangs_while_it_opens_is_ended_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    options = WatchedOptions(settings=(("do", "sleep in open"),), limit_s=2.0)
+    with pytest.raises(WorkerTimeoutError, match="while loading it"):
+        WorkerSession("fake_engine:FakeEngine", artifact_in(tmp_path), options)
+
+
+def test_one_that_answers_in_time_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    options = WatchedOptions(settings=(("do", ""),), limit_s=60.0)
+    with WorkerSession("fake_engine:FakeEngine", artifact_in(tmp_path), options) as session:
+        assert len(session.time_ms({"x": X}, runs=3)) == 3
+
+
+def test_the_first_inference_is_kept_apart(open_fake: Open) -> None:
+    """The engine's first ``invoke`` takes 50 ms more than the others: none of it is load, none steady."""
+    with open_fake("slow at first") as session:
+        before = (session.first_ms, session.import_ms)  # an engine without ``prepare``
+        assert before == (None, None)
+        assert session.load_ms < 50
+        session.time_ms({"x": X}, runs=2)
+        first = session.first_ms
+        assert first is not None
+        assert first >= 50
+        assert max(session.time_ms({"x": X}, runs=3)) < first
+        assert session.first_ms == first
+
+
+def test_after_run_the_first_inference_is_not_known(open_fake: Open) -> None:
+    """Sabotage: the first sample that was timed is not the first inference."""
+    with open_fake("slow at first") as session:
+        session.run({"x": X})
+        session.time_ms({"x": X}, runs=1)
+        assert session.first_ms is None
