@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.errors import ExitCode
 from edgekit.report import number
-from edgekit.report.page import Cell, Column, Facts, Line, Table, Tone
+from edgekit.report.page import Cell, Column, Facts, Line, Lines, Table, Tone
 from edgekit.spec import Rejection
 
 if TYPE_CHECKING:
@@ -232,6 +232,13 @@ def groups_table(rows: Sequence[tuple[str, GroupRow]], *, detail: bool = False) 
         for label, row in sorted(rows, key=lambda pair: -pair[1].drop_pp)
     )
     return Table("Classes and slices", columns, cells, detail=detail, brief=SHOWN_GROUPS)
+
+
+def groups_left_out(rows: Sequence[tuple[str, GroupRow]]) -> Lines:
+    """What the short form of the table leaves out; none of those loses more than the last one shown."""
+    hidden = len(rows) - SHOWN_GROUPS
+    text = f"and {hidden} more, which lose no more than these; `--report html` has all"
+    return Lines("", (Line(text, "muted"),) if hidden > 0 else (), short=True)
 
 
 def rejections_lines(rejections: Sequence[Rejection]) -> list[Line]:

@@ -17,6 +17,7 @@ from edgekit.report.view_rows import (
     drift_table,
     facts_of_machine,
     gates_table,
+    groups_left_out,
     groups_table,
     matrix_table,
     ratio_value,
@@ -160,6 +161,7 @@ def view_validate(result: ValidateResult) -> Page:
         about = (("ran on", first.ran_on), *accuracy_items(first.accuracy))
         items = [("artifact", first.artifact), *items, *about]
     labelled = [(_file_name(row.artifact) if several else "", row) for row in result.artifacts]
+    groups = [(label, group) for label, row in labelled for group in row.groups]
     blocks = (
         Facts("", tuple(items)),
         _validated_table(result) if several else Lines("", ()),
@@ -170,9 +172,8 @@ def view_validate(result: ValidateResult) -> Page:
         chain_table(result.matrix if several else ()),
         matrix_table(result.matrix if several else (), detail=False),
         *(block for label, row in labelled for block in _labels_of(row, label)),
-        replace(
-            groups_table([(label, group) for label, row in labelled for group in row.groups]), folded=True
-        ),
+        replace(groups_table(groups), folded=True),
+        groups_left_out(groups),
         _findings(result.findings),
         Lines(
             "Ran on",

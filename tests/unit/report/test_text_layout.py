@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from edgekit.pipeline.result import ReleaseResult
+from edgekit.pipeline.result import ReleaseResult, ValidateResult
 from edgekit.report import render_text, text
 from edgekit.report.page import Cell, Column, Facts, Heading, Line, Lines, Page, Table
 
@@ -72,3 +72,15 @@ def test_a_gate_repeats_no_reason_that_the_caveat_gave() -> None:
     assert shown.count(caveat) == 1
     assert "gpu-cuda: never_slower was not judged" in shown
     assert "never_slower: no CUDA device on this machine" in render_text(found)
+
+
+def test_groups_that_are_left_out_are_counted_and_those_that_fit_are_not_talked_about() -> None:
+    path = PASSING.with_name("validate.json")
+    found = TypeAdapter(ValidateResult).validate_python(json.loads(path.read_text("utf-8")))
+    (row,) = found.artifacts
+    few, many = (row.groups * 2, row.groups * 4)
+    assert "more, which lose no more" not in render_text(
+        replace(found, artifacts=(replace(row, groups=few),))
+    )
+    shown = render_text(replace(found, artifacts=(replace(row, groups=many),)))
+    assert f"and {len(many) - 5} more, which lose no more than these" in shown
