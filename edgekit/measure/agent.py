@@ -10,7 +10,8 @@ median settles, rounds A B | B A | ..., a monotonic clock around one inference.
 
 E1 "start" machine, versions · E2 "opened" load and first inference · E3 "warm" runs in a round ·
 E4 "block" samples of one round in ns · E5 "failed" an artifact that is out, and why; the others go on ·
-E6 "alive" every few seconds · E7 "summary" peak memory, machine at the end · E8 "installed".
+E6 "alive" every few seconds, with the machine's state · E7 "summary" peak memory, state, who used the CPU ·
+E8 "installed" · E9 "rounds" the machine's state before the first of them.
 
 L1 standard input is the life-line: when it ends (a lost connection), children end and the folder goes.
 L2 native code may print where it likes: a child's descriptor 1 is moved away before any of it is loaded.
@@ -33,7 +34,7 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Dict, Tuple
 
 PROTOCOL = 1  # edgekit refuses another number: agent and edgekit travel together
 
@@ -61,7 +62,11 @@ PACKAGES = {"onnxruntime": "onnxruntime", "litert": "ai-edge-litert", "openvino"
 TOO_NEW = "Didn't find op for builtin opcode"  # tflite/core/api/op_resolver.cc
 TFLITE_MODULES = ("ai_edge_litert", "tflite_runtime")
 
-# Names in /proc/cpuinfo that the runtimes' kernels select on; the list of edgekit/measure/machine.py.
+MEMORY_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")  # cgroup v2, v1
+NO_LIMIT = 1 << 62  # cgroup v1 writes a number near 2**63 where there is no memory limit
+
+# Names in /proc/cpuinfo that the runtimes' kernels select on (MLAS, oneDNN, XNNPACK), in the order in which
+# they are shown.
 TELLING_FEATURES = (
     *("avx", "fma", "f16c", "avx2", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16"),
     *("avx512_fp16", "amx_tile", "amx_int8", "amx_bf16"),
@@ -79,71 +84,305 @@ def emit(event: str, **values: Any) -> None:
         sys.stdout.flush()
 
 
-# ---- the machine
+# ---- the machine: edgekit/measure/machine.py and conditions.py read this one with the same functions
+
+Processes = Dict[int, Tuple[str, int, float, float]]  # at run time: Python 3.9
+PROC, SYS = Path("/proc"), Path("/sys")  # parameters below, so that tests can show another machine
+CPU_ZONES = ("cpu", "pkg", "soc", "core")  # in the type of a thermal zone; "acpitz" or "iwlwifi" are not it
+CPU_SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "soc_thermal")  # hwmon drivers of CPUs
 
 
-def _text(path: str) -> str:
+def _text(path: Any) -> str:
+    """The file's text, "" where it is not there or may not be read."""
     try:
         return Path(path).read_text("utf-8", errors="replace")
     except OSError:
         return ""
 
 
-def _numbers(pattern: str) -> list[int]:
-    """The integers in the files that match ``pattern`` under /sys; what cannot be read is left out."""
-    found = []
-    for path in sorted(Path("/sys").glob(pattern)):
+def _number(path: Path) -> int | None:
+    try:
+        return int(_text(path).strip(), 0)
+    except ValueError:
+        return None
+
+
+def _numbers(folder: Path, pattern: str) -> list[int]:
+    """The integers in the files that match ``pattern``; what cannot be read is left out."""
+    found = (_number(path) for path in sorted(folder.glob(pattern)))
+    return [each for each in found if each is not None]
+
+
+def _fields(text: str) -> dict[str, str]:
+    """Lines "name: value"; the first of a name counts."""
+    fields: dict[str, str] = {}
+    for line in text.splitlines():
+        name, colon, value = line.partition(":")
+        if colon:
+            fields.setdefault(name.strip(), value.strip())
+    return fields
+
+
+def usable_cores() -> list[int]:
+    """The cores that this process may run on, by their numbers in /proc/stat."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return sorted(affinity(0)) if affinity else list(range(os.cpu_count() or 1))
+
+
+def _cgroups(proc: Path, sys: Path) -> list[Path]:
+    """Folders of the CPU controller that bind this process, its own and those above (cgroups(7), v2 and v1).
+
+    In a container the path in /proc/self/cgroup may be the host's: then the mount's root is all there is.
+    """
+    found = [sys / "fs/cgroup", sys / "fs/cgroup/cpu"]
+    for line in _text(proc / "self/cgroup").splitlines():
+        parts = line.split(":", 2)  # "0::/path" or "4:cpu,cpuacct:/path"
+        if len(parts) < 3 or (parts[1] and "cpu" not in parts[1].split(",")):
+            continue
+        root = found[1] if parts[1] else found[0]
+        inner = root / parts[2].strip("/")
+        found += [each for each in (inner, *inner.parents) if root in each.parents]
+    return found
+
+
+def cpu_limit(proc: Path = PROC, sys: Path = SYS) -> float | None:
+    """CPUs' worth of time that the tightest cgroup grants; None = no limit."""
+    limits = []
+    for folder in _cgroups(proc, sys):
+        quota, _, period = _text(folder / "cpu.max").strip().partition(" ")
+        if not quota:
+            quota = _text(folder / "cpu.cfs_quota_us").strip()
+            period = _text(folder / "cpu.cfs_period_us").strip()
+        if quota.isdecimal() and period.isdecimal() and int(period):  # "max" or -1: no limit
+            limits.append(int(quota) / int(period))
+    return min(limits, default=None)
+
+
+def _throttled(proc: Path, sys: Path) -> dict[str, float]:
+    """How often and how long a cgroup's quota stopped this process since it exists; the worst cgroup."""
+    worst: dict[str, float] = {}
+    for folder in _cgroups(proc, sys):
+        lines = [line.split() for line in _text(folder / "cpu.stat").splitlines()]
+        counts = {line[0]: int(line[1]) for line in lines if len(line) == 2 and line[1].isdecimal()}
+        if "nr_throttled" in counts:
+            stopped_s = counts.get("throttled_usec", 0) / 1e6 or counts.get("throttled_time", 0) / 1e9
+            if stopped_s >= worst.get("throttled_s", 0.0):
+                worst = {"throttled_periods": counts["nr_throttled"], "throttled_s": stopped_s}
+    return worst
+
+
+def ticks_per_second() -> int:
+    """The unit of times in /proc."""
+    return os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+
+
+def _cpu_times(proc: Path, cores: list[int]) -> dict[str, float]:
+    """Seconds that ``cores`` worked, that a hypervisor kept from them, and all (proc(5), /proc/stat)."""
+    tick = ticks_per_second()
+    wanted = {f"cpu{core}" for core in cores}
+    rows = [line.split() for line in _text(proc / "stat").splitlines()]
+    times = [[int(each) for each in row[1:9]] for row in rows if row and row[0] in wanted and len(row) > 8]
+    if not times:
+        return {}
+    user, nice, system, idle, wait, irq, soft, steal = (sum(each) / tick for each in zip(*times))
+    busy = user + nice + system + irq + soft
+    return {"busy_s": busy, "steal_s": steal, "cpu_s": busy + steal + idle + wait}
+
+
+def processes(proc: Path = PROC) -> Processes:
+    """Name, parent, CPU seconds and those of children that it has waited for, by process (proc(5))."""
+    tick = ticks_per_second()
+    found = {}
+    for path in proc.glob("[0-9]*/stat"):
+        head, _, rest = _text(path).rpartition(")")
+        fields = rest.split()
+        if len(fields) > 14:
+            user, system, child_user, child_system = (int(each) / tick for each in fields[11:15])
+            name = head.partition("(")[2]
+            found[int(path.parent.name)] = (name, int(fields[1]), user + system, child_user + child_system)
+    return found
+
+
+def _own(table: Processes, root: int) -> set[int]:
+    """``root`` and all that descend from it."""
+    own = {root}
+    while True:
+        more = {pid for pid, (_, parent, *_) in table.items() if parent in own} - own
+        if not more:
+            return own
+        own |= more
+
+
+def busiest(
+    before: Processes,
+    after: Processes,
+    root: int | None = None,
+) -> list[tuple[str, float]]:
+    """Names and seconds of others' processes that used most CPU between two tables; three at most."""
+    own = _own(after, os.getpid() if root is None else root)
+    used: Dict[str, float] = {}
+    for pid, (name, _, seconds, _) in after.items():
+        if pid not in own:
+            used[name] = used.get(name, 0.0) + seconds - (before[pid][2] if pid in before else 0.0)
+    return sorted((each for each in used.items() if each[1] > 0), key=lambda each: -each[1])[:3]
+
+
+def _temperature(sys: Path) -> dict[str, float]:
+    """The hottest sensor of the CPU in degrees C, and from where on its system slows down."""
+    sensors = []  # (milli-degrees, limits, whether it is the CPU's)
+    for zone in sys.glob("class/thermal/thermal_zone*"):
+        kind = _text(zone / "type").lower()
+        trips = [
+            _number(zone / f"trip_point_{index}_temp")
+            for index in range(12)  # THERMAL_MAX_TRIPS
+            if _text(zone / f"trip_point_{index}_type").strip() in ("passive", "hot", "critical")
+        ]
+        sensors.append((_number(zone / "temp"), trips, any(each in kind for each in CPU_ZONES)))
+    for monitor in sys.glob("class/hwmon/hwmon*"):
+        if _text(monitor / "name").strip() in CPU_SENSORS:
+            for path in monitor.glob("temp*_input"):
+                stem = path.name[: -len("_input")]
+                limits = [_number(monitor / f"{stem}_{each}") for each in ("max", "crit")]
+                sensors.append((_number(path), limits, True))
+    valid = [(heat, limits, own) for heat, limits, own in sensors if heat is not None and 0 < heat < 150_000]
+    chosen = [each for each in valid if each[2]] or valid
+    if not chosen:
+        return {}
+    hottest, limits, _ = max(chosen, key=lambda each: each[0])
+    known = [each / 1e3 for each in limits if each is not None and 40_000 < each < 150_000]
+    found = {"temperature_c": hottest / 1e3}
+    if known:
+        found["temperature_limit_c"] = min(known)
+    return found
+
+
+def _supply(sys: Path) -> dict[str, Any]:
+    """Whether a battery or the mains feeds this machine (Documentation/ABI/testing/sysfs-class-power)."""
+    found: dict[str, Any] = {}
+    for supply in sorted(sys.glob("class/power_supply/*")):
+        if _text(supply / "type").strip() == "Battery":
+            if _text(supply / "scope").strip() != "Device":  # a mouse has one too
+                found.setdefault("battery", _text(supply / "status").strip())
+                found.setdefault("battery_percent", _number(supply / "capacity"))
+        elif _number(supply / "online") is not None:
+            found["plugged"] = found.get("plugged", False) or _number(supply / "online") != 0
+    return {name: value for name, value in found.items() if value not in (None, "")}
+
+
+def state(
+    proc: Path = PROC,
+    sys: Path = SYS,
+    *,
+    cores: list[int] | None = None,
+    table: Processes | None = None,
+    root: int | None = None,
+) -> dict[str, Any]:
+    """What changes while one measures; a fact that the system does not show is left out.
+
+    Args:
+        proc: where procfs is.
+        sys: where sysfs is.
+        cores: whose times count; those that this process may use.
+        table: ``processes``, for the time that ``root`` and its descendants used.
+        root: this process.
+    """
+    cores = usable_cores() if cores is None else cores
+    facts: dict[str, Any] = {"at_s": time.monotonic()}
+    cpus = sys / "devices/system/cpu"
+    frequencies = [_number(cpus / f"cpu{core}/cpufreq/scaling_cur_freq") for core in cores]
+    if any(frequencies):
+        facts["frequency_mhz"] = round(max(filter(None, frequencies)) / 1e3)
+    facts.update(_temperature(sys))
+    load = _text(proc / "loadavg").split()
+    if load:
+        facts["load"] = float(load[0])
+    facts.update(_cpu_times(proc, cores))
+    facts.update(_throttled(proc, sys))
+    facts.update(_supply(sys))
+    swapped = [line.split()[1] for line in _text(proc / "vmstat").splitlines() if line.startswith("pswpin ")]
+    if swapped:
+        facts["swapped_in_pages"] = int(swapped[0])
+    # Intel counts for each core, and for the package once more in every core of it
+    slowed = _numbers(cpus, "cpu*/thermal_throttle/core_throttle_count")
+    package = _numbers(cpus, "cpu*/thermal_throttle/package_throttle_count")
+    if slowed or package:
+        facts["thermal_events"] = sum(slowed) + max(package, default=0)
+    for path in sys.glob("devices/platform/soc*/soc*firmware/get_throttled"):  # Raspberry Pi, in hex
+        facts["firmware_throttled"] = int(_text(path) or "0", 16)
+    if table is not None:
+        own = _own(table, os.getpid() if root is None else root)
+        facts["own_s"] = sum(sum(table[pid][2:]) for pid in own if pid in table)
+    return facts
+
+
+def reading(**given: Any) -> dict[str, Any]:
+    """``state``; what cannot be understood must not end a measurement."""
+    try:
+        return state(**given)
+    except (ValueError, IndexError, OSError):
+        return {"at_s": time.monotonic()}
+
+
+def _switch(value: int | None, on: int) -> str:
+    return "" if value is None else "on" if value == on else "off"
+
+
+def cpu_features(proc: Path = PROC) -> list[str]:
+    """Those of TELLING_FEATURES that /proc/cpuinfo names."""
+    fields = _fields(_text(proc / "cpuinfo"))
+    flags = set((fields.get("flags") or fields.get("Features") or "").split())
+    return [name for name in TELLING_FEATURES if name in flags]
+
+
+def versions() -> dict[str, str]:
+    """What is installed of the packages that runtimes come in."""
+    from importlib import metadata
+
+    found = {}
+    for name in ("onnxruntime", "openvino", "ai-edge-litert", "tflite-runtime", "numpy"):
         try:
-            found.append(int(_text(str(path))))
-        except ValueError:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
             continue
     return found
 
 
-def state() -> dict[str, Any]:
-    """What changes while one measures; a fact that the system does not show is left out."""
-    facts: dict[str, Any] = {}
-    frequencies = _numbers("devices/system/cpu/cpu*/cpufreq/scaling_cur_freq")
-    if frequencies:
-        facts["frequency_mhz"] = round(max(frequencies) / 1e3)
-    temperatures = [each for each in _numbers("class/thermal/thermal_zone*/temp") if 0 < each < 150_000]
-    if temperatures:
-        facts["temperature_c"] = max(temperatures) / 1e3
-    if hasattr(os, "getloadavg"):
-        try:
-            facts["load"] = round(os.getloadavg()[0], 2)
-        except OSError:
-            pass
-    return facts
-
-
-def machine() -> dict[str, Any]:
-    """Facts of this machine: CPU, features, cores, memory, governor, system, Python, and ``state``."""
-    fields: dict[str, str] = {}
-    for line in _text("/proc/cpuinfo").splitlines():
-        name, colon, value = line.partition(":")
-        if colon:
-            fields.setdefault(name.strip(), value.strip())
-    part = " ".join(["ARM", fields.get("CPU implementer", ""), fields.get("CPU part", "")]).strip()
-    flags = set((fields.get("flags") or fields.get("Features") or "").split())
-    memory = next((line for line in _text("/proc/meminfo").splitlines() if line.startswith("MemTotal")), "")
-    digits = "".join(filter(str.isdigit, memory))
-    affinity = getattr(os, "sched_getaffinity", None)
-    quota = _text("/sys/fs/cgroup/cpu.max").split()
-    limited = len(quota) == 2 and quota[0].isdigit() and quota[1].isdigit() and int(quota[1]) > 0
-    model = _text("/proc/device-tree/model").strip("\0\n ")
+def machine(proc: Path = PROC, sys: Path = SYS) -> dict[str, Any]:
+    """Facts of this machine that stay: CPU, features, cores, limits, memory, clock, system, versions."""
+    fields = _fields(_text(proc / "cpuinfo"))
+    part = [fields.get("CPU implementer", ""), fields.get("CPU part", "")]
+    model = _text(proc / "device-tree/model").strip("\0\n ")
+    arm = " ".join(["ARM", *part]) if all(part) else ""  # Documentation/arch/arm64/cpu-features
+    cpus = sys / "devices/system/cpu"
+    turbo = _switch(_number(cpus / "intel_pstate/no_turbo"), 0) or _switch(_number(cpus / "cpufreq/boost"), 1)
+    clock = {
+        name: _number(cpus / "cpu0/cpufreq" / file)
+        for name, file in (
+            ("frequency_min_mhz", "cpuinfo_min_freq"),
+            ("frequency_max_mhz", "cpuinfo_max_freq"),
+            ("frequency_base_mhz", "base_frequency"),
+        )
+    }
+    memory = [_fields(_text(proc / "meminfo")).get("MemTotal", "").replace("kB", "").strip()]
+    sizes = [int(each) * 1024 for each in memory if each.isdecimal()]
+    limits = [_text(sys / "fs/cgroup" / name).strip() for name in MEMORY_LIMITS]
+    sizes += [int(each) for each in limits if each.isdecimal() and int(each) < NO_LIMIT]
     return {
-        "cpu": fields.get("model name") or fields.get("Hardware") or (part if part != "ARM" else "") or model,
+        "cpu": fields.get("model name") or fields.get("Hardware") or arm or model or platform.processor(),
         "board": model,
         "architecture": platform.machine(),
-        "features": [name for name in TELLING_FEATURES if name in flags],
-        "cores": len(affinity(0)) if affinity else os.cpu_count() or 1,
-        "cpu_limit": int(quota[0]) / int(quota[1]) if limited else None,
-        "memory_bytes": int(digits) * 1024 if digits else 0,
-        "governor": _text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip(),
+        "features": cpu_features(proc),
+        "cores": len(usable_cores()),
+        "cpu_limit": cpu_limit(proc, sys),
+        "memory_bytes": min(sizes, default=0),
+        "governor": _text(cpus / "cpu0/cpufreq/scaling_governor").strip(),
+        "frequency_driver": _text(cpus / "cpu0/cpufreq/scaling_driver").strip(),
+        **{name: round(khz / 1e3) for name, khz in clock.items() if khz},
+        "smt": _switch(_number(cpus / "smt/active"), 1),
+        "turbo": turbo,
         "os": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        **state(),
+        "versions": versions(),
     }
 
 
@@ -513,7 +752,7 @@ class Bench:
 
     def run(self) -> None:
         """E1 to E7."""
-        emit("start", machine=machine())
+        emit("start", machine={**machine(), **reading()})
         runs: dict[str, int] = {}
         for index, artifact in enumerate(self.job["artifacts"]):
             name = artifact["name"]
@@ -523,15 +762,19 @@ class Bench:
                 runs[name] = planned
         rounds = int(self.job.get("rounds", ROUNDS))
         forward = list(runs)
+        before = processes()
+        emit("rounds", machine=reading(table=before))
         for index in range(rounds):
             for name in forward if index % 2 == 0 else forward[::-1]:
                 if name in self.children:
                     self.guarded(name, lambda: self.block(name, runs[name], index))  # noqa: B023
+        after = processes()
+        at_end = reading(table=after)
         peaks = {
             name: self.guarded(name, lambda: child.ask(self.limit_s, op="memory")["peak"])  # noqa: B023
             for name, child in list(self.children.items())
         }
-        emit("summary", peak_bytes=peaks, machine=state())
+        emit("summary", peak_bytes=peaks, machine=at_end, busiest=busiest(before, after))
 
     def prepared(self, child: Child, artifact: dict[str, Any]) -> int:
         opened = child.ask(self.limit_s, op="open", artifact=artifact, seed=self.job.get("seed", 0))
@@ -583,7 +826,7 @@ def run(job_path: Path) -> None:
         while True:
             time.sleep(ALIVE_S)
             try:
-                emit("alive")
+                emit("alive", machine=reading())
             except OSError:
                 leave(1)
 
@@ -627,7 +870,7 @@ def main(arguments: list[str]) -> int:
     if arguments == ["child"]:
         serve()
     elif arguments == ["facts"]:
-        emit("start", machine=machine())
+        emit("start", machine={**machine(), **reading()})
     elif len(arguments) == 2 and arguments[0] in ("run", "install"):
         {"run": run, "install": install}[arguments[0]](Path(arguments[1]))
     else:

@@ -20,7 +20,9 @@ import numpy as np
 
 from edgekit.errors import EdgekitError, MissingBackendError
 from edgekit.measure import agent
+from edgekit.measure.conditions import Conditions, Reading, reading_of
 from edgekit.measure.devices import SILENCE_S, Device, DeviceOptions, LostDeviceError
+from edgekit.measure.machine import of_facts
 from edgekit.spec import Array
 
 FailureKind = Literal["missing", "error", "crash", "timeout"]
@@ -86,6 +88,8 @@ class Recording:
         peak_bytes: by artifact, peak memory less what was held before; absent where not known.
         failures: R2.
         incomplete: R3, "" = complete.
+        readings: of the machine since the rounds began (``conditions.Reading``).
+        busiest: others' processes that used most of the CPU, with seconds.
     """
 
     machine: dict[str, Any] = field(default_factory=dict)
@@ -98,6 +102,15 @@ class Recording:
     failures: list[Failure] = field(default_factory=list)
     incomplete: str = ""
     done: bool = False
+    readings: list[Reading] = field(default_factory=list)
+    busiest: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def conditions(self) -> Conditions | None:
+        """What the machine went through; None where the rounds did not begin."""
+        if len(self.readings) < 2:
+            return None
+        return Conditions(tuple(self.readings), self.busiest, of_facts(self.machine))
 
     def take(self, event: Event) -> None:
         """Keep what one event says."""
@@ -116,9 +129,16 @@ class Recording:
                 self.failures.append(Failure(name, event["kind"], event["what"], event["remedy"]))
             case "summary":
                 self.machine["at_end"] = event["machine"]
+                self.readings.append(reading_of(event["machine"]))
+                self.busiest = tuple((name, seconds) for name, seconds in event.get("busiest", ()))
                 self.peak_bytes.update({k: v for k, v in event["peak_bytes"].items() if v is not None})
                 self.done = True
-            case _:  # E6, and what a newer agent may add
+            case "rounds":
+                self.readings = [reading_of(event["machine"])]
+            case "alive":
+                if self.readings and "machine" in event:
+                    self.readings.append(reading_of(event["machine"]))
+            case _:  # what a newer agent may add
                 pass
 
 

@@ -1,26 +1,20 @@
 """This host -> facts that a latency depends on, and one short key that names the machine.
 
-Read from /proc and /sys (proc(5), sysfs(5), cgroups(7)); a file that is not there leaves its fact empty, so
-virtual machines, containers and other systems are fine. No host name and no serial number is read.
+What is read, and how, stands in ``agent.machine``: this host and a device tell the same. A file that is not
+there leaves its fact empty, so virtual machines, containers and other systems are fine. No host name and no
+serial number is read. What changes while one measures is in ``conditions``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import platform
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-# What the kernels of the runtimes select on (MLAS, oneDNN, XNNPACK), in the order in which it is shown.
-TELLING_FEATURES = (
-    *("avx", "fma", "f16c", "avx2", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16"),
-    *("avx512_fp16", "amx_tile", "amx_int8", "amx_bf16"),
-    *("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme"),
-)
-
-_NO_LIMIT = 1 << 62  # cgroup v1 writes a number near 2**63 where there is no memory limit
+from edgekit.measure import agent
 
 
 @dataclass(frozen=True)
@@ -31,7 +25,7 @@ class Machine:
         key: 12 hex digits; equal for equal cpu, architecture, features, cores, limits, memory and system.
         cpu: model name, "" where unknown.
         architecture: "x86_64", "aarch64".
-        features: those of TELLING_FEATURES that the CPU has.
+        features: those of ``agent.TELLING_FEATURES`` that the CPU has.
         cores: how many this process may use (affinity).
         cpu_limit: CPUs' worth of time that the cgroup grants, None = no limit.
         memory_bytes: the machine's memory or the cgroup's limit, whichever is less; 0 where unknown.
@@ -39,6 +33,12 @@ class Machine:
         python: version.
         governor: frequency governor of the first core, "" where there is none (virtual machines).
         load: one-minute load average when asked, -1 where unknown.
+        frequency_driver: who sets the clock ("intel_pstate"), "" where nobody says.
+        frequency_min_mhz: of the first core, 0 where unknown; frequency_base_mhz and frequency_max_mhz
+            likewise. Above the base is turbo.
+        smt: "on", "off" or "" where unknown: whether two threads share a core.
+        turbo: likewise.
+        versions: of the packages that runtimes come in.
     """
 
     key: str
@@ -52,91 +52,52 @@ class Machine:
     python: str
     governor: str
     load: float
+    frequency_driver: str = ""
+    frequency_min_mhz: int = 0
+    frequency_base_mhz: int = 0
+    frequency_max_mhz: int = 0
+    smt: str = ""
+    turbo: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
-def cpu_features(*, proc: Path = Path("/proc")) -> frozenset[str]:
-    """The features of TELLING_FEATURES that this CPU has; empty where that cannot be read."""
-    info = _cpuinfo(_text(proc / "cpuinfo"))
-    flags = set((info.get("flags") or info.get("Features") or "").split())
-    return frozenset(name for name in TELLING_FEATURES if name in flags)
+def cpu_features(*, proc: Path = agent.PROC) -> frozenset[str]:
+    """The features of ``agent.TELLING_FEATURES`` that this CPU has; empty where that cannot be read."""
+    return frozenset(agent.cpu_features(proc))
 
 
-def facts(*, proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> Machine:
+def facts(*, proc: Path = agent.PROC, sys: Path = agent.SYS) -> Machine:
     """What is known about this host; ``proc`` and ``sys`` are parameters for tests."""
-    info = _cpuinfo(_text(proc / "cpuinfo"))
-    cpu = info.get("model name") or info.get("Hardware") or _arm_part(info) or platform.processor()
-    known = cpu_features(proc=proc)
-    features = tuple(name for name in TELLING_FEATURES if name in known)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    limit = _cpu_limit(sys / "fs/cgroup")
-    memory = _memory(_text(proc / "meminfo"), sys / "fs/cgroup")
-    gigabytes = round(memory / 2**30)  # the last megabytes differ between kernels on one machine
-    stable = [cpu, platform.machine(), features, cores, limit, gigabytes, platform.system()]
+    return of_facts({**agent.machine(proc, sys), **agent.reading(proc=proc, sys=sys)})
+
+
+def of_facts(said: Mapping[str, Any]) -> Machine:
+    """What ``agent.machine`` and ``agent.state`` said, here or on a device."""
     return Machine(
-        key=hashlib.sha256(json.dumps(stable).encode()).hexdigest()[:12],
-        cpu=cpu,
-        architecture=platform.machine(),
-        features=features,
-        cores=cores,
-        cpu_limit=limit,
-        memory_bytes=memory,
-        os=f"{platform.system()} {platform.release()}",
-        python=platform.python_version(),
-        governor=_text(sys / "devices/system/cpu/cpu0/cpufreq/scaling_governor").strip(),
-        load=_load(_text(proc / "loadavg")),
+        key=key_of(said),
+        cpu=said.get("cpu", ""),
+        architecture=said.get("architecture", ""),
+        features=tuple(said.get("features", ())),
+        cores=said.get("cores", 0),
+        cpu_limit=said.get("cpu_limit"),
+        memory_bytes=said.get("memory_bytes", 0),
+        os=said.get("os", ""),
+        python=said.get("python", ""),
+        governor=said.get("governor", ""),
+        load=said.get("load", -1.0),
+        frequency_driver=said.get("frequency_driver", ""),
+        frequency_min_mhz=said.get("frequency_min_mhz", 0),
+        frequency_base_mhz=said.get("frequency_base_mhz", 0),
+        frequency_max_mhz=said.get("frequency_max_mhz", 0),
+        smt=said.get("smt", ""),
+        turbo=said.get("turbo", ""),
+        versions=said.get("versions", {}),
     )
 
 
-def _text(path: Path) -> str:
-    """The file's text, "" where it is not there or may not be read."""
-    try:
-        return path.read_text("utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
-def _cpuinfo(text: str) -> dict[str, str]:
-    """The fields of the first processor, and those that ARM kernels write once at the end."""
-    fields: dict[str, str] = {}
-    for line in text.splitlines():
-        name, colon, value = line.partition(":")
-        if colon:
-            fields.setdefault(name.strip(), value.strip())
-    return fields
-
-
-def _arm_part(info: dict[str, str]) -> str:
-    """Implementer and part numbers, as "ARM 0x41 0xd0b" (Linux, Documentation/arch/arm64/cpu-features)."""
-    parts = [info.get("CPU implementer", ""), info.get("CPU part", "")]
-    return " ".join(["ARM", *parts]) if all(parts) else ""
-
-
-def _cpu_limit(cgroup: Path) -> float | None:
-    """Quota over period, of cgroup v2 (``cpu.max``) or v1; None where either is missing or "max"."""
-    quota, _, period = _text(cgroup / "cpu.max").strip().partition(" ")
-    if not quota:
-        quota = _text(cgroup / "cpu/cpu.cfs_quota_us").strip()
-        period = _text(cgroup / "cpu/cpu.cfs_period_us").strip()
-    if not quota.isdecimal() or not period.isdecimal() or int(period) == 0:  # "max" or -1: no limit
-        return None
-    return int(quota) / int(period)
-
-
-def _memory(meminfo: str, cgroup: Path) -> int:
-    sizes = []
-    total = _cpuinfo(meminfo).get("MemTotal", "").removesuffix("kB").strip()
-    if total.isdecimal():
-        sizes.append(int(total) * 1024)
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        limit = _text(cgroup / name).strip()
-        if limit.isdecimal() and int(limit) < _NO_LIMIT:
-            sizes.append(int(limit))
-    return min(sizes, default=0)
-
-
-def _load(text: str) -> float:
-    first = text.split(" ", 1)[0]
-    try:
-        return float(first)
-    except ValueError:
-        return -1.0
+def key_of(said: Mapping[str, Any]) -> str:
+    """The key of a machine that said this of itself."""
+    gigabytes = round(said.get("memory_bytes", 0) / 2**30)  # the last megabytes differ between kernels
+    named = [said.get(name) for name in ("cpu", "architecture", "features", "cores", "cpu_limit")]
+    system = str(said.get("os", "")).split(" ", 1)[0]
+    return hashlib.sha256(json.dumps([*named, gigabytes, system]).encode()).hexdigest()[:12]

@@ -10,9 +10,11 @@ from typing import Literal
 import numpy as np
 
 from edgekit.errors import ExitCode, InputError
+from edgekit.measure.conditions import Watch
 from edgekit.measure.timer import Comparison, compare
 from edgekit.pipeline.align import in_terms_of
 from edgekit.pipeline.doctor import machine_row
+from edgekit.pipeline.environment import environment_row
 from edgekit.pipeline.evaluation import check_same_interface
 from edgekit.pipeline.latency import latency_row, ratio_row
 from edgekit.pipeline.open import artifact_at, open_artifact
@@ -54,12 +56,13 @@ def bench(
             check_same_interface(first, sessions[name])
         feeds = random_feeds(first.inputs, seed=seed)
         progress.stage("measure latency")
-        found = compare(
-            sessions, feeds, baseline=str(baseline) if baseline else names[0], seed=seed, progress=progress
-        )
+        against = str(baseline) if baseline else names[0]
+        with Watch() as watch:
+            found = compare(sessions, feeds, baseline=against, seed=seed, progress=progress)
         ran_on = {name: describe(session.facts) for name, session in sessions.items()}
     rows = tuple(row_of(found, name, ran_on[name], judged=baseline is not None) for name in names)
-    return BenchResult(rows, machine_row(), exit_code_of(rows))
+    seen = environment_row(watch.conditions)
+    return BenchResult(rows, machine_row(), exit_code_of(rows), environments=(seen,))
 
 
 def paths_of(artifacts: Sequence[Path], baseline: Path | None) -> list[Path]:

@@ -30,6 +30,7 @@ from edgekit.measure.timer import summarize
 from edgekit.pipeline.align import in_terms_of
 from edgekit.pipeline.bench import exit_code_of, paths_of, random_feeds, row_of
 from edgekit.pipeline.doctor import machine_row
+from edgekit.pipeline.environment import environment_row
 from edgekit.pipeline.open import artifact_at
 from edgekit.pipeline.proof import describe
 from edgekit.pipeline.result import BenchResult, BenchRow, DeviceRow, FailedRow
@@ -49,6 +50,12 @@ _GRAVEST_FIRST = (
     ExitCode.LATENCY_OR_SIZE_GATE,
     ExitCode.INCONCLUSIVE,
 )
+
+# Counters since boot mean nothing by themselves: ``environments`` has what they grew by.
+_COUNTED = {
+    *("at_end", "at_s", "busy_s", "steal_s", "cpu_s", "own_s", "throttled_s", "throttled_periods"),
+    *("thermal_events", "firmware_throttled", "swapped_in_pages", "temperature_limit_c"),
+}
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,9 @@ def bench_on_devices(
         for failure in each.recording.failures
     )
     code = _exit_code(rows, listed, failures)
-    return BenchResult(tuple(rows), machine_row(), code, listed, failures)
+    seen = ((each.device.name, each.recording.conditions) for each in outcomes if each.recording is not None)
+    environments = tuple(environment_row(each, device=name) for name, each in seen if each is not None)
+    return BenchResult(tuple(rows), machine_row(), code, listed, failures, environments)
 
 
 def _aligned(held: Mapping[str, Artifact], progress: Progress) -> dict[str, Artifact]:
@@ -199,9 +208,10 @@ def _device_row(outcome: _Outcome) -> DeviceRow:
             outcome.device.name, "missing" if missing else "incomplete", what, error.remedy if error else ""
         )
     reason = outcome.recording.incomplete
-    facts = {key: _word(value) for key, value in outcome.recording.machine.items() if key != "at_end"}
-    at_end = outcome.recording.machine.get("at_end", {})
-    facts.update({f"{key} at the end": _word(value) for key, value in at_end.items()})
+    said = outcome.recording.machine
+    facts = {key: _word(value) for key, value in said.items() if key not in _COUNTED}
+    at_end = said.get("at_end", {})
+    facts.update({f"{key} at the end": _word(value) for key, value in at_end.items() if key not in _COUNTED})
     return DeviceRow(
         outcome.device.name,
         "incomplete" if reason else "complete",
@@ -214,6 +224,8 @@ def _device_row(outcome: _Outcome) -> DeviceRow:
 def _word(value: object) -> str:
     if isinstance(value, list):
         return " ".join(map(str, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {each}" for name, each in value.items())
     return "" if value is None else str(value)
 
 

@@ -46,9 +46,23 @@ def machine_row() -> MachineRow:
         "os": found.os,
         "python": found.python,
         "governor": found.governor or "not visible",
+        **_clock(found),
         "load": f"{found.load:.2f}",
+        "versions": ", ".join(f"{name} {number}" for name, number in found.versions.items()),
     }
     return MachineRow(found.key, facts)
+
+
+def _clock(found: machine.Machine) -> dict[str, str]:
+    """What the clock may do, as far as the system says."""
+    known = {
+        "frequency": f"{found.frequency_min_mhz} to {found.frequency_max_mhz} MHz"
+        if found.frequency_max_mhz
+        else "",
+        "turbo": found.turbo,
+        "smt": found.smt,
+    }
+    return {name: said for name, said in known.items() if said}
 
 
 def _package_row(package: str, extra: str, used_for: str) -> DoctorRow:

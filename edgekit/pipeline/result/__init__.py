@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from edgekit.pipeline.compile_result import CompileResult
 from edgekit.pipeline.result.bench import BenchResult, BenchRow, DeviceRow, FailedRow
+from edgekit.pipeline.result.conditions import ConditionRow, DisturbanceRow, EnvironmentRow
 from edgekit.pipeline.result.debug import CauseRow, DebugResult, DebugRow, LayerRow
 from edgekit.pipeline.result.diff import ChangeRow, DiffResult, DiffRow, SideRow
 from edgekit.pipeline.result.doctor import DoctorResult, DoctorRow
@@ -54,16 +55,19 @@ __all__ = [
     "CauseRow",
     "ChangeRow",
     "CompileResult",
+    "ConditionRow",
     "CoverageRow",
     "DebugResult",
     "DebugRow",
     "DeviceRow",
     "DiffResult",
     "DiffRow",
+    "DisturbanceRow",
     "DoctorResult",
     "DoctorRow",
     "DriftRow",
     "ElsewhereRow",
+    "EnvironmentRow",
     "ExportResult",
     "FailedRow",
     "FlipPairRow",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from edgekit.errors import ExitCode
+from edgekit.pipeline.result.conditions import EnvironmentRow
 from edgekit.pipeline.result.rows import LatencyRow, MachineRow, RatioRow
 
 
@@ -69,4 +70,5 @@ class BenchResult:
     exit_code: ExitCode
     devices: tuple[DeviceRow, ...] = ()
     failures: tuple[FailedRow, ...] = ()
+    environments: tuple[EnvironmentRow, ...] = ()
     schema: str = "edgekit/bench-result/1"

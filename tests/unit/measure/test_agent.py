@@ -238,7 +238,6 @@ def test_the_agent_measures_as_the_timer_does() -> None:
     """The constants are copies, because the file travels alone."""
     names = ("ROUNDS", "ROUND_MS", "MOST_RUNS", "LEAD_IN_FROM", "WARM_UP_WINDOWS", "WARM_UP_MS", "WINDOW_MS")
     assert {name: getattr(agent, name) for name in names} == {name: getattr(timer, name) for name in names}
-    assert agent.TELLING_FEATURES == machine.TELLING_FEATURES
 
 
 def test_the_facts_are_those_of_the_machine() -> None:
