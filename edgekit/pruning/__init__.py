@@ -1,0 +1,1 @@
+"""Float model x calibration data -> the same model with fewer channels."""
