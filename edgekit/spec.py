@@ -270,6 +270,61 @@ class Executed:
     multiplies: bool
 
 
+@dataclass(frozen=True, slots=True)
+class KernelTime:
+    """One kernel of an artifact, timed while the runtime ran it.
+
+    Attributes:
+        names: as in ``Executed``; () where the runtime does not say.
+        operator: its type, in the runtime's words.
+        kernel: which implementation, in the runtime's words ("brgconv_avx512_amx_I8").
+        device: as in ``Executed``.
+        precision: as in ``Executed``.
+        multiplies: as in ``Executed``.
+        outside: it ran outside the delegate that the artifact is meant for.
+        calls: how often in one inference.
+        us: microseconds of one inference, without what it calls; one value for each sample, which is one
+            inference or the mean of a few.
+        read_bytes: activations that it reads; None where the runtime does not say.
+        weight_bytes: constants that it reads; likewise.
+        written_bytes: what it writes; likewise.
+        elements: of its largest activation, read or written; likewise.
+    """
+
+    names: tuple[str, ...]
+    operator: str
+    kernel: str
+    device: str
+    precision: str
+    multiplies: bool
+    outside: bool
+    calls: int
+    us: tuple[float, ...]
+    read_bytes: int | None = None
+    weight_bytes: int | None = None
+    written_bytes: int | None = None
+    elements: int | None = None
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a runtime's own profiler says of one artifact.
+
+    Attributes:
+        kernels: in the order of execution.
+        plain_us: whole inferences without the profiler, taken in turn with those under it.
+        profiled_us: whole inferences under the profiler.
+        clock: whose figures ``KernelTime.us`` are, and how finely it counts.
+        notes: what the reader should know.
+    """
+
+    kernels: tuple[KernelTime, ...]
+    plain_us: tuple[float, ...]
+    profiled_us: tuple[float, ...]
+    clock: str
+    notes: tuple[str, ...] = ()
+
+
 class Runner(Protocol):
     """Something that computes: mapping of arrays by input name -> mapping of arrays by output name."""
 

@@ -1,9 +1,10 @@
 """What a back end runs inside the worker process: feeds --bind--> engine --invoke, fetch--> outputs.
 
-Two functions more are not part of the contract, and used where an engine has them:
+Three functions more are not part of the contract, and used where an engine has them:
 
     prepare()    class method: import the runtime, so that its own memory is not the artifact's
     executed()   the operators as they run, with the last feeds: rows of ``spec.Executed`` as JSON
+    profile(n)   the kernels with their times over n inferences of the bound feeds: ``spec.Profile`` as JSON
 
 The engine speaks the artifact's own names, layouts and element types; ``backends.bindings`` translates on the
 parent's side. ``bind`` and ``fetch`` may copy; ``invoke`` alone is what latency means.

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.backends import openvino_profile
 from edgekit.errors import MissingBackendError, ModelFileError, missing_extra
 from edgekit.spec import RunOptions
 
@@ -84,16 +85,35 @@ class OpenVinoEngine:
 
     def executed(self) -> list[dict[str, Any]]:
         """What runs, read from the execution graph of the model that the last feeds selected."""
+        device, heavy = self._device_and_heavy()
         compiled = self._request.get_compiled_model()
-        device = ",".join(compiled.get_property("EXECUTION_DEVICES")).lower()
-        kinds = {node.get_friendly_name(): node.get_type_name() for node in self._model.get_ops()}
-        heavy = {name for name, kind in kinds.items() if kind in _MULTIPLYING_OPERATIONS}
         infos = [node.get_rt_info() for node in compiled.get_runtime_model().get_ordered_ops()]
         return [
             _executed(info, device, heavy)
             for info in infos
             if compiled_text(info, "layerType") not in _NO_KERNEL
         ]
+
+    def profile(self, runs: int) -> dict[str, Any]:
+        """Every kernel with its times (``openvino_profile``), at the shapes of the bound feeds."""
+        shapes = tuple(self._feeds[name].shape for name in self._inputs)
+        model = self._static(shapes)
+
+        def open_profiled() -> Any:
+            config = {**self._config, "PERF_COUNT": "YES"}
+            request = self._core.compile_model(model, "CPU", config).create_infer_request()
+            for name in self._inputs:
+                request.set_tensor(name, self._tensor(self._feeds[name], shared_memory=True))
+            return request
+
+        device, heavy = self._device_and_heavy()
+
+        def row_of(info: Any) -> dict[str, Any] | None:
+            if compiled_text(info, "layerType") in _NO_KERNEL:
+                return None
+            return {**_executed(info, device, heavy), "kernel": compiled_text(info, "primitiveType")}
+
+        return openvino_profile.timed(open_profiled, row_of, plain=self.invoke, runs=runs)
 
     def bind(self, feeds: Mapping[str, Array]) -> None:
         """Inputs are used in place, by a model compiled for exactly these shapes."""
@@ -114,6 +134,13 @@ class OpenVinoEngine:
     def fetch(self) -> dict[str, Array]:
         """Copies of the outputs."""
         return {name: self._request.get_tensor(name).data.copy() for name in self._outputs}
+
+    def _device_and_heavy(self) -> tuple[str, set[str]]:
+        """Where it runs, and the names of the model's operations that multiply."""
+        compiled = self._request.get_compiled_model()
+        device = ",".join(compiled.get_property("EXECUTION_DEVICES")).lower()
+        kinds = {node.get_friendly_name(): node.get_type_name() for node in self._model.get_ops()}
+        return device, {name for name, kind in kinds.items() if kind in _MULTIPLYING_OPERATIONS}
 
     def _first_shapes(self) -> Shapes:
         """Every open size as 1: the batch, nearly always."""

@@ -21,7 +21,17 @@ from edgekit.backends import shared_arrays
 from edgekit.backends.bindings import artifact_from_reference, check_feeds, reference_from_artifact
 from edgekit.backends.worker_process import WorkerProcess
 from edgekit.errors import InputError, ModelFileError
-from edgekit.spec import Artifact, Executed, Feeds, RunOptions, Session, TensorSpec, WatchedOptions
+from edgekit.spec import (
+    Artifact,
+    Executed,
+    Feeds,
+    KernelTime,
+    Profile,
+    RunOptions,
+    Session,
+    TensorSpec,
+    WatchedOptions,
+)
 
 if TYPE_CHECKING:
     from edgekit.spec import Array
@@ -225,6 +235,31 @@ class WorkerSession:
         if rows is None:
             return None
         return tuple(Executed(**{**row, "names": tuple(row["names"])}) for row in rows)
+
+    def profile(self, feeds: Feeds, *, runs: int) -> Profile | None:
+        """Every kernel with its times over ``runs`` inferences; None where its engine has no profiler.
+
+        Raises:
+            DataError: the feeds do not fit the inputs; nothing was sent.
+            BackendCrashError: the runtime raised or died.
+        """
+        arrays = self._converted(feeds)
+        with self._lock:
+            message = {"op": "profile", "feeds": self._handed_over(arrays), "runs": runs}
+            found = self._process.request(message, doing="profiling it")["profile"]
+        if found is None:
+            return None
+        kernels = tuple(
+            KernelTime(**{**row, "names": tuple(row["names"]), "us": tuple(row["us"])})
+            for row in found["kernels"]
+        )
+        return Profile(
+            kernels,
+            tuple(found["plain_us"]),
+            tuple(found["profiled_us"]),
+            found["clock"],
+            tuple(found["notes"]),
+        )
 
     def close(self) -> None:
         """End the worker; harmless when called twice."""

@@ -7,6 +7,7 @@
     {"op": "time", "feeds": layout, "runs": n} -> {"ns": [...]}
     {"op": "memory"} -> {"baseline", "loaded", "peak": bytes or null where the system does not say}
     {"op": "executed"} -> {"rows": [...]} or {"rows": null} where the engine cannot say
+    {"op": "profile", "feeds": layout, "runs": n} -> {"profile": {...}}, null where the engine has no profiler
     {"op": "call", "function": "module:name", "arguments": {...}} -> {"value": ...}
     anything that raises -> {"error": {"type", "what", "why", "remedy", "more"}}
 
@@ -96,6 +97,7 @@ class _Server:
             "time": self._time,
             "memory": self._memory,
             "executed": self._executed,
+            "profile": self._profile,
             "call": self._call,
         }
 
@@ -195,6 +197,11 @@ class _Server:
         del message
         describe = getattr(self._opened(), "executed", None)
         return {"rows": describe() if describe else None}
+
+    def _profile(self, message: dict[str, Any]) -> dict[str, Any]:
+        engine = self._bound(message["feeds"])
+        profile = getattr(engine, "profile", None)
+        return {"profile": profile(message["runs"]) if profile else None}
 
     def _call(self, message: dict[str, Any]) -> dict[str, Any]:
         return {"value": _imported(message["function"])(**message["arguments"])}

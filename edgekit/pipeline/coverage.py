@@ -24,7 +24,7 @@ def measure(variant: Variant, executed: Sequence[Executed] | None, *, device: st
     planned = {each.node for each in variant.left_float}
     nodes = {node.name: node for node in walk(variant.model) if node.name}
     layers = [
-        Layer(each.name, tuple(_aliases(nodes.get(each.name))), each.macs, each.name in planned)
+        Layer(each.name, tuple(aliases(nodes.get(each.name))), each.macs, each.name in planned)
         for each in layers_of(variant.model)
         if each.macs != 0
     ]
@@ -40,7 +40,7 @@ def silent_fallbacks(found: Coverage | None, *, target: str, name: str) -> tuple
     return (f"{target}: in {name} {count} elsewhere than asked: {nodes_in_words(silent)}",)
 
 
-def _aliases(node: ir.Node | None) -> Iterator[str]:
+def aliases(node: ir.Node | None) -> Iterator[str]:
     """Names of what follows ``node`` without a branch, its own output first."""
     for _ in range(_FOLLOWED):
         if node is None or not node.outputs:

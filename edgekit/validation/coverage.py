@@ -158,14 +158,22 @@ def _elsewhere(entries: Sequence[_Entry], layers: Sequence[Layer]) -> Iterator[E
         yield Elsewhere(name, row.operator, row.device, row.precision, silent)
 
 
+def named_layers(names: Sequence[str], layers: Sequence[Layer], *, exact: bool) -> tuple[Layer, ...]:
+    """The layers that a kernel of these ``names`` stands for: by the layers' own, or else the likeliest."""
+    own = tuple(layer for layer in layers if layer.name in names)
+    if own or exact:
+        return own
+    like = _layer_like(names, layers)
+    return (like,) if like else ()
+
+
 def _layers_of(row: Executed, layers: Sequence[Layer]) -> tuple[Layer | None, ...]:
     """By names that are the layers' own, else by the longest one that is part of the kernel's."""
-    own = tuple(layer for layer in layers if layer.name in row.names)
-    return own or (_layer_like(row, layers),)
+    return named_layers(row.names, layers, exact=False) or (None,)
 
 
-def _layer_like(row: Executed, layers: Sequence[Layer]) -> Layer | None:
-    for name in row.names:
+def _layer_like(names: Sequence[str], layers: Sequence[Layer]) -> Layer | None:
+    for name in names:
         for suffix in ("", *_SUFFIXES):
             for layer in layers:
                 if name.removesuffix(suffix) in (layer.name, *layer.aliases):
@@ -174,7 +182,7 @@ def _layer_like(row: Executed, layers: Sequence[Layer]) -> Layer | None:
         (len(known), layer)
         for layer in layers
         for known in (layer.name, *layer.aliases)
-        if known and any(known in name for name in row.names)
+        if known and any(known in name for name in names)
     ]
     return max(parts, key=lambda part: part[0])[1] if parts else None
 

@@ -42,6 +42,8 @@ class LiteRtEngine:
             )
         interpreter, version = open_interpreter(path, options)
         self._interpreter = interpreter
+        self._path, self._options = path, options
+        self._feeds: Mapping[str, Array] = {}
         self._inputs = _by_name(interpreter.get_input_details(), input_names, path)
         self._outputs = _by_name(interpreter.get_output_details(), output_names, path)
         self._shapes = {name: tuple(detail["shape"]) for name, detail in self._inputs.items()}
@@ -68,6 +70,19 @@ class LiteRtEngine:
         rows = [each for each in self._interpreter._get_ops_details() if each["op_name"] != "DELEGATE"]
         return [_executed(each, names) for each in rows]
 
+    def profile(self, runs: int) -> dict[str, Any]:
+        """Every kernel with its times, from LiteRT's own profiler (``native_profiler``).
+
+        Raises:
+            MissingBackendError: the installed LiteRT has none that is known.
+        """
+        from edgekit.backends.litert import executed, profile
+
+        parts = executed.parts(self._interpreter._get_ops_details())
+        return profile.timed(
+            self._path, self._options, feeds=self._feeds, plain=self.invoke, runs=runs, parts=parts
+        )
+
     def bind(self, feeds: Mapping[str, Array]) -> None:
         """Copy ``feeds`` in; a new batch size resizes the inputs first.
 
@@ -77,6 +92,7 @@ class LiteRtEngine:
         shapes = {name: tuple(feeds[name].shape) for name in self._inputs}
         if shapes != self._shapes:
             self._resize(shapes)
+        self._feeds = feeds
         for name, detail in self._inputs.items():
             self._interpreter.set_tensor(detail["index"], np.asarray(feeds[name], order="C"))
 

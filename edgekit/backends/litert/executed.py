@@ -8,13 +8,14 @@ graph that XNNPACK took (tflite/core/subgraph.cc, ReplaceNodeSubsetsWithDelegate
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgekit.backends.litert.engine import open_interpreter
 from edgekit.spec import RunOptions
 
-_DELEGATE = "DELEGATE"
+DELEGATE = "DELEGATE"
 
 
 def operators(path: str, threads: int, settings: list[list[str]]) -> list[dict[str, Any]]:
@@ -28,12 +29,8 @@ def operators(path: str, threads: int, settings: list[list[str]]) -> list[dict[s
     options = RunOptions(threads, "cpu", tuple((name, value) for name, value in settings))
     interpreter, _ = open_interpreter(Path(path), options)
     listed = interpreter._get_ops_details()
-    real = [each for each in listed if each["op_name"] != _DELEGATE]
-    makers = {int(tensor): number for number, each in enumerate(real) for tensor in each["outputs"]}
-    taken: set[int] = set()
-    for part in listed:
-        if part["op_name"] == _DELEGATE:
-            taken |= _between(real, makers, set(map(int, part["inputs"])), list(map(int, part["outputs"])))
+    real = [each for each in listed if each["op_name"] != DELEGATE]
+    taken = set().union(*parts(listed))
     return [
         {
             "name": str(each["op_name"]),
@@ -44,8 +41,23 @@ def operators(path: str, threads: int, settings: list[list[str]]) -> list[dict[s
     ]
 
 
+def parts(listed: Sequence[Mapping[str, Any]]) -> list[set[int]]:
+    """For each part of the graph that the delegate took, the places of its operators in the file.
+
+    Args:
+        listed: what the interpreter lists, the delegate's nodes included.
+    """
+    real = [each for each in listed if each["op_name"] != DELEGATE]
+    makers = {int(tensor): number for number, each in enumerate(real) for tensor in each["outputs"]}
+    return [
+        _between(real, makers, set(map(int, part["inputs"])), list(map(int, part["outputs"])))
+        for part in listed
+        if part["op_name"] == DELEGATE
+    ]
+
+
 def _between(
-    real: list[dict[str, Any]], makers: dict[int, int], inputs: set[int], outputs: list[int]
+    real: Sequence[Mapping[str, Any]], makers: dict[int, int], inputs: set[int], outputs: list[int]
 ) -> set[int]:
     """Operators on the way from ``inputs`` to ``outputs``."""
     found: set[int] = set()

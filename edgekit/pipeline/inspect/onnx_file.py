@@ -69,7 +69,12 @@ def inspect_model(model: ir.Model, path: Path) -> InspectResult:
 
 def layers_of(model: ir.Model) -> tuple[LayerCost, ...]:
     """What every operator of ``model`` costs, open sizes as 1; the model is not changed."""
-    return cost.layers(_sized(model)[0])
+    return cost.layers(with_sizes(model))
+
+
+def with_sizes(model: ir.Model) -> ir.Model:
+    """A clone in which every size is known that can be, open ones as 1; the model is not changed."""
+    return _sized(model)[0]
 
 
 def _sized(model: ir.Model) -> tuple[ir.Model, ir.Model]:
