@@ -22,6 +22,7 @@ from edgekit.pipeline import debug as _debug
 from edgekit.pipeline import diff as _diff
 from edgekit.pipeline import export as _export
 from edgekit.pipeline import inspect as _inspect
+from edgekit.pipeline import profile as _profile
 from edgekit.pipeline import quantize as _quantize
 from edgekit.pipeline import run as _run
 from edgekit.pipeline import validate as _validate
@@ -337,6 +338,7 @@ def bench(
     baseline: PathLike | None = None,
     threads: int | None = None,
     seed: int = 0,
+    profile: bool = False,
     devices: Sequence[str] = (),
     devices_file: PathLike | None = None,
     given: Given | None = None,
@@ -349,6 +351,7 @@ def bench(
         baseline: what the others are judged against.
         threads: inside an operator; by default the artifact's own.
         seed: of the inputs and of the bootstrap.
+        profile: also the time of every kernel (docs/benching.md): some seconds for each artifact.
         devices: addresses ("local", "ssh://user@host", "adb:SERIAL") or names of ``devices_file``; () = here.
         devices_file: default ./devices.toml.
         given: how to use the devices, in place of what the file says: ``edgekit.measure.device_list.Given``.
@@ -357,6 +360,8 @@ def bench(
     Returns:
         Latency of each; with ``baseline`` also who is faster, slower or undecided.
     """
+    if profile:
+        _profile.check_no_device(devices)
     if devices:
         return _bench_devices.bench_on_devices(
             tuple(Path(each) for each in artifacts),
@@ -368,13 +373,16 @@ def bench(
             seed=seed,
             progress=progress or Silent(),
         )
-    return _bench.bench(
+    result = _bench.bench(
         tuple(Path(each) for each in artifacts),
         baseline=Path(baseline) if baseline else None,
         threads=threads,
         seed=seed,
         progress=progress or Silent(),
     )
+    if not profile:
+        return result
+    return _profile.with_profiles(result, threads=threads, seed=seed, progress=progress or Silent())
 
 
 def release(

@@ -125,7 +125,7 @@ def kernels_of(events: Sequence[Mapping[str, Any]], runs: int) -> list[dict[str,
     return [
         {
             **{name: value for name, value in row.items() if name != "provider"},
-            "kernel": f"{row['operator']}, {row['provider']}",
+            "kernel": row["provider"],
             "outside": False,
             "calls": max(1, round(calls[key] / runs)),
             "us": samples[key],

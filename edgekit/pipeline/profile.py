@@ -30,42 +30,46 @@ from edgekit.pipeline.result.profile import KernelRow, ProfileRow, RoofRow
 from edgekit.spec import Artifact, Feeds, KernelTime, Precision, Profile, Progress
 
 _SECONDS = 1.5  # of inferences under the profiler; as many without it
-_FEWEST, _MOST = 15, 200  # the middle half of 15 samples is eight; 200 of a large graph fill a profile of 50 MB
+_FEWEST, _MOST = (
+    15,
+    200,
+)  # the middle half of 15 samples is eight; 200 of a large graph fill a profile of 50 MB
 _PROBE = 3  # inferences that say how many are to be run
 _FLOATS = frozenset({"float32", "float64", "float16", "bfloat16"})
 _INTEGER = frozenset({Precision.W8A8, Precision.W8A16, Precision.DYNAMIC})
 # operators that have to read or write floats in an integer graph, or have no numbers to compute with
+_APPENDED = ("_nchwc", "_quantized")
 _BOUNDARY = ("quantize", "convert", "reorder", "transpose", "cast", "subgraph", "reshape", "squeeze")
 
 
-def with_profiles(
-    result: BenchResult, *, threads: int | None, seed: int, progress: Progress
-) -> BenchResult:
-    """``result`` with a profile of every artifact in it, on the inputs that were measured.
-
-    Raises:
-        InputError: the artifacts were measured on devices.
-    """
-    if result.devices:
-        raise InputError(
-            "profiles are taken on this machine only",
-            why="the agent on a device has no profiler",
-            remedy="leave out --device, or --profile",
-        )
+def with_profiles(result: BenchResult, *, threads: int | None, seed: int, progress: Progress) -> BenchResult:
+    """``result`` with a profile of every artifact in it, on the inputs that were measured."""
     held: dict[str, Artifact] = {}
     first: Artifact | None = None
     for name in (row.artifact for row in result.rows):
         artifact = artifact_at(Path(name))
         first = first or artifact
-        inputs, outputs = (
-            [binding.reference for binding in each] for each in (first.inputs, first.outputs)
-        )
+        inputs, outputs = ([binding.reference for binding in each] for each in (first.inputs, first.outputs))
         held[name], _ = in_terms_of(artifact, inputs, outputs)
     if first is None:
         return result
     feeds = random_feeds(tuple(binding.reference for binding in first.inputs), seed=seed)
     rows, roof = profiles(held, feeds, threads=threads, progress=progress)
     return replace(result, profiles=rows, roof=roof)
+
+
+def check_no_device(devices: Sequence[str]) -> None:
+    """A profile is taken on this machine.
+
+    Raises:
+        InputError: a device is named.
+    """
+    if devices:
+        raise InputError(
+            f"no profile on {devices[0]}",
+            why="the agent on a device has no profiler",
+            remedy="leave out --device, or --profile",
+        )
 
 
 def profiles(
@@ -162,7 +166,7 @@ def _kernel(
         us=us, operations=cost.operations, moved_bytes=cost.moved_bytes, dtype=kernel.precision, roof=roof
     )
     return KernelRow(
-        source=kernel.names,
+        source=tuple(dict.fromkeys(map(_plain, kernel.names))),
         operator=kernel.operator,
         kernel=kernel.kernel,
         device=kernel.device,
@@ -184,8 +188,16 @@ def _kernel(
     )
 
 
+def _plain(name: str) -> str:
+    """The name in the model: runtimes and compilers append what they did to the node."""
+    shorter = name.split("/WithoutBiases", maxsplit=1)[0]
+    for suffix in _APPENDED:
+        shorter = shorter.removesuffix(suffix)
+    return shorter or name
+
+
 def _inside(found: Profile) -> float | None:
-    """Kernels' time over the profiled inferences', pair by pair: a pause of the system is in both of a pair."""
+    """Kernels' time over the profiled inferences', each with its own: a pause of the system is in both."""
     counts = {len(kernel.us) for kernel in found.kernels}
     if len(counts) != 1 or not found.profiled_us:
         return None
@@ -229,5 +241,3 @@ def _with_warning(row: ProfileRow) -> ProfileRow:
 
 def _absent(name: str, reason: str, remedy: str) -> ProfileRow:
     return ProfileRow(name, "", None, None, None, 0, (), (), reason, remedy)
-
-

@@ -1,7 +1,7 @@
 """Result -> CSV (RFC 4180): one row for each candidate and target, figures as plain numbers.
 
     release   every candidate of every target      validate   every artifact
-    bench     every artifact                       diff       every figure of every target
+    bench     every artifact, every kernel         diff       every figure of every target
     debug     every layer of every artifact
 
 A figure that was not measured is an empty field.
@@ -102,6 +102,40 @@ def _validate(result: ValidateResult) -> list[Row]:
 
 
 def _bench(result: BenchResult) -> list[Row]:
+    """Every artifact; below them the kernels of those that were profiled, in the order of execution."""
+    return [*_latencies(result), *_kernels(result)]
+
+
+def _kernels(result: BenchResult) -> list[Row]:
+    return [
+        {
+            "artifact": row.artifact,
+            "place": place,
+            "source": " ".join(each.source),
+            **{
+                name: getattr(each, name)
+                for name in (
+                    "operator",
+                    "kernel",
+                    "device",
+                    "dtype",
+                    "us",
+                    "share",
+                    "calls",
+                    "macs",
+                    "operations",
+                )
+            },
+            **{name: getattr(each, name) for name in ("read_bytes", "weight_bytes", "written_bytes")},
+            **{name: getattr(each, name) for name in ("gops", "gbs", "intensity", "fraction", "bound")},
+            "fallback": each.fallback,
+        }
+        for row in result.profiles
+        for place, each in enumerate(row.kernels)
+    ]
+
+
+def _latencies(result: BenchResult) -> list[Row]:
     return [
         {
             **({"device": row.device} if result.devices else {}),

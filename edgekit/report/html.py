@@ -21,6 +21,7 @@ from edgekit.report.page import (
     Heading,
     Lines,
     Page,
+    Roofline,
     Scatter,
     Table,
 )
@@ -64,6 +65,8 @@ def _contents(page: Page) -> str:
 
 def _anchored(place: int, block: Block) -> str:
     """A block; ``place`` makes its identifiers unique."""
+    if isinstance(block, Roofline):
+        return "\n".join([*_title(block.title), html_pictures.roofline(block, name=f"roof-{place}")])
     if _is_part(block):
         head = f'<h2 id="part-{place}">{escape(block.title)}</h2>'
         return head + (_figure(block, place) if isinstance(block, Scatter) else "")

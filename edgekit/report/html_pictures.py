@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from edgekit.report import plot
-from edgekit.report.page import Bar, Bars, Gallery, Scatter, Tile
+from edgekit.report import plot, roofline_plot
+from edgekit.report.page import Bar, Bars, Gallery, Roofline, Scatter, Tile
 
 
 def scatter(block: Scatter, *, name: str) -> str:
@@ -27,6 +27,12 @@ def scatter(block: Scatter, *, name: str) -> str:
     names = "".join(f"<li>{escape(each)}</li>" for each in block.names)
     caption = f"<figcaption><ol>{names}</ol>{caption}</figcaption>"
     return f'<figure><div class="panels">{panels}</div>{caption}</figure>'
+
+
+def roofline(block: Roofline, *, name: str) -> str:
+    """The picture, and what is to be known about it."""
+    caption = "".join(f"<p>{escape(line)}</p>" for line in block.caption)
+    return f"<figure>{roofline_plot.render(block, name=name)}<figcaption>{caption}</figcaption></figure>"
 
 
 def bars(block: Bars) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edgekit.errors import EXIT_CODE_MEANINGS, EdgekitError, ExitCode
-from edgekit.report.page import Bars, Block, Facts, Gallery, Heading, Lines, Page, Scatter, Table
+from edgekit.report.page import Bars, Block, Facts, Gallery, Heading, Lines, Page, Roofline, Scatter, Table
 
 # characters that would start markup or end a cell; "<" would start an HTML tag
 _ESCAPES = str.maketrans(
@@ -67,7 +67,7 @@ def _block(block: Block) -> Iterator[str]:
         case Lines():
             yield from _title(block.title)
             yield "\n".join(f"- {_escaped(line.text)}" for line in block.items)
-        case Scatter() | Bars() | Gallery():
+        case Scatter() | Bars() | Gallery() | Roofline():
             pass
 
 

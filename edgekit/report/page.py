@@ -225,6 +225,44 @@ class Gallery:
     detail: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class RoofPoint:
+    """One kernel under the roof.
+
+    Attributes:
+        intensity: operations per byte.
+        gops: billions of operations per second.
+        share: of the time: the area of its dot.
+        words: what a pointer that rests on it reads.
+    """
+
+    intensity: float
+    gops: float
+    share: float
+    words: str
+    tone: Tone
+
+
+@dataclass(frozen=True, slots=True)
+class RoofLine:
+    """A peak in GOP/s, or a bandwidth in GB/s."""
+
+    value: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """Rates over intensities, logarithmic; only HTML draws it: the table has the same in words."""
+
+    title: str
+    points: tuple[RoofPoint, ...]
+    peaks: tuple[RoofLine, ...]
+    slopes: tuple[RoofLine, ...]
+    caption: tuple[str, ...] = ()
+    detail: bool = True
+
+
 @dataclass(frozen=True)
 class Heading:
     """The start of a part of a report."""
@@ -233,7 +271,7 @@ class Heading:
     detail: bool = True
 
 
-Block = Table | Facts | Lines | Scatter | Bars | Gallery | Heading
+Block = Table | Facts | Lines | Scatter | Bars | Gallery | Roofline | Heading
 
 
 @dataclass(frozen=True)
@@ -257,6 +295,8 @@ def is_empty(block: Block) -> bool:
             return not content
         case Bars(bars=content) | Gallery(tiles=content):
             return not content
+        case Roofline(points=points):
+            return not points
         case Scatter(panels=panels):
             return not panels
         case Heading():
