@@ -154,9 +154,9 @@ class _Maker:
                 yield f"{maker} bf16", File(found, runtime, BF16)
 
     def _made(self, target: targets.Target, precision: Precision, placement: str = "") -> File:
-        form = self._model
+        form, target = self._model, target.placed(placement)
         if precision is Precision.W8A8:
-            form = apply(form, place(form, target.placed(placement), self._ranges))
+            form = apply(form, place(form, target, self._ranges))
         elif precision is not Precision.FP32:
             form = apply(form, place_weights(form, target, precision))
         stem = "-".join([self._source.stem, target.name, precision, *([placement] if placement else [])])

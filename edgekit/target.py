@@ -84,12 +84,14 @@ class Placement(_Closed):
         activation: scheme of activations in place of that of the rows.
         output: what outputs become where the row does not say "same".
         constraints: head operator -> ids of predicates that its rows have beside their own.
+        keeps_rounding: as ``Target.keeps_rounding``.
         source: where it was learned, or "measured".
     """
 
     activation: Scheme
     output: Literal["read"] = "read"
     constraints: dict[str, tuple[str, ...]] = {}
+    keeps_rounding: bool = True
     source: str
 
     def placed(self, row: Kernel) -> Kernel:
@@ -136,6 +138,10 @@ class Target(_Closed):
         fixed_scale: by operator type.
         shared_scale: operators whose inputs and output must have one scale ("Concat", "MaxPool").
         placement: other ways to place w8a8, by name; each is a candidate too.
+        exact_weights: forms of weights that give equal integers on every CPU and run in integers here
+            (docs/cross-cpu.md), in the order in which they are tried.
+        keeps_rounding: whether files are written so that the runtime rounds wherever the plan does, also
+            where it would leave that out to be faster; then equal plans give equal numbers on all runtimes.
         between: what operators that stay float beside integer ones may compute in -> the settings of a
             session for it; tried where the machine has it (``needs``).
     """
@@ -158,6 +164,8 @@ class Target(_Closed):
     fixed_scale: dict[str, FixedScale] = {}
     shared_scale: tuple[str, ...] = ()
     placement: dict[str, Placement] = {}
+    exact_weights: tuple[Literal["uint8", "7bit"], ...] = ("uint8", "7bit")
+    keeps_rounding: bool = True
     between: dict[Precision, dict[str, str]] = {}
 
     @property
@@ -182,7 +190,7 @@ class Target(_Closed):
             raise UnknownNameError("placement", name, tuple(self.placement), listing=listing)
         other = self.placement[name]
         rows = (other.placed(row) if row.precision is Precision.W8A8 else row for row in self.kernel)
-        return self.model_copy(update={"kernel": tuple(rows)})
+        return self.model_copy(update={"kernel": tuple(rows), "keeps_rounding": other.keeps_rounding})
 
 
 def names() -> tuple[str, ...]:

@@ -76,6 +76,8 @@ class OpenVino:
         try:
             with tempfile.TemporaryDirectory(prefix=f".{request.stem}.", dir=folder) as scratch:
                 model = lowered(request.model, request.precision)
+                if request.target.keeps_rounding:
+                    model = with_rounding(model)
                 found = _try(model, Path(scratch), request.target)
                 if found:
                     raise refuse(request.target, found)
@@ -97,7 +99,7 @@ class OpenVino:
 def _try(model: ir.Model, folder: Path, target: Target) -> tuple[Rejection, ...]:
     """Convert ``model`` to ``folder/model.xml`` and run it once; what went wrong, or nothing."""
     onnx, xml = folder / "model.onnx", folder / "model.xml"
-    io.save(with_rounding(model), onnx)
+    io.save(model, onnx)
     try:
         result = call_in_worker(
             _CONVERT,

@@ -19,7 +19,7 @@ from edgekit.pipeline.lock import LockedTarget
 from edgekit.pipeline.partial import partial_schemes
 from edgekit.pipeline.plan import TargetPlan
 from edgekit.pipeline.proof import Opener, Place, Proof, open_at, options_at, subject_of, where
-from edgekit.pipeline.scheme import Scheme
+from edgekit.pipeline.scheme import Scheme, Weights
 from edgekit.pipeline.search import Choice
 from edgekit.pipeline.workbench import Workbench
 from edgekit.quantization import mixed as mixing
@@ -96,13 +96,20 @@ def try_target(plan: TargetPlan, bench: Workbench, *, locked: LockedTarget | Non
 def schemes_of(precision: Precision, plan: TargetPlan, *, quantized: bool = False) -> tuple[Scheme, ...]:
     """The candidates of one rung before anything is known: the rows as they are, then each placement.
 
-    With exact weights: one for each form of them. A source that came quantized (``quantized``) is one form.
+    With exact weights: each of these in both forms of them. A source that came quantized (``quantized``) is
+    one form.
     """
     trapped = any(FEATURE in row.requires for row in plan.target.kernels(precision))
+    placements = plan.target.placement if precision is Precision.W8A8 and not quantized else ()
+    plain = (Scheme(precision), *(Scheme(precision, name, placement=name) for name in placements))
     if plan.cross_cpu == "report" or not precision.is_static or not trapped:
-        placements = plan.target.placement if precision is Precision.W8A8 and not quantized else ()
-        return (Scheme(precision), *(Scheme(precision, name, placement=name) for name in placements))
-    return (Scheme(precision, "uint8", "uint8"), Scheme(precision, "7bit", "7bit"))
+        return plain
+    return tuple(_exact(scheme, weights) for scheme in plain for weights in plan.target.exact_weights)
+
+
+def _exact(scheme: Scheme, weights: Weights) -> Scheme:
+    named = f"{scheme.variant}-{weights}" if scheme.variant else weights
+    return replace(scheme, variant=named, weights=weights)
 
 
 class Trial:
@@ -405,7 +412,7 @@ def _make(plan: TargetPlan, scheme: Scheme, bench: Workbench) -> Made:
     io = plan.io if scheme.precision is Precision.W8A8 else replace(plan.io, dtype="float32")
     artifact = artifacts.obtain(
         made,
-        plan.target,
+        plan.target.placed(scheme.placement),
         options_of(plan, scheme),
         stem=bench.stem,
         cache=bench.cache,

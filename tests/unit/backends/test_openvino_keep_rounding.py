@@ -5,12 +5,20 @@ The numbers are in tests/parity/test_runtimes_agree.py.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx_ir as ir
 import pytest
 
+from edgekit.backends import openvino
+from edgekit.backends.base import CompileRequest
 from edgekit.backends.openvino_keep_rounding import with_rounding
 from edgekit.ir.graph import is_onnx
+from edgekit.spec import Precision, Rejection
+from edgekit.target import Target, load
+
+TARGET = load("openvino-cpu")
 
 HEAD = '<ir_version: 10, opset_import: ["" : 21]>\n'
 GRAPH = """
@@ -62,3 +70,23 @@ def test_a_function_that_changes_nothing_stands_before_the_quantization() -> Non
 )
 def test_where_the_rounding_stays_nothing_is_added(source: ir.Model) -> None:
     assert with_rounding(source) is source
+
+
+@pytest.mark.parametrize("rules", [TARGET, TARGET.placed("lean")], ids=["rows", "lean"])
+def test_only_plans_that_other_runtimes_share_are_protected(
+    rules: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    converted: list[ir.Model] = []
+
+    def seen(form: ir.Model, folder: Path, target: Target) -> tuple[Rejection, ...]:
+        converted.append(form)
+        for suffix in ("bin", "xml"):
+            (folder / f"model.{suffix}").write_text("")
+        return ()
+
+    monkeypatch.setattr(openvino, "_try", seen)
+    openvino.OpenVino().compile(
+        CompileRequest(model(), rules, Precision.W8A8, rules.run.options(), "m"), tmp_path
+    )
+    assert bool(kept(converted[0])) is rules.keeps_rounding
+    assert rules.keeps_rounding is (rules is TARGET)

@@ -87,8 +87,13 @@ def test_a_placement_is_one_more_candidate_of_its_rung() -> None:
     assert [each.label for each in schemes_of(W8A8, plan)] == ["w8a8", "w8a8-lean"]
     assert [each.label for each in schemes_of(Precision.DYNAMIC, plan)] == ["dynamic"]
     assert schemes_of(W8A8, plan, quantized=True) == (Scheme(W8A8),)  # it has its scales already
-    exact = schemes_of(W8A8, replace(plan, cross_cpu="exact"))
-    assert [each.label for each in exact] == ["w8a8-uint8", "w8a8-7bit"]
+
+
+def test_each_placement_is_a_candidate_with_exact_weights() -> None:
+    plan = replace(_plan("openvino-cpu"), cross_cpu="exact")
+    found = schemes_of(W8A8, plan)
+    assert [each.label for each in found] == ["w8a8-7bit", "w8a8-lean-7bit"]
+    assert [(each.placement, each.weights) for each in found] == [("", "7bit"), ("lean", "7bit")]
 
 
 def test_what_stays_float_computes_in_16_bits_by_a_run_option_alone() -> None:
