@@ -27,6 +27,8 @@ from edgekit.pipeline import quantize as _quantize
 from edgekit.pipeline import run as _run
 from edgekit.pipeline import validate as _validate
 from edgekit.pipeline import verify as _verify
+from edgekit.pipeline.bench_sweep import LIMIT_S
+from edgekit.pipeline.bench_sweep import Sweep as _Sweep
 from edgekit.pipeline.open import open_artifact
 from edgekit.pipeline.result import (
     BenchResult,
@@ -336,7 +338,10 @@ def bench(
     artifacts: Sequence[PathLike],
     *,
     baseline: PathLike | None = None,
-    threads: int | None = None,
+    threads: int | Sequence[int] | None = None,
+    batches: Sequence[int] = (1,),
+    cores: Sequence[int] = (),
+    limit_s: float | None = None,
     seed: int = 0,
     profile: bool = False,
     devices: Sequence[str] = (),
@@ -349,7 +354,10 @@ def bench(
     Args:
         artifacts: files, folders or bundles.
         baseline: what the others are judged against.
-        threads: inside an operator; by default the artifact's own.
+        threads: inside an operator, each number is measured; by default the artifact's own.
+        batches: samples in one inference; each is measured.
+        cores: the only CPUs that an artifact's process may run on.
+        limit_s: how long one answer of an artifact's process may take here; 300 s.
         seed: of the inputs and of the bootstrap.
         profile: also the time of every kernel (docs/benching.md): some seconds for each artifact.
         devices: addresses ("local", "ssh://user@host", "adb:SERIAL") or names of ``devices_file``; () = here.
@@ -358,10 +366,17 @@ def bench(
         progress: told what goes on.
 
     Returns:
-        Latency of each; with ``baseline`` also who is faster, slower or undecided.
+        Latency of each; with ``baseline`` also who is faster, slower or undecided. An artifact that crashed,
+        hung or was refused is in ``failures``; the others' rows stand.
     """
     if profile:
         _profile.check_no_device(devices)
+    sweep = _Sweep(
+        tuple(batches),
+        (threads,) if isinstance(threads, int) else tuple(threads or ()),
+        tuple(cores),
+        limit_s or LIMIT_S,
+    )
     if devices:
         return _bench_devices.bench_on_devices(
             tuple(Path(each) for each in artifacts),
@@ -369,20 +384,22 @@ def bench(
                 devices, file=Path(devices_file) if devices_file else None, given=given or Given()
             ),
             baseline=Path(baseline) if baseline else None,
-            threads=threads,
+            sweep=sweep,
             seed=seed,
             progress=progress or Silent(),
         )
     result = _bench.bench(
         tuple(Path(each) for each in artifacts),
         baseline=Path(baseline) if baseline else None,
-        threads=threads,
+        sweep=sweep,
         seed=seed,
         progress=progress or Silent(),
     )
     if not profile:
         return result
-    return _profile.with_profiles(result, threads=threads, seed=seed, progress=progress or Silent())
+    return _profile.with_profiles(
+        result, threads=sweep.first_threads, seed=seed, progress=progress or Silent()
+    )
 
 
 def release(

@@ -9,6 +9,7 @@ import typer
 
 from edgekit.cli import flags
 from edgekit.cli.console import Console
+from edgekit.cli.parse import cores, counts, listed
 from edgekit.cli.reports import parse_reports
 from edgekit.errors import ExitCode
 
@@ -17,11 +18,12 @@ EXAMPLES = (
     "edgekit bench model.onnx",
     "edgekit bench q.onnx model.tflite --baseline model.onnx --threads 1",
     "edgekit bench model.tflite --profile --report html",
+    "edgekit bench model.onnx --batch 1,2,4,8 --threads 1,2 --pin 0-1",
     "edgekit bench model.tflite --device ssh://pi@pi5.local --python /opt/bench/bin/python",
     "edgekit bench model.tflite --device pi5 --device pixel8",
     "edgekit bench model.tflite --device adb:1A2B3C --benchmark-model ./benchmark_model",
 )
-# 1 and 2 stand also for an artifact on a device: its native code died, or its runtime refused the file
+# 1 and 2 stand also for an artifact: its native code died, or its runtime refused the file
 EXIT_CODES = (
     ExitCode.OK,
     ExitCode.INTERNAL,
@@ -46,7 +48,33 @@ def run(
         Path | None,
         typer.Option("--baseline", help="Judge the others against this one: slower is exit 4, undecided 7."),
     ] = None,
-    threads: flags.Threads = None,
+    batch: Annotated[
+        str,
+        typer.Option(
+            "--batch",
+            metavar="N[,N...]",
+            callback=listed(counts),
+            help="Samples in one inference; each is measured, with its throughput.",
+        ),
+    ] = "1",
+    threads: Annotated[
+        str | None,
+        typer.Option(
+            "--threads",
+            metavar="N[,N...]",
+            callback=listed(counts),
+            help="Threads inside an operator, each is measured; the target's own default is 1.",
+        ),
+    ] = None,
+    pin: Annotated[
+        str | None,
+        typer.Option(
+            "--pin",
+            metavar="CORES",
+            callback=listed(cores),
+            help="Run on these CPUs only: 0-1,3 (docs/benching.md).",
+        ),
+    ] = None,
     seed: flags.Seed = 0,
     report: flags.Reports = None,
     profile: Annotated[
@@ -111,13 +139,20 @@ def run(
             "--timeout",
             metavar="SECONDS",
             min=1,
-            help="For all of one device's run; 900.",
-            rich_help_panel=_PANEL,
+            help="For one answer of an artifact's process here (300), or for all of one device's run (900).",
         ),
     ] = None,
 ) -> ExitCode:
-    """Measure latency at batch 1, here or on devices, all artifacts interleaved, with intervals."""
+    """Measure latency, start, memory and size, here or on devices, all artifacts interleaved."""
     reports = parse_reports(report or (), verb="bench")
+    from edgekit.pipeline.bench_sweep import LIMIT_S, Sweep
+
+    sweep = Sweep(
+        counts(batch),
+        counts(threads) if threads else (),
+        cores(pin) if pin else (),
+        timeout or LIMIT_S,
+    )
     with console.working() as progress:
         if profile:
             from edgekit.pipeline.profile import check_no_device, with_profiles
@@ -132,7 +167,7 @@ def run(
                 tuple(artifacts),
                 devices=chosen(device, file=devices, given=given),
                 baseline=baseline,
-                threads=threads,
+                sweep=sweep,
                 seed=seed,
                 progress=progress,
             )
@@ -140,8 +175,8 @@ def run(
             from edgekit.pipeline import bench
 
             result = bench.bench(
-                tuple(artifacts), baseline=baseline, threads=threads, seed=seed, progress=progress
+                tuple(artifacts), baseline=baseline, sweep=sweep, seed=seed, progress=progress
             )
         if profile:
-            result = with_profiles(result, threads=threads, seed=seed, progress=progress)
+            result = with_profiles(result, threads=sweep.first_threads, seed=seed, progress=progress)
     return console.show(result, reports=reports)

@@ -2,6 +2,7 @@
 
     --input NAME:DTYPE:SIZES     image:float32:1x3x224x224     image:float32:batch,3,224,224
     --dynamic NAME:AXIS=SIZE     image:0=batch
+    --batch N[,N...]             1,2,4          --pin CORES     0-1,3
 
 Names may hold colons (TensorFlow's do), so the parts are cut from the right. SIZES are separated by commas,
 or by "x" where that can mean only one thing: an "x" beside a digit separates, and a size name that holds an
@@ -11,9 +12,12 @@ or by "x" where that can mean only one thing: an "x" beside a digit separates, a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
+import typer
+
+from edgekit.backends import affinity
 from edgekit.errors import InputError, UnknownNameError
 from edgekit.spec import TensorSpec
 
@@ -125,4 +129,42 @@ def parse_dynamic(values: Iterable[str]) -> dict[str, dict[int, str]]:
                 remedy="remove one",
             )
         axes[int(axis)] = size
+    return found
+
+
+def listed(reader: Callable[[str], object]) -> Callable[[str | None], str | None]:
+    """The callback of an option: its value as it is, if ``reader`` can read it."""
+
+    def check(value: str | None) -> str | None:
+        if value is not None:
+            reader(value)
+        return value
+
+    return check
+
+
+def counts(value: str) -> tuple[int, ...]:
+    """Numbers from 1 on, in their order, each once: "1,2,4".
+
+    Raises:
+        typer.BadParameter: it is no such list.
+    """
+    parts = [part.strip() for part in value.split(",")]
+    if not all(part.isdecimal() and int(part) >= 1 for part in parts):
+        raise typer.BadParameter(f"{value!r} is no list of numbers from 1 on, such as 1,2,4")
+    return tuple(dict.fromkeys(map(int, parts)))
+
+
+def cores(value: str) -> tuple[int, ...]:
+    """Numbers of CPUs: "0-1,3".
+
+    Raises:
+        typer.BadParameter: it is no such list.
+    """
+    try:
+        found = affinity.read(value)
+    except ValueError:
+        found = ()
+    if not found:
+        raise typer.BadParameter(f"{value!r} is no list of CPUs, such as 0-1,3")
     return found

@@ -8,7 +8,7 @@ This file travels alone: Python >= 3.9, NumPy and one runtime are all that it ne
 edgekit. It measures as edgekit/measure/timer.py does: a process for each artifact, warm-up until the running
 median settles, rounds A B | B A | ..., a monotonic clock around one inference.
 
-E1 "start" machine, versions · E2 "opened" load and first inference · E3 "warm" runs in a round ·
+E1 "start" machine, versions · E2 "opened" start in parts, memory · E3 "warm" runs in a round ·
 E4 "block" samples of one round in ns · E5 "failed" an artifact that is out, and why; the others go on ·
 E6 "alive" every few seconds, with the machine's state · E7 "summary" peak memory, state, who used the CPU ·
 E8 "installed" · E9 "rounds" the machine's state before the first of them.
@@ -400,6 +400,33 @@ class Refusal(Exception):
 Invoke = Callable[[], None]
 
 
+def pin(cores: list[int]) -> None:
+    """Run on these CPUs only: a mask is a thread's, and later threads have that of the one that starts them.
+
+    As edgekit/backends/affinity.py.
+    """
+    if not cores:
+        return
+    here = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    missing = sorted(set(cores) - set(here))
+    if missing:
+        allowed = f"this process may run on {here}" if here else "this system pins no process"
+        raise Refusal("error", f"core {missing[0]} is not to be had: {allowed}", "name others with --pin")
+    for task in Path("/proc/self/task").glob("*"):
+        os.sched_setaffinity(int(task.name), cores)
+
+
+def pinned_to() -> str:
+    """The CPUs that any thread of this process may use: "0,1,3"."""
+    found: set[int] = set()
+    for task in Path("/proc/self/task").glob("*"):
+        try:
+            found.update(os.sched_getaffinity(int(task.name)))
+        except OSError:  # it has ended
+            continue
+    return ",".join(map(str, sorted(found)))
+
+
 def _missing(package: str, error: Exception, pip: str = "") -> Refusal:
     line = f"{sys.executable} -m pip install {pip or package}"
     return Refusal(
@@ -545,6 +572,23 @@ def _openvino(artifact: dict[str, Any], feeds: list[Any]) -> tuple[Invoke, dict[
     )
 
 
+def _prepared(backend: str) -> float:
+    """Load the runtime, so that neither its time nor its memory is the artifact's: milliseconds."""
+    begin = time.perf_counter_ns()
+    try:
+        if backend == "onnxruntime":
+            import onnxruntime  # noqa: F401
+        elif backend == "litert":
+            _tflite_module()
+        elif backend == "openvino":
+            import openvino
+
+            openvino.Core().get_property("CPU", "FULL_DEVICE_NAME")
+    except Exception:  # noqa: BLE001, S110 - opening says it better
+        pass
+    return (time.perf_counter_ns() - begin) / 1e6
+
+
 OPENERS = {"onnxruntime": _onnxruntime, "litert": _litert, "openvino": _openvino}
 
 
@@ -570,12 +614,22 @@ def _status_bytes(field: str) -> int | None:
     return int(lines[0][1]) * 1024 if lines else None
 
 
+def _set_back_peak() -> int:
+    """The high-water mark set back to what is held now (proc(5), clear_refs); else the old mark."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return _status_bytes("VmHWM") or 0
+    return 0
+
+
 class _Held:
     """The opened artifact of this child process."""
 
     def __init__(self) -> None:
         self.invoke: Invoke | None = None
         self.before: int | None = None
+        self.old_mark = 0
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:
         if message["op"] == "open":
@@ -583,9 +637,12 @@ class _Held:
         if message["op"] == "time":
             return {"ns": self.time(message["runs"])}
         peak = _status_bytes("VmHWM")
-        return {"peak": max(0, peak - self.before) if peak and self.before else None}
+        if not peak or not self.before or peak <= self.old_mark:
+            return {"peak": None}
+        return {"peak": max(0, peak - self.before)}
 
     def open(self, artifact: dict[str, Any], seed: int) -> dict[str, Any]:
+        pin(artifact.get("cores", []))
         if artifact["backend"] not in OPENERS:
             raise Refusal("error", f"the agent has no runtime for back end {artifact['backend']!r}")
         for file, wanted in artifact.get("sha256", {}).items():
@@ -594,15 +651,27 @@ class _Held:
                     "error", f"{file} arrived damaged: its SHA-256 is not {wanted[:12]}...", "try again"
                 )
         feeds = _feeds(artifact, seed)
+        import_ms = _prepared(artifact["backend"])
         gc.collect()
+        self.old_mark = _set_back_peak()
         self.before = _status_bytes("VmRSS")
         begin = time.perf_counter_ns()
         self.invoke, facts = OPENERS[artifact["backend"]](artifact, feeds)
         load_ns = time.perf_counter_ns() - begin
         facts.update(device=artifact["device"], threads=str(artifact["threads"]))
         facts["numpy"] = _import_numpy().__version__
+        if artifact.get("cores"):
+            facts["cores"] = pinned_to()
         gc.freeze()
-        return {"facts": facts, "load_ms": load_ns / 1e6, "first_ms": self.time(1)[0] / 1e6}
+        held = _status_bytes("VmRSS")
+        return {
+            "facts": facts,
+            "import_ms": import_ms,
+            "load_ms": load_ns / 1e6,
+            "first_ms": self.time(1)[0] / 1e6,
+            "baseline_bytes": self.before,
+            "loaded_bytes": max(0, held - self.before) if held and self.before else None,
+        }
 
     def time(self, runs: int) -> list[int]:
         invoke, clock = self.invoke, time.perf_counter_ns

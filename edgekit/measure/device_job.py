@@ -22,6 +22,7 @@ from edgekit.errors import EdgekitError, MissingBackendError
 from edgekit.measure import agent
 from edgekit.measure.conditions import Conditions, Reading, reading_of
 from edgekit.measure.devices import SILENCE_S, Device, DeviceOptions, LostDeviceError
+from edgekit.measure.launch import Launch
 from edgekit.measure.machine import of_facts
 from edgekit.spec import Array
 
@@ -44,6 +45,7 @@ class JobArtifact:
         device: "cpu" or "cuda".
         settings: as ``spec.RunOptions``.
         inputs: name and array of each input, in the artifact's names, layouts and types.
+        cores: the only CPUs that it may run on; () = all.
     """
 
     name: str
@@ -54,6 +56,7 @@ class JobArtifact:
     device: str
     settings: tuple[tuple[str, str], ...]
     inputs: Mapping[str, Array]
+    cores: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ class Recording:
     Attributes:
         machine: its facts, those at the end under "at_end".
         facts: by artifact: runtime, version, threads, kernels.
-        load_ms: by artifact, to an opened session; ``first_ms`` the first inference.
+        launches: by artifact, what each of its processes said of its start.
         rounds: by artifact, samples in milliseconds by round, in the order in which they arrived.
         warnings: by artifact, what its warm-up complained about.
         peak_bytes: by artifact, peak memory less what was held before; absent where not known.
@@ -94,8 +97,7 @@ class Recording:
 
     machine: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, dict[str, str]] = field(default_factory=dict)
-    load_ms: dict[str, float] = field(default_factory=dict)
-    first_ms: dict[str, float] = field(default_factory=dict)
+    launches: dict[str, list[Launch]] = field(default_factory=dict)
     rounds: dict[str, list[tuple[float, ...]]] = field(default_factory=dict)
     warnings: dict[str, str] = field(default_factory=dict)
     peak_bytes: dict[str, int] = field(default_factory=dict)
@@ -120,7 +122,7 @@ class Recording:
                 self.machine.update(event["machine"])
             case "opened":
                 self.facts[name] = dict(event["facts"])
-                self.load_ms[name], self.first_ms[name] = event["load_ms"], event["first_ms"]
+                self.launches.setdefault(name, []).append(_launch(event))
             case "warm":
                 self.warnings[name] = "" if event["settled"] else "the median did not settle during warm-up"
             case "block":
@@ -172,6 +174,16 @@ def recorded(events: Iterable[Event]) -> Recording:
     return kept
 
 
+def _launch(event: Event) -> Launch:
+    return Launch(
+        import_ms=event.get("import_ms"),
+        load_ms=event["load_ms"],
+        first_ms=event["first_ms"],
+        baseline_bytes=event.get("baseline_bytes"),
+        loaded_bytes=event.get("loaded_bytes"),
+    )
+
+
 def _files(job: Job) -> dict[str, Path | bytes]:
     files: dict[str, Path | bytes] = {AGENT: Path(agent.__file__)}
     for index, artifact in enumerate(job.artifacts):
@@ -205,6 +217,7 @@ def _document(job: Job) -> dict[str, Any]:
                 "backend": each.backend,
                 "threads": each.threads,
                 "device": each.device,
+                "cores": list(each.cores),
                 "settings": [list(pair) for pair in each.settings],
                 "inputs": [
                     {"name": name, "dtype": array.dtype.name, "shape": list(array.shape)}

@@ -1,68 +1,218 @@
-"""`bench`: artifacts -> interleaved latencies on this machine; with a baseline, who is faster."""
+"""`bench`: artifacts -> interleaved latencies on this machine; with a baseline, who is faster.
+
+    paths -> artifacts -> groups of equal conditions (``bench_sweep``) -> launch -> rows
+
+A launch opens every artifact in a process of its own, times them interleaved and closes them. What fails is
+named and out (``bench_failures``), and the launch is repeated without it: the others' results stand.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from edgekit.errors import ExitCode, InputError
+from edgekit.backends import registry
+from edgekit.errors import EdgekitError, InputError
 from edgekit.measure.conditions import Watch
+from edgekit.measure.launch import Launch
 from edgekit.measure.timer import Comparison, compare
 from edgekit.pipeline.align import in_terms_of
+from edgekit.pipeline.bench_failures import CandidateError, exit_code_of, failed_row, kind_of
+from edgekit.pipeline.bench_phases import launch_of, memory_row, phases_row
+from edgekit.pipeline.bench_size import size_row
+from edgekit.pipeline.bench_sweep import Sweep, caveats, check_batch
+from edgekit.pipeline.blamed_session import BlamedSession
 from edgekit.pipeline.doctor import machine_row
 from edgekit.pipeline.environment import environment_row
-from edgekit.pipeline.evaluation import check_same_interface
 from edgekit.pipeline.latency import latency_row, ratio_row
-from edgekit.pipeline.open import artifact_at, open_artifact
+from edgekit.pipeline.open import artifact_at
 from edgekit.pipeline.proof import describe
-from edgekit.pipeline.result import BenchResult, BenchRow
-from edgekit.spec import Array, Progress, Session, TensorSpec
+from edgekit.pipeline.result import BenchResult, BenchRow, FailedRow
+from edgekit.spec import Array, Artifact, Progress, Session, TensorSpec, WatchedOptions
 
 Verdict = Literal["", "baseline", "faster", "slower", "undecided"]
+
+
+@dataclass(frozen=True)
+class _Launched:
+    """What one launch gave, by artifact name."""
+
+    found: Comparison
+    facts: Mapping[str, Mapping[str, str]]
+    launches: Mapping[str, Launch | None]
 
 
 def bench(
     artifacts: Sequence[Path],
     *,
     baseline: Path | None,
-    threads: int | None,
+    sweep: Sweep,
     seed: int,
     progress: Progress,
 ) -> BenchResult:
-    """Time every artifact at batch 1 on the same seeded inputs.
+    """Time every artifact under every group of ``sweep``, on the same seeded inputs.
+
+    An artifact that cannot be opened or run is a row of ``failures``; it ends nothing else.
 
     Raises:
-        InputError: no artifact, one named twice, or artifacts that do not take the same inputs.
+        InputError: no artifact, one named twice or not there, or artifacts that do not take the same inputs.
     """
     paths = paths_of(artifacts, baseline)
-    names = [str(path) for path in paths]
-    with ExitStack() as stack:
-        sessions: dict[str, Session] = {}
-        held = [artifact_at(path) for path in paths]
-        inputs = [binding.reference for binding in held[0].inputs]
-        outputs = [binding.reference for binding in held[0].outputs]
-        for name, artifact in zip(names, held, strict=True):
-            aligned, notes = in_terms_of(artifact, inputs, outputs)
-            for note in notes:
-                progress.note(f"{name}: {note}")
-            session = open_artifact(aligned, threads=threads)
-            sessions[name] = stack.enter_context(session)
-        first = sessions[names[0]]
-        for name in names[1:]:
-            check_same_interface(first, sessions[name])
-        feeds = random_feeds(first.inputs, seed=seed)
-        progress.stage("measure latency")
-        against = str(baseline) if baseline else names[0]
-        with Watch() as watch:
-            found = compare(sessions, feeds, baseline=against, seed=seed, progress=progress)
-        ran_on = {name: describe(session.facts) for name, session in sessions.items()}
-    rows = tuple(row_of(found, name, ran_on[name], judged=baseline is not None) for name in names)
+    held, failures = held_at(paths, progress)
+    rows: list[BenchRow] = []
+    with Watch() as watch:
+        for batch, threads in sweep.groups():
+            under = sweep.named(batch, threads)
+            able = {}
+            for name, artifact in held.items():
+                try:
+                    check_batch(artifact, batch)
+                    able[name] = artifact
+                except InputError as error:
+                    failures.append(failed_row(name, error, under=under))
+            progress.stage("measure latency" + (f" at {under}" if under else ""))
+            group = _Group(able, sweep, batch, threads, seed)
+            found, failed = group.measured(str(baseline) if baseline else "", progress)
+            rows += found
+            for name, why in failed.items():
+                failures.append(failed_row(name, why, under=under))
+                if kind_of(why) != "error":  # F1, F3, F4: under other conditions too, and a limit is long
+                    del held[name]
+    code = exit_code_of(rows, (), failures)
     seen = environment_row(watch.conditions)
-    return BenchResult(rows, machine_row(), exit_code_of(rows), environments=(seen,))
+    return BenchResult(tuple(rows), machine_row(), code, failures=tuple(failures), environments=(seen,))
+
+
+def held_at(paths: Sequence[Path], progress: Progress) -> tuple[dict[str, Artifact], list[FailedRow]]:
+    """The artifacts in terms of the first, and those that cannot be read.
+
+    Raises:
+        InputError: a path is not there, or the artifacts take other inputs or give other outputs.
+    """
+    held: dict[str, Artifact] = {}
+    failures: list[FailedRow] = []
+    for path in paths:
+        if not path.exists():
+            artifact_at(path)  # a slip in the command line: says so before anything is measured
+        try:
+            held[str(path)] = artifact_at(path)
+        except EdgekitError as error:
+            failures.append(failed_row(str(path), error))
+    for name, artifact in list(held.items()):
+        first = next(iter(held.values()))
+        inputs = [binding.reference for binding in first.inputs]
+        outputs = [binding.reference for binding in first.outputs]
+        held[name], notes = in_terms_of(artifact, inputs, outputs)
+        for note in notes:
+            progress.note(f"{name}: {note}")
+        _check_same_interface(first, held[name], name)
+    return held, failures
+
+
+def _check_same_interface(first: Artifact, other: Artifact, name: str) -> None:
+    for kind, one, two in (
+        ("inputs", first.inputs, other.inputs),
+        ("outputs", first.outputs, other.outputs),
+    ):
+        wanted = {each.reference.name: each.reference.dtype for each in one}
+        have = {each.reference.name: each.reference.dtype for each in two}
+        if wanted != have:
+            raise InputError(
+                f"the {kind} of {name} are {have}, and those of {first.path.name} are {wanted}",
+                why="artifacts are measured side by side on the same inputs",
+                remedy="name artifacts of one model",
+            )
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Artifacts under equal sweep."""
+
+    held: Mapping[str, Artifact]
+    sweep: Sweep
+    batch: int
+    threads: int | None
+    seed: int
+
+    def measured(self, baseline: str, progress: Progress) -> tuple[list[BenchRow], dict[str, EdgekitError]]:
+        """Rows of those that ran, and the errors of those that did not; ``baseline`` "" = no verdicts."""
+        failed: dict[str, EdgekitError] = {}
+        while names := [name for name in self.held if name not in failed]:
+            try:
+                launched = self._launch(names, baseline if baseline in names else names[0], progress)
+            except CandidateError as error:
+                failed[error.name] = error.error
+                progress.note(f"{error.name}: {kind_of(error.error)}; the others go on")
+                continue
+            rows = [self._row(name, launched, judged=baseline != "") for name in names]
+            if baseline and baseline not in names:  # it failed: nothing to be judged by
+                rows = [replace(row, ratio=None, verdict="undecided") for row in rows]
+            return rows, failed
+        return [], failed
+
+    def _launch(self, names: Sequence[str], baseline: str, progress: Progress) -> _Launched:
+        """One process for each, from its start to its end.
+
+        Raises:
+            CandidateError: one of them failed.
+        """
+        with ExitStack() as stack:
+            sessions: dict[str, BlamedSession] = {}
+            for name in names:
+                with _blaming(name):
+                    sessions[name] = stack.enter_context(BlamedSession(name, self._opened(name)))
+            feeds = random_feeds(next(iter(sessions.values())).inputs, seed=self.seed, batch=self.batch)
+            found = compare(sessions, feeds, baseline=baseline, seed=self.seed, progress=progress)
+            facts = {name: session.facts for name, session in sessions.items()}
+            launches = {}
+            for name, session in sessions.items():
+                with _blaming(name):
+                    launches[name] = launch_of(session.inner)
+        return _Launched(found, facts, launches)
+
+    def _opened(self, name: str) -> Session:
+        artifact = self.held[name]
+        options = WatchedOptions(
+            threads=self.threads or artifact.options.threads,
+            device=artifact.options.device,
+            settings=artifact.options.settings,
+            cores=self.sweep.cores,
+            limit_s=self.sweep.limit_s,
+        )
+        return registry.backend(artifact.backend).open(artifact, options)
+
+    def _row(self, name: str, launched: _Launched, *, judged: bool) -> BenchRow:
+        row = row_of(launched.found, name, describe(launched.facts[name]), judged=judged)
+        facts = launched.facts[name]
+        known = [each for each in (launched.launches[name],) if each is not None]
+        memory = memory_row(known)
+        threads = int(facts.get("threads", "0"))
+        return replace(
+            row,
+            batch=self.batch,
+            threads=threads,
+            cores=facts.get("cores", ""),
+            memory_bytes=memory.peak_bytes if memory else None,
+            throughput_per_s=1000 * self.batch / row.latency.p50_ms,
+            phases=phases_row(known),
+            memory=memory,
+            size=size_row(self.held[name]),
+            caveats=caveats(self.sweep.cores, threads, facts.get("cores", "")),
+        )
+
+
+@contextmanager
+def _blaming(name: str) -> Iterator[None]:
+    """An error inside is that of the candidate ``name``."""
+    try:
+        yield
+    except EdgekitError as error:
+        raise CandidateError(name, error) from error
 
 
 def paths_of(artifacts: Sequence[Path], baseline: Path | None) -> list[Path]:
@@ -83,8 +233,8 @@ def paths_of(artifacts: Sequence[Path], baseline: Path | None) -> list[Path]:
     return paths
 
 
-def random_feeds(inputs: tuple[TensorSpec, ...], *, seed: int) -> dict[str, Array]:
-    """One sample of seeded values for each input; dynamic axes get size 1.
+def random_feeds(inputs: tuple[TensorSpec, ...], *, seed: int, batch: int = 1) -> dict[str, Array]:
+    """Seeded values for each input; an open first axis gets size ``batch``, other open ones 1.
 
     Raises:
         InputError: an element type that has no obvious random values.
@@ -92,7 +242,8 @@ def random_feeds(inputs: tuple[TensorSpec, ...], *, seed: int) -> dict[str, Arra
     rng = np.random.default_rng(seed)
     feeds: dict[str, Array] = {}
     for spec in inputs:
-        shape = tuple(d if isinstance(d, int) else 1 for d in spec.shape)
+        sizes = (batch, *[1] * len(spec.shape))
+        shape = tuple(d if isinstance(d, int) else size for d, size in zip(spec.shape, sizes, strict=False))
         dtype = np.dtype(spec.dtype)
         if dtype.kind == "f":
             feeds[spec.name] = rng.random(shape).astype(dtype)
@@ -120,11 +271,3 @@ def row_of(found: Comparison, name: str, ran_on: str, *, judged: bool) -> BenchR
         return BenchRow(name, ran_on, latency, None, "undecided")
     verdict: Verdict = "faster" if ratio.high < 1 else "slower" if ratio.low > 1 else "undecided"
     return BenchRow(name, ran_on, latency, ratio, verdict)
-
-
-def exit_code_of(rows: Sequence[BenchRow]) -> ExitCode:
-    """4 where one is slower than the baseline, 7 where one is undecided."""
-    verdicts = {row.verdict for row in rows}
-    if "slower" in verdicts:
-        return ExitCode.LATENCY_OR_SIZE_GATE
-    return ExitCode.INCONCLUSIVE if "undecided" in verdicts else ExitCode.OK

@@ -14,42 +14,31 @@ where it took too long.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgekit.backends.bindings import artifact_from_reference
-from edgekit.errors import EdgekitError, ExitCode, InputError, MissingBackendError
+from edgekit.errors import EdgekitError, InputError, MissingBackendError
 from edgekit.measure import benchmark_model, device_job
 from edgekit.measure.device_job import Job, JobArtifact, Recording
 from edgekit.measure.device_list import NamedDevice
 from edgekit.measure.devices import Device
 from edgekit.measure.open_device import open_device
-from edgekit.measure.timer import summarize
+from edgekit.measure.timer import Comparison, summarize
 from edgekit.pipeline.align import in_terms_of
-from edgekit.pipeline.bench import exit_code_of, paths_of, random_feeds, row_of
+from edgekit.pipeline.bench import paths_of, random_feeds, row_of
+from edgekit.pipeline.bench_failures import exit_code_of, failed_row
+from edgekit.pipeline.bench_phases import memory_row, phases_row
+from edgekit.pipeline.bench_size import size_row
+from edgekit.pipeline.bench_sweep import Sweep, check_batch
 from edgekit.pipeline.doctor import machine_row
 from edgekit.pipeline.environment import environment_row
 from edgekit.pipeline.open import artifact_at
 from edgekit.pipeline.proof import describe
 from edgekit.pipeline.result import BenchResult, BenchRow, DeviceRow, FailedRow
 from edgekit.spec import Artifact, Feeds, Progress
-
-_OF_FAILURE = {
-    "crash": ExitCode.INTERNAL,
-    "error": ExitCode.BAD_INPUT,
-    "missing": ExitCode.BACKEND_MISSING,
-    "timeout": ExitCode.INCONCLUSIVE,
-}
-# What a run has several of: the first of these that it has is its exit code.
-_GRAVEST_FIRST = (
-    ExitCode.INTERNAL,
-    ExitCode.BAD_INPUT,
-    ExitCode.BACKEND_MISSING,
-    ExitCode.LATENCY_OR_SIZE_GATE,
-    ExitCode.INCONCLUSIVE,
-)
 
 # Counters since boot mean nothing by themselves: ``environments`` has what they grew by.
 _COUNTED = {
@@ -67,16 +56,35 @@ class _Outcome:
     error: EdgekitError | None = None
 
 
+@dataclass(frozen=True)
+class _Case:
+    """One artifact under one group of conditions; ``threads`` None = as the device or the artifact says."""
+
+    name: str
+    artifact: Artifact
+    feeds: Feeds
+    batch: int
+    threads: int | None
+    under: str
+
+    @property
+    def key(self) -> str:
+        """How the agent calls it."""
+        return f"{self.name} at {self.under}" if self.under else self.name
+
+
 def bench_on_devices(
     artifacts: Sequence[Path],
     *,
     devices: Sequence[NamedDevice],
     baseline: Path | None,
-    threads: int | None,
+    sweep: Sweep,
     seed: int,
     progress: Progress,
 ) -> BenchResult:
-    """Time every artifact at batch 1 on every device, on the same seeded inputs.
+    """Time every artifact under every group of ``sweep`` on every device, on the same seeded inputs.
+
+    On a device all groups are interleaved: an artifact under other conditions is a process of its own.
 
     Raises:
         InputError: no artifact, one named twice, or artifacts that do not take the same inputs.
@@ -85,27 +93,50 @@ def bench_on_devices(
     """
     paths = paths_of(artifacts, baseline)
     held = _aligned({str(path): artifact_at(path) for path in paths}, progress)
-    first = next(iter(held.values()))
-    feeds = random_feeds(tuple(binding.reference for binding in first.inputs), seed=seed)
+    cases, refused = _cases(held, sweep, seed=seed)
     progress.stage(f"measure latency on {', '.join(device.name for device in devices)}")
-    outcomes = _all(
-        devices, lambda device: _job(held, feeds, threads=threads or device.threads), progress=progress
-    )
+    outcomes = _all(devices, lambda device: _job(cases, sweep, threads=device.threads), progress=progress)
     if len(outcomes) == 1 and outcomes[0].error is not None:
         raise outcomes[0].error  # D1
     against = str(baseline) if baseline else str(paths[0])
-    rows = [row for each in outcomes for row in _rows(each, against, judged=baseline is not None, seed=seed)]
-    listed = tuple(_device_row(each) for each in outcomes)
-    failures = tuple(
-        FailedRow(failure.artifact, each.device.name, failure.kind, failure.what, failure.remedy)
+    rows = [
+        row
         for each in outcomes
-        if each.recording is not None
-        for failure in each.recording.failures
-    )
-    code = _exit_code(rows, listed, failures)
+        for group in sweep.groups()
+        for row in _rows(
+            each,
+            [case for case in cases if (case.batch, case.threads) == group],
+            against,
+            judged=baseline is not None,
+            seed=seed,
+        )
+    ]
+    listed = tuple(_device_row(each) for each in outcomes)
+    failures = (*refused, *(row for each in outcomes for row in _failures(each, cases)))
+    code = exit_code_of(rows, listed, failures)
     seen = ((each.device.name, each.recording.conditions) for each in outcomes if each.recording is not None)
     environments = tuple(environment_row(each, device=name) for name, each in seen if each is not None)
     return BenchResult(tuple(rows), machine_row(), code, listed, failures, environments)
+
+
+def _cases(
+    held: Mapping[str, Artifact], sweep: Sweep, *, seed: int
+) -> tuple[list[_Case], tuple[FailedRow, ...]]:
+    """Every artifact under every group of conditions that it takes, and why not the others."""
+    cases: list[_Case] = []
+    refused: list[FailedRow] = []
+    for batch, threads in sweep.groups():
+        under, able = sweep.named(batch, threads), dict[str, Artifact]()
+        for name, artifact in held.items():
+            try:
+                check_batch(artifact, batch)
+                able[name] = artifact
+            except InputError as error:
+                refused.append(failed_row(name, error, under=under))
+        inputs = [binding.reference for each in list(able.values())[:1] for binding in each.inputs]
+        feeds = random_feeds(tuple(inputs), seed=seed, batch=batch)
+        cases += [_Case(name, each, feeds, batch, threads, under) for name, each in able.items()]
+    return cases, tuple(refused)
 
 
 def _aligned(held: Mapping[str, Artifact], progress: Progress) -> dict[str, Artifact]:
@@ -130,20 +161,22 @@ def _aligned(held: Mapping[str, Artifact], progress: Progress) -> dict[str, Arti
     return found
 
 
-def _job(held: Mapping[str, Artifact], feeds: Feeds, *, threads: int | None) -> Job:
-    return Job(tuple(_job_artifact(name, artifact, feeds, threads) for name, artifact in held.items()))
+def _job(cases: Sequence[_Case], sweep: Sweep, *, threads: int | None) -> Job:
+    return Job(tuple(_job_artifact(case, sweep.cores, threads) for case in cases))
 
 
-def _job_artifact(name: str, artifact: Artifact, feeds: Feeds, threads: int | None) -> JobArtifact:
+def _job_artifact(case: _Case, cores: tuple[int, ...], threads: int | None) -> JobArtifact:
+    artifact = case.artifact
     return JobArtifact(
-        name=name,
+        name=case.key,
         files={entry.path: artifact.folder / entry.path for entry in artifact.files},
         hashes={entry.path: entry.sha256 for entry in artifact.files},
         backend=artifact.backend,
-        threads=threads or artifact.options.threads,
+        threads=case.threads or threads or artifact.options.threads,
         device=artifact.options.device,
         settings=artifact.options.settings,
-        inputs=artifact_from_reference(feeds, artifact.inputs),
+        inputs=artifact_from_reference(case.feeds, artifact.inputs),
+        cores=cores,
     )
 
 
@@ -184,19 +217,51 @@ def _one(named: NamedDevice, job: Job, opened: list[Device]) -> _Outcome:
         return _Outcome(named, None, error)
 
 
-def _rows(outcome: _Outcome, baseline: str, *, judged: bool, seed: int) -> list[BenchRow]:
+def _rows(
+    outcome: _Outcome, cases: Sequence[_Case], baseline: str, *, judged: bool, seed: int
+) -> list[BenchRow]:
+    """Of the cases of one group; those that gave no samples have none."""
     recording = outcome.recording
-    if recording is None or not recording.rounds:
+    if recording is None:
         return []
-    found = summarize(recording.rounds, recording.warnings, baseline=baseline, seed=seed)
-    return [
-        replace(
-            row_of(found, name, describe(recording.facts[name]), judged=judged),
-            device=outcome.device.name,
-            memory_bytes=recording.peak_bytes.get(name),
-        )
-        for name in recording.rounds
-    ]
+    ran = [case for case in cases if case.key in recording.rounds]
+    if not ran:
+        return []
+    rounds = {case.name: recording.rounds[case.key] for case in ran}
+    warnings = {case.name: recording.warnings.get(case.key, "") for case in ran}
+    found = summarize(rounds, warnings, baseline=baseline, seed=seed)
+    return [_row(case, found, outcome, judged=judged) for case in ran]
+
+
+def _row(case: _Case, found: Comparison, outcome: _Outcome, *, judged: bool) -> BenchRow:
+    recording = outcome.recording
+    assert recording is not None  # noqa: S101  _rows has looked
+    facts = recording.facts[case.key]
+    row = row_of(found, case.name, describe(facts), judged=judged)
+    peak = recording.peak_bytes.get(case.key)
+    threads = int(facts.get("threads", "0"))
+    return replace(
+        row,
+        device=outcome.device.name,
+        memory_bytes=peak,
+        batch=case.batch,
+        threads=threads,
+        cores=facts.get("cores", ""),
+        throughput_per_s=1000 * case.batch / row.latency.p50_ms,
+        phases=phases_row(recording.launches.get(case.key, [])),
+        memory=memory_row(recording.launches.get(case.key, []), peak_bytes=peak),
+        size=size_row(case.artifact),
+    )
+
+
+def _failures(outcome: _Outcome, cases: Sequence[_Case]) -> Iterator[FailedRow]:
+    """What failed on one device, under the artifact's own name."""
+    by_key = {case.key: case for case in cases}
+    for failure in outcome.recording.failures if outcome.recording else ():
+        case = by_key.get(failure.artifact)
+        name, under = (case.name, case.under) if case else (failure.artifact, "")
+        reason = f"at {under}: {failure.what}" if under else failure.what
+        yield FailedRow(name, outcome.device.name, failure.kind, reason, failure.remedy)
 
 
 def _device_row(outcome: _Outcome) -> DeviceRow:
@@ -227,14 +292,3 @@ def _word(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {each}" for name, each in value.items())
     return "" if value is None else str(value)
-
-
-def _exit_code(
-    rows: Sequence[BenchRow], devices: Sequence[DeviceRow], failures: Sequence[FailedRow]
-) -> ExitCode:
-    codes = {exit_code_of(rows), *(_OF_FAILURE[each.kind] for each in failures)}
-    if any(each.status == "missing" for each in devices):
-        codes.add(ExitCode.BACKEND_MISSING)
-    if any(each.status == "incomplete" for each in devices):
-        codes.add(ExitCode.INCONCLUSIVE)
-    return next((code for code in _GRAVEST_FIRST if code in codes), ExitCode.OK)

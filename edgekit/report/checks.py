@@ -28,6 +28,7 @@ from edgekit.pipeline.result import (
     ValidateResult,
 )
 from edgekit.report import number
+from edgekit.report.view_bench_parts import subject
 from edgekit.spec import Rejection
 
 Outcome = Literal["pass", "fail", "inconclusive", "error", "skipped", "waived"]
@@ -218,7 +219,7 @@ def of_bench(result: BenchResult) -> Checks:
     outcomes: Mapping[str, Outcome] = {"slower": "fail", "undecided": "inconclusive"}
     rows = tuple(
         Check(
-            target=f"{row.artifact} on {row.device}" if row.device else row.artifact,
+            target=subject(row, result.rows),
             artifact="",
             name="latency",
             outcome=outcomes.get(row.verdict, "pass"),
@@ -247,7 +248,7 @@ def of_bench(result: BenchResult) -> Checks:
     )
     failed = tuple(
         Check(
-            target=f"{each.artifact} on {each.device}",
+            target=f"{each.artifact} on {each.device}" if each.device else each.artifact,
             artifact="",
             name="runs",
             outcome="error",

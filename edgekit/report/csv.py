@@ -19,6 +19,7 @@ from edgekit.errors import InputError
 from edgekit.pipeline.result import (
     AccuracyRow,
     BenchResult,
+    BenchRow,
     CandidateRow,
     DebugResult,
     DiffResult,
@@ -141,12 +142,33 @@ def _latencies(result: BenchResult) -> list[Row]:
             **({"device": row.device} if result.devices else {}),
             "artifact": row.artifact,
             "verdict": row.verdict,
+            "batch": row.batch,
+            "threads": row.threads or None,
+            "cores": row.cores,
             **_latency(row.latency),
             **_ratio(row.ratio),
+            "throughput_per_s": row.throughput_per_s,
+            **_parts(row),
             "ran_on": row.ran_on,
         }
         for row in result.rows
     ]
+
+
+def _parts(row: BenchRow) -> Row:
+    """Start, memory and size."""
+    phases, memory, size = row.phases, row.memory, row.size
+    return {
+        "import_ms": phases.import_ms if phases else None,
+        "load_ms": phases.load_ms if phases else None,
+        "first_ms": phases.first_ms if phases else None,
+        "launches": phases.launches if phases else None,
+        "baseline_bytes": memory.baseline_bytes if memory else None,
+        "loaded_bytes": memory.loaded_bytes if memory else None,
+        "peak_bytes": memory.peak_bytes if memory else None,
+        "file_bytes": size.file_bytes if size else None,
+        "download_bytes": size.download_bytes if size else None,
+    }
 
 
 def _diff(result: DiffResult) -> list[Row]:

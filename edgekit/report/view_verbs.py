@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.errors import EXIT_CODE_MEANINGS, ExitCode
 from edgekit.report import number, view_environment, view_profile
 from edgekit.report.page import Block, Cell, Column, Facts, Heading, Line, Lines, Page, Table, Tone, is_empty
+from edgekit.report.view_bench_parts import parts_of, subject
 from edgekit.report.view_chain import chain_table
 from edgekit.report.view_flips import flips_blocks, groups_chart
 from edgekit.report.view_rows import (
@@ -232,16 +233,19 @@ def view_bench(result: BenchResult) -> Page:
     if result.devices:
         columns = (Column("device"), *columns)
     warnings = [
-        Line(f"{_subject(row)}: {row.latency.warning}", "warn") for row in result.rows if row.latency.warning
+        Line(f"{subject(row, result.rows)}: {row.latency.warning}", "warn")
+        for row in result.rows
+        if row.latency.warning
     ]
-    ran_on = [Line(f"{_subject(row)}: {row.ran_on}") for row in result.rows]
-    table = Table("", columns, tuple(_bench_row(row, device=bool(result.devices)) for row in result.rows))
+    ran_on = [Line(f"{subject(row, result.rows)}: {row.ran_on}") for row in result.rows]
+    table = Table("", columns, tuple(_bench_row(row, result) for row in result.rows))
     machine = [
         Facts(f"Device {device.name}", tuple(sorted(device.facts.items())), detail=True)
         for device in result.devices
     ]
     blocks = (
         *((table,) if result.rows or not result.devices else ()),
+        *parts_of(result.rows),
         Lines("", tuple(_bench_trouble(result))),
         Lines("", tuple(warnings)),
         *view_environment.blocks(
@@ -253,10 +257,6 @@ def view_bench(result: BenchResult) -> Page:
     )
     judged = any(row.ratio is not None for row in result.rows)
     return _page("Measured", blocks, code=result.exit_code if judged or result.exit_code else None)
-
-
-def _subject(row: BenchRow) -> str:
-    return f"{row.artifact} on {row.device}" if row.device else row.artifact
 
 
 def _bench_trouble(result: BenchResult) -> list[Line]:
@@ -271,7 +271,7 @@ def _bench_trouble(result: BenchResult) -> list[Line]:
     ]
     failures = [
         Line(
-            f"{each.artifact} on {each.device}: {each.kind}: {each.reason}"
+            f"{each.artifact}{f' on {each.device}' if each.device else ''}: {each.kind}: {each.reason}"
             + (f"; next: {each.remedy}" if each.remedy else ""),
             "bad",
         )
@@ -280,12 +280,12 @@ def _bench_trouble(result: BenchResult) -> list[Line]:
     return [*devices, *failures]
 
 
-def _bench_row(row: BenchRow, *, device: bool) -> tuple[Cell, ...]:
+def _bench_row(row: BenchRow, result: BenchResult) -> tuple[Cell, ...]:
     found = row.latency
     tone: Tone = "plain" if found.stable else "warn"
     return (
-        *((Cell(row.device),) if device else ()),
-        Cell(row.artifact),
+        *((Cell(row.device),) if result.devices else ()),
+        Cell(subject(replace(row, device=""), result.rows)),
         *(
             Cell(number.significant(value), tone)
             for value in (found.p50_ms, found.p90_ms, found.p95_ms, found.p99_ms)

@@ -37,6 +37,8 @@ CASES = [
         "quantize m.onnx -o q.onnx --precision int8", "not one of 'auto', 'fp32'", "`edgekit quantize --help`"
     ),
     Case("bench m.onnx --threads 0", "'--threads'", "`edgekit bench --help`"),
+    Case("bench m.onnx --batch 1,x", "'--batch'", "`edgekit bench --help`"),
+    Case("bench m.onnx --pin 3-", "'--pin'", "`edgekit bench --help`"),
     Case("export m.py:f -o m.onnx --input x", "no three parts", "NAME:DTYPE:SIZES"),
     Case("export m.py:f -o m.onnx --dynamic x", "cannot be read", "NAME:AXIS=SIZE"),
     Case("targets shwo", "unknown word 'shwo'", "did you mean show?"),

@@ -22,6 +22,7 @@ from pydantic import TypeAdapter
 from edgekit.backends.base import IoForm
 from edgekit.cli.main import run
 from edgekit.errors import ExitCode, MissingBackendError, TargetRefusalError
+from edgekit.pipeline.bench_sweep import Sweep
 from edgekit.pipeline.clean import CleanResult
 from edgekit.pipeline.diff import Allowed
 from edgekit.pipeline.result import RESULTS
@@ -159,11 +160,15 @@ CASES = [
         },
     ),
     Case(
-        "bench a.onnx b.tflite --baseline a.onnx --threads 1 --seed 4",
+        "bench a.onnx b.tflite --baseline a.onnx --threads 1,2 --batch 4 --pin 0-1,3 --timeout 9 --seed 4",
         "bench.bench",
         result("bench"),
         ((Path("a.onnx"), Path("b.tflite")),),
-        {"baseline": Path("a.onnx"), "threads": 1, "seed": 4},
+        {
+            "baseline": Path("a.onnx"),
+            "sweep": Sweep(batches=(4,), threads=(1, 2), cores=(0, 1, 3), limit_s=9.0),
+            "seed": 4,
+        },
         code=7,
     ),
     Case(

@@ -14,6 +14,7 @@ from edgekit.pipeline.result.debug import CauseRow, DebugResult, DebugRow, Layer
 from edgekit.pipeline.result.diff import ChangeRow, DiffResult, DiffRow, SideRow
 from edgekit.pipeline.result.doctor import DoctorResult, DoctorRow
 from edgekit.pipeline.result.inspect import BundledRow, InspectResult, TargetFit
+from edgekit.pipeline.result.phases import MemoryRow, PhasesRow, SizeRow
 from edgekit.pipeline.result.profile import KernelRow, ProfileRow, RoofRow
 from edgekit.pipeline.result.release import (
     AgreementRow,
@@ -82,14 +83,17 @@ __all__ = [
     "LatencyRow",
     "LayerRow",
     "MachineRow",
+    "MemoryRow",
     "PairRow",
     "ParityRow",
+    "PhasesRow",
     "ProfileRow",
     "QuantizeResult",
     "RatioRow",
     "ReleaseResult",
     "RoofRow",
     "SideRow",
+    "SizeRow",
     "Status",
     "TargetFit",
     "TargetRow",

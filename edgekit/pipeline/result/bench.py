@@ -8,6 +8,7 @@ from typing import Literal
 
 from edgekit.errors import ExitCode
 from edgekit.pipeline.result.conditions import EnvironmentRow
+from edgekit.pipeline.result.phases import MemoryRow, PhasesRow, SizeRow
 from edgekit.pipeline.result.profile import ProfileRow, RoofRow
 from edgekit.pipeline.result.rows import LatencyRow, MachineRow, RatioRow
 
@@ -19,6 +20,14 @@ class BenchRow:
     Attributes:
         device: as the user named it; "" = this machine.
         memory_bytes: peak, less what was held before it was loaded; None where not measured.
+        batch: samples in one inference.
+        threads: inside an operator; 0 = not known.
+        cores: the CPUs that its process was pinned to ("0-1,3"); "" = not pinned.
+        throughput_per_s: samples per second, one inference after the other: 1000 batch / p50.
+        phases: start and first inference; None where nothing is known.
+        memory: in parts; None where nothing is known.
+        size: of its files.
+        caveats: what stands against its conditions (more threads than cores, a core that is shared).
     """
 
     artifact: str
@@ -28,6 +37,14 @@ class BenchRow:
     verdict: Literal["", "baseline", "faster", "slower", "undecided"] = ""
     device: str = ""
     memory_bytes: int | None = None
+    batch: int = 1
+    threads: int = 0
+    cores: str = ""
+    throughput_per_s: float | None = None
+    phases: PhasesRow | None = None
+    memory: MemoryRow | None = None
+    size: SizeRow | None = None
+    caveats: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,7 +66,12 @@ class DeviceRow:
 
 @dataclass(frozen=True)
 class FailedRow:
-    """An artifact that did not run to its end on a device; the others' results stand."""
+    """An artifact that did not run to its end, here (``device`` "") or on a device; the others' rows stand.
+
+    Attributes:
+        kind: "crash": native code died; "timeout": it gave no answer; "error": the file, its batch or its
+            data was refused; "missing": there is no runtime for it.
+    """
 
     artifact: str
     device: str
@@ -62,8 +84,8 @@ class FailedRow:
 class BenchResult:
     """Interleaved latencies; exit code 4 where a candidate is slower than the baseline, 7 where undecided.
 
-    On devices also: 1 where an artifact's native code died, 2 where a runtime refused a file, 6 where a
-    device or a runtime is missing, 7 where data is incomplete.
+    Also: 1 where an artifact's native code died, 2 where a runtime refused a file, 6 where a device or a
+    runtime is missing, 7 where data is incomplete.
     """
 
     rows: tuple[BenchRow, ...]

@@ -122,8 +122,8 @@ def test_benchmark_model_runs_interleaved_and_its_medians_are_the_samples(
     found = measured(phone, job(tmp_path, "a", "b"), phone.tool(script))
     assert found.incomplete == ""
     assert found.rounds["a"] == [(1239.807,)] * benchmark_model.ROUNDS
-    assert found.load_ms["a"] == 5.579
-    assert found.first_ms["b"] == 1357.602
+    assert [each.load_ms for each in found.launches["a"]] == [5.579]
+    assert [each.first_ms for each in found.launches["b"]] == [1357.602]
     assert found.peak_bytes == {"a": 113_500_000, "b": 113_500_000}
     calls = (phone.state / "calls").read_text().splitlines()
     graphs = [line.split()[0].removeprefix("--graph=") for line in calls]

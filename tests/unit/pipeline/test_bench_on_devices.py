@@ -31,6 +31,7 @@ from edgekit.measure.device_job import Failure, Recording
 from edgekit.measure.device_list import Given, NamedDevice
 from edgekit.measure.devices import DeviceOptions
 from edgekit.pipeline import bench_devices
+from edgekit.pipeline.bench_sweep import Sweep
 from edgekit.pipeline.result import BenchResult
 from edgekit.spec import Silent
 from tests.unit.measure import loopback
@@ -89,7 +90,7 @@ def over_ssh(sshd: Sshd, *, name: str = "board", python: str = sys.executable) -
 
 def bench(paths: list[Path], devices: list[NamedDevice], *, baseline: Path | None = None) -> BenchResult:
     return bench_devices.bench_on_devices(
-        paths, devices=devices, baseline=baseline, threads=None, seed=0, progress=Silent()
+        paths, devices=devices, baseline=baseline, sweep=Sweep(), seed=0, progress=Silent()
     )
 
 

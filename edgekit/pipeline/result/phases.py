@@ -1,0 +1,52 @@
+"""What `edgekit bench` tells of an artifact besides its steady state: start, memory, size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PhasesRow:
+    """Before the steady state; medians over ``launches`` processes, each of them new.
+
+    Attributes:
+        import_ms: loading the runtime, before any file; None where it cannot be told from ``load_ms``.
+        load_ms: from the file to a session that is ready, the runtime being there.
+        first_ms: the first inference.
+    """
+
+    import_ms: float | None
+    load_ms: float | None
+    first_ms: float | None
+    launches: int
+
+
+@dataclass(frozen=True)
+class MemoryRow:
+    """Resident memory; medians over processes. None: the system does not say it.
+
+    Attributes:
+        baseline_bytes: of the process with the runtime loaded and no model; the others are without it.
+        loaded_bytes: what opening the artifact added.
+        peak_bytes: the most at once since then, loading and inferences included.
+    """
+
+    baseline_bytes: int | None
+    loaded_bytes: int | None
+    peak_bytes: int | None
+
+
+@dataclass(frozen=True)
+class SizeRow:
+    """Of all files of the artifact.
+
+    Attributes:
+        file_bytes: as they lie on disk.
+        download_bytes: each compressed by itself by ``compression``: what HTTP or an app store transfers.
+        compression: method and level.
+    """
+
+    files: int
+    file_bytes: int
+    download_bytes: int
+    compression: str
