@@ -25,6 +25,7 @@ SUITES = (
     "interval_coverage",
     "validate_cost",
     "debug_faults",
+    "bench_overhead",
 )
 
 
