@@ -22,6 +22,7 @@ from edgekit.backends.litert.tensors import (
     Graph,
     Operator,
     Tensor,
+    every_graph,
     signature,
     written_shape,
 )
@@ -64,6 +65,11 @@ OPTIONS_OF: dict[str, str] = {
     "SELECT_V2": "SelectV2Options",
     "TOPK_V2": "TopKV2Options",
 }
+# Operator -> the fields of its options that name subgraphs, in the order of ``Operator.graphs``.
+SUBGRAPHS: dict[str, tuple[str, ...]] = {
+    "IF": ("thenSubgraphIndex", "elseSubgraphIndex"),
+    "WHILE": ("condSubgraphIndex", "bodySubgraphIndex"),
+}
 # Operators whose options table does not exist in the schema: they carry none.
 NO_OPTIONS = frozenset(
     {
@@ -96,7 +102,7 @@ def parts(graph: Graph, *, metadata: Mapping[str, bytes] | None = None) -> list[
     """``graph`` as a TFLite file, in pieces that follow each other; weights are not copied.
 
     Args:
-        graph: the main subgraph.
+        graph: the main subgraph; those that its operators run follow it.
         metadata: content of each metadata entry, by name; each gets a buffer of its own.
 
     Raises:
@@ -121,7 +127,8 @@ def parts(graph: Graph, *, metadata: Mapping[str, bytes] | None = None) -> list[
 
 def weight_bytes(graph: Graph) -> int:
     """Size of all constants; an array that several tensors hold counts once, as its buffer does."""
-    arrays = {id(tensor.data): tensor.data for tensor in graph.tensors if tensor.data is not None}
+    tensors = [tensor for each in every_graph(graph) for tensor in each.tensors]
+    arrays = {id(tensor.data): tensor.data for tensor in tensors if tensor.data is not None}
     return sum(array.nbytes for array in arrays.values())
 
 
@@ -187,21 +194,37 @@ class _PlacedBuffer:
 
 def _model(graph: Graph, metadata: Mapping[str, bytes], buffers: _Buffers, schema: ModuleType) -> Any:
     codes: dict[tuple[str, int], int] = {}
-    subgraph = schema.SubGraphT()
-    subgraph.name = "main"
-    subgraph.tensors = [_tensor(tensor, buffers, schema) for tensor in graph.tensors]
-    subgraph.operators = [_operator(op, graph, codes, schema) for op in graph.operators]
-    subgraph.inputs = np.asarray(graph.inputs, np.int32)
-    subgraph.outputs = np.asarray(graph.outputs, np.int32)
+    graphs = every_graph(graph)
+    numbers = {id(each): number for number, each in enumerate(graphs)}
     model = schema.ModelT()
     model.version = SCHEMA_VERSION
     model.description = "edgekit"
-    model.subgraphs = [subgraph]
+    model.subgraphs = [_subgraph(each, numbers, codes, buffers, schema) for each in graphs]
     model.operatorCodes = [_operator_code(name, version, schema) for name, version in codes]
     model.metadata = [_metadata(name, buffers.add(data), schema) for name, data in metadata.items()]
     model.buffers = [_PlacedBuffer(place, schema) for place in buffers.places]
     model.signatureDefs = [_signature(graph, schema)]
     return model
+
+
+def _subgraph(
+    graph: Graph,
+    numbers: Mapping[int, int],
+    codes: dict[tuple[str, int], int],
+    buffers: _Buffers,
+    schema: ModuleType,
+) -> Any:
+    number = numbers[id(graph)]
+    out = schema.SubGraphT()
+    out.name = f"part{number}" if number else "main"
+    out.tensors = [_tensor(tensor, buffers, schema) for tensor in graph.tensors]
+    out.operators = [_operator(op, graph, codes, schema) for op in graph.operators]
+    for made, op in zip(out.operators, graph.operators, strict=True):
+        for name, inner in zip(SUBGRAPHS.get(op.code, ()), op.graphs, strict=True):
+            setattr(made.builtinOptions, name, numbers[id(inner)])
+    out.inputs = np.asarray(graph.inputs, np.int32)
+    out.outputs = np.asarray(graph.outputs, np.int32)
+    return out
 
 
 def _metadata(name: str, buffer: int, schema: ModuleType) -> Any:

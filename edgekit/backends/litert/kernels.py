@@ -44,7 +44,7 @@ BROADCASTING = frozenset(
 )
 
 MOVING = frozenset(
-    {"RESHAPE", "TRANSPOSE", "CONCATENATION", "GATHER", "SLICE", "STRIDED_SLICE", "SPLIT_V", "BROADCAST_TO"}
+    {"RESHAPE", "TRANSPOSE", "CONCATENATION", "DYNAMIC_UPDATE_SLICE", "GATHER", "SLICE", "STRIDED_SLICE", "SPLIT_V", "BROADCAST_TO"}
     | {
         "SELECT_V2",
         "CAST",
@@ -103,11 +103,13 @@ KERNELS: dict[str, Kernel] = {
     "DEPTH_TO_SPACE": Kernel(frozenset({"float32", "int8", "uint8", "int32", "int64"}), 4),
     "DEQUANTIZE": Kernel(frozenset({"int8", "uint8", "int16"})),
     "DIV": Kernel(frozenset({"float32", "int32"}), 5),
+    "DYNAMIC_UPDATE_SLICE": Kernel(COPIES - {"uint8"}),
     "ELU": Kernel(FLOAT),
     "EQUAL": Kernel(COPIES - {"int16"}, 4),
     "EXP": Kernel(FLOAT),
     "FLOOR": Kernel(FLOAT),
     "FLOOR_MOD": Kernel(frozenset({"float32", "int8", "int16", "int32", "int64"}), 4),
+    "FILL": Kernel(frozenset({"int32", "int64"})),
     "FULLY_CONNECTED": Kernel(frozenset({"float32", "int8", "int16"})),
     "GATHER": Kernel(COPIES),
     "GATHER_ND": Kernel(COPIES),

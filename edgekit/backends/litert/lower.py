@@ -6,16 +6,21 @@ refuses it, becomes a ``Rejection``; the walk goes on, so that all are reported 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
+import onnx_ir as ir
+
+from edgekit.backends.litert.close_bodies import as_model
 from edgekit.backends.litert.constants import dequantize
-from edgekit.backends.litert.layout import LayoutPlan
+from edgekit.backends.litert.layout import LayoutPlan, decide
 from edgekit.backends.litert.layouts import Layout, identity
 from edgekit.backends.litert.operands import Operand
 from edgekit.backends.litert.ops import (
     bits,
     blocks,
+    control,
     conv,
     conv_transpose,
     detection,
@@ -39,12 +44,11 @@ from edgekit.backends.litert.ops import (
     trigonometric,
 )
 from edgekit.backends.litert.ops.terms import Terms
-from edgekit.backends.litert.refusal import FloatOnlyError, RefusedError
+from edgekit.backends.litert.refusal import BodyRefusedError, FloatOnlyError, RefusedError
 from edgekit.backends.litert.step import TENSOR_DTYPES, Step, Tensors, known, reshape_into
 from edgekit.backends.litert.tensors import Graph, GraphBuilder
 from edgekit.backends.litert.tidy import tidy
-from edgekit.backends.litert.units import Program
-from edgekit.backends.litert.unroll import CONTROL
+from edgekit.backends.litert.units import Program, read
 from edgekit.backends.litert.wider import wider_type
 from edgekit.errors import closest
 from edgekit.spec import Rejection
@@ -121,9 +125,9 @@ def lower(program: Program, plan: LayoutPlan) -> Lowered:
     ]
     for unit, ports in zip(program.units, plan.units, strict=True):
         try:
-            _lower_unit(Step(unit, ports, tensors, notes))
-        except RefusedError as error:
-            rejections.append(Rejection(unit.node, error.rule, error.reason, error.remedy))
+            _lower_unit(Step(unit, ports, tensors, notes), notes)
+        except (RefusedError, BodyRefusedError) as error:
+            rejections.extend(_rejections(unit.node, error))
             for index, out in enumerate(unit.outputs):
                 if out.key not in tensors:
                     placeholder = builder.tensor(out.key, out.dtype, out.shape)
@@ -143,16 +147,17 @@ def lower(program: Program, plan: LayoutPlan) -> Lowered:
     return Lowered(tidy(graph), tuple(rejections), tuple(notes))
 
 
-def _lower_unit(step: Step) -> None:
+def _rejections(node: str, error: RefusedError | BodyRefusedError) -> Sequence[Rejection]:
+    if isinstance(error, BodyRefusedError):
+        return error.rejections
+    return (Rejection(node, error.rule, error.reason, error.remedy),)
+
+
+def _lower_unit(step: Step, notes: list[str]) -> None:
     unit = step.unit
     lowering = LOWERINGS.get(unit.op)
-    if unit.op in CONTROL:
-        raise RefusedError(
-            "control-flow",
-            f"{unit.op}: how often its body runs, or which branch, is only known at run time",
-            "export with constant trip counts and conditions (64 iterations at most), or split it there",
-        )
-    if lowering is None:
+    control_lowering = control.LOWERINGS.get(unit.op)
+    if lowering is None and control_lowering is None:
         near = closest(unit.op, LOWERINGS)
         raise RefusedError(
             "unknown-operator",
@@ -167,6 +172,10 @@ def _lower_unit(step: Step) -> None:
                 f"the rank of {operand.key!r} is not known",
                 "export with shapes, or run onnx.shape_inference on the model",
             )
+    if control_lowering is not None:
+        control_lowering(step, partial(_body, notes=notes))
+        return
+    assert lowering is not None  # noqa: S101  (refused above)
     wider = wider_type(unit)
     if wider:
         step.note(f"computes in {wider}")
@@ -177,6 +186,16 @@ def _lower_unit(step: Step) -> None:
     except FloatOnlyError as error:
         step.note(f"computes in float: {error}")
         _in_float(step, lowering)
+
+
+def _body(body: ir.Graph, *, notes: list[str]) -> control.Body:
+    """A closed body, as a model is."""
+    program = read(as_model(body))
+    lowered = lower(program, decide(program, free_io=False))
+    if lowered.rejections:
+        raise BodyRefusedError(lowered.rejections)
+    notes.extend((*program.notes, *lowered.notes))
+    return control.Body(program, lowered.graph)
 
 
 def _in_float(step: Step, lowering: Lowering) -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
+from edgekit.backends.litert.close_bodies import DOMAIN
 from edgekit.backends.litert.tensors import UNKNOWN_RANK, Shape
 from edgekit.ir.infer import infer_shapes
 from edgekit.ir.quiet import quiet
@@ -107,7 +108,7 @@ def _with_sizes(model: ir.Model, sizes: Sizes) -> ir.Model:
             )
     for node in clone.graph:
         for value in node.outputs:
-            value.shape = None
+            value.shape = _sized(value.shape, sizes) if node.domain == DOMAIN else None
     fold = FoldConstants(largest_output=LARGEST_ELEMENTS)
     count = -1
     for _ in range(ROUNDS):
@@ -118,6 +119,13 @@ def _with_sizes(model: ir.Model, sizes: Sizes) -> ir.Model:
             break
         count = len(clone.graph)
     return infer_shapes(clone)
+
+
+def _sized(shape: ir.Shape | None, sizes: Sizes) -> ir.Shape | None:
+    """What ``close_bodies`` found, which onnx cannot."""
+    if shape is None:
+        return None
+    return ir.Shape([dim if isinstance(dim, int) else sizes.get(dim.value or "") for dim in shape])
 
 
 def _shapes(model: ir.Model) -> dict[str, tuple[int, ...]]:

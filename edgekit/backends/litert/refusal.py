@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from edgekit.spec import Rejection
+
 
 class RefusedError(Exception):
     """One operator cannot be lowered; ``lower`` turns it into a ``Rejection`` with the node's name.
@@ -17,6 +19,14 @@ class RefusedError(Exception):
         self.reason = reason
         self.remedy = remedy
         super().__init__(f"{rule}: {reason}")
+
+
+class BodyRefusedError(Exception):
+    """Operators inside of a body cannot be lowered: one rejection for each."""
+
+    def __init__(self, rejections: tuple[Rejection, ...]) -> None:
+        self.rejections = rejections
+        super().__init__(f"{len(rejections)} operators of a body")
 
 
 class FloatOnlyError(Exception):

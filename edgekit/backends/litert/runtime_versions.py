@@ -6,7 +6,7 @@ rows of the operators that edgekit writes.
 
 from __future__ import annotations
 
-from edgekit.backends.litert.tensors import Graph
+from edgekit.backends.litert.tensors import Graph, every_graph
 from edgekit.backends.litert.versions import operator_version
 
 # Operator -> the runtime in which its version 1, 2, 3... came.
@@ -32,9 +32,11 @@ FIRST_RUNTIME: dict[str, str] = {
     "DEPTH_TO_SPACE": "2.1 2.5",
     "DEQUANTIZE": "1.13.1 1.14 1.15 2.2 2.7 2.18",
     "DIV": "1.6 2.3",
+    "DYNAMIC_UPDATE_SLICE": "2.9 2.17",
     "ELU": "1.14",
     "EQUAL": "1.14 1.14 2.3 2.13",
     "EXP": "1.7 2.12",
+    "FILL": "1.13 2.3 2.5 2.12",
     "FLOOR": "1.9",
     "FLOOR_DIV": "1.14 1.14 2.13",
     "FLOOR_MOD": "1.13 2.13",
@@ -45,6 +47,7 @@ FIRST_RUNTIME: dict[str, str] = {
     "GREATER": "1.14 1.14",
     "GREATER_EQUAL": "1.14 1.14 2.13",
     "HARD_SWISH": "1.15",
+    "IF": "1.15",
     "L2_NORMALIZATION": "1.5 1.14",
     "LEAKY_RELU": "1.13.1 2.3",
     "LESS": "1.14 1.14 2.13",
@@ -114,6 +117,7 @@ FIRST_RUNTIME: dict[str, str] = {
     "UNSORTED_SEGMENT_MIN": "2.11",
     "UNSORTED_SEGMENT_PROD": "2.10",
     "WHERE": "1.14 2.8",
+    "WHILE": "1.15",
     "ZEROS_LIKE": "1.9",
 }
 NEWEST = "2.20"
@@ -122,7 +126,9 @@ NEWEST = "2.20"
 
 def first_runtime(graph: Graph) -> str:
     """The oldest runtime that has every operator of ``graph``, as "2.3.0"."""
-    versions = {(op.code, operator_version(op, graph.tensors)) for op in graph.operators}
+    versions = {
+        (op.code, operator_version(op, each.tensors)) for each in every_graph(graph) for op in each.operators
+    }
     needed = [_numbers(_of_operator(code, version)) for code, version in versions]
     return ".".join(map(str, max(needed, default=_numbers("1.5"))))
 

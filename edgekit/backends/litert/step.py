@@ -133,14 +133,14 @@ def reshape_into(builder: GraphBuilder, tensor: int, out: int) -> None:
     sizes = signature(shape)
     check_kernel("RESHAPE", builder.tensors[tensor].dtype, len(sizes))
     if sizes.count(-1) > 1:
-        builder.operator("RESHAPE", [tensor, _computed_sizes(builder, tensor, shape)], [out])
+        builder.operator("RESHAPE", [tensor, computed_sizes(builder, tensor, shape)], [out])
         return
     constant = builder.constant("shape", np.asarray(sizes, np.int32).reshape(-1))
     # reshape.cc: newShape = [0] stands for a scalar where the shape tensor is empty
     builder.operator("RESHAPE", [tensor, constant], [out], options={"newShape": sizes or (0,)})
 
 
-def _computed_sizes(builder: GraphBuilder, tensor: int, shape: Shape) -> int:
+def computed_sizes(builder: GraphBuilder, tensor: int, shape: Shape) -> int:
     """``shape`` as an int32 vector: SHAPE of tensors that have its named sizes, joined and picked from.
 
     concatenation.cc and gather.cc compute them when the graph is prepared, as SHAPE does.

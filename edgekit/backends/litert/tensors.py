@@ -60,12 +60,16 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Operator:
-    """One TFLite operator: builtin name, tensor indices (-1 = absent), options by schema field name."""
+    """One TFLite operator: builtin name, tensor indices (-1 = absent), options by schema field name.
+
+    ``graphs`` are those that WHILE (condition, body) and IF (then, else) run.
+    """
 
     code: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
+    graphs: tuple[Graph, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,14 @@ class Graph:
     outputs: tuple[int, ...]
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
+
+
+def every_graph(graph: Graph) -> list[Graph]:
+    """``graph`` and all that its operators run, each before those inside it."""
+    found = [graph]
+    for each in found:  # grows while it is read
+        found.extend(inner for op in each.operators for inner in op.graphs)
+    return found
 
 
 class EqualBytes:
@@ -118,14 +130,14 @@ def _sample(data: Array) -> tuple[int, bytes]:
 
 
 class GraphBuilder:
-    """Collects tensors and operators; equal constants become one tensor."""
+    """Collects tensors and operators, behind those of a graph that is ``begun``; equal constants are one."""
 
-    def __init__(self) -> None:
-        self.tensors: list[Tensor] = []
-        self.operators: list[Operator] = []
-        self.inputs: list[int] = []
+    def __init__(self, begun: Graph | None = None) -> None:
+        self.tensors: list[Tensor] = list(begun.tensors) if begun else []
+        self.operators: list[Operator] = list(begun.operators) if begun else []
+        self.inputs: list[int] = list(begun.inputs) if begun else []
         self._constants: dict[tuple[str, tuple[int, ...], QuantParams | Blocks | None], EqualBytes] = {}
-        self._names: dict[str, int] = {}
+        self._names: dict[str, int] = {tensor.name: 1 for tensor in self.tensors}
 
     def tensor(self, name: str, dtype: str, shape: Shape, *, quant: QuantParams | None = None) -> int:
         """Add a tensor that an operator or the caller fills; ``name`` is made unique."""
@@ -168,9 +180,10 @@ class GraphBuilder:
         outputs: Sequence[int],
         *,
         options: Mapping[str, Any] | None = None,
+        graphs: tuple[Graph, ...] = (),
     ) -> None:
         """Append one operator."""
-        self.operators.append(Operator(code, tuple(inputs), tuple(outputs), dict(options or {})))
+        self.operators.append(Operator(code, tuple(inputs), tuple(outputs), dict(options or {}), graphs))
 
     def _add(self, tensor: Tensor) -> int:
         self.tensors.append(tensor)

@@ -26,6 +26,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.backends.litert import integer
+from edgekit.backends.litert.close_bodies import closed
 from edgekit.backends.litert.constants import Constants
 from edgekit.backends.litert.gelu import gelu_of, sole_consumer
 from edgekit.backends.litert.layout_rules import BROADCASTING
@@ -126,7 +127,7 @@ class _Reader:
 
 def read(model: ir.Model) -> Program:
     """Group the nodes of ``model`` into units. ``model`` is not changed."""
-    model = unrolled(model)
+    model = closed(unrolled(model))
     probed = probe(model)
     graph = with_shapes(with_probed(model, probed.shapes)).graph
     constants = Constants(graph, probed.constants)

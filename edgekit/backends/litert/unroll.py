@@ -131,7 +131,7 @@ def _loop(graph: ir.Graph, node: ir.Node) -> list[ir.Value] | None:
     begins = node.inputs[1] is None or (start is not None and bool(start.reshape(-1)[0]))
     if body is None or count is None or not begins or not 0 < int(count.reshape(-1)[0]) <= MOST_COPIES:
         return None
-    if not _goes_on(body):
+    if not goes_on(body):
         return None
     states = [value for value in node.inputs[2:] if value is not None]
     going = add_initializer(graph, free_name(graph, "going"), np.asarray(True))
@@ -144,7 +144,7 @@ def _loop(graph: ir.Graph, node: ir.Node) -> list[ir.Value] | None:
     return [*states, *(_stacked(graph, node, list(rows), 0) for rows in zip(*collected, strict=True))]
 
 
-def _goes_on(body: ir.Graph) -> bool:
+def goes_on(body: ir.Graph) -> bool:
     """Whether the condition that the body gives is the one it got, or true."""
     value = body.outputs[0]
     while (producer := value.producer()) is not None and producer.op_type == "Identity":
@@ -162,12 +162,12 @@ def _scan(graph: ir.Graph, node: ir.Node) -> list[ir.Value] | None:
     scanned = int(node.attributes["num_scan_inputs"].value)
     values = [value for value in node.inputs if value is not None]
     states, sources = values[:-scanned], values[-scanned:]
-    axes = _integers(node, "scan_input_axes", scanned)
+    axes = integers_of(node, "scan_input_axes", scanned)
     sizes = {shape_of(source)[axis] for source, axis in zip(sources, axes, strict=True)}
     length = sizes.pop() if len(sizes) == 1 else None
     if body is None or not isinstance(length, int) or not 0 < length <= MOST_COPIES:
         return None
-    backwards = _integers(node, "scan_input_directions", scanned)
+    backwards = integers_of(node, "scan_input_directions", scanned)
     collected: list[list[ir.Value]] = []
     for step in range(length):
         rows = []
@@ -179,8 +179,8 @@ def _scan(graph: ir.Graph, node: ir.Node) -> list[ir.Value] | None:
         states, made = results[: len(states)], results[len(states) :]
         collected.append(made)
     count = len(node.outputs) - len(states)
-    out_axes = _integers(node, "scan_output_axes", count)
-    directions = _integers(node, "scan_output_directions", count)
+    out_axes = integers_of(node, "scan_output_axes", count)
+    directions = integers_of(node, "scan_output_directions", count)
     outputs = []
     for column, axis, direction in zip(zip(*collected, strict=True), out_axes, directions, strict=True):
         ordered = list(column)[::-1] if direction == LATEST_FIRST else list(column)
@@ -188,7 +188,7 @@ def _scan(graph: ir.Graph, node: ir.Node) -> list[ir.Value] | None:
     return [*states, *outputs]
 
 
-def _integers(node: ir.Node, name: str, count: int) -> list[int]:
+def integers_of(node: ir.Node, name: str, count: int) -> list[int]:
     attribute = node.attributes.get(name)
     return [0] * count if attribute is None else [int(value) for value in attribute.value]
 

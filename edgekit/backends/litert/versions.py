@@ -229,6 +229,10 @@ def _floor_mod(_op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
     return 2 if _dtype(inputs) in {"int8", "int16"} else 1
 
 
+def _fill(_op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
+    return {"bool": 2, "int8": 3, "int16": 3}.get(_dtype(inputs, 1), 1)
+
+
 def _where(_op: Operator, inputs: Tensors, _outputs: Tensors) -> int:
     return 1 if _dtype(inputs) == "bool" else 2
 
@@ -254,6 +258,7 @@ RULES: dict[str, Rule] = {
     "DIV": _div,
     "EQUAL": _two_if_int8,
     "EXP": _two_if_int8,
+    "FILL": _fill,
     "FLOOR_DIV": _floor_div,
     "FLOOR_MOD": _floor_mod,
     "FULLY_CONNECTED": _fully_connected,
