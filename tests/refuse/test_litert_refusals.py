@@ -202,8 +202,11 @@ CASES: tuple[Case, ...] = (
         "constant-parameter",
         lambda m: m.add("DFT", _x(m, 1, 8, 1), m.input("n", (), "int64")),
     ),
-    Case("dynamic-sequence", "dynamic-sequence", lambda m: _rnn(m, "time", 2, clip=1.0)),
-    Case("long-sequence", "long-sequence", lambda m: _rnn(m, 600, 2, clip=1.0)),
+    Case(
+        "sequence-lengths-of-a-dynamic-sequence",
+        "sequence-lengths",
+        lambda m: _rnn(m, "time", 2, "", m.constant(np.asarray([4, 3], np.int32))),
+    ),
     Case(
         "transposed-by-two-strides-with-a-dynamic-batch",
         "dynamic-batch",

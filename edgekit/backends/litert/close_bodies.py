@@ -24,13 +24,14 @@ import onnx_ir as ir
 
 from edgekit.backends.litert.shapes import shape_of
 from edgekit.backends.litert.unroll import CONTROL, LATEST_FIRST, goes_on, integers_of
-from edgekit.ir.graph import add_initializer, constant, free_name, replace_value, subgraphs
+from edgekit.ir.graph import add_initializer, constant, free_name, is_onnx, replace_value, subgraphs
 from edgekit.ir.infer import infer_shapes
 
 DOMAIN = "edgekit"
 IF, LOOP = f"{DOMAIN}.If", f"{DOMAIN}.Loop"
 STATES = "states"
 """Attribute of an edgekit.Loop: how many of its outputs are states; scan outputs follow."""
+BRANCHES = ("then_branch", "else_branch")
 FIXED = 2  # inputs of a Loop, and of its body, before the states
 
 _IR_VERSION, _OPSET = 10, 21  # of the canonical form
@@ -58,7 +59,7 @@ def as_model(body: ir.Graph) -> ir.Model:
 
 
 def _is_open(node: ir.Node) -> bool:
-    return node.op_type in CONTROL and node.domain in {"", "ai.onnx"}
+    return is_onnx(node, *CONTROL)
 
 
 def _replace(graph: ir.Graph, old: ir.Node, new: ir.Node) -> None:
@@ -81,10 +82,9 @@ def _replace(graph: ir.Graph, old: ir.Node, new: ir.Node) -> None:
 def _closed_loop(node: ir.Node) -> ir.Node:
     body: ir.Graph = node.attributes["body"].as_graph().clone(allow_outer_scope_values=True)
     count, going, *states = node.inputs
-    firsts = [None, None, *states]
     for value, kind in zip(body.inputs[:FIXED], (ir.DataType.INT64, ir.DataType.BOOL), strict=True):
         value.type, value.shape = ir.TensorType(kind), ir.Shape(())
-    for value, first in zip(body.inputs[FIXED:], firsts[FIXED:], strict=True):
+    for value, first in zip(body.inputs[FIXED:], states, strict=True):
         _take_type(value, first)
     captured = _close(body, _captured([body]))
     body = closed(infer_shapes(_standalone(body))).graph
@@ -96,25 +96,26 @@ def _closed_loop(node: ir.Node) -> ir.Node:
         num_outputs=len(node.outputs),
         name=node.name,
     )
-    length = _length(count, body)
-    for output, value, first in zip(made.outputs, body.outputs[1:], [*states, *made.outputs], strict=False):
+    length = _length(count, going, body)
+    for index, (output, value) in enumerate(zip(made.outputs, body.outputs[1:], strict=True)):
         output.type = value.type
-        if output.index() < len(states) and first is not None:  # type: ignore[operator]
-            _take_type(output, first)
+        if index < len(states):
+            _take_type(output, states[index])
         elif value.shape is not None:
             output.shape = ir.Shape([length, *value.shape])
     return made
 
 
-def _length(count: ir.Value | None, body: ir.Graph) -> int | None:
+def _length(count: ir.Value | None, going: ir.Value | None, body: ir.Graph) -> int | None:
     """How often the body runs, where that is sure."""
-    known = constant(count)
-    return max(0, int(known.reshape(-1)[0])) if known is not None and goes_on(body) else None
+    known, begins = constant(count), constant(going)
+    if known is None or not goes_on(body) or (going is not None and (begins is None or not begins.all())):
+        return None
+    return max(0, int(known.reshape(-1)[0]))
 
 
 def _closed_if(node: ir.Node) -> ir.Node:
-    names = ("then_branch", "else_branch")
-    branches = [node.attributes[name].as_graph().clone(allow_outer_scope_values=True) for name in names]
+    branches = [node.attributes[name].as_graph().clone(allow_outer_scope_values=True) for name in BRANCHES]
     values = _captured(branches)
     captured: list[ir.Value] = []
     for branch in branches:
@@ -124,7 +125,7 @@ def _closed_if(node: ir.Node) -> ir.Node:
         DOMAIN,
         "If",
         [node.inputs[0], *captured],
-        [ir.AttrGraph(name, branch) for name, branch in zip(names, branches, strict=True)],
+        [ir.AttrGraph(name, branch) for name, branch in zip(BRANCHES, branches, strict=True)],
         num_outputs=len(node.outputs),
         name=node.name,
     )
@@ -200,7 +201,11 @@ def _own_constant(body: ir.Graph, value: ir.Value) -> ir.Value | None:
     if data is not None:
         return add_initializer(body, free_name(body, value.name or "constant"), data)
     node = value.producer()
-    if node is None or node.op_type != "DequantizeLinear" or any(constant(each) is None for each in node.inputs):
+    if (
+        node is None
+        or node.op_type != "DequantizeLinear"
+        or any(constant(each) is None for each in node.inputs)
+    ):
         return None
     inputs = [_own_constant(body, each) for each in node.inputs if each is not None]
     made = ir.Node("", node.op_type, inputs, list(node.attributes.values()), num_outputs=1)
@@ -231,9 +236,8 @@ def _loop_of_scan(graph: ir.Graph, node: ir.Node) -> ir.Node:
     rows = body.inputs[len(states) :]
     del body.inputs[len(states) :]
     for row, source, axis, direction in zip(rows, sources, axes, backwards, strict=True):
-        if direction == LATEST_FIRST:
-            source = _reversed(graph, node, source, axis)
-        taken = ir.Node("", "Gather", [source, number], [ir.AttrInt64("axis", axis)], num_outputs=1)
+        ordered = _reversed(graph, node, source, axis) if direction == LATEST_FIRST else source
+        taken = ir.Node("", "Gather", [ordered, number], [ir.AttrInt64("axis", axis)], num_outputs=1)
         first = next(iter(body), None)
         if first is None:
             body.append(taken)
@@ -247,7 +251,9 @@ def _loop_of_scan(graph: ir.Graph, node: ir.Node) -> ir.Node:
     body.inputs[:0] = [number, going]
     body.outputs.insert(0, going)
     attributes = [ir.AttrGraph("body", body)]
-    made = ir.Node("", "Loop", [count, None, *states], attributes, num_outputs=len(node.outputs), name=node.name)
+    made = ir.Node(
+        "", "Loop", [count, None, *states], attributes, num_outputs=len(node.outputs), name=node.name
+    )
     graph.insert_before(node, made)
     for value, old in zip(made.outputs, node.outputs, strict=True):
         value.name, value.type = free_name(graph, f"{old.name}/rows"), old.type
@@ -277,20 +283,20 @@ def _placed(graph: ir.Graph, node: ir.Node, values: Sequence[ir.Value], states: 
         values[states:], node.outputs[states:], axes, backwards, strict=True
     ):
         rank = len(shape_of(old))
-        if direction == LATEST_FIRST:
-            value = _reversed(graph, node, value, 0)
-        axis = axis + rank if axis < 0 else axis
-        if axis:
-            perm = [*range(1, axis + 1), 0, *range(axis + 1, rank)]
-            value = _emit(graph, node, "Transpose", [value], [ir.AttrInt64s("perm", perm)])
-        found.append(value)
+        ordered = _reversed(graph, node, value, 0) if direction == LATEST_FIRST else value
+        place = axis % rank if rank else 0
+        perm = [*range(1, place + 1), 0, *range(place + 1, rank)]
+        moves = [ir.AttrInt64s("perm", perm)]
+        found.append(_emit(graph, node, "Transpose", [ordered], moves) if place else ordered)
     return found
 
 
 def _reversed(graph: ir.Graph, before: ir.Node, value: ir.Value, axis: int) -> ir.Value:
     bounds = (-1, np.iinfo(np.int64).min, axis, -1)
     made = [add_initializer(graph, free_name(graph, "bound"), np.asarray([n], np.int64)) for n in bounds]
-    return _emit(graph, before, "Slice", [value, *made], [])
+    found = _emit(graph, before, "Slice", [value, *made], [])
+    found.type, found.shape = value.type, value.shape
+    return found
 
 
 def _size(graph: ir.Graph, before: ir.Node, value: ir.Value, axis: int) -> ir.Value:

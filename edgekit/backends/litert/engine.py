@@ -105,7 +105,18 @@ class LiteRtEngine:
 
     def fetch(self) -> dict[str, Array]:
         """Copies of the outputs."""
-        return {name: self._interpreter.get_tensor(detail["index"]) for name, detail in self._outputs.items()}
+        return {name: self._value(detail["index"]) for name, detail in self._outputs.items()}
+
+    def _value(self, index: int) -> Array:
+        """The tensor; LiteRT keeps the number of bytes of one that has become empty, and then refuses it."""
+        try:
+            found: Array = self._interpreter.get_tensor(index)
+        except ValueError:
+            now = next(each for each in self._interpreter.get_output_details() if each["index"] == index)
+            if 0 not in now["shape"]:
+                raise
+            found = np.zeros(now["shape"], now["dtype"])
+        return found
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Bind, invoke, fetch."""

@@ -44,7 +44,17 @@ BROADCASTING = frozenset(
 )
 
 MOVING = frozenset(
-    {"RESHAPE", "TRANSPOSE", "CONCATENATION", "DYNAMIC_UPDATE_SLICE", "GATHER", "SLICE", "STRIDED_SLICE", "SPLIT_V", "BROADCAST_TO"}
+    {
+        "RESHAPE",
+        "TRANSPOSE",
+        "CONCATENATION",
+        "DYNAMIC_UPDATE_SLICE",
+        "GATHER",
+        "SLICE",
+        "STRIDED_SLICE",
+        "SPLIT_V",
+        "BROADCAST_TO",
+    }
     | {
         "SELECT_V2",
         "CAST",

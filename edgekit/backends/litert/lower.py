@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from functools import partial
 
 import onnx_ir as ir
 
+from edgekit.backends.litert import close_bodies
 from edgekit.backends.litert.close_bodies import as_model
 from edgekit.backends.litert.constants import dequantize
 from edgekit.backends.litert.layout import LayoutPlan, decide
@@ -98,6 +100,15 @@ LOWERINGS: dict[str, Lowering] = merged(
 )
 
 
+class Ends(Enum):
+    """What the outputs of a graph may be."""
+
+    OWN = "own"
+    """A tensor of its own each."""
+    SHARED = "shared"
+    """Also an input or a constant, several times: the branches of IF (if.cc copies those itself)."""
+
+
 @dataclass(frozen=True)
 class Lowered:
     """The graph, or why there is none.
@@ -113,8 +124,8 @@ class Lowered:
     notes: tuple[str, ...]
 
 
-def lower(program: Program, plan: LayoutPlan) -> Lowered:
-    """Write every unit of ``program`` in the layouts of ``plan``."""
+def lower(program: Program, plan: LayoutPlan, *, ends: Ends = Ends.OWN) -> Lowered:
+    """Write every unit of ``program`` in the layouts of ``plan``; ``ends``: what an output may be."""
     builder = GraphBuilder()
     tensors = Tensors(builder)
     rejections: list[Rejection] = []
@@ -134,7 +145,7 @@ def lower(program: Program, plan: LayoutPlan) -> Lowered:
                     tensors.set(out.key, placeholder, ports.outputs[index], logical=out.shape)
     outputs: list[int] = []
     for operand, layout in zip(program.outputs, plan.outputs, strict=True):
-        outputs.append(_output(operand, layout, tensors, taken={*inputs, *outputs}))
+        outputs.append(_output(operand, layout, tensors, ends=ends, taken={*inputs, *outputs}))
     _name_outputs(builder, outputs, [operand.key for operand in program.outputs], inputs=inputs)
     graph = Graph(
         tuple(builder.tensors),
@@ -173,7 +184,8 @@ def _lower_unit(step: Step, notes: list[str]) -> None:
                 "export with shapes, or run onnx.shape_inference on the model",
             )
     if control_lowering is not None:
-        control_lowering(step, partial(_body, notes=notes))
+        ends = Ends.SHARED if unit.op == close_bodies.IF else Ends.OWN
+        control_lowering(step, partial(_body, ends=ends, notes=notes))
         return
     assert lowering is not None  # noqa: S101  (refused above)
     wider = wider_type(unit)
@@ -188,10 +200,10 @@ def _lower_unit(step: Step, notes: list[str]) -> None:
         _in_float(step, lowering)
 
 
-def _body(body: ir.Graph, *, notes: list[str]) -> control.Body:
+def _body(body: ir.Graph, *, ends: Ends, notes: list[str]) -> control.Body:
     """A closed body, as a model is."""
     program = read(as_model(body))
-    lowered = lower(program, decide(program, free_io=False))
+    lowered = lower(program, decide(program, free_io=False), ends=ends)
     if lowered.rejections:
         raise BodyRefusedError(lowered.rejections)
     notes.extend((*program.notes, *lowered.notes))
@@ -274,7 +286,7 @@ def _name_outputs(builder: GraphBuilder, outputs: list[int], names: list[str], *
         builder.rename(index, name)
 
 
-def _output(operand: Operand, layout: Layout, tensors: Tensors, *, taken: set[int]) -> int:
+def _output(operand: Operand, layout: Layout, tensors: Tensors, *, ends: Ends, taken: set[int]) -> int:
     """The output's tensor; a copy where it is an input, a constant, or another output already."""
     builder = tensors.builder
     if operand.const is not None:
@@ -282,6 +294,8 @@ def _output(operand: Operand, layout: Layout, tensors: Tensors, *, taken: set[in
     else:
         source = tensors.get(operand.key, layout)
     tensor = builder.tensors[source]
+    if ends is Ends.SHARED and (tensor.data is not None or source in builder.inputs):
+        return source
     if source not in taken and tensor.data is None:
         return source
     copy = builder.tensor(operand.key, tensor.dtype, tensor.shape, quant=tensor.quant)

@@ -407,6 +407,10 @@ class Step:
         """A step for another form of the same unit, in the same layouts."""
         return Step(unit, self.ports, self.tensors, self._notes)
 
+    def written_into(self, builder: GraphBuilder) -> Step:
+        """A step for the same unit that emits into another graph, of which it knows no operands."""
+        return Step(self.unit, self.ports, Tensors(builder), self._notes)
+
     def requantized(self, tensor: int, quant: QuantParams | None) -> int:
         """``tensor`` in the scale ``quant``: itself, or behind a QUANTIZE."""
         if quant is None or self.builder.tensors[tensor].quant == quant:

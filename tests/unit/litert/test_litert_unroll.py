@@ -146,15 +146,21 @@ def test_the_bodies_compute_the_same(model: onnx.ModelProto) -> None:
 @pytest.mark.parametrize(
     ("model", "operator"),
     [
-        pytest.param(_loop(3, stops=True), "Loop", id="a-condition-that-is-computed"),
-        pytest.param(_loop(MOST_COPIES + 1), "Loop", id="too-many-iterations"),
-        pytest.param(_if(width=2), "If", id="branches-of-different-shapes"),
+        pytest.param(_loop(3, stops=True), "WHILE", id="a-condition-that-is-computed"),
+        pytest.param(_loop(MOST_COPIES + 1), "WHILE", id="too-many-iterations"),
+        pytest.param(_if(width=2), "IF", id="branches-of-different-shapes"),
     ],
 )
-def test_what_cannot_be_unrolled_is_refused_by_name(model: onnx.ModelProto, operator: str) -> None:
-    rejections = translate(as_ir(model)).lowered.rejections
-    assert [r.rule for r in rejections] == ["control-flow"]
-    assert operator in rejections[0].reason
+def test_what_cannot_be_unrolled_is_a_subgraph(model: onnx.ModelProto, operator: str) -> None:
+    lowered = translate(as_ir(model)).lowered
+    assert lowered.rejections == ()
+    assert operator in [op.code for op in lowered.graph.operators]
+
+
+@pytest.mark.parametrize("model", [_loop(MOST_COPIES), _if()], ids=["loop", "if"])
+def test_what_can_be_unrolled_is_not(model: onnx.ModelProto) -> None:
+    codes = {op.code for op in translate(as_ir(model)).lowered.graph.operators}
+    assert not codes & {"WHILE", "IF"}
 
 
 def test_a_model_without_control_flow_is_left_alone() -> None:

@@ -10,8 +10,10 @@ W2 a scan output is a tensor of ``count`` rows of which each iteration writes on
 W3 captured values are outputs of the body as they are: LiteRT copies none of them
 W4 refused: a state that changes its type or shape, scan outputs without a count or too large for one
 W5 a branch of an If may give another shape than the other: that size of the output is dynamic
+W6 if.cc lets the outputs of a branch share memory with its own, and so loses what was computed before the
+   branch ran (SHAPE, and RESHAPE of a constant): such an output goes through a SELECT_V2 of the condition
 
-Source: schema.fbs, WhileOptions and IfOptions; tflite/kernels/while.cc, if.cc, dynamic_update_slice.cc, fill.cc.
+Source: schema.fbs, WhileOptions and IfOptions; tflite/kernels/while.cc, if.cc, dynamic_update_slice.cc.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
+from edgekit.backends.litert import close_bodies
 from edgekit.backends.litert.close_bodies import FIXED, IF, LOOP, STATES
 from edgekit.backends.litert.ops import repeat
 from edgekit.backends.litert.ops.terms import Terms
@@ -51,7 +54,7 @@ Control = Callable[[Step, Compile], None]
 def lower_if(step: Step, compiled: Compile) -> None:
     """W5."""
     t = Terms(step)
-    bodies = [compiled(step.unit.attributes[name]) for name in ("then_branch", "else_branch")]
+    bodies = [compiled(step.unit.attributes[name]) for name in close_bodies.BRANCHES]
     for index, out in enumerate(step.unit.outputs):
         types = {body.program.outputs[index].dtype for body in bodies}
         if types != {out.dtype}:
@@ -59,8 +62,35 @@ def lower_if(step: Step, compiled: Compile) -> None:
     condition = t.reshape(step.x(0), ())
     captured = [step.x(index) for index in range(1, len(step.unit.inputs))]
     outputs = [step.output(index) for index in range(len(step.unit.outputs))]
-    graphs = tuple(body.graph for body in bodies)
-    step.builder.operator("IF", [condition, *captured], outputs, graphs=graphs)
+    given = [condition, *captured]
+    graphs = tuple(_branch(body.graph, step.builder.tensors[condition]) for body in bodies)
+    step.builder.operator("IF", [condition, *given], outputs, graphs=graphs)
+
+
+def _branch(graph: Graph, condition: Tensor) -> Graph:
+    """W6: the branch with the condition as its first input, and outputs that are computed when it runs."""
+    builder = GraphBuilder(graph)
+    (flag,) = repeat.variable_inputs(builder, [condition])
+    builder.inputs = [flag, *graph.inputs]
+    early = _computed_early(graph)
+    outputs = []
+    for index in graph.outputs:
+        tensor = builder.tensors[index]
+        outputs.append(index)
+        if index in early:
+            outputs[-1] = builder.tensor(f"{tensor.name}/now", tensor.dtype, tensor.shape, quant=tensor.quant)
+            builder.operator("SELECT_V2", [flag, index, index], outputs[-1:])
+    return repeat.finished(builder, outputs)
+
+
+def _computed_early(graph: Graph) -> set[int]:
+    """Tensors that LiteRT computes when it prepares the graph: SHAPE, and what follows from it alone."""
+    known = {index for index, tensor in enumerate(graph.tensors) if tensor.data is not None}
+    early: set[int] = set()
+    for op in graph.operators:
+        if op.code == "SHAPE" or all(index in known or index in early for index in op.inputs if index >= 0):
+            early.update(op.outputs)
+    return early
 
 
 def lower_loop(step: Step, compiled: Compile) -> None:
@@ -85,8 +115,9 @@ def lower_loop(step: Step, compiled: Compile) -> None:
     results = repeat.repeat(step.builder, variables, condition=condition, body=once)
     for index in range(states):
         step.copy(results[FIXED + index], index=index)
+    exact = sure and bool(most)  # W2
     for index, collected in enumerate(results[FIXED + len(given) :][: len(rows)], start=states):
-        step.copy(collected if sure else _cut(t, collected, results[repeat.NUMBER]), index=index)
+        step.copy(collected if exact else _cut(t, collected, results[repeat.NUMBER], index), index=index)
 
 
 def _count(step: Step, t: Terms, goes: bool) -> tuple[int | None, int | None, bool]:
@@ -128,11 +159,13 @@ def _rows(step: Step, t: Terms, row: Tensor, *, most: int | None, count: int | N
         raise step.refusal("loop-count", f"every iteration gives a row, and {most} may run", _REMEDY)
     if None in row.shape:
         raise step.refusal("loop-shape", f"a row has the shape {row.shape}", _REMEDY)
-    return repeat.filled(t, (most, *row.shape), t.const(0, row.dtype), first=count)
+    if count is not None:
+        count = t.maximum(count, t.like(1, count))  # DYNAMIC_UPDATE_SLICE wants room for one, even in vain
+    return repeat.filled(t, (most and max(1, most), *row.shape), t.const(0, row.dtype), first=count)
 
 
 def _once_round(graph: Graph, more: Sequence[Tensor], *, states: int) -> Graph:
-    """The body with the variables behind its own inputs: ``more`` are the rows, and the count if it is one."""
+    """The body with the variables behind its inputs: ``more`` are the rows, and the count if it is one."""
     builder = GraphBuilder(graph)
     own = list(graph.inputs)
     going, outputs, made = graph.outputs[0], graph.outputs[1 : 1 + states], graph.outputs[1 + states :]
@@ -143,19 +176,19 @@ def _once_round(graph: Graph, more: Sequence[Tensor], *, states: int) -> Graph:
     ]
     captured = own[FIXED + states :]  # W3
     more_number = repeat.counted(builder, number)
-    return repeat.finished(
-        builder, [more_number, going, *outputs, *captured, *rows, *added[len(made) :]]
-    )
+    return repeat.finished(builder, [more_number, going, *outputs, *captured, *rows, *added[len(made) :]])
 
 
-def _cut(t: Terms, rows: int, number: int) -> int:
-    """W2: the first ``number`` rows."""
+def _cut(t: Terms, rows: int, number: int, index: int) -> int:
+    """W2: the first ``number`` rows, for output ``index``."""
     shape = t.shape(rows)
+    first = t.step.unit.outputs[index].shape[0]
     rest = t.const([-1] * (len(shape) - 1), "int32")
     length = t.reshape(t.cast(number, "int32"), (1,))
     size = t.concat([length, rest], 0) if len(shape) > 1 else length
     begin = t.const([0] * len(shape), "int32")
-    return t.step.emit("SLICE", [rows, begin, size], (None, *shape[1:]))
+    whole = (None if isinstance(first, int) else first, *shape[1:])
+    return t.step.emit("SLICE", [rows, begin, size], whole)
 
 
 LOWERINGS: dict[str, Control] = {IF: lower_if, LOOP: lower_loop}

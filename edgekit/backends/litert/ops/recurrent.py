@@ -1,4 +1,4 @@
-"""LSTM, GRU, RNN -> one kernel, or steps unrolled over time: FULLY_CONNECTED and elementwise kernels.
+"""LSTM, GRU, RNN -> one kernel, steps unrolled over time, or one step in a WHILE.
 
     LSTM  i, o, f, c~ = act(W x + R h + b);  c = f c + i c~;  h = o tanh(c)         peepholes: + P c
     GRU   z, r = act(W x + R h + b);  h~ = g(W x + R (r h) + b)  or  g(W x + r (R h + Rb) + Wb);
@@ -8,7 +8,8 @@
 The input parts of all time steps are one matrix product; the steps share one copy of R. Shapes: X (T, N, I),
 or (N, T, I) in layout 1; W (D, G H, I), R (D, G H, H), B (D, 2 G H); Y (T, D, N, H); Y_h, Y_c (D, N, H).
 
-What fits one of TFLite's sequence kernels becomes that (``sequence``).
+What fits one of TFLite's sequence kernels becomes that (``sequence``). A sequence whose length is dynamic, or
+more than ``sequence.LONGEST``, goes round: the states are variables of a WHILE, Y is what it collects.
 
 Source: ONNX LSTM-22, GRU-22, RNN-22.
 """
@@ -16,15 +17,16 @@ Source: ONNX LSTM-22, GRU-22, RNN-22.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from edgekit.backends.litert.ops import sequence
+from edgekit.backends.litert.ops import repeat, sequence
 from edgekit.backends.litert.ops.terms import Terms
 from edgekit.backends.litert.parameters import constant
-from edgekit.backends.litert.step import Step
+from edgekit.backends.litert.step import Step, computed_sizes
+from edgekit.backends.litert.tensors import GraphBuilder
 from edgekit.spec import Dim
 
 Floats = npt.NDArray[np.float32]
@@ -58,12 +60,14 @@ def lower_recurrent(step: Step) -> None:
         _in_one_kernel(step, t, x, time_first=time_first)
         return
     _check(step, length)
-    steps = length if isinstance(length, int) else 0
-    cell = {"RNN": _rnn, "GRU": _gru, "LSTM": _lstm}[step.unit.op]
+    if not isinstance(length, int) or length > sequence.LONGEST:
+        _in_a_loop(step, t, x, time_first=time_first)
+        return
+    cell = CELLS[step.unit.op]
     outputs: list[list[int]] = []
     finals: list[list[int]] = []
     for direction in _directions(step, t):
-        found = cell(step, t, direction, x, steps)
+        found = cell(step, t, direction, x, length)
         outputs.append(found[0])
         finals.append(found[1])
     _results(step, t, outputs, finals, time_first=time_first)
@@ -93,20 +97,66 @@ def _in_one_kernel(step: Step, t: Terms, x: int, *, time_first: bool) -> None:
         t.finish(state if time_first else t.transpose(state, (1, 0, 2)), index=1)
 
 
+def _in_a_loop(step: Step, t: Terms, x: int, *, time_first: bool) -> None:
+    """One WHILE for each direction."""
+    sides: list[int] = []
+    finals: list[list[int]] = []
+    wants_all = bool(step.unit.outputs[0].key)
+    for index, d in enumerate(_directions(step, t)):
+        source = t.reverse(x, 0) if d.backwards else x
+        states, rows = _one_direction(step, t, d, source, index, wants_all=wants_all)
+        finals.append(states)
+        if wants_all:
+            sides.append(_stacked(t, t.reverse(rows, 0) if d.backwards else rows, (1,)))
+    if wants_all:
+        y = t.concat(sides, 1)
+        t.finish(y if time_first else t.transpose(y, (2, 0, 1, 3)))
+    _last_states(step, t, finals, time_first=time_first)
+
+
+def _one_direction(
+    step: Step, t: Terms, d: _Direction, x: int, index: int, *, wants_all: bool
+) -> tuple[list[int], int]:
+    """The states (N, H) after the last step, and all h (T, N, H) where somebody reads them."""
+    length, batch, _ = t.shape(x)
+    hidden = d.r.shape[1]
+    zero = t.const(0.0)
+    starts = [d.h, d.c] if step.unit.op == "LSTM" else [d.h]
+    states = [repeat.filled(t, (batch, hidden), zero, like=x) if each is None else each for each in starts]
+    variables = [t.const(0, "int64"), *states, x]
+    if wants_all:
+        variables.append(repeat.filled(t, (length, batch, hidden), zero, like=x))
+    most = length if isinstance(length, int) else None
+    if most is None:
+        variables.append(t.reshape(t.cast(computed_sizes(step.builder, x, (length,)), "int64"), ()))
+    tensors = [step.builder.tensors[each] for each in variables]
+    builder = GraphBuilder()
+    number, *given = repeat.variable_inputs(builder, tensors)
+    inner = step.written_into(builder)
+    now = Terms(inner)
+    old, source, more = given[: len(states)], given[len(states)], given[len(states) + 1 :]
+    part = now.gather(source, now.reshape(now.cast(number, "int32"), (1,)), 0)
+    cell = replace(
+        d,
+        h=old[0],
+        c=old[1] if len(old) > 1 else None,
+        backwards=False,
+        activations=_activations(inner, now, index + 1)[index],
+    )
+    outputs, new = CELLS[step.unit.op](inner, now, cell, part, 1)
+    rows = [repeat.with_row(builder, more[0], outputs[0], number=number)] if wants_all else []
+    ends = [repeat.counted(builder, number), *new[: len(states)], source, *rows, *more[len(rows) :]]
+    condition = repeat.until(
+        tensors, count=len(variables) - 1 if most is None else None, most=most, going=None
+    )
+    found = repeat.repeat(step.builder, variables, condition=condition, body=repeat.finished(builder, ends))
+    return found[1 : 1 + len(states)], found[2 + len(states)] if wants_all else x
+
+
 def _check(step: Step, length: Dim) -> None:
-    if not isinstance(length, int):
-        raise step.refusal(
-            "dynamic-sequence", "the sequence length is dynamic", "export with a fixed sequence length"
-        )
-    if length > sequence.LONGEST:
-        raise step.refusal(
-            "long-sequence",
-            f"{length} time steps, and {sequence.LONGEST} are unrolled at most",
-            "cut the sequence into chunks and carry the state outside of the model",
-        )
     if step.has(4):
         lengths = constant(step.unit, 4, "sequence_lens")
-        if lengths is not None and np.any(lengths != length):
+        if lengths is not None and (not isinstance(length, int) or np.any(lengths != length)):
             raise step.refusal(
                 "sequence-lengths", "sequences of different lengths", "drop sequence_lens and mask outside"
             )
@@ -288,6 +338,12 @@ def _results(
             sides.append(t.concat([_stacked(t, state, (0, 1)) for state in ordered], 0))
         y = t.concat(sides, 1)
         t.finish(y if time_first else t.transpose(y, (2, 0, 1, 3)))
+    _last_states(step, t, finals, time_first=time_first)
+
+
+def _last_states(step: Step, t: Terms, finals: Sequence[Sequence[int]], *, time_first: bool) -> None:
+    """Y_h and Y_c where the graph reads them."""
+    wanted = [out.key for out in step.unit.outputs]
     for index in range(1, len(wanted)):
         if wanted[index]:
             state = t.concat([_stacked(t, final[index - 1], (0,)) for final in finals], 0)
@@ -302,4 +358,5 @@ def _stacked(t: Terms, x: int, axes: Sequence[int]) -> int:
     return t.reshape(x, shape)
 
 
+CELLS = {"RNN": _rnn, "GRU": _gru, "LSTM": _lstm}
 LOWERINGS: dict[str, Callable[[Step], None]] = dict.fromkeys(("GRU", "LSTM", "RNN"), lower_recurrent)

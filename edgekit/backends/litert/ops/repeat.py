@@ -47,7 +47,7 @@ def finished(builder: GraphBuilder, outputs: Sequence[int]) -> Graph:
 
 
 def until(variables: Sequence[Tensor], *, count: int | None, most: int | None, going: int | None) -> Graph:
-    """Whether to go round: fewer iterations than variable ``count`` or ``most`` says, and ``going`` is true."""
+    """Whether to go round: fewer iterations than variable ``count`` or ``most`` says, and ``going`` holds."""
     builder = GraphBuilder()
     inputs = variable_inputs(builder, variables)
     asked: list[int] = []
@@ -72,20 +72,21 @@ def counted(builder: GraphBuilder, number: int) -> int:
     return more
 
 
-def filled(t: Terms, shape: Shape, value: int, *, first: int | None = None) -> int:
+def filled(t: Terms, shape: Shape, value: int, *, first: int | None = None, like: int | None = None) -> int:
     """A tensor of ``shape`` full of the scalar ``value``.
 
     Args:
         t: where.
-        shape: sizes that are no numbers are those of the graph's inputs of the same name.
+        shape: sizes that are no numbers are those of the graph's inputs, or of ``like``, of the same name.
         value: a scalar.
         first: an integer scalar, where it says how large the first axis is.
+        like: a tensor.
     """
     rest = shape[1:] if first is not None else shape
     if all(isinstance(dim, int) for dim in rest):
         dims = t.const(rest, "int32")
     else:
-        dims = computed_sizes(t.step.builder, value, rest)
+        dims = computed_sizes(t.step.builder, value if like is None else like, rest)
     if first is not None:
         dims = t.concat([t.reshape(t.cast(first, "int32"), (1,)), *([dims] if rest else [])], 0)
     return t.step.emit("FILL", [dims, value], shape, dtype=t.dtype(value))
