@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edgekit.backends.openvino_xml import parse
 from edgekit.ir import io
 from edgekit.ir.graph import walk
 from edgekit.ir.macs import macs, multiplies
@@ -21,6 +22,7 @@ from edgekit.pipeline.inspect.onnx_file import with_sizes
 from edgekit.spec import Artifact, KernelTime
 from edgekit.validation.coverage import Layer, named_layers
 
+_FOLLOWED = 4  # a kernel fuses an operator with a bias, an addition, an activation and a quantizer at most
 # words in the types of operators that only move values, in the three runtimes' vocabularies
 _MOVING = (
     *("reorder", "transpose", "concat", "split", "slice", "gather", "pad", "reshape", "squeeze", "expand"),
@@ -93,11 +95,30 @@ def operators_of(artifact: Artifact) -> tuple[Operator, ...]:
         )
     if not compiled_file.is_compiled(artifact.path):  # a plug-in's own format
         return ()
+    behind = _followers(artifact) if artifact.path.suffix == ".xml" else {}
     return tuple(
-        Operator(Layer(each.name, (), each.macs), each.parameter_bytes)
+        Operator(Layer(each.name, behind.get(each.name, ()), each.macs), each.parameter_bytes)
         for each in compiled_file.contents(artifact.path).layers
         if each.macs != 0
     )
+
+
+def _followers(artifact: Artifact) -> dict[str, tuple[str, ...]]:
+    """Layer of an IR -> what reads it, up to the next branch: OpenVINO may call a fused kernel by that."""
+    net = parse(artifact.path.read_bytes(), name=artifact.path.name)
+    readers: dict[str, list[str]] = {}
+    for key, layer in net.layers.items():
+        for source in layer.sources:
+            if source is not None:
+                readers.setdefault(source[0], []).append(key)
+    found = {}
+    for key, layer in net.layers.items():
+        names: list[str] = []
+        while len(names) < _FOLLOWED and len(readers.get(key, ())) == 1:
+            key = readers[key][0]  # noqa: PLW2901 - walks on from the layer
+            names.append(net.layers[key].name)
+        found[layer.name] = tuple(names)
+    return found
 
 
 def costs(kernels: Sequence[KernelTime], operators: Sequence[Operator]) -> tuple[Cost, ...]:

@@ -16,7 +16,7 @@ from edgekit.report.page import Roofline, RoofPoint
 
 _WIDTH, _HEIGHT = 400, 320  # as the other plots: at a phone's 330 px the 13-unit text is 10 px high
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 14, 46
-_LARGEST, _SMALLEST = 17.0, 3.0  # radius of all of the time, and of nearly none
+_LARGEST, _SMALLEST = 26.0, 4.0  # radius of all of the time, and of nearly none
 _APART = 15  # between the base lines of two labels
 
 
@@ -67,7 +67,9 @@ def _grid(x: _Log, y: _Log) -> Iterator[str]:
     for power in x.powers():
         at = x.pixel(10.0**power)
         yield _line("grid", at, _TOP, at, _HEIGHT - _BOTTOM)
-        yield _text(at, _HEIGHT - _BOTTOM + 16, _tick(power), anchor="middle")
+        last = at > _WIDTH - 2 * _RIGHT  # a label in the middle would be cut there
+        place = _WIDTH - 2 if last else at
+        yield _text(place, _HEIGHT - _BOTTOM + 16, _tick(power), anchor="end" if last else "middle")
     for power in y.powers():
         at = y.pixel(10.0**power)
         yield _line("grid", _LEFT, at, _WIDTH - _RIGHT, at)

@@ -60,6 +60,8 @@ def _profile(row: ProfileRow, roof: RoofRow | None) -> Iterator[Block]:
         said = f"no profile: {row.reason}" + (f"; next: {row.remedy}" if row.remedy else "")
         yield Lines(title, (Line(said, "warn"),))
         return
+    if roof is not None:
+        yield picture(row, roof)
     ordered = sorted(row.kernels, key=lambda kernel: -kernel.us)
     table = Table(title, _COLUMNS, tuple(map(_kernel, ordered)), brief=_SHOWN)
     yield table
@@ -68,8 +70,6 @@ def _profile(row: ProfileRow, roof: RoofRow | None) -> Iterator[Block]:
     fallen = [kernel for kernel in ordered if kernel.fallback]
     yield Lines("Fell back", tuple(Line(_fallen(kernel), "warn") for kernel in fallen), brief=_SHOWN)
     yield Lines("", tuple(Line(note, "warn") for note in row.notes))
-    if roof is not None:
-        yield picture(row, roof)
 
 
 def _kernel(kernel: KernelRow) -> tuple[Cell, ...]:

@@ -19,8 +19,11 @@ from edgekit.pipeline.result import (
     FlipRow,
     FlipsRow,
     GroupRow,
+    KernelRow,
     LayerRow,
     PairRow,
+    ProfileRow,
+    RoofRow,
     TargetRow,
 )
 from edgekit.pipeline.thumbnail import thumbnail
@@ -109,4 +112,44 @@ def debug() -> Any:
     return replace(found, rows=(replace(first, layers=layers), *rest))
 
 
-RICH = {"rich release": release, "rich validate": validate, "rich debug": debug}
+def bench() -> Any:
+    """Thirty kernels, one without counts and one fallen back; an artifact that could not be profiled."""
+    bounds: Any = ("compute", "memory", "overhead")
+    kernels = tuple(
+        KernelRow(
+            source=(f"{LONG}_{index}", "quantizer"),
+            operator="Convolution",
+            kernel="brgconv_avx512_amx_1x1_I8",
+            device="cpu",
+            dtype="int8" if index % 2 else "float32",
+            us=10.0 * (index + 1),
+            share=(index + 1) / 465,
+            calls=1,
+            macs=None if index == 3 else 1_000_000 * (index + 1),
+            operations=None if index == 3 else 2_000_000 * (index + 1),
+            read_bytes=100_000,
+            weight_bytes=1000,
+            written_bytes=50_000,
+            gops=None if index == 3 else 3.0 * 1.2**index,
+            gbs=5.0,
+            intensity=None if index == 3 else 0.2 * 1.3**index,
+            fraction=None if index == 3 else 0.5,
+            bound="" if index == 3 else bounds[index % 3],
+            fallback="outside the delegate" if index == 5 else "",
+        )
+        for index in range(30)
+    )
+    found = golden("bench")
+    row = ProfileRow("q.onnx", "OpenVINO's PERF_COUNT", 0.96, 1.02, 4700.0, 200, kernels, ("a note",))
+    absent = ProfileRow(
+        f"{LONG}.tflite",
+        *("", None, None, None, 0, ()),
+        reason="LiteRT's profiler cannot be used here: no libLiteRt.so",
+        remedy="install it",
+    )
+    how = {"int8": "openvino 2026.4.1, brgemm_avx512_amx_I8", "bandwidth": "NumPy copies and reads"}
+    roof = RoofRow(1, {"float32": 100.0, "int8": 2000.0}, ((1 << 16, 90.0), (1 << 30, 11.0)), how)
+    return replace(found, profiles=(row, absent), roof=roof)
+
+
+RICH = {"rich bench": bench, "rich release": release, "rich validate": validate, "rich debug": debug}
