@@ -29,6 +29,7 @@ from edgekit.pipeline import validate as _validate
 from edgekit.pipeline import verify as _verify
 from edgekit.pipeline.bench_sweep import LIMIT_S
 from edgekit.pipeline.bench_sweep import Sweep as _Sweep
+from edgekit.pipeline.end_to_end import with_end_to_end as _with_end_to_end
 from edgekit.pipeline.open import open_artifact
 from edgekit.pipeline.result import (
     BenchResult,
@@ -344,6 +345,7 @@ def bench(
     limit_s: float | None = None,
     seed: int = 0,
     profile: bool = False,
+    recipe: PathLike | None = None,
     devices: Sequence[str] = (),
     devices_file: PathLike | None = None,
     given: Given | None = None,
@@ -360,6 +362,7 @@ def bench(
         limit_s: how long one answer of an artifact's process may take here; 300 s.
         seed: of the inputs and of the bootstrap.
         profile: also the time of every kernel (docs/benching.md): some seconds for each artifact.
+        recipe: also what lies around the inference: its pre-processing and post-processing.
         devices: addresses ("local", "ssh://user@host", "adb:SERIAL") or names of ``devices_file``; () = here.
         devices_file: default ./devices.toml.
         given: how to use the devices, in place of what the file says: ``edgekit.measure.device_list.Given``.
@@ -395,6 +398,8 @@ def bench(
         seed=seed,
         progress=progress or Silent(),
     )
+    if recipe:
+        result = _with_end_to_end(result, Path(recipe), progress=progress or Silent())
     if not profile:
         return result
     return _profile.with_profiles(

@@ -164,6 +164,12 @@ class DataTable(_Closed):
     preprocess: tuple[Step, ...] = Field(
         default=(), description="steps from the raw sample to the model's input"
     )
+    postprocess: str = Field(
+        default="",
+        pattern=r"^$|" + OWN_METRIC,
+        description="file.py:callable from the outputs of one sample to the app's answer; timed by "
+        "`bench --recipe`",
+    )
 
 
 class QuantizeTable(_Closed):

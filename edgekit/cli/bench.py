@@ -85,6 +85,14 @@ def run(
             "artifact, and 10 to 30 s once on each machine; the latencies are measured without it.",
         ),
     ] = False,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(
+            "--recipe",
+            metavar="FILE",
+            help="Also its pre- and post-processing, and the inference's share of the whole (batch 1).",
+        ),
+    ] = None,
     device: Annotated[
         list[str] | None,
         typer.Option(
@@ -177,6 +185,10 @@ def run(
             result = bench.bench(
                 tuple(artifacts), baseline=baseline, sweep=sweep, seed=seed, progress=progress
             )
+        if recipe:
+            from edgekit.pipeline.end_to_end import with_end_to_end
+
+            result = with_end_to_end(result, recipe, progress=progress)
         if profile:
             result = with_profiles(result, threads=sweep.first_threads, seed=seed, progress=progress)
     return console.show(result, reports=reports)

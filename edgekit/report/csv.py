@@ -168,6 +168,8 @@ def _parts(row: BenchRow) -> Row:
         "peak_bytes": memory.peak_bytes if memory else None,
         "file_bytes": size.file_bytes if size else None,
         "download_bytes": size.download_bytes if size else None,
+        "end_to_end_ms": row.end_to_end.total_ms if row.end_to_end else None,
+        "inference_share": row.end_to_end.share if row.end_to_end else None,
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgekit.pipeline.result import BenchRow, MemoryRow, PhasesRow, SizeRow
+from edgekit.pipeline.result import BenchRow, EndToEndRow, MemoryRow, PhasesRow, SizeRow
 from edgekit.report import number
 from edgekit.report.page import Block, Cell, Column, Line, Lines, Table
 
@@ -26,7 +26,44 @@ def parts_of(rows: Sequence[BenchRow]) -> tuple[Block, ...]:
     if not known:
         return ()
     caveats = [Line(f"{subject(row, rows)}: {each}", "warn") for row in rows for each in row.caveats]
-    return (_throughput(known), _start(known), Lines("", tuple(caveats)), Lines("", _legend(known)))
+    notes = (Lines("", tuple(caveats)), Lines("", _legend(known)))
+    return (_throughput(known), _start(known), *_end_to_end(rows), *notes)
+
+
+def _end_to_end(rows: Sequence[BenchRow]) -> tuple[Block, ...]:
+    """One row for each artifact that has it, and one for each step in reports."""
+    found = [(subject(row, rows), row.end_to_end) for row in rows if row.end_to_end]
+    if not found:
+        return ()
+    titles = ("before, ms", "inference, ms", "after, ms", "total, ms", "inference's share")
+    columns = (Column("artifact"), *(Column(title, right=True) for title in titles))
+    table = tuple(
+        (
+            Cell(name),
+            Cell(number.significant(_sum_ms(each, "pre-processing"))),
+            Cell(number.significant(each.inference_ms)),
+            Cell(number.significant(_sum_ms(each, "post-processing"))),
+            Cell(number.significant(each.total_ms)),
+            Cell(number.percent(each.share)),
+        )
+        for name, each in found
+    )
+    steps = tuple(
+        (Cell(name), Cell(step.where), Cell(step.name), Cell(number.significant(step.p50_ms)))
+        for name, each in found
+        for step in each.steps
+    )
+    heads = (Column("artifact"), Column("where"), Column("step"), Column("p50, ms", right=True))
+    note = "steps as edgekit computes them here, in one thread; reading and decoding files is not in them"
+    return (
+        Table("End to end, from a raw sample to the answer", columns, table),
+        Table("Steps around the inference", heads, steps, detail=True),
+        Lines("", (Line(note, "muted"),)),
+    )
+
+
+def _sum_ms(row: EndToEndRow, where: str) -> float:
+    return sum(step.p50_ms for step in row.steps if step.where == where)
 
 
 def _throughput(rows: Sequence[BenchRow]) -> Table:

@@ -14,7 +14,7 @@ from edgekit.pipeline.result.debug import CauseRow, DebugResult, DebugRow, Layer
 from edgekit.pipeline.result.diff import ChangeRow, DiffResult, DiffRow, SideRow
 from edgekit.pipeline.result.doctor import DoctorResult, DoctorRow
 from edgekit.pipeline.result.inspect import BundledRow, InspectResult, TargetFit
-from edgekit.pipeline.result.phases import MemoryRow, PhasesRow, SizeRow
+from edgekit.pipeline.result.phases import EndToEndRow, MemoryRow, PhasesRow, SizeRow, StepRow
 from edgekit.pipeline.result.profile import KernelRow, ProfileRow, RoofRow
 from edgekit.pipeline.result.release import (
     AgreementRow,
@@ -69,6 +69,7 @@ __all__ = [
     "DoctorRow",
     "DriftRow",
     "ElsewhereRow",
+    "EndToEndRow",
     "EnvironmentRow",
     "ExportResult",
     "FailedRow",
@@ -95,6 +96,7 @@ __all__ = [
     "SideRow",
     "SizeRow",
     "Status",
+    "StepRow",
     "TargetFit",
     "TargetRow",
     "ValidateResult",

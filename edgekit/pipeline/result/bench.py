@@ -8,7 +8,7 @@ from typing import Literal
 
 from edgekit.errors import ExitCode
 from edgekit.pipeline.result.conditions import EnvironmentRow
-from edgekit.pipeline.result.phases import MemoryRow, PhasesRow, SizeRow
+from edgekit.pipeline.result.phases import EndToEndRow, MemoryRow, PhasesRow, SizeRow
 from edgekit.pipeline.result.profile import ProfileRow, RoofRow
 from edgekit.pipeline.result.rows import LatencyRow, MachineRow, RatioRow
 
@@ -27,6 +27,7 @@ class BenchRow:
         phases: start and first inference; None where nothing is known.
         memory: in parts; None where nothing is known.
         size: of its files.
+        end_to_end: with a recipe: what lies around the inference, and its share.
         caveats: what stands against its conditions (more threads than cores, a core that is shared).
     """
 
@@ -44,6 +45,7 @@ class BenchRow:
     phases: PhasesRow | None = None
     memory: MemoryRow | None = None
     size: SizeRow | None = None
+    end_to_end: EndToEndRow | None = None
     caveats: tuple[str, ...] = ()
 
 

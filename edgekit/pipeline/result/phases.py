@@ -1,8 +1,9 @@
-"""What `edgekit bench` tells of an artifact besides its steady state: start, memory, size."""
+"""What `edgekit bench` tells of an artifact beside its steady state: start, memory, size, the way there."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -50,3 +51,35 @@ class SizeRow:
     file_bytes: int
     download_bytes: int
     compression: str
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """One step around the inference; median over passes.
+
+    Attributes:
+        name: "1 resize", "input form" (the artifact's layout and types), "output form", "post.py:boxes".
+    """
+
+    name: str
+    where: Literal["pre-processing", "post-processing"]
+    p50_ms: float
+
+
+@dataclass(frozen=True)
+class EndToEndRow:
+    """From a raw sample of the recipe to the answer, at batch 1.
+
+    Attributes:
+        steps: in their order; the inference lies between the two kinds.
+        inference_ms: the steady state of the same row.
+        total_ms: all of them.
+        share: the inference's part of ``total_ms``, 0 to 1.
+        samples: how many different ones were used in turn.
+    """
+
+    steps: tuple[StepRow, ...]
+    inference_ms: float
+    total_ms: float
+    share: float
+    samples: int
