@@ -54,7 +54,10 @@ def _outcome(model: Any) -> tuple[str, str]:
 
     from tests.unit.litert.litert_models import compiled, relative_error, run_litert, run_onnx
 
-    rejections = compiled(model).lowered.rejections
+    try:
+        rejections = compiled(model).lowered.rejections
+    except Exception as failure:  # noqa: BLE001  (a fault of the compiler is no refusal)
+        return "unloadable", f"{type(failure).__name__}: {failure}"
     if rejections:
         return "refused", f"{rejections[0].rule}: {rejections[0].reason}"
     shape = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]

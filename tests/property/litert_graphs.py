@@ -13,12 +13,13 @@ import numpy as np
 import onnx
 from hypothesis import strategies as st
 
-from tests.unit.litert.litert_models import Model
+from tests.unit.litert.litert_models import Info, Model
 
 Shape = tuple[int, ...]
 Value = tuple[str, Shape]
 MakeStep = Callable[[Model, st.DrawFn, Value], Value]
 LARGEST = 4096  # elements of a value
+ROUNDS = 65  # of a loop: one more than are unrolled
 
 
 def _kernels(draw: st.DrawFn, spatial: Shape) -> list[int]:
@@ -244,9 +245,61 @@ def recurrent(m: Model, draw: st.DrawFn, value: Value) -> Value:
     return m.add("Squeeze", y, m.ints(1)), (length, batch, 3)
 
 
+KEEPS: tuple[MakeStep, ...] = (unary, constant, shift, gate, normalize, choose)
+"""Steps that keep the shape."""
+
+
+def _kept(m: Model, draw: st.DrawFn, value: Value) -> str:
+    """One or two of ``KEEPS``, bounded."""
+    name = value[0]
+    for _ in range(draw(st.integers(1, 2))):
+        name = KEEPS[draw(st.integers(0, len(KEEPS) - 1))](m, draw, (name, value[1]))[0]
+    return m.add("Tanh", name)
+
+
+def branch(m: Model, draw: st.DrawFn, value: Value) -> Value:
+    """Is the mean above 0? One chain of steps, or another that reads an earlier value, too."""
+    name, shape = value
+    above = m.add("Greater", m.add("ReduceMean", name, keepdims=0), m.scalar(0.0))
+    outside = m.add("Neg", name)
+
+    def other() -> list[Info]:
+        return [(m.add("Mul", _kept(m, draw, value), outside), shape, "float32")]
+
+    branches = {
+        "then_branch": m.body((), lambda: [(_kept(m, draw, value), shape, "float32")]),
+        "else_branch": m.body((), other),
+    }
+    return m.add("If", above, **branches), shape
+
+
+def iterate(m: Model, draw: st.DrawFn, value: Value) -> Value:
+    """Three rounds, which only the condition knows; or 65 of which every one is kept."""
+    name, shape = value
+    collects = np.prod(shape) <= LARGEST // ROUNDS and len(shape) < 5 and draw(st.booleans())
+    i, going, state = (f"{name}_{part}" for part in ("i", "going", "state"))
+    inputs: list[Info] = [(i, (), "int64"), (going, (), "bool"), (state, shape, "float32")]
+    outside = m.add("Neg", name)
+
+    def once() -> list[Info]:
+        if not collects:
+            last = m.add("Sub", _kept(m, draw, (state, shape)), outside)
+            on = m.add("Less", i, m.constant(np.asarray(2)))
+            return [(on, (), "bool"), (last, shape, "float32")]
+        row = m.add("Add", _kept(m, draw, (state, shape)), outside)
+        last = m.add("Mul", state, m.scalar(-0.9))
+        on = m.add("Identity", going)
+        return [(on, (), "bool"), (last, shape, "float32"), (row, shape, "float32")]
+
+    count = m.constant(np.asarray(ROUNDS))
+    true = m.constant(np.asarray(True))
+    y = m.add("Loop", count, true, name, body=m.body(inputs, once), outputs=2 if collects else 1)
+    return (f"{y}_1", (ROUNDS, *shape)) if collects else (y, shape)
+
+
 ANY: tuple[MakeStep, ...] = (
     *(unary, unary, constant, constant, transpose, concat, shift, stride, gate, reshape, normalize),
-    *(matmul, choose, pick, pick),
+    *(matmul, choose, pick, pick, branch, iterate),
 )
 SPATIAL: tuple[MakeStep, ...] = (conv, conv, pool, conv_transpose, resize)
 IMAGE: tuple[MakeStep, ...] = (*SPATIAL, *SPATIAL, rearrange)

@@ -45,6 +45,8 @@ Rule = Callable[[Unit, Layout], Ports | None]
 
 def ports(unit: Unit, label: Layout) -> Ports | None:
     """Layouts at the ports of ``unit`` when it works in ``label``; None where it cannot."""
+    if len(label.perm) != label_rank(unit):
+        return None
     return RULES.get(unit.op, plain)(unit, label)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,10 @@ TYPES = {
     "bool": onnx.TensorProto.BOOL,
     "float64": onnx.TensorProto.DOUBLE,
 }
+
+
+Info = tuple[str, Sequence[Dim], str]
+"""Name, shape, element type."""
 
 
 class Model:
@@ -71,6 +75,17 @@ class Model:
         names = [out, *(f"{out}_{i}" for i in range(1, outputs))]
         self._nodes.append(helper.make_node(op, list(inputs), names, name=f"n{self._count}", **attributes))
         return out
+
+    def body(self, inputs: Sequence[Info], grow: Callable[[], Sequence[Info]]) -> Any:
+        """The graph of what ``grow`` adds; it may read everything that is there already."""
+        outside, self._nodes = self._nodes, []
+        outputs = grow()
+        inside, self._nodes = self._nodes, outside
+        ends = [
+            [helper.make_tensor_value_info(name, TYPES[dtype], list(shape)) for name, shape, dtype in each]
+            for each in (inputs, outputs)
+        ]
+        return helper.make_graph(inside, f"body{len(outside)}", *ends)
 
     def quantized(self, value: str, scale: float, zero: int, *, dtype: str = "uint8") -> str:
         """Q and DQ of a value."""

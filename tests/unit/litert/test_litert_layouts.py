@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edgekit.backends.litert import layout, units
+from edgekit.backends.litert import layout, layout_rules, units
 from edgekit.backends.litert.layouts import (
     Layout,
     before_transpose,
@@ -182,6 +182,18 @@ def test_a_graph_without_spatial_operators_keeps_its_layout() -> None:
     found = compiled(m.build(m.add("Add", m.input("x", (1, 3, 8, 8)), m.weight(8))))
     assert found.inputs[0].permutation == ()
     assert found.outputs[0].permutation == ()
+
+
+def test_what_reads_a_mean_says_nothing_about_its_input() -> None:
+    """Random graph 125: the scalar's layout, which has no axes, was tried on the LogSoftmax before it."""
+    m = Model()
+    x = m.add("LogSoftmax", m.input("x", (1, 4)), axis=0)
+    above = m.add("Greater", m.add("ReduceMean", x, keepdims=0), m.scalar(0.0))
+    model = m.build(m.add("Where", above, x, m.weight(4)))
+    assert compiled(model).lowered.rejections == ()
+    mean = next(unit for unit in units.read(as_ir(model)).units if unit.op == "ReduceMean")
+    assert layout_rules.ports(mean, Layout(())) is None
+    assert layout_rules.ports(mean, identity(2)) is not None
 
 
 def test_deciding_twice_gives_the_same() -> None:
