@@ -14,6 +14,7 @@ from edgekit.late_imports import import_late
 if TYPE_CHECKING:
     from edgekit.api import (
         bench,
+        bench_history,
         calibrate,
         compile,
         debug,
@@ -32,6 +33,7 @@ import_late()  # before anything imports onnx_ir
 __all__ = [
     "__version__",
     "bench",
+    "bench_history",
     "calibrate",
     "compile",
     "debug",

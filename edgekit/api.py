@@ -21,6 +21,8 @@ from edgekit.pipeline import compile as _compile
 from edgekit.pipeline import debug as _debug
 from edgekit.pipeline import diff as _diff
 from edgekit.pipeline import export as _export
+from edgekit.pipeline import history as _history
+from edgekit.pipeline import history_file as _history_file
 from edgekit.pipeline import inspect as _inspect
 from edgekit.pipeline import profile as _profile
 from edgekit.pipeline import quantize as _quantize
@@ -35,6 +37,7 @@ from edgekit.pipeline.result import (
     BenchResult,
     DebugResult,
     DiffResult,
+    HistoryResult,
     InspectResult,
     ReleaseResult,
     ValidateResult,
@@ -349,6 +352,7 @@ def bench(
     devices: Sequence[str] = (),
     devices_file: PathLike | None = None,
     given: Given | None = None,
+    history: PathLike | None = None,
     progress: Progress | None = None,
 ) -> BenchResult:
     """Measure artifacts interleaved on this machine, or on devices (docs/devices.md).
@@ -366,6 +370,7 @@ def bench(
         devices: addresses ("local", "ssh://user@host", "adb:SERIAL") or names of ``devices_file``; () = here.
         devices_file: default ./devices.toml.
         given: how to use the devices, in place of what the file says: ``edgekit.measure.device_list.Given``.
+        history: a JSON-lines file to append the results to; ``bench_history`` reads it.
         progress: told what goes on.
 
     Returns:
@@ -381,7 +386,7 @@ def bench(
         limit_s or LIMIT_S,
     )
     if devices:
-        return _bench_devices.bench_on_devices(
+        result = _bench_devices.bench_on_devices(
             tuple(Path(each) for each in artifacts),
             devices=chosen(
                 devices, file=Path(devices_file) if devices_file else None, given=given or Given()
@@ -391,20 +396,36 @@ def bench(
             seed=seed,
             progress=progress or Silent(),
         )
-    result = _bench.bench(
-        tuple(Path(each) for each in artifacts),
-        baseline=Path(baseline) if baseline else None,
-        sweep=sweep,
-        seed=seed,
-        progress=progress or Silent(),
-    )
+    else:
+        result = _bench.bench(
+            tuple(Path(each) for each in artifacts),
+            baseline=Path(baseline) if baseline else None,
+            sweep=sweep,
+            seed=seed,
+            progress=progress or Silent(),
+        )
     if recipe:
         result = _with_end_to_end(result, Path(recipe), progress=progress or Silent())
-    if not profile:
-        return result
-    return _profile.with_profiles(
-        result, threads=sweep.first_threads, seed=seed, progress=progress or Silent()
-    )
+    if profile:
+        result = _profile.with_profiles(
+            result, threads=sweep.first_threads, seed=seed, progress=progress or Silent()
+        )
+    if history:
+        _history_file.append(Path(history), result)
+    return result
+
+
+def bench_history(file: PathLike, *, seed: int = 0) -> HistoryResult:
+    """Read what ``bench(..., history=file)`` appended: series of runs, and where their level changed.
+
+    Args:
+        file: JSON lines.
+        seed: of the permutation test.
+
+    Raises:
+        InputError: the file is not there or cannot be read.
+    """
+    return _history.history(Path(file), seed=seed)
 
 
 def release(

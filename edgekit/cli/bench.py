@@ -17,6 +17,8 @@ _PANEL = "Devices"
 EXAMPLES = (
     "edgekit bench model.onnx",
     "edgekit bench q.onnx model.tflite --baseline model.onnx --threads 1",
+    "edgekit bench q.onnx --history bench.jsonl",
+    "edgekit bench --history bench.jsonl --report html",
     "edgekit bench model.tflite --profile --report html",
     "edgekit bench model.onnx --batch 1,2,4,8 --threads 1,2 --pin 0-1",
     "edgekit bench model.tflite --device ssh://pi@pi5.local --python /opt/bench/bin/python",
@@ -39,11 +41,11 @@ def run(
     console: Console,
     *,
     artifacts: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
             metavar="ARTIFACT", help="Files or folders to measure side by side.", show_default=False
         ),
-    ],
+    ] = None,
     baseline: Annotated[
         Path | None,
         typer.Option("--baseline", help="Judge the others against this one: slower is exit 4, undecided 7."),
@@ -77,6 +79,14 @@ def run(
     ] = None,
     seed: flags.Seed = 0,
     report: flags.Reports = None,
+    history: Annotated[
+        Path | None,
+        typer.Option(
+            "--history",
+            metavar="FILE.jsonl",
+            help="Append the results there; without ARTIFACT, show how they went and where they changed.",
+        ),
+    ] = None,
     profile: Annotated[
         bool,
         typer.Option(
@@ -153,6 +163,11 @@ def run(
 ) -> ExitCode:
     """Measure latency, start, memory and size, here or on devices, all artifacts interleaved."""
     reports = parse_reports(report or (), verb="bench")
+    if history and not artifacts:
+        from edgekit.pipeline.history import history as history_of
+
+        return console.show(history_of(history, seed=seed), reports=reports)
+    paths = tuple(artifacts or ())
     from edgekit.pipeline.bench_sweep import LIMIT_S, Sweep
 
     sweep = Sweep(
@@ -172,7 +187,7 @@ def run(
 
             given = Given(python, tuple(ssh_option or ()), install, benchmark_model, timeout)
             result = bench_devices.bench_on_devices(
-                tuple(artifacts),
+                paths,
                 devices=chosen(device, file=devices, given=given),
                 baseline=baseline,
                 sweep=sweep,
@@ -182,13 +197,15 @@ def run(
         else:
             from edgekit.pipeline import bench
 
-            result = bench.bench(
-                tuple(artifacts), baseline=baseline, sweep=sweep, seed=seed, progress=progress
-            )
+            result = bench.bench(paths, baseline=baseline, sweep=sweep, seed=seed, progress=progress)
         if recipe:
             from edgekit.pipeline.end_to_end import with_end_to_end
 
             result = with_end_to_end(result, recipe, progress=progress)
         if profile:
             result = with_profiles(result, threads=sweep.first_threads, seed=seed, progress=progress)
+    if history:
+        from edgekit.pipeline import history_file
+
+        history_file.append(history, result)
     return console.show(result, reports=reports)

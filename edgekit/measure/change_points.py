@@ -57,7 +57,7 @@ class Change:
     high: float
 
 
-def changes(values: Sequence[float], *, seed: int) -> tuple[Change, ...]:
+def changes(values: Sequence[float] | Floats, *, seed: int) -> tuple[Change, ...]:
     """Where the level of ``values`` changed, in order.
 
     Args:

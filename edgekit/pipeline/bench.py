@@ -187,7 +187,7 @@ class _Group:
         return registry.backend(artifact.backend).open(artifact, options)
 
     def _row(self, name: str, launched: _Launched, *, judged: bool) -> BenchRow:
-        row = row_of(launched.found, name, describe(launched.facts[name]), judged=judged)
+        row = row_of(launched.found, name, launched.facts[name], judged=judged)
         facts = launched.facts[name]
         known = [each for each in (launched.launches[name],) if each is not None]
         memory = memory_row(known)
@@ -259,15 +259,15 @@ def random_feeds(inputs: tuple[TensorSpec, ...], *, seed: int, batch: int = 1) -
     return feeds
 
 
-def row_of(found: Comparison, name: str, ran_on: str, *, judged: bool) -> BenchRow:
+def row_of(found: Comparison, name: str, facts: Mapping[str, str], *, judged: bool) -> BenchRow:
     """One artifact of a comparison; with ``judged`` also its verdict."""
-    latency = latency_row(found.latencies[name])
+    row = BenchRow(name, describe(facts), latency_row(found.latencies[name]), facts=facts)
     if not judged:
-        return BenchRow(name, ran_on, latency)
+        return row
     if name == found.baseline:
-        return BenchRow(name, ran_on, latency, None, "baseline")
+        return replace(row, verdict="baseline")
     ratio = ratio_row(found, name)
     if ratio is None:  # too few rounds arrived
-        return BenchRow(name, ran_on, latency, None, "undecided")
+        return replace(row, verdict="undecided")
     verdict: Verdict = "faster" if ratio.high < 1 else "slower" if ratio.low > 1 else "undecided"
-    return BenchRow(name, ran_on, latency, ratio, verdict)
+    return replace(row, ratio=ratio, verdict=verdict)

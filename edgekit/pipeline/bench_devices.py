@@ -21,7 +21,7 @@ from pathlib import Path
 
 from edgekit.backends.bindings import artifact_from_reference
 from edgekit.errors import EdgekitError, InputError, MissingBackendError
-from edgekit.measure import benchmark_model, device_job
+from edgekit.measure import benchmark_model, device_job, machine
 from edgekit.measure.device_job import Job, JobArtifact, Recording
 from edgekit.measure.device_list import NamedDevice
 from edgekit.measure.devices import Device
@@ -36,7 +36,6 @@ from edgekit.pipeline.bench_sweep import Sweep, check_batch
 from edgekit.pipeline.doctor import machine_row
 from edgekit.pipeline.environment import environment_row
 from edgekit.pipeline.open import artifact_at
-from edgekit.pipeline.proof import describe
 from edgekit.pipeline.result import BenchResult, BenchRow, DeviceRow, FailedRow
 from edgekit.spec import Artifact, Feeds, Progress
 
@@ -237,7 +236,7 @@ def _row(case: _Case, found: Comparison, outcome: _Outcome, *, judged: bool) -> 
     recording = outcome.recording
     assert recording is not None  # noqa: S101  _rows has looked
     facts = recording.facts[case.key]
-    row = row_of(found, case.name, describe(facts), judged=judged)
+    row = row_of(found, case.name, facts, judged=judged)
     peak = recording.peak_bytes.get(case.key)
     threads = int(facts.get("threads", "0"))
     return replace(
@@ -283,6 +282,7 @@ def _device_row(outcome: _Outcome) -> DeviceRow:
         reason,
         "run it again; what had arrived is in the rows" if reason else "",
         {key.replace("_", " "): value for key, value in facts.items() if value},
+        machine.key_of(said) if "cpu" in said else "",
     )
 
 

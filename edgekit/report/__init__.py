@@ -28,6 +28,7 @@ VIEWS: Mapping[str, str] = {
     "ValidateResult": "view_verbs:view_validate",
     "DebugResult": "view_debug:view",
     "BenchResult": "view_verbs:view_bench",
+    "HistoryResult": "view_history:view",
     "VerifyResult": "view_verbs:view_verify",
     "InspectResult": "view_inspect:view",
     "DiffResult": "view_diff:view",

@@ -24,6 +24,7 @@ from edgekit.report.page import (
     Roofline,
     Scatter,
     Table,
+    Trend,
 )
 
 _MANY = 9  # columns from which a table is set closer, so that it fits a screen
@@ -96,6 +97,9 @@ def _block(block: Block) -> Iterator[str]:
         case Bars():
             yield from _title(block.title)
             yield html_pictures.bars(block)
+        case Trend():
+            yield from _title(block.title)
+            yield html_pictures.trend(block)
         case Gallery():
             yield from _title(block.title)
             yield html_pictures.gallery(block)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from edgekit.report import plot, roofline_plot
-from edgekit.report.page import Bar, Bars, Gallery, Roofline, Scatter, Tile
+from edgekit.report import plot, plot_trend, roofline_plot
+from edgekit.report.page import Bar, Bars, Gallery, Roofline, Scatter, Tile, Trend
 
 
 def scatter(block: Scatter, *, name: str) -> str:
@@ -71,6 +71,14 @@ def _part(value: float, block: Bars) -> float:
     if block.left == block.right:
         return 0.0
     return min(100.0, max(0.0, 100 * (value - block.left) / (block.right - block.left)))
+
+
+def trend(block: Trend) -> str:
+    """The picture over the width of the page, and what is to be known about it."""
+    off = "Triangle: outside the picture." if plot_trend.outside(block) else ""
+    words = " ".join(filter(None, (block.caption, off)))
+    caption = f"<figcaption>{escape(words)}</figcaption>" if words else ""
+    return f'<figure class="trend">{plot_trend.render(block)}{caption}</figure>'
 
 
 def gallery(block: Gallery) -> str:

@@ -206,6 +206,45 @@ class Bars:
 
 
 @dataclass(frozen=True, slots=True)
+class Level:
+    """A horizontal line over some samples of a trend, by their places from 0; ``label`` at its beginning."""
+
+    first: int
+    last: int
+    value: float
+    label: str = ""
+    tone: Tone = "plain"
+
+
+@dataclass(frozen=True, slots=True)
+class TrendSample:
+    """One sample of a trend, in words and as a figure; ``tone`` warns of one that is not to be relied on."""
+
+    words: str
+    value: Value
+    tone: Tone = "plain"
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Figures in the order in which they were taken; only HTML draws it, because a table has them too.
+
+    Attributes:
+        levels: lines that say what the samples amount to; where one begins after another, a mark.
+        names: ends of the horizontal axis in words, where the numbers of the samples are not enough.
+    """
+
+    title: str
+    x_title: str
+    y_title: str
+    samples: tuple[TrendSample, ...]
+    levels: tuple[Level, ...] = ()
+    names: tuple[str, str] = ("", "")
+    caption: str = ""
+    detail: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Tile:
     """A sample: its picture ("" = none; a data URI), and names with values below it."""
 
@@ -271,7 +310,7 @@ class Heading:
     detail: bool = True
 
 
-Block = Table | Facts | Lines | Scatter | Bars | Gallery | Roofline | Heading
+Block = Table | Facts | Lines | Scatter | Bars | Trend | Gallery | Roofline | Heading
 
 
 @dataclass(frozen=True)
@@ -297,6 +336,8 @@ def is_empty(block: Block) -> bool:
             return not content
         case Roofline(points=points):
             return not points
+        case Trend(samples=samples):
+            return not samples
         case Scatter(panels=panels):
             return not panels
         case Heading():

@@ -27,7 +27,7 @@ _SHAPES = ("circle", "square", "diamond", "triangle")
 
 
 @dataclass(frozen=True)
-class _Axis:
+class Axis:
     """Values ``low`` to ``high`` -> pixels ``start`` to ``end``."""
 
     low: float
@@ -36,12 +36,15 @@ class _Axis:
     end: float
 
     def pixel(self, value: float) -> float:
+        """Where a value is."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
     def shows(self, value: float) -> bool:
+        """Whether a value is in the picture."""
         return self.low <= value <= self.high
 
     def ticks(self) -> list[float]:
+        """Round values within the axis."""
         raw = (self.high - self.low) / _WANTED_TICKS
         power = 10.0 ** math.floor(math.log10(raw))
         step = next(nice * power for nice in (1, 2, 5, 10) if nice * power >= raw * 0.999)
@@ -52,8 +55,8 @@ class _Axis:
 def render(panel: Panel, *, y_title: str, y_limits: Sequence[Limit], name: str) -> str:
     """The picture; ``name`` makes its parts' identifiers unique in the page."""
     points = [p for p in panel.points if math.isfinite(p.x.value) and math.isfinite(p.y.value)]
-    x = _axis([_ends(p.x) for p in points], panel.limits, _LEFT, _WIDTH - _RIGHT)
-    y = _axis([_ends(p.y) for p in points], y_limits, _HEIGHT - _BOTTOM, _TOP)
+    x = axis([_ends(p.x) for p in points], panel.limits, _LEFT, _WIDTH - _RIGHT)
+    y = axis([_ends(p.y) for p in points], y_limits, _HEIGHT - _BOTTOM, _TOP)
     parts = [
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-labelledby="{name}-title {name}-text">',
         f'<title id="{name}-title">{escape(f"{y_title} over {panel.x_title}")}</title>',
@@ -61,8 +64,8 @@ def render(panel: Panel, *, y_title: str, y_limits: Sequence[Limit], name: str) 
         *_grid(x, y, panel.suffix),
         *_vertical(panel.limits, x),
         *(_horizontal(limit, y, beside=panel.limits, x=x) for limit in y_limits if y.shows(limit.value)),
-        _text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 8, panel.x_title, anchor="middle"),
-        _text(-(_TOP + _HEIGHT - _BOTTOM) / 2, 13, y_title, anchor="middle", turned=True),
+        text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 8, panel.x_title, anchor="middle"),
+        text(-(_TOP + _HEIGHT - _BOTTOM) / 2, 13, y_title, anchor="middle", turned=True),
         *(bar for point in points for bar in _bars(point, x, y)),
     ]
     taken: list[tuple[float, float]] = []
@@ -76,8 +79,8 @@ def render(panel: Panel, *, y_title: str, y_limits: Sequence[Limit], name: str) 
 
 def left_out(panel: Panel, y_limits: Sequence[Limit]) -> list[Limit]:
     """The limits that lie outside the picture."""
-    x = _axis([_ends(p.x) for p in panel.points], panel.limits, _LEFT, _WIDTH - _RIGHT)
-    y = _axis([_ends(p.y) for p in panel.points], y_limits, _HEIGHT - _BOTTOM, _TOP)
+    x = axis([_ends(p.x) for p in panel.points], panel.limits, _LEFT, _WIDTH - _RIGHT)
+    y = axis([_ends(p.y) for p in panel.points], y_limits, _HEIGHT - _BOTTOM, _TOP)
     return [limit for limit in panel.limits if not x.shows(limit.value)] + [
         limit for limit in y_limits if not y.shows(limit.value)
     ]
@@ -87,7 +90,8 @@ def _ends(figure: Value) -> tuple[float, ...]:
     return figure.value, figure.low, figure.high
 
 
-def _axis(figures: Iterable[tuple[float, ...]], limits: Sequence[Limit], start: float, end: float) -> _Axis:
+def axis(figures: Iterable[tuple[float, ...]], limits: Sequence[Limit], start: float, end: float) -> Axis:
+    """An axis that shows all figures, and the limits that are not too far away."""
     finite = [value for ends in figures for value in ends if math.isfinite(value)] or [0.0]
     low, high = min(finite), max(finite)
     span = (high - low) or abs(high) or 1.0
@@ -96,53 +100,54 @@ def _axis(figures: Iterable[tuple[float, ...]], limits: Sequence[Limit], start: 
         if wider <= _STRETCH * span:
             low, high = min(low, limit.value), max(high, limit.value)
     span = (high - low) or abs(high) or 1.0
-    return _Axis(low - _PADDING * span, high + _PADDING * span, start, end)
+    return Axis(low - _PADDING * span, high + _PADDING * span, start, end)
 
 
-def _grid(x: _Axis, y: _Axis, suffix: str) -> list[str]:
+def _grid(x: Axis, y: Axis, suffix: str) -> list[str]:
     parts = []
     for value in x.ticks():
-        parts.append(_line("grid", x.pixel(value), _TOP, x.pixel(value), _HEIGHT - _BOTTOM))
-        parts.append(_text(x.pixel(value), _HEIGHT - _BOTTOM + 16, _tick(value) + suffix, anchor="middle"))
+        parts.append(line("grid", x.pixel(value), _TOP, x.pixel(value), _HEIGHT - _BOTTOM))
+        parts.append(text(x.pixel(value), _HEIGHT - _BOTTOM + 16, tick(value) + suffix, anchor="middle"))
     for value in y.ticks():
-        parts.append(_line("grid", _LEFT, y.pixel(value), _WIDTH - _RIGHT, y.pixel(value)))
-        parts.append(_text(_LEFT - 6, y.pixel(value) + 4, _tick(value), anchor="end"))
+        parts.append(line("grid", _LEFT, y.pixel(value), _WIDTH - _RIGHT, y.pixel(value)))
+        parts.append(text(_LEFT - 6, y.pixel(value) + 4, tick(value), anchor="end"))
     return parts
 
 
-def _tick(value: float) -> str:
+def tick(value: float) -> str:
+    """A value at an axis."""
     return f"{value:g}" if abs(value) > 1e-12 else "0"  # 0 may come out of a product as 1e-17
 
 
-def _vertical(limits: Sequence[Limit], x: _Axis) -> list[str]:
+def _vertical(limits: Sequence[Limit], x: Axis) -> list[str]:
     """Lines from top to bottom; labels stand along them, away from the next line, where drops are rare."""
     parts = []
     shown = sorted((limit for limit in limits if x.shows(limit.value)), key=lambda limit: limit.value)
     for index, limit in enumerate(shown):
         at = x.pixel(limit.value)
         left = index < len(shown) - 1 or (len(shown) == 1 and at > (_LEFT + _WIDTH - _RIGHT) / 2)
-        parts.append(_line("limit", at, _TOP, at, _HEIGHT - _BOTTOM))
+        parts.append(line("limit", at, _TOP, at, _HEIGHT - _BOTTOM))
         beside = at + (-5 if left else 13)
-        parts.append(_text(-_TOP - 4, beside, limit.label, anchor="end", turned=True))
+        parts.append(text(-_TOP - 4, beside, limit.label, anchor="end", turned=True))
     return parts
 
 
-def _horizontal(limit: Limit, y: _Axis, *, beside: Sequence[Limit], x: _Axis) -> str:
+def _horizontal(limit: Limit, y: Axis, *, beside: Sequence[Limit], x: Axis) -> str:
     """A line from side to side; its label stands where no vertical line has its own."""
     at = y.pixel(limit.value)
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     right = any(x.shows(each.value) and x.pixel(each.value) < middle for each in beside)
     place, anchor = (_WIDTH - _RIGHT - 5, "end") if right else (_LEFT + 5, "start")
-    label = _text(place, at + (13 if at < _TOP + 18 else -5), limit.label, anchor=anchor)
-    return _line("limit", _LEFT, at, _WIDTH - _RIGHT, at) + label
+    label = text(place, at + (13 if at < _TOP + 18 else -5), limit.label, anchor=anchor)
+    return line("limit", _LEFT, at, _WIDTH - _RIGHT, at) + label
 
 
-def _bars(point: Point, x: _Axis, y: _Axis) -> list[str]:
+def _bars(point: Point, x: Axis, y: Axis) -> list[str]:
     tone = f"bar {point.tone}" + (" beaten" if point.beaten else "")
     across, up = x.pixel(point.x.value), y.pixel(point.y.value)
     return [
-        _line(tone, x.pixel(point.x.low), up, x.pixel(point.x.high), up),
-        _line(tone, across, y.pixel(point.y.low), across, y.pixel(point.y.high)),
+        line(tone, x.pixel(point.x.low), up, x.pixel(point.x.high), up),
+        line(tone, across, y.pixel(point.y.low), across, y.pixel(point.y.high)),
     ]
 
 
@@ -150,7 +155,7 @@ def _lead(x: float, y: float, at: tuple[float, float]) -> str:
     """From a point to its marker, where that stands aside; below all markers."""
     if at == (x, y):
         return ""
-    return _line("lead", x, y, *at) + f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>'
+    return line("lead", x, y, *at) + f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>'
 
 
 def _marker(point: Point, cx: float, cy: float) -> str:
@@ -196,10 +201,12 @@ def _shape(shape: str, x: float, y: float, *, kind: str) -> str:
     return f'<polygon class="{kind}" points="{places}"/>'
 
 
-def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> str:
+def line(kind: str, x1: float, y1: float, x2: float, y2: float) -> str:
+    """A line of the classes ``kind``."""
     return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
 
 
-def _text(x: float, y: float, text: str, *, anchor: str, turned: bool = False) -> str:
+def text(x: float, y: float, words: str, *, anchor: str, turned: bool = False) -> str:
+    """Words of the picture: "start", "middle" or "end" of them is at the place."""
     turn = ' transform="rotate(-90)"' if turned else ""
-    return f'<text class="axis" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{turn}>{escape(text)}</text>'
+    return f'<text class="axis" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{turn}>{escape(words)}</text>'

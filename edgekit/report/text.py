@@ -25,6 +25,7 @@ from edgekit.report.page import (
     Scatter,
     Table,
     Tone,
+    Trend,
 )
 
 Span = tuple[str, Tone]
@@ -55,7 +56,7 @@ def _page(page: Page, width: int | None, *, everything: bool) -> Iterator[Row]:
     yield ((page.title, "plain"),)
     for block in page.blocks:
         left_out = isinstance(block, Lines) and block.short if everything else block.detail
-        left_out = left_out or isinstance(block, Scatter | Bars | Gallery | Roofline)  # pictures are for HTML
+        left_out = left_out or isinstance(block, Scatter | Bars | Trend | Gallery | Roofline)  # for HTML
         if not left_out:
             yield ()
             yield from _block(block if everything else _short(block), width)

@@ -31,11 +31,12 @@ CASES = [
     Case("release --format yaml", "'yaml' is not one of 'text', 'json'", "`edgekit release --help`"),
     Case("release a b", "unexpected extra argument", "`edgekit release --help`"),
     Case("release --report xml", "unknown report format 'xml'", "`edgekit release --help` lists all"),
-    Case("bench", "Missing argument 'ARTIFACT'", "`edgekit bench --help`"),
+    Case("bench", "nothing to measure", "edgekit bench ARTIFACT..."),
     Case("quantize m.onnx", "Missing option '-o' / '--out'", "`edgekit quantize --help`"),
     Case(
         "quantize m.onnx -o q.onnx --precision int8", "not one of 'auto', 'fp32'", "`edgekit quantize --help`"
     ),
+    Case("bench --history no.lines", "history no.lines cannot be read", "edgekit bench ARTIFACT --history"),
     Case("bench m.onnx --threads 0", "'--threads'", "`edgekit bench --help`"),
     Case("bench m.onnx --batch 1,x", "'--batch'", "`edgekit bench --help`"),
     Case("bench m.onnx --pin 3-", "'--pin'", "`edgekit bench --help`"),

@@ -52,6 +52,11 @@ class Case:
     def verb(self) -> str:
         return self.line.split()[0]
 
+    @property
+    def document(self) -> str:
+        """The schema of what it prints: `bench` has one more."""
+        return next((name for name, kind in RESULTS.items() if type(self.given) is kind), self.verb)
+
     def __str__(self) -> str:
         return self.line
 
@@ -172,6 +177,13 @@ CASES = [
         code=7,
     ),
     Case(
+        "bench --history h.jsonl --seed 4",
+        "history.history",
+        result("bench-history"),
+        (Path("h.jsonl"),),
+        {"seed": 4},
+    ),
+    Case(
         "release r.toml -o dist2 --target a --target b --update --dry-run --no-cache --cache-dir c",
         "run.release",
         result("release_passing", RESULTS["release"]),
@@ -256,7 +268,7 @@ def test_json_is_one_document_that_follows_its_schema(
         code = run([*case.line.split(), "--format", "json"])
     caught = capsys.readouterr()
     found = json.loads(caught.out)
-    jsonschema.Draft202012Validator(schema(case.verb)).validate(found)
+    jsonschema.Draft202012Validator(schema(case.document)).validate(found)
     assert (found["exit_code"], found["status"]) == (code, ExitCode(code).name.lower())
     assert caught.err == ""
 

@@ -13,6 +13,7 @@ from edgekit.pipeline.result.conditions import ConditionRow, DisturbanceRow, Env
 from edgekit.pipeline.result.debug import CauseRow, DebugResult, DebugRow, LayerRow
 from edgekit.pipeline.result.diff import ChangeRow, DiffResult, DiffRow, SideRow
 from edgekit.pipeline.result.doctor import DoctorResult, DoctorRow
+from edgekit.pipeline.result.history import HistoryResult, LevelChangeRow, RunRow, SeriesRow
 from edgekit.pipeline.result.inspect import BundledRow, InspectResult, TargetFit
 from edgekit.pipeline.result.phases import EndToEndRow, MemoryRow, PhasesRow, SizeRow, StepRow
 from edgekit.pipeline.result.profile import KernelRow, ProfileRow, RoofRow
@@ -79,10 +80,12 @@ __all__ = [
     "GateRow",
     "GateStatus",
     "GroupRow",
+    "HistoryResult",
     "InspectResult",
     "KernelRow",
     "LatencyRow",
     "LayerRow",
+    "LevelChangeRow",
     "MachineRow",
     "MemoryRow",
     "PairRow",
@@ -93,6 +96,8 @@ __all__ = [
     "RatioRow",
     "ReleaseResult",
     "RoofRow",
+    "RunRow",
+    "SeriesRow",
     "SideRow",
     "SizeRow",
     "Status",
@@ -114,6 +119,7 @@ RESULTS: dict[str, type] = {
     "validate": ValidateResult,
     "debug": DebugResult,
     "bench": BenchResult,
+    "bench-history": HistoryResult,
     "verify": VerifyResult,
     "inspect": InspectResult,
     "diff": DiffResult,

@@ -29,6 +29,7 @@ class BenchRow:
         size: of its files.
         end_to_end: with a recipe: what lies around the inference, and its share.
         caveats: what stands against its conditions (more threads than cores, a core that is shared).
+        facts: what the session said of itself: runtime, version, device, threads, kernels.
     """
 
     artifact: str
@@ -47,6 +48,7 @@ class BenchRow:
     size: SizeRow | None = None
     end_to_end: EndToEndRow | None = None
     caveats: tuple[str, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class DeviceRow:
         status: "incomplete": it was lost while it measured, and its rows hold what had arrived.
         reason: why it is not complete.
         facts: what it said of itself.
+        key: of its machine, as ``MachineRow.key``; "" where it said nothing.
     """
 
     name: str
@@ -64,6 +67,7 @@ class DeviceRow:
     reason: str = ""
     remedy: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
+    key: str = ""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,17 @@ from edgekit.report.page import Cell, Column, Page, Table
 from tests.unit.report.headless_browser import Browser, Scheme, find, started
 from tests.unit.report.rich_results import RICH, golden
 
-NAMES = ("release_passing", "release_failing", "validate", "bench", "diff", "inspect", "quantize", *RICH)
+NAMES = (
+    "release_passing",
+    "release_failing",
+    "validate",
+    "bench",
+    "bench-history",
+    "diff",
+    "inspect",
+    "quantize",
+    *RICH,
+)
 CHROMIUM = find()
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
