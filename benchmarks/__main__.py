@@ -26,6 +26,7 @@ SUITES = (
     "validate_cost",
     "debug_faults",
     "bench_overhead",
+    "gpu_cuda",
 )
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from edgekit.backends.worker import open_worker
 from edgekit.backends.worker_process import EngineError
 from edgekit.errors import MissingBackendError
 from edgekit.ir import io
+from edgekit.ir.verify import is_quantized
 from edgekit.spec import (
     Artifact,
     Availability,
@@ -80,13 +82,14 @@ class OnnxRuntime:
 
     def check(self, model: ir.Model, target: Target) -> tuple[Rejection, ...]:
         """C1 to C3. Where the target's device is absent, the CPU provider stands in for C2 and C3."""
-        return structural_rejections(model, target) or self._tried(model, target)
+        precision = Precision.W8A8 if is_quantized(model) else Precision.FP32
+        options = options_for(precision, target.run.options())
+        return structural_rejections(model, target) or self._tried(model, target, options)
 
-    def _tried(self, model: ir.Model, target: Target) -> tuple[Rejection, ...]:
+    def _tried(self, model: ir.Model, target: Target, options: RunOptions) -> tuple[Rejection, ...]:
         """C2 and C3."""
-        options = target.run.options()
         if options.device != "cpu" and not self.probe(target).ok:
-            options = RunOptions(threads=options.threads)
+            options = replace(options, device="cpu")
         try:
             with open_model(model, options) as session:
                 feeds = trial_feeds(session.inputs)
@@ -104,7 +107,10 @@ class OnnxRuntime:
             OutputError: ``folder`` cannot be written.
         """
         target, model = request.target, lowered(request.model, request.precision)
-        rejections = structural_rejections(request.model, target) or self._tried(model, target)
+        options = options_for(request.precision, request.options)
+        rejections = structural_rejections(request.model, target) or self._tried(
+            model, target, replace(target.run.options(), settings=options.settings)
+        )
         if rejections:
             raise refuse(request.target, rejections)
         written = io.save(model, folder / f"{request.stem}.onnx")
@@ -114,7 +120,7 @@ class OnnxRuntime:
             written,
             target=request.target.name,
             precision=request.precision,
-            options=options_for(request.precision, request.options),
+            options=options,
             plan_digest=request.plan_digest,
             output_steps=dict(request.output_steps),
             notes=_notes(model),

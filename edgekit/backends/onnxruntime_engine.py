@@ -6,26 +6,32 @@ of a small CNN from 166 us alone to 302 us interleaved; without spinning it was 
 interleaved, so a comparison is fair. The setting ``session.intra_op.allow_spinning = "1"`` of a target
 turns it on again.
 
-CUDA: ONNX Runtime falls back to the CPU in silence, so the fall-back is disabled, the session's own retry
-too, and the provider list is read back. Latency includes the copies between host and device.
+CUDA and TensorRT: ONNX Runtime falls back to the CPU in silence, so the fall-back is disabled, the session's
+own retry too, the provider list is read back, and the provider of each node is asked for (facts "placed").
+Inputs and outputs lie on the device (``onnxruntime_device``). Whoever wants nodes on the CPU says so with the
+setting ``session.disable_cpu_ep_fallback = "0"``; they are listed.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.backends import onnxruntime_profile
-from edgekit.errors import InputError, MissingBackendError, ModelFileError
+from edgekit.backends import onnxruntime_profile, onnxruntime_settings
+from edgekit.backends.onnxruntime_device import DeviceBinding
+from edgekit.backends.onnxruntime_settings import Settings
+from edgekit.errors import MissingBackendError, ModelFileError
 from edgekit.spec import RunOptions
 
 if TYPE_CHECKING:
     from edgekit.spec import Array
 
 _ERRORS_ONLY = 3  # ORT's log severity; warnings about shapes and fusions are no news to a user
-_CUDA = "CUDAExecutionProvider"
-_OPTIMIZATION = "graph_optimization_level"
+_FALLBACK = "session.disable_cpu_ep_fallback"
+_PLACED = "session.record_ep_graph_assignment_info"
+_SHORT = "ExecutionProvider"
 
 
 class OnnxRuntimeEngine:
@@ -36,9 +42,21 @@ class OnnxRuntimeEngine:
     ) -> None:
         ort = _imported()
         self._path, self._options = path, options
+        settings = onnxruntime_settings.read(dict(options.settings), device=options.device)
         self._session = _session(ort, path, options)
         self._inputs, self._outputs = input_names, output_names
         self._binding = self._session.io_binding()
+        self._on_device = (
+            DeviceBinding(
+                ort,
+                self._session,
+                (input_names, output_names),
+                graph=settings.graph,
+                host=settings.host,
+            )
+            if settings.providers
+            else None
+        )
         self._feeds: Mapping[str, Array] = {}
         self.facts = {
             "runtime": "onnxruntime",
@@ -47,6 +65,12 @@ class OnnxRuntimeEngine:
             "threads": str(options.threads),
             "providers": ",".join(self._session.get_providers()),
         }
+        if settings.providers:
+            self.facts |= {
+                "placed": _placed(self._session),
+                "cuda graph": "yes" if settings.graph else "no",
+                "timed": "with copies" if settings.host else "on the device",
+            }
 
     @classmethod
     def prepare(cls) -> None:
@@ -70,6 +94,10 @@ class OnnxRuntimeEngine:
 
     def bind(self, feeds: Mapping[str, Array]) -> None:
         """Inputs are used in place (CPU); outputs are allocated by the runtime, so their size may vary."""
+        if self._on_device is not None:
+            self._feeds = feeds
+            self._on_device.bind(feeds)
+            return
         self._binding.clear_binding_inputs()
         self._binding.clear_binding_outputs()
         self._feeds = feeds  # the binding points into these arrays
@@ -80,6 +108,8 @@ class OnnxRuntimeEngine:
 
     def place(self, results: Mapping[str, Array]) -> bool:
         """Outputs go where ``results`` are; ONNX Runtime raises where one has another shape."""
+        if self._on_device is not None:
+            return False
         self._binding.clear_binding_outputs()
         for name in self._outputs:
             array = results[name]
@@ -88,10 +118,15 @@ class OnnxRuntimeEngine:
 
     def invoke(self) -> None:
         """One inference."""
-        self._session.run_with_iobinding(self._binding)
+        if self._on_device is not None:
+            self._on_device.invoke()
+        else:
+            self._session.run_with_iobinding(self._binding)
 
     def fetch(self) -> dict[str, Array]:
         """Copies of the outputs."""
+        if self._on_device is not None:
+            return self._on_device.fetch()
         return dict(zip(self._outputs, self._binding.copy_outputs_to_cpu(), strict=True))
 
 
@@ -117,18 +152,20 @@ def _imported() -> Any:
 
 
 def _session(ort: Any, path: Path, options: RunOptions, *, profile: Path | None = None) -> Any:
-    if options.device == "cuda" and _CUDA not in ort.get_available_providers():
+    settings = onnxruntime_settings.read(dict(options.settings), device=options.device)
+    if settings.provider and settings.provider not in ort.get_available_providers():
         raise MissingBackendError(
-            f"this onnxruntime {ort.__version__} has no CUDA provider",
+            f"this onnxruntime {ort.__version__} has no {settings.provider.removesuffix(_SHORT)} provider",
             why=f"it offers {', '.join(ort.get_available_providers())}; the CPU is no substitute",
             remedy='pip uninstall onnxruntime, then pip install "onnxruntime-gpu[cuda,cudnn]"',
         )
     states = ort.capi.onnxruntime_pybind11_state
+    providers: list[Any] = [(name, dict(each)) for name, each in settings.providers]
     try:
         session = ort.InferenceSession(
             str(path),
             _session_options(ort, options, profile),
-            providers=["CPUExecutionProvider"] if options.device == "cpu" else [(_CUDA, {"use_tf32": "0"})],
+            providers=providers or ["CPUExecutionProvider"],
             enable_fallback=0,  # the Python class would retry on the CPU by itself
         )
     except (states.InvalidProtobuf, states.NoSuchFile) as error:
@@ -138,49 +175,50 @@ def _session(ort: Any, path: Path, options: RunOptions, *, profile: Path | None 
             raise _unreadable(path, error) from error
         raise
     except states.Fail as error:
-        if options.device == "cuda":
-            raise _no_gpu(str(error)) from error
+        if settings.provider:
+            raise _no_gpu(settings, str(error)) from error
         raise
-    if options.device == "cuda" and session.get_providers()[0] != _CUDA:
-        raise _no_gpu(f"the session came up on {', '.join(session.get_providers())}")
+    if settings.provider and session.get_providers()[0] != settings.provider:
+        raise _no_gpu(settings, f"the session came up on {', '.join(session.get_providers())}")
     return session
 
 
 def _session_options(ort: Any, options: RunOptions, profile: Path | None = None) -> Any:
     """Explicit everything: what is not said here is a default that may change between versions."""
-    settings = dict(options.settings)
-    level = settings.pop(_OPTIMIZATION, "all")
+    settings = onnxruntime_settings.read(dict(options.settings), device=options.device)
     levels = {
         "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
         "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
         "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
         "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
     }
-    unknown = [name for name in settings if "." not in name]
-    if unknown or level not in levels:
-        raise InputError(
-            f"unknown ONNX Runtime setting {unknown[0]!r}"
-            if unknown
-            else f"unknown {_OPTIMIZATION} {level!r}",
-            why=f"{_OPTIMIZATION} is one of {', '.join(levels)}; every other setting is a session "
-            "configuration key with a dot in it, such as session.intra_op.allow_spinning",
-            remedy="correct [run.settings] of the target",
-        )
     session = ort.SessionOptions()
     session.log_severity_level = _ERRORS_ONLY
     session.intra_op_num_threads = options.threads
     session.inter_op_num_threads = 1
     session.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    session.graph_optimization_level = levels[level]
-    entries = {"session.intra_op.allow_spinning": "0", **settings}
-    if options.device == "cuda":
-        entries["session.disable_cpu_ep_fallback"] = "1"
+    session.graph_optimization_level = levels[settings.level]
+    entries = {"session.intra_op.allow_spinning": "0"}
+    if settings.providers:
+        entries |= {_FALLBACK: "1", _PLACED: "1"}
+    entries |= settings.session
     if profile is not None:
         session.enable_profiling = True
         session.profile_file_prefix = str(profile)
     for name, value in entries.items():
         session.add_session_config_entry(name, value)
     return session
+
+
+def _placed(session: Any) -> str:
+    """How many nodes each provider has got: "CUDA 53"; "" where this ONNX Runtime cannot say."""
+    ask = getattr(session, "get_provider_graph_assignment_info", None)
+    if ask is None:
+        return ""
+    counts: Counter[str] = Counter()
+    for part in ask():
+        counts[part.ep_name.removesuffix(_SHORT)] += len(part.get_nodes())
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
 def _unreadable(path: Path, error: Exception) -> ModelFileError:
@@ -191,10 +229,12 @@ def _unreadable(path: Path, error: Exception) -> ModelFileError:
     )
 
 
-def _no_gpu(reason: str) -> MissingBackendError:
+def _no_gpu(settings: Settings, reason: str) -> MissingBackendError:
+    name = settings.provider.removesuffix(_SHORT)
+    libraries = "TensorRT, CUDA and cuDNN" if name == "Tensorrt" else "CUDA and cuDNN"
     return MissingBackendError(
-        "the CUDA provider of ONNX Runtime cannot run the model here",
+        f"the {name} provider of ONNX Runtime cannot run the model here",
         why=reason,
-        remedy="check the driver (nvidia-smi) and the CUDA and cuDNN libraries of onnxruntime-gpu",
+        remedy=f"check the driver (nvidia-smi) and the {libraries} libraries of onnxruntime-gpu",
         more="edgekit doctor",
     )

@@ -17,6 +17,9 @@ L4 w8 keeps DequantizeLinear before MatMul and Gemm, small models everywhere, an
    kernel is float's own. Without that option ONNX Runtime 1.31 makes MatMulNBits of them, which quantizes the
    activations unasked.
 L5 accuracy_level 1 of MatMulNBits: unset or 4 would quantize the activations too.
+L6 int8 with zero point 0, which GPUs want: without QDQPropagationTransformer, which gives the copies that it
+   makes of a QuantizeLinear in front of a MatMul and its Add an unsigned zero point, and the model is refused
+   (1.31).
 
 Source: onnx DynamicQuantizeLinear-11, MatMulInteger-10; onnxruntime docs/ContribOperators.md (MatMulNBits),
 core/optimizer/matmul_integer_to_float.cc, core/optimizer/qdq_transformer/selectors_actions
@@ -42,6 +45,7 @@ MICROSOFT = "com.microsoft"
 _LARGEST_PAIR = 128  # 255 * (|a| + |b|) must stay inside int16 where pairs are summed there (vpmaddubsw)
 _FLOAT = int(ir.DataType.FLOAT)
 _NO_QDQ = "session.disable_quant_qdq"
+_LEFT_OUT, _PROPAGATION = "optimization.disable_specified_optimizers", "QDQPropagationTransformer"
 _COMPUTE_IN_FLOAT = 1  # accuracy_level of MatMulNBits
 
 Inputs = Sequence[ir.Value | None]
@@ -73,10 +77,13 @@ def lowered(model: ir.Model, precision: Precision) -> ir.Model:
 
 
 def options_for(precision: Precision, options: RunOptions) -> RunOptions:
-    """``options`` with what ``precision`` needs (L4); the same for all others."""
-    if precision not in WEIGHT_ONLY:
+    """``options`` with what ``precision`` needs (L4, L6); the same for all others."""
+    if precision in WEIGHT_ONLY:
+        settings = {**dict(options.settings), _NO_QDQ: "1"}
+    elif precision.is_static and options.device != "cpu":
+        settings = {_LEFT_OUT: _PROPAGATION, **dict(options.settings)}
+    else:
         return options
-    settings = {**dict(options.settings), _NO_QDQ: "1"}
     return replace(options, settings=tuple(sorted(settings.items())))
 
 

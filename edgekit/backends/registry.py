@@ -24,6 +24,7 @@ BUILT_IN: Mapping[str, str] = {
     "litert": "edgekit.backends.litert.backend:LiteRt",
     "onnxruntime": "edgekit.backends.onnxruntime:OnnxRuntime",
     "openvino": "edgekit.backends.openvino:OpenVino",
+    "torch-aoti": "edgekit.backends.torch_aoti:TorchAoti",
 }
 
 GROUP = "edgekit.backends"

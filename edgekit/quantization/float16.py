@@ -4,8 +4,8 @@
 
 H1: every float32 constant and value between nodes becomes float16, rounded to nearest even.
 H2: a node stays in float32, between two Casts, if it is in FLOAT32_OPERATORS, of another domain, holds
-    subgraphs, has a constant that is not finite in float16 (more than 65504), or, where ranges are given,
-    computes values that are not.
+    subgraphs, or if its constants or, where ranges are given, its values leave what float16 can hold
+    (``float16_range``). Masks of attention are brought inside it before (``float16_masks``).
 H3: an input that ONNX types as float32 whatever the data is (the scales of Resize) stays float32.
 H4: Cast and ConstantOfShape that produce float32 produce float16.
 H5: float64 and integers are left alone.
@@ -24,16 +24,17 @@ import onnx_ir as ir
 
 from edgekit.ir.graph import add_initializer, constant, free_name, has_subgraphs, is_float32, is_onnx
 from edgekit.ir.verify import FLOAT, verify
+from edgekit.quantization.float16_masks import saturate_masks
+from edgekit.quantization.float16_range import out_of_range
 from edgekit.spec import Range
-
-LARGEST = 65504.0  # largest finite binary16
-HEADROOM = 0.5  # values on new data may exceed what calibration saw
 
 FLOAT32_OPERATORS: Mapping[str, str] = {
     "CumSum": "a long sum loses its small terms",
     "EyeLike": "its type is an attribute",
     "Multinomial": "probabilities below 6e-8 vanish",
     "NonMaxSuppression": "ONNX types it as float32 only",
+    "ReduceL2": "squares of values above 255 overflow",
+    "ReduceLogSumExp": "exponentials of values above 11 overflow",
     "RandomNormal": "its type is an attribute",
     "RandomNormalLike": "its type is an attribute",
     "RandomUniform": "its type is an attribute",
@@ -94,6 +95,7 @@ def to_float16(model: ir.Model, *, ranges: Mapping[str, Range] | None = None) ->
     """
     result = model.clone()
     graph = result.graph
+    _, ranges = saturate_masks(result, ranges)
     stay = {id(node) for node in graph if float32_reason(node, ranges=ranges)}
     nodes = tuple(graph)
     was_float = {id(value) for node in nodes for value in node.outputs if is_float32(value)}
@@ -126,18 +128,7 @@ def float32_reason(node: ir.Node, *, ranges: Mapping[str, Range] | None = None) 
         return "control flow"
     if node.op_type in FLOAT32_OPERATORS:
         return FLOAT32_OPERATORS[node.op_type]
-    for value in node.inputs:
-        array = constant(value) if is_float32(value) else None
-        if value is not None and array is not None and array.size:
-            peak = float(np.abs(array).max())
-            if np.isfinite(peak) and peak > LARGEST:
-                return f"constant {value.name!r} reaches {peak:.3g}, float16 ends at {LARGEST:g}"
-    for value in (*node.inputs, *node.outputs):
-        found = None if value is None or ranges is None else ranges.get(value.name or "")
-        if found is not None and max(-found.low, found.high) > HEADROOM * LARGEST and value is not None:
-            peak = max(-found.low, found.high)
-            return f"{value.name!r} reaches {peak:.3g}, float16 ends at {LARGEST:g}"
-    return ""
+    return out_of_range(node, ranges)
 
 
 def _retype(node: ir.Node) -> None:

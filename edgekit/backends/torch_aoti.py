@@ -1,0 +1,138 @@
+"""Model -> .pt2 -> PyTorch on an NVIDIA GPU, compiled ahead of time by AOTInductor; target gpu-torch-aoti.
+
+Needs PyTorch and nothing else on the device. With a GPU here the file holds its kernels; without one it holds
+the exported program, which is compiled where it is first opened (``backends.torch_package``).
+
+C1 structural rules of the target (``backends.refusal``)
+C2 an operator that has no counterpart in ``backends.torch_operators``
+C3 a form of an operator that has none, or an open size that PyTorch fixes: found by exporting, in a worker
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import onnx_ir as ir
+
+from edgekit.backends import torch_module
+from edgekit.backends.base import CompileRequest, file_entries
+from edgekit.backends.bindings import same_layout
+from edgekit.backends.installed import installed_version, satisfies
+from edgekit.backends.refusal import refuse, structural_rejections
+from edgekit.backends.torch_device import INSTALL
+from edgekit.backends.worker import call_in_worker, open_worker
+from edgekit.backends.worker_process import EngineError
+from edgekit.errors import MissingBackendError
+from edgekit.ir import io
+from edgekit.spec import Artifact, Availability, Rejection, RunOptions, Session
+from edgekit.target import Target
+
+_ENGINE = "edgekit.backends.torch_aoti_engine:TorchAotiEngine"
+_WRITE = "edgekit.backends.torch_package:write_package"
+_DEVICE = "edgekit.backends.torch_device:device_facts"
+
+
+class TorchAoti:
+    """``backends.base.Backend`` for PyTorch's AOTInductor."""
+
+    def probe(self, target: Target) -> Availability:
+        """PyTorch is installed, recent enough, and sees the device."""
+        version = installed_version("torch")
+        if not version:
+            return Availability(False, "", "PyTorch is not installed", INSTALL)
+        if not satisfies(version, target.runtime):
+            return Availability(
+                False,
+                version,
+                f"PyTorch {version} is installed, {target.name} needs {target.runtime}",
+                f'pip install "torch{target.runtime}"',
+            )
+        try:
+            call_in_worker(
+                _DEVICE, {"device": target.run.device}, subject="PyTorch", doing="looking for the device"
+            )
+        except MissingBackendError as error:
+            reason = f"{error.what}: {error.why}" if error.why else error.what
+            return Availability(False, version, reason, error.remedy)
+        except EngineError as error:
+            return Availability(False, version, error.what, "check the driver with nvidia-smi")
+        return Availability(True, version)
+
+    def check(self, model: ir.Model, target: Target) -> tuple[Rejection, ...]:
+        """C1 to C3."""
+        found = self._known(model, target)
+        if found:
+            return found
+        with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+            return self._tried(model, Path(folder) / "model.pt2", RunOptions(), device="")[0]
+
+    def compile(self, request: CompileRequest, folder: Path) -> Artifact:
+        """Write ``<stem>.pt2``: kernels where a GPU is here, else the program.
+
+        Raises:
+            TargetRefusalError: ``check`` found something.
+            MissingBackendError: PyTorch is not installed.
+        """
+        target, out = request.target, folder / f"{request.stem}.pt2"
+        here = self.probe(target)
+        if not here.version:
+            raise MissingBackendError(here.reason, why="it writes the file", remedy=here.remedy)
+        rejections = self._known(request.model, target)
+        notes: tuple[str, ...] = ()
+        if not rejections:
+            device = target.run.device if here.ok else ""
+            rejections, facts = self._tried(request.model, out, request.options, device=device)
+            notes = _notes(facts, here)
+        if rejections:
+            raise refuse(target, rejections)
+        inputs, outputs = io.specs(request.model)
+        return Artifact(
+            folder=folder,
+            files=file_entries(folder, (out.name,)),
+            target=target.name,
+            backend="torch-aoti",
+            precision=request.precision,
+            options=request.options,
+            inputs=tuple(map(same_layout, inputs)),
+            outputs=tuple(map(same_layout, outputs)),
+            plan_digest=request.plan_digest,
+            output_steps=dict(request.output_steps),
+            tools={"torch": here.version},
+            notes=notes,
+        )
+
+    def open(self, artifact: Artifact, options: RunOptions) -> Session:
+        """Open in a worker on exactly the device that ``options`` names; see ``Backend.open``."""
+        return open_worker(_ENGINE, artifact, options)
+
+    def _known(self, model: ir.Model, target: Target) -> tuple[Rejection, ...]:
+        """C1 and C2: needs no PyTorch."""
+        return structural_rejections(model, target) or tuple(torch_module.rejections(model))
+
+    def _tried(
+        self, model: ir.Model, out: Path, options: RunOptions, *, device: str
+    ) -> tuple[tuple[Rejection, ...], dict[str, str]]:
+        """C3: what speaks against the model, and facts of what was written to ``out``."""
+        with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+            source = io.save(model, Path(folder) / "model.onnx")[0]
+            arguments = {
+                "source": str(source),
+                "out": str(out),
+                "settings": dict(options.settings),
+                "device": device,
+            }
+            try:
+                facts: dict[str, str] = call_in_worker(
+                    _WRITE, arguments, subject="PyTorch", doing="exporting the model"
+                )
+            except EngineError as error:
+                remedy = "choose another target, or fix the input's sizes with --input"
+                return (Rejection("", "export", error.why.splitlines()[0], remedy),), {}
+        return (), facts
+
+
+def _notes(facts: dict[str, str], here: Availability) -> tuple[str, ...]:
+    if "gpu" in facts:
+        return (f"kernels for {facts['gpu']} (compute capability {facts['capability']})",)
+    return (f"holds the program: compiled for the GPU when it is first opened there ({here.reason})",)

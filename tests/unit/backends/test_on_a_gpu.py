@@ -1,0 +1,170 @@
+"""Targets of NVIDIA GPUs on a real one: placement, numerics, CUDA graphs, refusals. Skipped where none is.
+
+Tolerances: float32 within 1e-4 of the output's range of the CPU's, float16 within 1e-2; seed 0.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from edgekit import target as targets
+from edgekit.backends import registry
+from edgekit.backends.base import CompileRequest
+from edgekit.backends.onnxruntime import open_model
+from edgekit.errors import EdgekitError, MissingBackendError
+from edgekit.passes import canonicalize
+from edgekit.quantization.float16 import to_float16
+from edgekit.spec import Array, Artifact, Precision, Range, RunOptions
+
+TARGETS = ("gpu-cuda", "gpu-torch-aoti")
+RNG = np.random.default_rng(0)
+
+CNN = """
+g (float[n, 3, 16, 16] image) => (float[n, 5] logits)
+<float[8, 3, 3, 3] w1, float[8] b1, float[5, 8] w2, float[5] b2, int64[2] flat = {-1, 8}>
+{
+  a = Conv <pads = [1, 1, 1, 1]> (image, w1, b1)
+  b = Relu(a)
+  c = GlobalAveragePool(b)
+  d = Reshape(c, flat)
+  logits = Gemm <transB = 1> (d, w2, b2)
+}
+"""
+OVERFLOWS = """
+g (float[n, 4] x) => (float[n, 4] y) <float k = {100000}, float low = {0.00001}>
+{ a = Mul(x, k) y = Mul(a, low) }
+"""
+
+
+def floats(*shape: int) -> Array:
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def built(text: str, **arrays: Array) -> ir.Model:
+    tensors = [ir.tensor(array, name=name) for name, array in arrays.items()]
+    head = '<ir_version: 10, opset_import: ["" : 21]>\n'
+    return canonicalize(ir.from_onnx_text(head + text, initializers=tensors))
+
+
+@pytest.fixture(scope="module")
+def model() -> ir.Model:
+    return built(CNN, w1=floats(8, 3, 3, 3), b1=floats(8), w2=floats(5, 8), b2=floats(5))
+
+
+@pytest.fixture(params=TARGETS)
+def compiled(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Artifact]:
+    """Model x precision -> artifact of a target that runs here; skips where it does not."""
+    target = targets.load(request.param)
+    backend = registry.backend(target.backend)
+    here = backend.probe(target)
+    if shutil.which("nvidia-smi") is None or subprocess.run(["nvidia-smi"], capture_output=True).returncode:
+        pytest.skip("no NVIDIA GPU: nvidia-smi finds none")
+    if not here.ok:
+        pytest.skip(f"{target.name} does not run here: {here.reason}")
+
+    def make(form: ir.Model, precision: Precision = Precision.FP32, **settings: str) -> Artifact:
+        merged = {**dict(target.run.options().settings), **settings}
+        merged = {key: value for key, value in merged.items() if not key.startswith("inductor.")}
+        options = RunOptions(1, "cuda", tuple(sorted(merged.items())))
+        return backend.compile(CompileRequest(form, target, precision, options, "m"), tmp_path)
+
+    return make
+
+
+def on_cpu(form: ir.Model, image: Array) -> Array:
+    with open_model(form, RunOptions()) as session:
+        (name,) = (spec.name for spec in session.inputs)
+        return next(iter(session.run({name: image}).values()))
+
+
+def opened(artifact: Artifact, options: RunOptions | None = None):  # type: ignore[no-untyped-def]
+    return registry.backend(artifact.backend).open(artifact, options or artifact.options)
+
+
+@pytest.mark.parametrize("graph", ["0", "1"])
+def test_float32_and_two_shapes(compiled: Callable[..., Artifact], model: ir.Model, graph: str) -> None:
+    """With CUDA graphs each shape is replayed by its own: alternating must not mix them."""
+    artifact = compiled(model, **{"cuda.graph": graph})
+    with opened(artifact) as session:
+        assert session.facts["device"] == "cuda"
+        for batch in (1, 3, 1, 3):
+            image = floats(batch, 3, 16, 16)
+            got, wanted = session.run({"image": image})["logits"], on_cpu(model, image)
+            assert got.shape == wanted.shape
+            np.testing.assert_allclose(got, wanted, atol=1e-4 * np.ptp(wanted), rtol=0)
+        if artifact.backend == "onnxruntime":
+            assert "CPU" not in session.facts["placed"]
+        assert len(session.time_ms({"image": floats(1, 3, 16, 16)}, runs=5)) == 5
+
+
+def test_float16(compiled: Callable[..., Artifact], model: ir.Model) -> None:
+    image = floats(4, 3, 16, 16)
+    with opened(compiled(to_float16(model), Precision.FP16)) as session:
+        got, wanted = session.run({"image": image})["logits"], on_cpu(model, image)
+    np.testing.assert_allclose(got, wanted, atol=1e-2 * np.ptp(wanted), rtol=0)
+
+
+def test_float16_overflows_without_the_repair_and_not_with_it(compiled: Callable[..., Artifact]) -> None:
+    x = np.full((2, 4), 3.0, np.float32)
+    wide = built(OVERFLOWS)
+    repaired = to_float16(wide, ranges={"x": Range(-3, 3), "a": Range(-3e5, 3e5), "y": Range(-3, 3)})
+    with opened(compiled(repaired, Precision.FP16)) as session:
+        np.testing.assert_allclose(session.run({"x": x})["y"], on_cpu(wide, x), rtol=1e-2)
+
+
+def test_host_memory_gives_the_same(compiled: Callable[..., Artifact], model: ir.Model) -> None:
+    image = floats(2, 3, 16, 16)
+    with opened(compiled(model, **{"io.memory": "host"})) as session:
+        wanted = on_cpu(model, image)
+        got = session.run({"image": image})["logits"]
+        np.testing.assert_allclose(got, wanted, atol=1e-4 * np.ptp(wanted), rtol=0)
+        session.time_ms({"image": image}, runs=3)
+        got = session.run({"image": image})["logits"]
+        np.testing.assert_allclose(got, wanted, atol=1e-4 * np.ptp(wanted), rtol=0)
+
+
+def test_a_hidden_gpu_is_an_error_and_no_silent_cpu(
+    compiled: Callable[..., Artifact], model: ir.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = compiled(model)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(MissingBackendError) as caught:
+        opened(artifact)
+    assert caught.value.exit_code == 6
+    assert caught.value.why
+    assert caught.value.remedy
+
+
+def test_a_node_without_a_kernel_is_refused_unless_it_is_allowed() -> None:
+    target = targets.load("gpu-cuda")
+    backend = registry.backend(target.backend)
+    if not backend.probe(target).ok:
+        pytest.skip("gpu-cuda does not run here")
+    lone = built("g (float[4, 4] x) => (float[4, 4] y) { a = Det(x) b = Relu(x) y = Mul(a, b) }")
+    assert backend.check(lone, target)
+    settings = {
+        **dict(target.run.options().settings),
+        "session.disable_cpu_ep_fallback": "0",
+        "cuda.graph": "0",
+    }
+    with open_model(lone, replace(target.run.options(), settings=tuple(settings.items()))) as session:
+        assert "CPU" in session.facts["placed"]
+        session.run({"x": floats(4, 4)})
+        devices = {row.device for row in session.executed() or ()}  # type: ignore[attr-defined]
+        assert "cpu" in devices
+
+
+def test_kernels_of_another_gpu_are_refused(compiled: Callable[..., Artifact], model: ir.Model) -> None:
+    artifact = compiled(model)
+    if artifact.backend != "torch-aoti":
+        pytest.skip("its file holds no kernels")
+    with pytest.raises(EdgekitError, match="holds kernels for cuda"):
+        opened(artifact, replace(artifact.options, device="cpu"))
