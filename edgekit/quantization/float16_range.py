@@ -16,6 +16,7 @@ Source: IEEE 754 binary16.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -88,7 +89,7 @@ def _long_sum(node: ir.Node, ranges: Mapping[str, Range]) -> Iterator[str]:
         return
     if None in source[1:] or None in result[1:]:
         return
-    terms = np.prod([each or 1 for each in source[1:]]) / max(np.prod([each or 1 for each in result[1:]]), 1)
+    terms = math.prod(each or 1 for each in source[1:]) / math.prod(each or 1 for each in result[1:])
     mean = ranges.get(node.outputs[0].name or "")
     largest = max(-mean.low, mean.high) if mean is not None and not is_onnx(node, "ReduceSum") else 0.0
     if largest * terms > HEADROOM * LARGEST:

@@ -54,8 +54,8 @@ def test_only_keeps_the_named_targets(recipe: Path) -> None:
 
 
 def test_a_precision_that_a_target_lacks_is_refused(recipe: Path) -> None:
-    recipe.write_text(RECIPE.replace('precision = "fp16"', ""))
-    with pytest.raises(RecipeError, match="gpu-cuda has no w8a8") as caught:
+    recipe.write_text(RECIPE.replace('precision = "fp16"', "").replace("gpu-cuda", "gpu-torch-aoti"))
+    with pytest.raises(RecipeError, match="gpu-torch-aoti has no w8a8") as caught:
         plans.make(recipe)
     assert 'precision = "fp16"' in caught.value.remedy
 
