@@ -168,6 +168,7 @@ def _first(result: Any) -> Any:
 def _onnxruntime(kind: Kind, path: str, samples: Mapping[str, Array]) -> tuple[Callable[[], object], Array]:
     import onnxruntime
 
+    onnxruntime.preload_dlls()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=["CUDAExecutionProvider"])

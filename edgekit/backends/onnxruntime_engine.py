@@ -159,6 +159,8 @@ def _session(ort: Any, path: Path, options: RunOptions, *, profile: Path | None 
             why=f"it offers {', '.join(ort.get_available_providers())}; the CPU is no substitute",
             remedy='pip uninstall onnxruntime, then pip install "onnxruntime-gpu[cuda,cudnn]"',
         )
+    if settings.provider and hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()  # of the packages that "onnxruntime-gpu[cuda,cudnn]" brings
     states = ort.capi.onnxruntime_pybind11_state
     providers: list[Any] = [(name, dict(each)) for name, each in settings.providers]
     try:
