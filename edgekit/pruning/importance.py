@@ -1,0 +1,256 @@
+"""Groups of channels x calibration data -> the order in which channels of each group go, least worth first.
+
+    magnitude   sum of squares of all that a channel has in weights                    (needs no data)
+    activation  sum over readers of  E[x_c^2] * |W_c|^2 / E[|W x|^2]
+    obs         sum over readers of  trace(W_c (H^-1_cc)^-1 W_c^T) / trace(W H W^T),   H = cov(x) + ridge
+
+x is what a reader (``layers``) is multiplied with, x_c the columns of channel c, W_c the same columns of its
+weight. The last is the error that is left at the reader's output when c goes and the columns that stay are
+re-solved for it (Optimal Brain Surgeon with blocks); the mean of x costs nothing, a bias takes it up.
+
+I1: after each step the readers are updated as if the channel was gone, so that one of two channels that
+    say the same is kept. Of many channels several go in one step.
+I2: where no reader is known (K5 of ``layers``), magnitude decides, and it says so.
+I3: moments of a few readers at a time are in memory.
+
+Sources: Hassibi and Stork, "Second Order Derivatives for Network Pruning: Optimal Brain Surgeon", 1992;
+Kurtic et al., "ZipLM: Inference-Aware Structured Pruning of Language Models", 2023, equations 3 and 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import onnx_ir as ir
+
+from edgekit.ir.graph import constant
+from edgekit.pruning.dependency import Dependencies, Group
+from edgekit.pruning.layers import Floats, Layer, layers, patches, positions
+from edgekit.pruning.stream import OpenModel, values
+from edgekit.spec import BatchStream, Progress, Silent
+
+Method = Literal["obs", "activation", "magnitude"]
+RIDGE = 1e-3  # of the mean variance of a column: covariances of few samples have no inverse without
+MEMORY_BYTES = 512 * 2**20  # I3
+STEPS = 64  # a group goes in at most so many steps (I1)
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """Channels of one group, the first to go first.
+
+    Attributes:
+        group: whose.
+        channels: all of its channels.
+        errors: (channels,) what each costs when it goes in this order, as parts of its readers' outputs.
+        readers: names of the layers that were asked; () = magnitude decided (I2).
+    """
+
+    group: Group
+    channels: tuple[int, ...]
+    errors: tuple[float, ...]
+    readers: tuple[str, ...]
+
+
+def order_channels(
+    found: Dependencies,
+    *,
+    method: Method,
+    open_model: OpenModel,
+    batches: BatchStream,
+    count: int,
+    seed: int,
+    progress: Progress | None = None,
+) -> tuple[Order, ...]:
+    """The order of every group that may lose channels.
+
+    Args:
+        found: of the float model.
+        method: see the module.
+        open_model: opens a model in a runtime.
+        batches: batch size -> a pass over the data.
+        count: samples to look at.
+        seed: of the positions.
+        progress: advanced by layers that were looked at; the caller has opened the stage.
+    """
+    groups = [group for group in found.groups if len(group.channels) > 1]
+    if method == "magnitude":
+        return tuple(_by_magnitude(found, group) for group in groups)
+    readers = _readers(found, groups)
+    known: dict[str, Reader] = {}
+    for chunk in _chunks([layer for layer in layers(found.model) if layer.name in readers]):
+        moments = second_moments(
+            found.model, chunk, open_model=open_model, batches=batches, count=count, seed=seed
+        )
+        known.update({layer.name: Reader.of(layer, *moments[layer.name]) for layer in chunk})
+        (progress or Silent()).advance(len(chunk))
+    return tuple(
+        _one_order(found, group, [known[name] for name in _of_group(found, group, readers)], method)
+        for group in groups
+    )
+
+
+@dataclass(eq=False)
+class Reader:
+    """A layer of one group while channels go: its weight and the inverse of its covariance.
+
+    Attributes:
+        weight: (rows, columns).
+        inverse: (columns, columns) of covariance and ridge.
+        power: (columns,) E[x^2].
+        energy: trace(W H W^T): what errors are parts of.
+    """
+
+    layer: Layer
+    weight: Floats
+    inverse: Floats
+    power: Floats
+    energy: float
+
+    @classmethod
+    def of(cls, layer: Layer, square: Floats, mean: Floats) -> Reader:
+        """From E[x x^T] and E[x]."""
+        covariance = square - np.outer(mean, mean)
+        size = len(covariance)
+        ridge = RIDGE * max(float(np.trace(covariance)) / size, 1e-12)
+        damped = covariance + ridge * np.eye(size)
+        weight = layer.weight[0].copy()
+        energy = float(np.einsum("rc,cd,rd->", weight, damped, weight, optimize=True))
+        return cls(
+            layer,
+            weight,
+            np.linalg.inv(damped).astype(np.float64),
+            np.diag(square).copy(),
+            max(energy, 1e-30),
+        )
+
+    def columns(self, numbers: Sequence[int]) -> list[int]:
+        """Columns of the channels at ``numbers`` of the input's axis."""
+        taps = self.layer.taps
+        return [number * taps + tap for number in numbers for tap in range(taps)]
+
+    def error(self, columns: list[int]) -> float:
+        """What is lost when they go."""
+        part = self.weight[:, columns]
+        solved = np.linalg.solve(self.inverse[np.ix_(columns, columns)], part.T)
+        return float(np.einsum("rc,cr->", part, solved)) / self.energy
+
+    def contribution(self, columns: list[int]) -> float:
+        """Without a re-solution: E[x^2] |W|^2."""
+        return float(((self.weight[:, columns] ** 2).sum(axis=0) * self.power[columns]).sum()) / self.energy
+
+    def drop(self, columns: list[int]) -> None:
+        """Update as if they were gone (I1)."""
+        across = self.inverse[:, columns]  # (columns, gone)
+        gain = np.linalg.solve(self.inverse[np.ix_(columns, columns)], across.T)  # (gone, columns)
+        self.weight -= self.weight[:, columns] @ gain
+        self.inverse -= across @ gain
+        self.weight[:, columns] = 0
+        for each in columns:  # rows of what is gone take no more part
+            self.inverse[each, :] = 0
+            self.inverse[:, each] = 0
+            self.inverse[each, each] = 1
+
+
+def second_moments(
+    model: ir.Model,
+    chosen: Sequence[Layer],
+    *,
+    open_model: OpenModel,
+    batches: BatchStream,
+    count: int,
+    seed: int,
+) -> dict[str, tuple[Floats, Floats]]:
+    """(E[x x^T], E[x]) of the patches of each layer of one group, by name."""
+    sums: dict[str, tuple[Floats, Floats, int]] = {}
+    sources = [layer.source for layer in chosen]
+    stream = values(model, sources, open_model=open_model, batches=batches, count=count)
+    for number, found in enumerate(stream):
+        rng = np.random.default_rng([seed, number])
+        for layer in chosen:
+            value = found[layer.source]
+            x = patches(layer, value, at=positions(layer, value.shape, count=count, rng=rng))[0]
+            square, mean, seen = sums.get(layer.name, (np.zeros(()), np.zeros(()), 0))
+            sums[layer.name] = (
+                square + (x.T @ x).astype(np.float64),
+                mean + x.sum(axis=0, dtype=np.float64),
+                seen + len(x),
+            )
+    return {name: (square / seen, mean / seen) for name, (square, mean, seen) in sums.items()}
+
+
+def _readers(found: Dependencies, groups: Sequence[Group]) -> dict[str, Layer]:
+    """Layers of one group that read a channel of any group, by name."""
+    channels = {number for group in groups for number in group.channels}
+    result = {}
+    for layer in layers(found.model):
+        numbers = found.constants.get(layer.weight_name, (None,) * 9)[layer.axis]
+        if layer.weight.shape[0] == 1 and numbers is not None and channels & set(map(int, numbers)):
+            result[layer.name] = layer
+    return result
+
+
+def _of_group(found: Dependencies, group: Group, readers: Mapping[str, Layer]) -> list[str]:
+    places = set(group.places)
+    return [name for name, layer in readers.items() if (layer.weight_name, layer.axis) in places]
+
+
+def _chunks(chosen: Sequence[Layer]) -> Iterator[list[Layer]]:
+    """I3."""
+    held: list[Layer] = []
+    for layer in chosen:
+        if held and sum(each.moment_bytes for each in held) + layer.moment_bytes > MEMORY_BYTES:
+            yield held
+            held = []
+        held.append(layer)
+    if held:
+        yield held
+
+
+def _one_order(found: Dependencies, group: Group, readers: list[Reader], method: Method) -> Order:
+    if not readers:
+        return _by_magnitude(found, group)
+    columns = [_columns_of(found, group, reader) for reader in readers]
+    left, gone, errors = list(group.channels), [], []
+    own = [Reader(r.layer, r.weight.copy(), r.inverse.copy(), r.power, r.energy) for r in readers]
+    while left:
+        if method == "activation":
+            costs = [sum(r.contribution(c[n]) for r, c in zip(own, columns, strict=True)) for n in left]
+        else:
+            costs = [sum(r.error(c[n]) for r, c in zip(own, columns, strict=True)) for n in left]
+        many = len(left) if method == "activation" else max(1, len(group.channels) // STEPS)
+        for place in np.argsort(costs, kind="stable")[:many]:
+            gone.append(left[place])
+            errors.append(float(costs[place]))
+        fresh = gone[-many:]
+        left = [number for number in left if number not in fresh]
+        if method == "obs" and left:
+            for reader, each in zip(own, columns, strict=True):
+                reader.drop([column for number in fresh for column in each[number]])
+    return Order(group, tuple(gone), tuple(errors), tuple(r.layer.name for r in readers))
+
+
+def _columns_of(found: Dependencies, group: Group, reader: Reader) -> dict[int, list[int]]:
+    """Channel -> its columns in the reader's weight."""
+    return {
+        number: reader.columns(part.indices)
+        for number in group.channels
+        for part in found.parts[number]
+        if (part.initializer, part.axis) == (reader.layer.weight_name, reader.layer.axis)
+    }
+
+
+def _by_magnitude(found: Dependencies, group: Group) -> Order:
+    sizes = []
+    for number in group.channels:
+        total = 0.0
+        for part in found.parts[number]:
+            array = constant(found.model.graph.initializers[part.initializer])
+            if array is not None:
+                total += float((np.take(array, part.indices, axis=part.axis).astype(np.float64) ** 2).sum())
+        sizes.append(total)
+    order = np.argsort(sizes, kind="stable")
+    return Order(group, tuple(group.channels[i] for i in order), tuple(float(sizes[i]) for i in order), ())

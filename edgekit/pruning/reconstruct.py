@@ -1,0 +1,307 @@
+"""Float model x pruned model x calibration data -> the pruned model with its weights solved anew.
+
+    min over W, b of  mean |W x' + b - y|^2 + ridge * |W - W0|^2
+
+x': what the layer reads in the pruned model, earlier layers solved already. y: what the float model's layer
+gave, of the channels that are left. Layers in the order of the graph, each from sums of products that are
+gathered batch by batch (normal equations); no gradients, no labels.
+
+C1: the ridge pulls towards the weight that is there, and is the best of RIDGES on every fourth batch, which
+    the solution does not see then; with all batches it is solved again. Where nothing is better than the
+    weight with its bias moved, only the bias is.
+C2: a layer whose output is only added to something that is computed before it also makes good what that has
+    lost: y is what the float model has behind the addition, less that.
+C3: a layer in front of which nothing has changed stays as it is, but for C2.
+C4: a layer without a bias gets one (Conv, Gemm); a MatMul keeps none, its W alone is solved.
+C5: moments of one layer, and activations of one batch of each model, are in memory at a time.
+
+Sources: He et al., "Channel Pruning for Accelerating Very Deep Neural Networks", 2017, sections 3.2 and
+3.3.2 (C2); Hubara et al., "Accurate Post Training Quantization With Small Calibration Sets", 2021.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from edgekit.ir.graph import add_initializer, constant, is_onnx, sole_reader
+from edgekit.pruning.dependency import Dependencies
+from edgekit.pruning.layers import (
+    Floats,
+    Layer,
+    answers,
+    layers,
+    patches,
+    positions,
+    weight_from_rows,
+)
+from edgekit.pruning.stream import OpenModel, values
+from edgekit.pruning.ties import Numbers
+from edgekit.spec import Array, BatchStream, Progress, Silent
+
+RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the mean second moment of a column
+CHECKED = 4  # every fourth batch judges the ridge
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What solving one layer anew gave, on the batches that judged it.
+
+    Attributes:
+        layer: name of the node.
+        before: mean squared error at its output as a part of the float output's variance; weights as cut out.
+        bias_only: with the bias moved.
+        after: of the solution that was taken.
+        ridge: 0 where only the bias was moved.
+    """
+
+    layer: str
+    before: float
+    bias_only: float
+    after: float
+    ridge: float
+
+
+def reconstruct(
+    found: Dependencies,
+    pruned: ir.Model,
+    removed: Collection[int],
+    *,
+    open_model: OpenModel,
+    batches: BatchStream,
+    count: int,
+    seed: int,
+    progress: Progress | None = None,
+) -> tuple[ir.Model, tuple[Repair, ...]]:
+    """The repaired model, a new one, and what each layer gained.
+
+    Args:
+        found: of the float model.
+        pruned: ``remove(found, removed)``.
+        removed: channels that are gone.
+        open_model: opens a model in a runtime.
+        batches: batch size -> a pass over the data.
+        count: samples to look at.
+        seed: of the positions.
+        progress: advanced by layers; the caller has opened the stage.
+    """
+    gone = frozenset(removed)
+    result = pruned.clone()
+    repairs: list[Repair] = []
+    names = [layer.name for layer in layers(result) if layer.is_solvable]
+    changed, touched = _behind(found, gone)
+    for name in names:
+        layer = next(each for each in layers(result) if each.name == name)
+        added = _addition(layer, result)
+        if layer.name in changed or (added and added[1] in touched):
+            sums = _sums(
+                found, result, layer, gone, open_model=open_model, batches=batches, count=count, seed=seed
+            )
+            repairs.append(_solve(result, layer, sums))
+        (progress or Silent()).advance()
+    return result, tuple(repairs)
+
+
+@dataclass(eq=False)
+class Sums:
+    """Of one part of the batches; x has a last column of ones.
+
+    Attributes:
+        square: (groups, columns + 1, columns + 1) sum of x x^T.
+        cross: (groups, rows, columns + 1) sum of y x^T.
+        energy: sum of y^2.
+        total: (groups, rows) sum of y.
+        seen: patches.
+    """
+
+    square: Floats
+    cross: Floats
+    energy: float
+    total: Floats
+    seen: int
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(
+            self.square + other.square,
+            self.cross + other.cross,
+            self.energy + other.energy,
+            self.total + other.total,
+            self.seen + other.seen,
+        )
+
+    def error(self, weight: Floats) -> float:
+        """Mean squared error of (groups, rows, columns + 1) as a part of the variance of y."""
+        fit = np.einsum("grc,gcd,grd->", weight, self.square, weight, optimize=True)
+        error = float(fit - 2 * (weight * self.cross).sum() + self.energy)
+        variance = self.energy - float((self.total**2).sum()) / self.seen
+        return max(error, 0.0) / max(variance, 1e-30)
+
+
+def _behind(found: Dependencies, gone: frozenset[int]) -> tuple[set[str], set[str]]:
+    """(nodes, values) that differ because channels are gone (C3), by name."""
+    touched: set[str] = set()
+    names: set[str] = set()
+    for node in found.model.graph:
+        inputs = [value.name or "" for value in node.inputs if value is not None]
+        loses = any(
+            numbers is not None and bool(gone & set(map(int, numbers)))
+            for name in inputs
+            for numbers in (*found.values.get(name, ()), *_inner(found, node, name))
+        )
+        if loses or any(name in touched for name in inputs):
+            names.add(node.name or "")
+            touched |= {value.name or "" for value in node.outputs}
+    return names, touched
+
+
+def _inner(found: Dependencies, node: ir.Node, name: str) -> tuple[Numbers | None, ...]:
+    """Axes of a constant that a recurrent node reads: losing units changes it."""
+    return found.constants.get(name, ()) if is_onnx(node, "RNN", "GRU", "LSTM") else ()
+
+
+def _addition(layer: Layer, model: ir.Model) -> tuple[str, str] | None:
+    """C2: (the sum, what is added to the layer's output), where that is computed before the layer."""
+    reader = sole_reader(layer.node.outputs[0])
+    if reader is None or not is_onnx(reader, "Add") or len(reader.inputs) != 2:
+        return None
+    other = next((value for value in reader.inputs if value is not layer.node.outputs[0]), None)
+    producer = other.producer() if other is not None else None
+    if other is None or producer is None or constant(other) is not None:
+        return None
+    order = {id(node): index for index, node in enumerate(model.graph)}
+    if order.get(id(producer), layer.index) >= layer.index or other.shape is None:
+        return None
+    same = list(other.shape) == list(layer.node.outputs[0].shape or ())
+    return (reader.outputs[0].name or "", other.name or "") if same else None
+
+
+def _sums(
+    found: Dependencies,
+    model: ir.Model,
+    layer: Layer,
+    gone: frozenset[int],
+    *,
+    open_model: OpenModel,
+    batches: BatchStream,
+    count: int,
+    seed: int,
+) -> tuple[Sums, Sums]:
+    """(of the batches that are fitted, of those that judge)."""
+    added = _addition(layer, model)
+    wanted = added[0] if added else layer.output
+    kept = _kept(found, wanted, gone)
+    parts: dict[bool, Sums] = {}
+    original = values(found.model, [wanted], open_model=open_model, batches=batches, count=count)
+    current = values(
+        model,
+        [layer.source, *(added[1:] if added else ())],
+        open_model=open_model,
+        batches=batches,
+        count=count,
+    )
+    for number, (reference, now) in enumerate(zip(original, current, strict=True)):
+        target = _cut(reference[wanted], kept)
+        if added:
+            target = np.asarray(target, np.float32) - np.asarray(now[added[1]], np.float32)
+        value = now[layer.source]
+        rng = np.random.default_rng([seed, number])
+        at = positions(layer, value.shape, count=count, rng=rng)
+        x, y = patches(layer, value, at=at), answers(layer, target, at=at)
+        judges = number % CHECKED == CHECKED - 1
+        new = _of_batch(x, y)
+        parts[judges] = parts[judges] + new if judges in parts else new
+    return parts[False], parts.get(True, parts[False])
+
+
+def _of_batch(x: Array, y: Array) -> Sums:
+    one = np.concatenate([x, np.ones((*x.shape[:2], 1), x.dtype)], axis=2)
+    turned = one.transpose(0, 2, 1)
+    return Sums(
+        (turned @ one).astype(np.float64),
+        (y.transpose(0, 2, 1) @ one).astype(np.float64),
+        float((y.astype(np.float64) ** 2).sum()),
+        y.sum(axis=1, dtype=np.float64),
+        y.shape[1],
+    )
+
+
+def _kept(found: Dependencies, name: str, gone: frozenset[int]) -> list[Array | None]:
+    """Along each axis of the float model's value, what is left; None = all."""
+    return [
+        None if numbers is None else ~np.isin(numbers, list(gone)) for numbers in found.values.get(name, ())
+    ]
+
+
+def _cut(value: Array, kept: list[Array | None]) -> Array:
+    for axis, mask in enumerate(kept):
+        if mask is not None:
+            value = np.compress(np.asarray(mask, bool), value, axis=axis)
+    return value
+
+
+def _solve(model: ir.Model, layer: Layer, sums: tuple[Sums, Sums]) -> Repair:
+    """C1: choose the ridge, solve with all, write into ``model``."""
+    fitted, judging = sums
+    old = _with_bias(layer)
+    moved = _bias_moved(old, fitted) if layer.takes_bias else old
+    errors = {ridge: judging.error(_solution(fitted, moved, ridge, layer)) for ridge in RIDGES}
+    bias_only = judging.error(moved)
+    best = min(errors, key=lambda ridge: errors[ridge])
+    both = fitted + judging if judging is not fitted else fitted
+    if errors[best] < bias_only:
+        chosen, after, ridge = _solution(both, moved, best, layer), errors[best], best
+    else:
+        chosen = _bias_moved(old, both) if layer.takes_bias else old
+        after, ridge = bias_only, 0.0
+    _write(model, layer, chosen)
+    return Repair(layer.name, judging.error(old), bias_only, after, ridge)
+
+
+def _with_bias(layer: Layer) -> Floats:
+    """(groups, rows, columns + 1)."""
+    groups, rows = layer.weight.shape[:2]
+    bias = constant(layer.bias) if layer.bias is not None else None
+    column = np.zeros((groups, rows)) if bias is None else np.asarray(bias, np.float64).reshape(groups, rows)
+    return np.concatenate([layer.weight, column[:, :, None]], axis=2)
+
+
+def _bias_moved(weight: Floats, sums: Sums) -> Floats:
+    """The same weight, with the bias at which the mean error is zero."""
+    mean = sums.square[:, :, -1] / sums.seen  # (groups, columns + 1); the last is 1
+    off = sums.total / sums.seen - np.einsum("grc,gc->gr", weight, mean)
+    return np.concatenate([weight[:, :, :-1], (weight[:, :, -1] + off)[:, :, None]], axis=2)
+
+
+def _solution(sums: Sums, start: Floats, ridge: float, layer: Layer) -> Floats:
+    """The minimum; the bias is free, or absent (C4)."""
+    columns = sums.square.shape[1] - 1
+    scale = np.trace(sums.square[:, :columns, :columns], axis1=1, axis2=2) / max(columns, 1)
+    damp = np.zeros_like(sums.square)
+    diagonal = np.arange(columns)
+    damp[:, diagonal, diagonal] = (ridge * np.maximum(scale, 1e-12))[:, None]
+    left = sums.square + damp
+    right = sums.cross + start @ damp
+    if not layer.takes_bias:
+        solved = np.linalg.solve(left[:, :-1, :-1], right[:, :, :-1].transpose(0, 2, 1)).transpose(0, 2, 1)
+        return np.concatenate([solved, start[:, :, -1:]], axis=2)
+    left[:, -1, -1] += 1e-9 * left[:, -1, -1]
+    return np.asarray(np.linalg.solve(left, right.transpose(0, 2, 1)).transpose(0, 2, 1))
+
+
+def _write(model: ir.Model, layer: Layer, rows: Floats) -> None:
+    """Into the initializers of ``model``: new arrays, the old ones are shared."""
+    weight = model.graph.initializers[layer.weight_name]
+    kind = weight.dtype.numpy() if weight.dtype is not None else np.float32
+    array = weight_from_rows(layer, rows[:, :, :-1]).astype(kind)
+    weight.const_value = ir.tensor(np.ascontiguousarray(array), name=layer.weight_name)
+    if not layer.takes_bias:
+        return
+    bias = rows[:, :, -1].ravel().astype(kind)
+    if layer.bias is not None:
+        layer.bias.const_value = ir.tensor(bias, name=layer.bias.name)
+    elif bias.any():
+        layer.node.resize_inputs(3)
+        layer.node.replace_input_with(2, add_initializer(model.graph, f"{layer.name}_bias", bias))

@@ -1,0 +1,55 @@
+"""Model x batches -> values of some of its tensors, batch by batch.
+
+V1: the graph is cut to what the wanted values need; nothing behind them runs.
+V2: one batch is in memory at a time. A graph with a fixed batch gets whole batches; a last one that is short
+    is left out, unless it is all there is: then it is filled up by repeating samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+import onnx_ir as ir
+
+from edgekit.ir import io
+from edgekit.passes.remove_unused import RemoveUnused
+from edgekit.spec import Array, BatchStream, RunOptions, Session
+
+OpenModel = Callable[[ir.Model, RunOptions], Session]
+BATCH = 16  # samples whose activations leave the runtime at once
+
+
+def cut_to(model: ir.Model, names: Sequence[str]) -> ir.Model:
+    """A clone that gives the values ``names`` and computes nothing else (V1)."""
+    clone = model.clone()
+    found = {value.name: value for node in clone.graph for value in node.outputs}
+    wanted = [found[name] for name in dict.fromkeys(names) if name in found]
+    clone.graph.outputs.clear()
+    clone.graph.outputs.extend(wanted or [next(iter(clone.graph)).outputs[0]])  # a session gives something
+    return RemoveUnused().apply(clone)
+
+
+def values(
+    model: ir.Model, names: Sequence[str], *, open_model: OpenModel, batches: BatchStream, count: int
+) -> Iterator[dict[str, Array]]:
+    """The tensors ``names``, inputs among them, for the first ``count`` samples."""
+    with open_model(cut_to(model, names), RunOptions()) as session:
+        for feeds in whole_batches(model, batches, count=count):
+            yield {**feeds, **session.run(feeds)}
+
+
+def whole_batches(
+    model: ir.Model, batches: BatchStream, *, count: int, size: int = BATCH
+) -> Iterator[dict[str, Array]]:
+    """Batches of the first ``count`` samples (V2)."""
+    first = next((spec.shape[0] for spec in io.specs(model)[0] if spec.shape), None)
+    fixed = first if isinstance(first, int) else 0
+    step = fixed or size
+    for number, feeds in enumerate(islice(batches(step), max(1, -(-count // step)))):
+        many = len(next(iter(feeds.values())))
+        if not fixed or many == fixed:
+            yield feeds
+        elif number == 0:
+            yield {name: np.resize(array, (fixed, *array.shape[1:])) for name, array in feeds.items()}
