@@ -27,6 +27,7 @@ SUITES = (
     "debug_faults",
     "bench_overhead",
     "gpu_cuda",
+    "operator_profile",
 )
 
 
