@@ -134,7 +134,11 @@ def _rates(artifact: Artifact, *, threads: int) -> list[tuple[str, float, str]]:
     kernels = [kernel for kernel in found.kernels if kernel.multiplies and kernel.precision]
     counted = costs(kernels, operators_of(artifact))
     return [
-        (kernel.precision, cost.operations / min(kernel.us) / 1e3, f"{said}, {kernel.operator} {kernel.kernel}")
+        (
+            kernel.precision,
+            cost.operations / min(kernel.us) / 1e3,
+            f"{said}, {kernel.operator} {kernel.kernel}",
+        )
         for kernel, cost in zip(kernels, counted, strict=True)
         if cost.operations and min(kernel.us, default=0.0) > 0
     ]
