@@ -1,4 +1,4 @@
-"""`bench --profile` of MobileNetV2 on three runtimes: the times add up, all is counted, no kernel is too fast.
+"""`bench --profile` of MobileNetV2 on three runtimes: the times add up, all is counted, nothing is too fast.
 
     sum of the kernels' times / latency without the profiler        (inside * slowdown of a profile)
     MACs of the kernels / MACs of the model
