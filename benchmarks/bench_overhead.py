@@ -50,6 +50,7 @@ ROUNDS, ROUND_MS, SEED = 20, 50.0, 0
 WITHIN = 0.03  # issue 7
 _BENCHMARK_APP = "from openvino.tools.benchmark.main import main; main()"  # as its console script
 _MEDIAN = re.compile(r"Median:\s+([0-9.]+) (ms|us)")
+_KINDS = {"float32": "f32", "int64": "i64"}
 _MS = {"ms": 1.0, "us": 1e-3}
 
 
@@ -136,10 +137,11 @@ def _in_turns(artifact: Artifact, feeds: Path, *, first: bool) -> tuple[float, f
 def _benchmark_app(artifact: Artifact, feeds: Mapping[str, np.ndarray], folder: Path) -> float:
     """The median that OpenVINO's tool prints."""
     shapes = ",".join(f"{name}[{','.join(map(str, array.shape))}]" for name, array in feeds.items())
+    kinds = {_KINDS[array.dtype.name] for array in feeds.values()}
     command = [
         *(sys.executable, "-c", _BENCHMARK_APP, "-m", str(artifact.path), "-d", "CPU"),
         *("-api", "sync", "-hint", "none", "-nstreams", "1", "-nthreads", "1", "-infer_precision", "f32"),
-        *("-t", str(SECONDS), "-shape", shapes),
+        *("-t", str(SECONDS), "-shape", shapes, "-ip", kinds.pop()),  # without -ip an image becomes uint8
     ]
     for name, array in feeds.items():
         np.save(folder / f"{name}.npy", array)

@@ -43,6 +43,7 @@ from edgekit.pipeline.result import (
     ValidateResult,
     VerifyResult,
 )
+from edgekit.pipeline.streams import with_streams as _with_streams
 from edgekit.report import render_release
 from edgekit.spec import Artifact, Precision, Progress, Session, Silent, TensorSpec
 
@@ -349,6 +350,7 @@ def bench(
     seed: int = 0,
     profile: bool = False,
     recipe: PathLike | None = None,
+    streams: Sequence[int] = (),
     devices: Sequence[str] = (),
     devices_file: PathLike | None = None,
     given: Given | None = None,
@@ -366,6 +368,7 @@ def bench(
         limit_s: how long one answer of an artifact's process may take here; 300 s.
         seed: of the inputs and of the bootstrap.
         profile: also the time of every kernel (docs/benching.md): some seconds for each artifact.
+        streams: also the throughput of so many processes of an artifact at the same time.
         recipe: also what lies around the inference: its pre-processing and post-processing.
         devices: addresses ("local", "ssh://user@host", "adb:SERIAL") or names of ``devices_file``; () = here.
         devices_file: default ./devices.toml.
@@ -404,6 +407,8 @@ def bench(
             seed=seed,
             progress=progress or Silent(),
         )
+    if streams:
+        result = _with_streams(result, tuple(streams), sweep=sweep, seed=seed, progress=progress or Silent())
     if recipe:
         result = _with_end_to_end(result, Path(recipe), progress=progress or Silent())
     if profile:

@@ -95,6 +95,15 @@ def run(
             "artifact, and 10 to 30 s once on each machine; the latencies are measured without it.",
         ),
     ] = False,
+    streams: Annotated[
+        str | None,
+        typer.Option(
+            "--streams",
+            metavar="N[,N...]",
+            callback=listed(counts),
+            help="Also the throughput of N processes of an artifact at the same time.",
+        ),
+    ] = None,
     recipe: Annotated[
         Path | None,
         typer.Option(
@@ -198,6 +207,10 @@ def run(
             from edgekit.pipeline import bench
 
             result = bench.bench(paths, baseline=baseline, sweep=sweep, seed=seed, progress=progress)
+        if streams:
+            from edgekit.pipeline.streams import with_streams
+
+            result = with_streams(result, counts(streams), sweep=sweep, seed=seed, progress=progress)
         if recipe:
             from edgekit.pipeline.end_to_end import with_end_to_end
 

@@ -27,7 +27,25 @@ def parts_of(rows: Sequence[BenchRow]) -> tuple[Block, ...]:
         return ()
     caveats = [Line(f"{subject(row, rows)}: {each}", "warn") for row in rows for each in row.caveats]
     notes = (Lines("", tuple(caveats)), Lines("", _legend(known)))
-    return (_throughput(known), _start(known), *_end_to_end(rows), *notes)
+    return (_throughput(known), _start(known), *_streams(rows), *_end_to_end(rows), *notes)
+
+
+def _streams(rows: Sequence[BenchRow]) -> tuple[Block, ...]:
+    """One row for each artifact and number of processes."""
+    cells = tuple(
+        (
+            Cell(subject(row, rows)),
+            Cell(str(each.streams)),
+            Cell(number.significant(each.per_s)),
+            Cell(f"{number.significant(each.scaling)}×" if each.scaling else number.ABSENT),
+            Cell(each.caveat, "warn"),
+        )
+        for row in rows
+        for each in row.streams
+    )
+    titles = ("processes", "samples/s", "of one")
+    columns = (Column("artifact"), *(Column(title, right=True) for title in titles), Column(""))
+    return (Table("Throughput, several processes at once", columns, cells),) if cells else ()
 
 
 def _end_to_end(rows: Sequence[BenchRow]) -> tuple[Block, ...]:

@@ -15,7 +15,7 @@ from edgekit.pipeline.result.diff import ChangeRow, DiffResult, DiffRow, SideRow
 from edgekit.pipeline.result.doctor import DoctorResult, DoctorRow
 from edgekit.pipeline.result.history import HistoryResult, LevelChangeRow, RunRow, SeriesRow
 from edgekit.pipeline.result.inspect import BundledRow, InspectResult, TargetFit
-from edgekit.pipeline.result.phases import EndToEndRow, MemoryRow, PhasesRow, SizeRow, StepRow
+from edgekit.pipeline.result.phases import EndToEndRow, MemoryRow, PhasesRow, SizeRow, StepRow, StreamsRow
 from edgekit.pipeline.result.profile import KernelRow, ProfileRow, RoofRow
 from edgekit.pipeline.result.release import (
     AgreementRow,
@@ -102,6 +102,7 @@ __all__ = [
     "SizeRow",
     "Status",
     "StepRow",
+    "StreamsRow",
     "TargetFit",
     "TargetRow",
     "ValidateResult",

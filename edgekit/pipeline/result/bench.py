@@ -8,7 +8,7 @@ from typing import Literal
 
 from edgekit.errors import ExitCode
 from edgekit.pipeline.result.conditions import EnvironmentRow
-from edgekit.pipeline.result.phases import EndToEndRow, MemoryRow, PhasesRow, SizeRow
+from edgekit.pipeline.result.phases import EndToEndRow, MemoryRow, PhasesRow, SizeRow, StreamsRow
 from edgekit.pipeline.result.profile import ProfileRow, RoofRow
 from edgekit.pipeline.result.rows import LatencyRow, MachineRow, RatioRow
 
@@ -28,6 +28,7 @@ class BenchRow:
         memory: in parts; None where nothing is known.
         size: of its files.
         end_to_end: with a recipe: what lies around the inference, and its share.
+        streams: throughput of several processes at once, where asked for.
         caveats: what stands against its conditions (more threads than cores, a core that is shared).
         facts: what the session said of itself: runtime, version, device, threads, kernels.
     """
@@ -47,6 +48,7 @@ class BenchRow:
     memory: MemoryRow | None = None
     size: SizeRow | None = None
     end_to_end: EndToEndRow | None = None
+    streams: tuple[StreamsRow, ...] = ()
     caveats: tuple[str, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
 

@@ -83,3 +83,19 @@ class EndToEndRow:
     total_ms: float
     share: float
     samples: int
+
+
+@dataclass(frozen=True)
+class StreamsRow:
+    """So many processes of the artifact at the same time.
+
+    Attributes:
+        per_s: samples per second of all together.
+        scaling: ``per_s`` over that of one process, one inference after the other.
+        caveat: why they cannot all run at once; "" where they can.
+    """
+
+    streams: int
+    per_s: float
+    scaling: float | None
+    caveat: str = ""
