@@ -20,6 +20,7 @@ from edgekit.pipeline import calibrate as _calibrate
 from edgekit.pipeline import compile as _compile
 from edgekit.pipeline import debug as _debug
 from edgekit.pipeline import diff as _diff
+from edgekit.pipeline import end_to_end as _end_to_end
 from edgekit.pipeline import export as _export
 from edgekit.pipeline import history as _history
 from edgekit.pipeline import history_file as _history_file
@@ -27,11 +28,11 @@ from edgekit.pipeline import inspect as _inspect
 from edgekit.pipeline import profile as _profile
 from edgekit.pipeline import quantize as _quantize
 from edgekit.pipeline import run as _run
+from edgekit.pipeline import streams as _streams
 from edgekit.pipeline import validate as _validate
 from edgekit.pipeline import verify as _verify
 from edgekit.pipeline.bench_sweep import LIMIT_S
 from edgekit.pipeline.bench_sweep import Sweep as _Sweep
-from edgekit.pipeline.end_to_end import with_end_to_end as _with_end_to_end
 from edgekit.pipeline.open import open_artifact
 from edgekit.pipeline.result import (
     BenchResult,
@@ -43,7 +44,6 @@ from edgekit.pipeline.result import (
     ValidateResult,
     VerifyResult,
 )
-from edgekit.pipeline.streams import with_streams as _with_streams
 from edgekit.report import render_release
 from edgekit.spec import Artifact, Precision, Progress, Session, Silent, TensorSpec
 
@@ -382,6 +382,10 @@ def bench(
     """
     if profile:
         _profile.check_no_device(devices)
+    if streams:
+        _streams.check_streams(devices)
+    if recipe:
+        _end_to_end.check_end_to_end(devices, batches)
     sweep = _Sweep(
         tuple(batches),
         (threads,) if isinstance(threads, int) else tuple(threads or ()),
@@ -408,9 +412,11 @@ def bench(
             progress=progress or Silent(),
         )
     if streams:
-        result = _with_streams(result, tuple(streams), sweep=sweep, seed=seed, progress=progress or Silent())
+        result = _streams.with_streams(
+            result, tuple(streams), sweep=sweep, seed=seed, progress=progress or Silent()
+        )
     if recipe:
-        result = _with_end_to_end(result, Path(recipe), progress=progress or Silent())
+        result = _end_to_end.with_end_to_end(result, Path(recipe), progress=progress or Silent())
     if profile:
         result = _profile.with_profiles(
             result, threads=sweep.first_threads, seed=seed, progress=progress or Silent()

@@ -190,6 +190,14 @@ def run(
             from edgekit.pipeline.profile import check_no_device, with_profiles
 
             check_no_device(device or ())
+        if streams:
+            from edgekit.pipeline.streams import check_streams, with_streams
+
+            check_streams(device or ())
+        if recipe:
+            from edgekit.pipeline.end_to_end import check_end_to_end, with_end_to_end
+
+            check_end_to_end(device or (), sweep.batches)
         if device:
             from edgekit.measure.device_list import Given, chosen
             from edgekit.pipeline import bench_devices
@@ -208,12 +216,8 @@ def run(
 
             result = bench.bench(paths, baseline=baseline, sweep=sweep, seed=seed, progress=progress)
         if streams:
-            from edgekit.pipeline.streams import with_streams
-
             result = with_streams(result, counts(streams), sweep=sweep, seed=seed, progress=progress)
         if recipe:
-            from edgekit.pipeline.end_to_end import with_end_to_end
-
             result = with_end_to_end(result, recipe, progress=progress)
         if profile:
             result = with_profiles(result, threads=sweep.first_threads, seed=seed, progress=progress)

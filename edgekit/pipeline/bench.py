@@ -131,7 +131,7 @@ def _check_same_interface(first: Artifact, other: Artifact, name: str) -> None:
 
 @dataclass(frozen=True)
 class _Group:
-    """Artifacts under equal sweep."""
+    """Artifacts under equal conditions."""
 
     held: Mapping[str, Artifact]
     sweep: Sweep
@@ -261,7 +261,7 @@ def random_feeds(inputs: tuple[TensorSpec, ...], *, seed: int, batch: int = 1) -
 
 def row_of(found: Comparison, name: str, facts: Mapping[str, str], *, judged: bool) -> BenchRow:
     """One artifact of a comparison; with ``judged`` also its verdict."""
-    row = BenchRow(name, describe(facts), latency_row(found.latencies[name]), facts=facts)
+    row = BenchRow(name, describe(facts), latency_row(found.latencies[name]), facts=dict(facts))
     if not judged:
         return row
     if name == found.baseline:

@@ -32,7 +32,7 @@ from edgekit.pipeline.bench import paths_of, random_feeds, row_of
 from edgekit.pipeline.bench_failures import exit_code_of, failed_row
 from edgekit.pipeline.bench_phases import memory_row, phases_row
 from edgekit.pipeline.bench_size import size_row
-from edgekit.pipeline.bench_sweep import Sweep, check_batch
+from edgekit.pipeline.bench_sweep import NOT_HERE, Sweep, caveats, check_batch
 from edgekit.pipeline.doctor import machine_row
 from edgekit.pipeline.environment import environment_row
 from edgekit.pipeline.open import artifact_at
@@ -64,6 +64,7 @@ class _Case:
     feeds: Feeds
     batch: int
     threads: int | None
+    cores: tuple[int, ...]
     under: str
 
     @property
@@ -134,7 +135,7 @@ def _cases(
                 refused.append(failed_row(name, error, under=under))
         inputs = [binding.reference for each in list(able.values())[:1] for binding in each.inputs]
         feeds = random_feeds(tuple(inputs), seed=seed, batch=batch)
-        cases += [_Case(name, each, feeds, batch, threads, under) for name, each in able.items()]
+        cases += [_Case(name, each, feeds, batch, threads, sweep.cores, under) for name, each in able.items()]
     return cases, tuple(refused)
 
 
@@ -250,6 +251,7 @@ def _row(case: _Case, found: Comparison, outcome: _Outcome, *, judged: bool) -> 
         phases=phases_row(recording.launches.get(case.key, [])),
         memory=memory_row(recording.launches.get(case.key, []), peak_bytes=peak),
         size=size_row(case.artifact),
+        caveats=caveats(case.cores, threads, facts.get("cores", ""), system=NOT_HERE),
     )
 
 

@@ -18,6 +18,7 @@ from edgekit.spec import Artifact
 
 LIMIT_S = 300.0  # for one answer of a process: loading, or one turn of inferences; the agent's REPLY_S
 SIBLINGS = Path("/sys/devices/system/cpu")
+NOT_HERE = Path("/no such folder")  # of a device's cores this machine's files say nothing
 
 
 @dataclass(frozen=True)

@@ -37,25 +37,32 @@ SAMPLES = 8  # in turn: photographs differ in size, and so does their resize
 INPUT_FORM, OUTPUT_FORM = "input form", "output form"
 
 
-def with_end_to_end(result: BenchResult, path: Path, *, progress: Progress) -> BenchResult:
-    """``result`` with ``end_to_end`` in every row of batch 1.
+def check_end_to_end(devices: Sequence[object], batches: Sequence[int]) -> None:
+    """Say before anything is measured what cannot be.
 
     Raises:
-        InputError: it was measured on devices, or no row has batch 1.
-        RecipeError, DataError: the recipe or its data cannot be read.
+        InputError: N1, N2.
     """
-    if result.devices:  # N2
+    if devices:
         raise InputError(
             "end to end is measured on this machine only",
             why="pre-processing is edgekit's own code, and there is no edgekit on a device",
             remedy="leave out --device, or --recipe",
         )
-    if result.rows and all(row.batch != 1 for row in result.rows):  # N1
+    if 1 not in batches:
         raise InputError(
             "end to end is measured at batch 1",
             why="a recipe says how one sample is pre-processed",
             remedy="add 1 to --batch",
         )
+
+
+def with_end_to_end(result: BenchResult, path: Path, *, progress: Progress) -> BenchResult:
+    """``result`` with ``end_to_end`` in every row of batch 1.
+
+    Raises:
+        RecipeError, DataError: the recipe or its data cannot be read.
+    """
     asked, base = recipe.load(path), (path if path.is_dir() else path.parent)
     rows, first, starts = [], None, list[Feeds]()
     progress.stage("measure what lies around the inference", total=len(result.rows))

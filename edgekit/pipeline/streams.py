@@ -25,20 +25,24 @@ from edgekit.pipeline.result import BenchResult, BenchRow, FailedRow, StreamsRow
 from edgekit.spec import Artifact, Progress, WatchedOptions
 
 
-def with_streams(
-    result: BenchResult, counts: Sequence[int], *, sweep: Sweep, seed: int, progress: Progress
-) -> BenchResult:
-    """``result`` with ``streams`` in every row: one entry for each number of processes.
+def check_streams(devices: Sequence[object]) -> None:
+    """Say before anything is measured what cannot be.
 
     Raises:
         InputError: S2.
     """
-    if result.devices:
+    if devices:
         raise InputError(
             "streams are measured on this machine only",
             why="the agent on a device runs one process after the other",
             remedy="leave out --device, or --streams",
         )
+
+
+def with_streams(
+    result: BenchResult, counts: Sequence[int], *, sweep: Sweep, seed: int, progress: Progress
+) -> BenchResult:
+    """``result`` with ``streams`` in every row: one entry for each number of processes."""
     rows: list[BenchRow] = []
     failures: list[FailedRow] = list(result.failures)
     progress.stage("measure several processes at once", total=len(result.rows) * len(counts))

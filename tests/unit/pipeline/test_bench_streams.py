@@ -1,4 +1,4 @@
-"""`bench --streams`: rows, failures (S1), devices (S2)."""
+"""`bench --streams`: rows, and failures (S1); S2 is in test_bench_parts_on_devices.py."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import edgekit
-from edgekit.errors import BackendCrashError, ExitCode, InputError
+from edgekit.errors import BackendCrashError, ExitCode
 from edgekit.pipeline import streams as under_test
 from edgekit.pipeline.bench_sweep import Sweep
-from edgekit.pipeline.result import BenchResult, DeviceRow
+from edgekit.pipeline.result import BenchResult
 from edgekit.report import render
 from edgekit.spec import Silent
 
@@ -77,8 +77,3 @@ def test_a_stream_that_dies_is_named_and_the_steady_state_stands(  # S1
     assert failed.reason.startswith("at 2 streams: it was killed")
     assert Path(failed.artifact).name == "m.onnx"
     assert found.exit_code is ExitCode.INTERNAL
-
-
-def test_it_is_refused_on_devices(measured: BenchResult) -> None:  # S2
-    with pytest.raises(InputError, match="on this machine only"):
-        _again(replace(measured, devices=(DeviceRow("pi", "complete"),)))

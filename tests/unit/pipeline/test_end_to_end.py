@@ -1,11 +1,10 @@
-"""`bench --recipe`: what lies around an inference. P and N numbers are those of the modules under test."""
+"""`bench --recipe`: what lies around an inference. P numbers are those of the module under test."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 import edgekit
 from edgekit.cli.main import run
-from edgekit.errors import DataError, InputError, UnknownNameError
+from edgekit.errors import DataError, UnknownNameError
 from edgekit.measure.chain import FEWEST, time_chain
 from edgekit.pipeline.end_to_end import SAMPLES, with_end_to_end
 from edgekit.pipeline.post_processing import post_processing
-from edgekit.pipeline.result import BenchResult, DeviceRow
+from edgekit.pipeline.result import BenchResult
 from edgekit.report import csv, render
 from edgekit.spec import Silent
 
@@ -122,14 +121,6 @@ def test_the_command_line_takes_a_recipe(folder: Path, capsys: pytest.CaptureFix
     assert run(line) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["rows"][0]["end_to_end"]["steps"][-1]["name"] == "post.py:answer"
-
-
-def test_it_is_refused_on_devices_and_without_batch_1(folder: Path, measured: BenchResult) -> None:  # N1, N2
-    far = replace(measured, devices=(DeviceRow("pi", "complete"),))
-    with pytest.raises(InputError, match="on this machine only"):
-        with_end_to_end(far, folder / "plain.toml", progress=Silent())
-    with pytest.raises(InputError, match="at batch 1"):
-        with_end_to_end(replace(measured, rows=measured.rows[1:]), folder / "plain.toml", progress=Silent())
 
 
 def test_post_processing_that_is_not_there(folder: Path) -> None:  # P1, P2
