@@ -65,6 +65,31 @@ def test_memory_is_the_models_and_not_the_runtimes(measured: BenchResult) -> Non
         assert row.memory_bytes == row.memory.peak_bytes
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="no /proc here")
+@pytest.mark.parametrize("target", ["onnxruntime-cpu", "openvino-cpu", "litert-cpu"])
+def test_a_known_number_of_weights_is_found_on_every_runtime(tmp_path: Path, target: str) -> None:
+    """Two models, 16 MiB of float weights apart: so is what loading adds, once at least and few copies.
+
+    Sabotage: a meter that counted the runtime, or nothing at all, would find no difference.
+    """
+    found = []
+    for columns in (64, 64 + 4096):
+        model = _product(tmp_path / f"m{columns}.onnx", columns=columns, batch=1)
+        edgekit.compile(model, target=target, out=tmp_path / f"{columns}")
+        found.append(edgekit.bench([tmp_path / f"{columns}"]).rows[0].memory)
+    small, large = found
+    assert small is not None
+    assert large is not None
+    assert small.loaded_bytes is not None
+    assert large.loaded_bytes is not None
+    assert small.peak_bytes is not None
+    assert large.peak_bytes is not None
+    assert 0.9 * 16 * MIB < large.loaded_bytes - small.loaded_bytes < 4 * 16 * MIB
+    assert 0.9 * 16 * MIB < large.peak_bytes - small.peak_bytes < 5 * 16 * MIB
+    assert small.loaded_bytes < 64 * MIB
+    assert small.baseline_bytes == pytest.approx(large.baseline_bytes, rel=0.1)
+
+
 def test_batches_are_told_apart_and_have_their_own_inputs(measured: BenchResult) -> None:
     assert [row.batch for row in measured.rows] == [1, 4]
     for row in measured.rows:
