@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from edgekit.pipeline.result import BenchRow, EndToEndRow, MemoryRow, PhasesRow, SizeRow
 from edgekit.report import number
 from edgekit.report.page import Block, Cell, Column, Line, Lines, Table
+
+if TYPE_CHECKING:
+    from edgekit.pipeline.result import BenchRow, EndToEndRow, MemoryRow, PhasesRow, SizeRow
 
 
 def subject(row: BenchRow, rows: Sequence[BenchRow]) -> str:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from edgekit.pipeline.result import PairRow
 from edgekit.report import number
 from edgekit.report.page import Cell, Column, Table, Tone
+
+if TYPE_CHECKING:
+    from edgekit.pipeline.result import PairRow
 
 _STEPS = (
     ("export", "framework → ONNX float"),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from edgekit.pipeline.result import ConditionRow, EnvironmentRow
 from edgekit.report import number
 from edgekit.report.page import Block, Cell, Column, Line, Lines, Table
+
+if TYPE_CHECKING:
+    from edgekit.pipeline.result import ConditionRow, EnvironmentRow
 
 _WORDS = {
     "others": "CPU taken by other processes",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from edgekit.pipeline.result import FlipRow, FlipsRow, GroupRow
 from edgekit.report import number
 from edgekit.report.page import Bar, Bars, Block, Gallery, Limit, Line, Lines, Tile, Tone, Value
+
+if TYPE_CHECKING:
+    from edgekit.pipeline.result import FlipRow, FlipsRow, GroupRow
 
 _SHOWN_PAIRS = 12  # a chart that fits a screen; the result holds more
 _SHOWN_GROUPS = 20

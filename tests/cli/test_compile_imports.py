@@ -29,6 +29,8 @@ UNUSED = (
     "edgekit.quantization.restore",
     "edgekit.backends.onnxruntime",
     "edgekit.backends.worker",
+    "edgekit.backends.litert.profile",
+    "edgekit.pipeline.result",
     "edgekit.frontends.torch",
     "edgekit.frontends.keras",
     "edgekit.report.html",

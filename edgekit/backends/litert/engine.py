@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgekit import settings
-from edgekit.backends.litert import counting, delegated, profile
+from edgekit.backends.litert import counting
 from edgekit.errors import DataError, InputError, MissingBackendError, ModelFileError, missing_extra
 from edgekit.spec import RunOptions
 
@@ -76,6 +76,8 @@ class LiteRtEngine:
         Raises:
             MissingBackendError: the installed LiteRT has none that is known.
         """
+        from edgekit.backends.litert import delegated, profile  # compiling opens a file, and times nothing
+
         parts = delegated.parts(self._interpreter._get_ops_details())
         return profile.timed(
             self._path, self._options, feeds=self._feeds, plain=self.invoke, runs=runs, parts=parts
