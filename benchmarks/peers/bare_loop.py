@@ -2,8 +2,8 @@
 
     python bare_loop.py RUNTIME FILE FEEDS.npz    then a number of runs on stdin -> JSON list of ns on stdout
 
-What somebody writes who wants one figure and no tool: open, set the inputs, call, look at the clock. Nothing
-of edgekit is imported. RUNTIME is "onnxruntime" (I/O binding, one thread) or "litert" (XNNPACK, one thread).
+What somebody writes who wants one figure and no tool: open, set the inputs, call, look at the clock, with one
+thread. Nothing of edgekit is imported. RUNTIME: onnxruntime (I/O binding), litert (XNNPACK), openvino.
 """
 
 from __future__ import annotations
@@ -74,10 +74,27 @@ def _litert(file: str, feeds: dict[str, Any]) -> Callable[[], object]:
     return cast("Callable[[], object]", interpreter.invoke)
 
 
+def _openvino(file: str, feeds: dict[str, Any]) -> Callable[[], object]:
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(file)
+    if model.is_dynamic():
+        model.reshape({name: list(array.shape) for name, array in feeds.items()})
+    config = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": "1", "INFERENCE_NUM_THREADS": "1"}
+    request = core.compile_model(model, "CPU", config).create_infer_request()
+    for name, array in feeds.items():
+        request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
+    return lambda: request.infer(share_outputs=True)
+
+
+RUNTIMES = {"onnxruntime": _onnxruntime, "litert": _litert, "openvino": _openvino}
+
+
 def main(runtime: str, file: str, feeds: str) -> None:
     """Serve until stdin ends."""
     with np.load(feeds) as stored:
-        invoke = {"onnxruntime": _onnxruntime, "litert": _litert}[runtime](file, dict(stored))
+        invoke = RUNTIMES[runtime](file, dict(stored))
     for line in sys.stdin:
         samples = []
         for _ in range(int(line)):
