@@ -11,7 +11,8 @@ median settles, rounds A B | B A | ..., a monotonic clock around one inference.
 E1 "start" machine, versions · E2 "opened" start in parts, memory · E3 "warm" runs in a round ·
 E4 "block" samples of one round in ns · E5 "failed" an artifact that is out, and why; the others go on ·
 E6 "alive" every few seconds, with the machine's state · E7 "summary" peak memory, state, who used the CPU ·
-E8 "installed" · E9 "rounds" the machine's state before the first of them.
+E8 "installed" · E9 "rounds" the machine's state before the first of them · E10 "idle" its state before the
+first turn, several times in a rest where there is a meter · E11 "turn" of a sustained run, state at its end.
 
 L1 standard input is the life-line: when it ends (a lost connection), children end and the folder goes.
 L2 native code may print where it likes: a child's descriptor 1 is moved away before any of it is loaded.
@@ -48,6 +49,12 @@ WARM_UP_MS = 1500.0
 WINDOW_MS = 5.0
 SETTLED_WINDOW = 3
 SETTLED_TOLERANCE = 0.05
+
+TURNS = 12  # in a minute of a sustained run: units for its interval, and what a lost connection costs at most
+RESTS = 7  # readings in a rest
+KEPT = 500  # samples of a turn that travel, evenly over time
+ASKED_S = 0.25  # of inferences in one request: a turn ends in time
+MOST_ASKED = 20_000  # in one request
 
 ALIVE_S = 2.0  # between two signs of life; edgekit gives a silent device up after many of them
 REPLY_S = 300.0  # for one answer of a child: a round is one inference at least
@@ -256,6 +263,49 @@ def _temperature(sys: Path) -> dict[str, float]:
     return found
 
 
+def energy(sys: Path = SYS) -> Dict[str, Any]:
+    """Counters of energy and sensors of power; those that only root may read are named.
+
+    powercap/intel-rapl (Documentation/power/powercap): a counter in uJ that starts again at its range; AMD
+    has it too. "core" and "uncore" are inside the package, "psys" is around it. INA sensors (hwmon) measure
+    a rail of a board; a battery that discharges measures all of a device.
+    """
+    counters, denied, power = {}, [], {}
+    for zone in sorted(sys.glob("class/powercap/intel-rapl:*")):
+        name = _text(zone / "name").strip()
+        if name.startswith("package") or name == "dram":
+            try:
+                counters[f"{name} {zone.name}"] = [
+                    int((zone / "energy_uj").read_text()),
+                    _number(zone / "max_energy_range_uj") or 0,
+                ]
+            except PermissionError:
+                denied.append(str(zone / "energy_uj"))
+            except (OSError, ValueError):
+                continue
+    for monitor in sorted(sys.glob("class/hwmon/hwmon*")):
+        chip = _text(monitor / "name").strip()
+        for channel in range(1, 5) if chip.startswith("ina") else ():  # the ina3221 has three
+            label = _text(monitor / f"in{channel}_label") or _text(monitor / f"power{channel}_label")
+            uw = _number(monitor / f"power{channel}_input")
+            if uw is None:  # mV and mA
+                mv, ma = (_number(monitor / f"{kind}{channel}_input") for kind in ("in", "curr"))
+                uw = mv * ma if mv is not None and ma is not None else None
+            if uw is not None:
+                power[f"{chip} {label.strip() or monitor.name}"] = uw
+    for supply in sorted(sys.glob("class/power_supply/*")):
+        discharging = _text(supply / "status").strip() == "Discharging"
+        if discharging and _text(supply / "type").strip() == "Battery":
+            uw = _number(supply / "power_now")
+            ua, uv = _number(supply / "current_now"), _number(supply / "voltage_now")
+            if uw is None and ua is not None and uv is not None:
+                uw = round(ua * uv / 1e6)
+            if uw is not None and _text(supply / "scope").strip() != "Device":
+                power[f"battery {supply.name}"] = abs(uw)  # some drivers count what flows out below zero
+    found = {"energy_uj": counters, "power_uw": power, "energy_denied": denied}
+    return {name: value for name, value in found.items() if value}
+
+
 def _supply(sys: Path) -> dict[str, Any]:
     """Whether a battery or the mains feeds this machine (Documentation/ABI/testing/sysfs-class-power)."""
     found: dict[str, Any] = {}
@@ -299,6 +349,7 @@ def state(
     facts.update(_cpu_times(proc, cores))
     facts.update(_throttled(proc, sys))
     facts.update(_supply(sys))
+    facts.update(energy(sys))
     swapped = [line.split()[1] for line in _text(proc / "vmstat").splitlines() if line.startswith("pswpin ")]
     if swapped:
         facts["swapped_in_pages"] = int(swapped[0])
@@ -623,6 +674,11 @@ def _set_back_peak() -> int:
     return 0
 
 
+def thinned(samples: list[int], keep: int | None) -> list[int]:
+    """At most ``keep`` of them, evenly over time; None = all."""
+    return samples[:: math.ceil(len(samples) / keep)] if keep else samples
+
+
 class _Held:
     """The opened artifact of this child process."""
 
@@ -635,7 +691,7 @@ class _Held:
         if message["op"] == "open":
             return self.open(message["artifact"], message["seed"])
         if message["op"] == "time":
-            return {"ns": self.time(message["runs"])}
+            return {"ns": thinned(self.time(message["runs"]), message.get("keep"))}
         peak = _status_bytes("VmHWM")
         if not peak or not self.before or peak <= self.old_mark:
             return {"peak": None}
@@ -873,11 +929,60 @@ class Bench:
             child.end()
 
 
+class Sustained(Bench):
+    """One artifact after the other, without a pause, for minutes."""
+
+    def run(self) -> None:
+        """E1, E2, E9 to E11, E5, E7."""
+        emit("start", machine={**machine(), **reading()})
+        before = processes()
+        emit("rounds", machine=reading(table=before))
+        for index, artifact in enumerate(self.job["artifacts"]):
+            name = artifact["name"]
+            child = self.children[name] = Child(name, self.folder / f"child-{index}.log")
+            if self.guarded(name, lambda: self.turns(child, artifact)):  # noqa: B023 - called at once
+                self.children.pop(name).end()
+        after = processes()
+        emit("summary", peak_bytes={}, machine=reading(table=after), busiest=busiest(before, after))
+
+    def turns(self, child: Child, artifact: dict[str, Any]) -> bool:
+        plan, name = self.job["sustained"], child.name
+        opened = child.ask(self.limit_s, op="open", artifact=artifact, seed=self.job.get("seed", 0))
+        emit("opened", artifact=name, **opened)
+        meter = energy()
+        rests = RESTS if meter.get("energy_uj") or meter.get("power_uw") else 0
+        for _ in range(rests):  # the first one lets the machine come to rest, and is not looked at
+            time.sleep(plan["idle_s"] / rests)
+            emit("idle", artifact=name, machine=reading())
+        if not rests:
+            emit("idle", artifact=name, machine=reading())
+        runs, begin = 1, time.monotonic()
+        while True:
+            started = time.monotonic()
+            if started - begin >= plan["minutes"] * plan["minute_s"]:
+                return True
+            until, done, samples = started + plan["minute_s"] / TURNS, 0, []  # type: float, int, list[int]
+            while not done or time.monotonic() < until:
+                kept = child.ask(self.limit_s, op="time", runs=runs, keep=KEPT)["ns"]
+                samples += kept
+                done += runs
+                runs = max(1, min(MOST_ASKED, int(ASKED_S * 1e9 / max(1.0, _median(kept)))))
+            emit(
+                "turn",
+                artifact=name,
+                minute=int((started - begin) / plan["minute_s"]),
+                seconds=time.monotonic() - started,
+                runs=done,
+                ns=thinned(samples, KEPT),
+                machine=reading(),
+            )
+
+
 def run(job_path: Path) -> None:
     """Measure what the job says, until it is done or nobody listens any more (L1)."""
     job, folder = json.loads(job_path.read_text("utf-8")), job_path.resolve().parent
     os.chdir(folder)
-    bench = Bench(job, folder)
+    bench = (Sustained if job.get("sustained") else Bench)(job, folder)
 
     def leave(code: int) -> None:
         bench.end()

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edgekit.measure.level_ratio import level_ratio
+
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
 
@@ -32,8 +34,6 @@ SHUFFLES = 999  # p-values down to 0.001
 SHORTEST = 3  # runs: two outliers in a row are no level
 CLIP = 2.5  # robust standard deviations; 1 % of a normal's values lie outside
 SHRINK = 1 / math.sqrt(2)  # from one length of seeded intervals to the next (Kovacs et al., recommended)
-RESAMPLES = 1000
-FEW = 5  # runs of a level below which a bootstrap of its median says nothing
 _AT_ONCE = 4_000_000  # numbers of one block of shuffles: 32 MB
 
 
@@ -159,14 +159,6 @@ def _moved(logs: Floats, places: list[int]) -> list[int]:
 
 
 def _described(place: int, p_value: float, before: Floats, after: Floats, rng: np.random.Generator) -> Change:
-    """With few runs in a level the interval is from its least to its largest ratio."""
+    found = level_ratio(before, after, rng=rng)
     old, new = float(np.median(before)), float(np.median(after))
-    if min(len(before), len(after)) < FEW:
-        low, high = float(after.min() / before.max()), float(after.max() / before.min())
-    else:
-        drawn = [
-            np.median(each[rng.integers(0, len(each), (RESAMPLES, len(each)))], axis=1)
-            for each in (after, before)
-        ]
-        low, high = (float(each) for each in np.quantile(drawn[0] / drawn[1], [0.025, 0.975]))
-    return Change(place, p_value, old, new, new / old, min(low, new / old), max(high, new / old))
+    return Change(place, p_value, old, new, found.value, found.low, found.high)

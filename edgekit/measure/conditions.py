@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import statistics
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -39,6 +39,9 @@ class Reading:
         firmware_throttled: bits of the firmware (Raspberry Pi).
         swapped_in_pages: of the whole system.
         battery: its status; battery_percent its charge; plugged: whether the mains feed it.
+        energy_uj: counters by name: value and where it starts again.
+        power_uw: sensors by name.
+        energy_denied: files that only root may read.
     """
 
     at_s: float
@@ -58,6 +61,9 @@ class Reading:
     battery: str | None = None
     battery_percent: int | None = None
     plugged: bool | None = None
+    energy_uj: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    power_uw: Mapping[str, int] = field(default_factory=dict)
+    energy_denied: Sequence[str] = ()
 
 
 def reading_of(said: Mapping[str, Any]) -> Reading:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,8 @@ from edgekit.measure.conditions import Conditions, Reading, reading_of
 from edgekit.measure.devices import SILENCE_S, Device, DeviceOptions, LostDeviceError
 from edgekit.measure.launch import Launch
 from edgekit.measure.machine import of_facts
-from edgekit.spec import Array
+from edgekit.measure.sustained import Plan, Turn
+from edgekit.spec import Array, to_json
 
 FailureKind = Literal["missing", "error", "crash", "timeout"]
 Event = Mapping[str, Any]
@@ -61,11 +62,12 @@ class JobArtifact:
 
 @dataclass(frozen=True)
 class Job:
-    """What a device is to measure."""
+    """What a device is to measure; with ``sustained`` one artifact after the other, without rounds."""
 
     artifacts: tuple[JobArtifact, ...]
     rounds: int = agent.ROUNDS
     round_ms: float = agent.ROUND_MS
+    sustained: Plan | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ class Recording:
         incomplete: R3, "" = complete.
         readings: of the machine since the rounds began (``conditions.Reading``).
         busiest: others' processes that used most of the CPU, with seconds.
+        idle: by artifact, readings before its first turn.
+        turns: by artifact, of a sustained run.
     """
 
     machine: dict[str, Any] = field(default_factory=dict)
@@ -106,6 +110,8 @@ class Recording:
     done: bool = False
     readings: list[Reading] = field(default_factory=list)
     busiest: tuple[tuple[str, float], ...] = ()
+    idle: dict[str, list[Reading]] = field(default_factory=dict)
+    turns: dict[str, list[Turn]] = field(default_factory=dict)
 
     @property
     def conditions(self) -> Conditions | None:
@@ -137,6 +143,10 @@ class Recording:
                 self.done = True
             case "rounds":
                 self.readings = [reading_of(event["machine"])]
+            case "idle":
+                self.idle.setdefault(name, []).append(reading_of(event["machine"]))
+            case "turn":
+                self.turns.setdefault(name, []).append(_turn(event))
             case "alive":
                 if self.readings and "machine" in event:
                     self.readings.append(reading_of(event["machine"]))
@@ -144,8 +154,10 @@ class Recording:
                 pass
 
 
-def record(device: Device, job: Job, options: DeviceOptions) -> Recording:
-    """Measure ``job`` on ``device``.
+def record(
+    device: Device, job: Job, options: DeviceOptions, *, follow: Callable[[Event], None] | None = None
+) -> Recording:
+    """Measure ``job`` on ``device``; ``follow`` hears every event as it arrives.
 
     Raises:
         MissingBackendError: Python, NumPy or every runtime is missing there and nothing was measured.
@@ -154,9 +166,15 @@ def record(device: Device, job: Job, options: DeviceOptions) -> Recording:
     """
     device.put(_files(job))
     python = _installed(device, options) if options.install else options.python
-    return recorded(
-        _events(device.lines([python, AGENT, "run", JOB], silence_s=SILENCE_S, limit_s=options.limit_s))
-    )
+    lines = device.lines([python, AGENT, "run", JOB], silence_s=SILENCE_S, limit_s=options.limit_s)
+    return recorded(_heard(_events(lines), follow))
+
+
+def _heard(events: Iterable[Event], follow: Callable[[Event], None] | None) -> Iterator[Event]:
+    for event in events:
+        if follow is not None:
+            follow(event)
+        yield event
 
 
 def recorded(events: Iterable[Event]) -> Recording:
@@ -172,6 +190,16 @@ def recorded(events: Iterable[Event]) -> Recording:
     else:
         kept.incomplete = "" if kept.done else "the agent ended before it was done"
     return kept
+
+
+def _turn(event: Event) -> Turn:
+    return Turn(
+        minute=event["minute"],
+        seconds=event["seconds"],
+        runs=event["runs"],
+        samples_ms=tuple(each / 1e6 for each in event["ns"]),
+        reading=reading_of(event["machine"]),
+    )
 
 
 def _launch(event: Event) -> Launch:
@@ -208,6 +236,7 @@ def _document(job: Job) -> dict[str, Any]:
         "round_ms": job.round_ms,
         "life_line": True,
         "remove": True,
+        "sustained": to_json(job.sustained),
         "artifacts": [
             {
                 "name": each.name,

@@ -47,7 +47,7 @@ _COUNTED = {
 
 
 @dataclass(frozen=True)
-class _Outcome:
+class Outcome:
     """What became of one device: a recording, or the error that kept it from one."""
 
     device: NamedDevice
@@ -111,7 +111,7 @@ def bench_on_devices(
             seed=seed,
         )
     ]
-    listed = tuple(_device_row(each) for each in outcomes)
+    listed = tuple(device_row(each) for each in outcomes)
     failures = (*refused, *(row for each in outcomes for row in _failures(each, cases)))
     code = exit_code_of(rows, listed, failures)
     seen = ((each.device.name, each.recording.conditions) for each in outcomes if each.recording is not None)
@@ -182,7 +182,7 @@ def _job_artifact(case: _Case, cores: tuple[int, ...], threads: int | None) -> J
 
 def _all(
     devices: Sequence[NamedDevice], job_for: Callable[[NamedDevice], Job], *, progress: Progress
-) -> list[_Outcome]:
+) -> list[Outcome]:
     """Every device in a thread of its own. An interrupt ends what runs there and cleans up."""
     opened: list[Device] = []
     with ThreadPoolExecutor(max_workers=max(1, len(devices))) as pool:
@@ -191,7 +191,7 @@ def _all(
             outcomes = []
             for device, future in zip(devices, running, strict=True):
                 outcomes.append(future.result())
-                progress.note(f"{device.name}: {_device_row(outcomes[-1]).status}")
+                progress.note(f"{device.name}: {device_row(outcomes[-1]).status}")
         except BaseException:
             for each in opened:
                 each.close()
@@ -199,7 +199,7 @@ def _all(
     return outcomes
 
 
-def _one(named: NamedDevice, job: Job, opened: list[Device]) -> _Outcome:
+def _one(named: NamedDevice, job: Job, opened: list[Device]) -> Outcome:
     """Measure on one device; an error of the user's is raised, one of the device's is its outcome."""
     options = named.options
     if named.address.kind == "local" and options.python == "python3":
@@ -209,16 +209,16 @@ def _one(named: NamedDevice, job: Job, opened: list[Device]) -> _Outcome:
             opened.append(device)
             if options.benchmark_model is not None:
                 events = benchmark_model.events(device, job, options.benchmark_model, limit_s=options.limit_s)
-                return _Outcome(named, device_job.recorded(events))
-            return _Outcome(named, device_job.record(device, job, options))
+                return Outcome(named, device_job.recorded(events))
+            return Outcome(named, device_job.record(device, job, options))
     except InputError:
         raise
     except EdgekitError as error:
-        return _Outcome(named, None, error)
+        return Outcome(named, None, error)
 
 
 def _rows(
-    outcome: _Outcome, cases: Sequence[_Case], baseline: str, *, judged: bool, seed: int
+    outcome: Outcome, cases: Sequence[_Case], baseline: str, *, judged: bool, seed: int
 ) -> list[BenchRow]:
     """Of the cases of one group; those that gave no samples have none."""
     recording = outcome.recording
@@ -233,7 +233,7 @@ def _rows(
     return [_row(case, found, outcome, judged=judged) for case in ran]
 
 
-def _row(case: _Case, found: Comparison, outcome: _Outcome, *, judged: bool) -> BenchRow:
+def _row(case: _Case, found: Comparison, outcome: Outcome, *, judged: bool) -> BenchRow:
     recording = outcome.recording
     assert recording is not None  # noqa: S101  _rows has looked
     facts = recording.facts[case.key]
@@ -255,7 +255,7 @@ def _row(case: _Case, found: Comparison, outcome: _Outcome, *, judged: bool) -> 
     )
 
 
-def _failures(outcome: _Outcome, cases: Sequence[_Case]) -> Iterator[FailedRow]:
+def _failures(outcome: Outcome, cases: Sequence[_Case]) -> Iterator[FailedRow]:
     """What failed on one device, under the artifact's own name."""
     by_key = {case.key: case for case in cases}
     for failure in outcome.recording.failures if outcome.recording else ():
@@ -265,7 +265,8 @@ def _failures(outcome: _Outcome, cases: Sequence[_Case]) -> Iterator[FailedRow]:
         yield FailedRow(name, outcome.device.name, failure.kind, reason, failure.remedy)
 
 
-def _device_row(outcome: _Outcome) -> DeviceRow:
+def device_row(outcome: Outcome) -> DeviceRow:
+    """How it went there, and what it said of itself."""
     if outcome.recording is None:
         error = outcome.error
         what = f"{error.what} ({error.why})" if error and error.why else str(error.what if error else "")

@@ -13,6 +13,7 @@ from edgekit.pipeline.result.conditions import ConditionRow, DisturbanceRow, Env
 from edgekit.pipeline.result.debug import CauseRow, DebugResult, DebugRow, LayerRow
 from edgekit.pipeline.result.diff import ChangeRow, DiffResult, DiffRow, SideRow
 from edgekit.pipeline.result.doctor import DoctorResult, DoctorRow
+from edgekit.pipeline.result.energy import EnergyRow
 from edgekit.pipeline.result.history import HistoryResult, LevelChangeRow, RunRow, SeriesRow
 from edgekit.pipeline.result.inspect import BundledRow, InspectResult, TargetFit
 from edgekit.pipeline.result.phases import EndToEndRow, MemoryRow, PhasesRow, SizeRow, StepRow, StreamsRow
@@ -42,6 +43,7 @@ from edgekit.pipeline.result.rows import (
     Status,
 )
 from edgekit.pipeline.result.steps import CalibrateResult, ExportResult, ParityRow, QuantizeResult
+from edgekit.pipeline.result.sustained import FactorRow, MinuteRow, SustainedResult, SustainedRow
 from edgekit.pipeline.result.validate import ValidatedRow, ValidateResult
 from edgekit.pipeline.result.verify import VerifyResult, VerifyRow
 
@@ -71,8 +73,10 @@ __all__ = [
     "DriftRow",
     "ElsewhereRow",
     "EndToEndRow",
+    "EnergyRow",
     "EnvironmentRow",
     "ExportResult",
+    "FactorRow",
     "FailedRow",
     "FlipPairRow",
     "FlipRow",
@@ -88,6 +92,7 @@ __all__ = [
     "LevelChangeRow",
     "MachineRow",
     "MemoryRow",
+    "MinuteRow",
     "PairRow",
     "ParityRow",
     "PhasesRow",
@@ -103,6 +108,8 @@ __all__ = [
     "Status",
     "StepRow",
     "StreamsRow",
+    "SustainedResult",
+    "SustainedRow",
     "TargetFit",
     "TargetRow",
     "ValidateResult",
@@ -121,6 +128,7 @@ RESULTS: dict[str, type] = {
     "debug": DebugResult,
     "bench": BenchResult,
     "bench-history": HistoryResult,
+    "bench-sustained": SustainedResult,
     "verify": VerifyResult,
     "inspect": InspectResult,
     "diff": DiffResult,

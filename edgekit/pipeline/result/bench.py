@@ -8,6 +8,7 @@ from typing import Literal
 
 from edgekit.errors import ExitCode
 from edgekit.pipeline.result.conditions import EnvironmentRow
+from edgekit.pipeline.result.energy import EnergyRow
 from edgekit.pipeline.result.phases import EndToEndRow, MemoryRow, PhasesRow, SizeRow, StreamsRow
 from edgekit.pipeline.result.profile import ProfileRow, RoofRow
 from edgekit.pipeline.result.rows import LatencyRow, MachineRow, RatioRow
@@ -102,6 +103,7 @@ class BenchResult:
     devices: tuple[DeviceRow, ...] = ()
     failures: tuple[FailedRow, ...] = ()
     environments: tuple[EnvironmentRow, ...] = ()
+    energy: tuple[EnergyRow, ...] = ()
     profiles: tuple[ProfileRow, ...] = ()
     roof: RoofRow | None = None
     schema: str = "edgekit/bench-result/1"
