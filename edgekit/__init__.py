@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from edgekit.api import (
         bench,
         bench_history,
+        bench_sustained,
         calibrate,
         compile,
         debug,
@@ -34,6 +35,7 @@ __all__ = [
     "__version__",
     "bench",
     "bench_history",
+    "bench_sustained",
     "calibrate",
     "compile",
     "debug",

@@ -13,7 +13,8 @@ from typing import Literal
 
 from edgekit.backends.base import IoDtype, IoForm, IoLayout
 from edgekit.errors import GateError
-from edgekit.measure.device_list import Given, chosen
+from edgekit.measure.device_list import Given, NamedDevice, chosen
+from edgekit.measure.sustained import Plan as _Plan
 from edgekit.pipeline import bench as _bench
 from edgekit.pipeline import bench_devices as _bench_devices
 from edgekit.pipeline import calibrate as _calibrate
@@ -29,6 +30,7 @@ from edgekit.pipeline import profile as _profile
 from edgekit.pipeline import quantize as _quantize
 from edgekit.pipeline import run as _run
 from edgekit.pipeline import streams as _streams
+from edgekit.pipeline import sustained as _sustained
 from edgekit.pipeline import validate as _validate
 from edgekit.pipeline import verify as _verify
 from edgekit.pipeline.bench_sweep import LIMIT_S
@@ -41,6 +43,7 @@ from edgekit.pipeline.result import (
     HistoryResult,
     InspectResult,
     ReleaseResult,
+    SustainedResult,
     ValidateResult,
     VerifyResult,
 )
@@ -354,6 +357,7 @@ def bench(
     devices: Sequence[str] = (),
     devices_file: PathLike | None = None,
     given: Given | None = None,
+    energy: bool = False,
     history: PathLike | None = None,
     progress: Progress | None = None,
 ) -> BenchResult:
@@ -373,6 +377,7 @@ def bench(
         devices: addresses ("local", "ssh://user@host", "adb:SERIAL") or names of ``devices_file``; () = here.
         devices_file: default ./devices.toml.
         given: how to use the devices, in place of what the file says: ``edgekit.measure.device_list.Given``.
+        energy: also the energy of an inference, where there is a meter.
         history: a JSON-lines file to append the results to; ``bench_history`` reads it.
         progress: told what goes on.
 
@@ -392,12 +397,11 @@ def bench(
         tuple(cores),
         limit_s or LIMIT_S,
     )
+    on = _chosen(devices, devices_file, given)
     if devices:
         result = _bench_devices.bench_on_devices(
             tuple(Path(each) for each in artifacts),
-            devices=chosen(
-                devices, file=Path(devices_file) if devices_file else None, given=given or Given()
-            ),
+            devices=on,
             baseline=Path(baseline) if baseline else None,
             sweep=sweep,
             seed=seed,
@@ -421,9 +425,61 @@ def bench(
         result = _profile.with_profiles(
             result, threads=sweep.first_threads, seed=seed, progress=progress or Silent()
         )
+    if energy:
+        result = _sustained.with_energy(
+            result, devices=on, sweep=sweep, seed=seed, progress=progress or Silent()
+        )
     if history:
         _history_file.append(Path(history), result)
     return result
+
+
+def bench_sustained(
+    artifact: PathLike,
+    *,
+    minutes: int = 10,
+    minute_s: float = 60.0,
+    threads: int | None = None,
+    batch: int = 1,
+    cores: Sequence[int] = (),
+    seed: int = 0,
+    devices: Sequence[str] = (),
+    devices_file: PathLike | None = None,
+    given: Given | None = None,
+    progress: Progress | None = None,
+) -> SustainedResult:
+    """Run one artifact without a pause: minute by minute, and whether the machine held its speed.
+
+    Args:
+        artifact: file, folder or bundle.
+        minutes: two at least.
+        minute_s: what a minute is.
+        threads: inside an operator; by default the artifact's own.
+        batch: samples in one inference.
+        cores: the only CPUs that its process may run on.
+        seed: of the inputs and of the bootstrap.
+        devices: as ``bench``; () = here.
+        devices_file: default ./devices.toml.
+        given: as ``bench``.
+        progress: told what goes on.
+
+    Returns:
+        What had arrived, with exit code 130, where it was interrupted.
+    """
+    return _sustained.sustain(
+        Path(artifact),
+        plan=_Plan(minutes, minute_s),
+        devices=_chosen(devices, devices_file, given),
+        sweep=_Sweep((batch,), (threads,) if threads else (), tuple(cores)),
+        seed=seed,
+        progress=progress or Silent(),
+    )
+
+
+def _chosen(devices: Sequence[str], file: PathLike | None, given: Given | None) -> tuple[NamedDevice, ...]:
+    if not devices:
+        return ()
+    return tuple(chosen(devices, file=Path(file) if file else None, given=given or Given()))
 
 
 def bench_history(file: PathLike, *, seed: int = 0) -> HistoryResult:

@@ -9,7 +9,7 @@ import typer
 
 from edgekit.cli import flags
 from edgekit.cli.console import Console
-from edgekit.cli.parse import cores, counts, listed
+from edgekit.cli.parse import cores, counts, listed, minutes
 from edgekit.cli.reports import parse_reports
 from edgekit.errors import ExitCode
 
@@ -18,6 +18,7 @@ EXAMPLES = (
     "edgekit bench model.onnx",
     "edgekit bench q.onnx model.tflite --baseline model.onnx --threads 1",
     "edgekit bench q.onnx --history bench.jsonl",
+    "edgekit bench q.onnx --sustained 10m --report html",
     "edgekit bench --history bench.jsonl --report html",
     "edgekit bench model.tflite --profile --report html",
     "edgekit bench model.onnx --batch 1,2,4,8 --threads 1,2 --pin 0-1",
@@ -79,6 +80,24 @@ def run(
     ] = None,
     seed: flags.Seed = 0,
     report: flags.Reports = None,
+    energy: Annotated[
+        bool,
+        typer.Option(
+            "--energy",
+            help="Also the energy of an inference, where RAPL, an INA sensor or a battery can be read; "
+            "13 s for each artifact.",
+        ),
+    ] = False,
+    sustained: Annotated[
+        str | None,
+        typer.Option(
+            "--sustained",
+            metavar="TIME",
+            callback=listed(minutes),
+            help="Instead, run one artifact without a pause for 10m or 1h: minute by minute, and whether the "
+            "machine held its speed.",
+        ),
+    ] = None,
     history: Annotated[
         Path | None,
         typer.Option(
@@ -177,7 +196,10 @@ def run(
 
         return console.show(history_of(history, seed=seed), reports=reports)
     paths = tuple(artifacts or ())
+    from edgekit.measure.device_list import Given, chosen
+    from edgekit.measure.sustained import Plan
     from edgekit.pipeline.bench_sweep import LIMIT_S, Sweep
+    from edgekit.pipeline.sustained import check_alone, sustain, with_energy
 
     sweep = Sweep(
         counts(batch),
@@ -185,6 +207,15 @@ def run(
         cores(pin) if pin else (),
         timeout or LIMIT_S,
     )
+    given = Given(python, tuple(ssh_option or ()), install, benchmark_model, timeout)
+    on = chosen(device, file=devices, given=given) if device else ()
+    if sustained:
+        others = {"--baseline": baseline, "--recipe": recipe, "--profile": profile, "--energy": energy}
+        check_alone(paths, given={**others, "--history": history})
+        with console.working() as progress:
+            plan = Plan(minutes(sustained))
+            ran = sustain(paths[0], plan=plan, devices=on, sweep=sweep, seed=seed, progress=progress)
+        return console.show(ran, reports=reports)
     with console.working() as progress:
         if profile:
             from edgekit.pipeline.profile import check_no_device, with_profiles
@@ -199,13 +230,11 @@ def run(
 
             check_end_to_end(device or (), sweep.batches)
         if device:
-            from edgekit.measure.device_list import Given, chosen
             from edgekit.pipeline import bench_devices
 
-            given = Given(python, tuple(ssh_option or ()), install, benchmark_model, timeout)
             result = bench_devices.bench_on_devices(
                 paths,
-                devices=chosen(device, file=devices, given=given),
+                devices=on,
                 baseline=baseline,
                 sweep=sweep,
                 seed=seed,
@@ -221,6 +250,8 @@ def run(
             result = with_end_to_end(result, recipe, progress=progress)
         if profile:
             result = with_profiles(result, threads=sweep.first_threads, seed=seed, progress=progress)
+        if energy:
+            result = with_energy(result, devices=on, sweep=sweep, seed=seed, progress=progress)
     if history:
         from edgekit.pipeline import history_file
 

@@ -2,7 +2,7 @@
 
     --input NAME:DTYPE:SIZES     image:float32:1x3x224x224     image:float32:batch,3,224,224
     --dynamic NAME:AXIS=SIZE     image:0=batch
-    --batch N[,N...]             1,2,4          --pin CORES     0-1,3
+    --batch N[,N...]             1,2,4          --pin CORES     0-1,3          --sustained TIME   10m
 
 Names may hold colons (TensorFlow's do), so the parts are cut from the right. SIZES are separated by commas,
 or by "x" where that can mean only one thing: an "x" beside a digit separates, and a size name that holds an
@@ -168,3 +168,15 @@ def cores(value: str) -> tuple[int, ...]:
     if not found:
         raise typer.BadParameter(f"{value!r} is no list of CPUs, such as 0-1,3")
     return found
+
+
+def minutes(value: str) -> int:
+    """Whole minutes: "10m", "1h".
+
+    Raises:
+        typer.BadParameter: it is no such time.
+    """
+    number, unit = value[:-1], value[-1:]
+    if unit not in ("m", "h") or not number.isdecimal() or int(number) < 1:
+        raise typer.BadParameter(f"{value!r} is no time in whole minutes or hours, such as 10m or 1h")
+    return int(number) * (60 if unit == "h" else 1)

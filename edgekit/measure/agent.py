@@ -956,17 +956,19 @@ class Sustained(Bench):
             emit("idle", artifact=name, machine=reading())
         if not rests:
             emit("idle", artifact=name, machine=reading())
-        runs, begin = 1, time.monotonic()
+        median_s, begin = opened["first_ms"] / 1e3, time.monotonic()
         while True:
             started = time.monotonic()
             if started - begin >= plan["minutes"] * plan["minute_s"]:
                 return True
             until, done, samples = started + plan["minute_s"] / TURNS, 0, []  # type: float, int, list[int]
             while not done or time.monotonic() < until:
+                room_s = min(ASKED_S, until - time.monotonic())
+                runs = max(1, min(MOST_ASKED, int(room_s / max(1e-9, median_s))))
                 kept = child.ask(self.limit_s, op="time", runs=runs, keep=KEPT)["ns"]
                 samples += kept
                 done += runs
-                runs = max(1, min(MOST_ASKED, int(ASKED_S * 1e9 / max(1.0, _median(kept)))))
+                median_s = _median(kept) / 1e9
             emit(
                 "turn",
                 artifact=name,

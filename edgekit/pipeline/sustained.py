@@ -2,8 +2,8 @@
 
     artifact --agent on each device, all at the same time--> Recording (turns) --> rows
 
-This machine is a device too (``LocalDevice``): one program measures everywhere. An interrupt (Ctrl-C) ends the
-agents, and what had arrived is the result, with exit code 130.
+This machine is a device too (``LocalDevice``): one program measures everywhere. An interrupt (Ctrl-C) ends
+the agents, and what had arrived is the result, with exit code 130.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from edgekit.backends.bindings import artifact_from_reference
 from edgekit.errors import EdgekitError, ExitCode, InputError
 from edgekit.measure import device_job, energy, sustained
-from edgekit.measure.device_address import DeviceAddress
+from edgekit.measure.device_address import Address
 from edgekit.measure.device_job import Job, JobArtifact, Recording
 from edgekit.measure.device_list import NamedDevice
 from edgekit.measure.devices import Device, DeviceOptions
@@ -28,6 +28,7 @@ from edgekit.measure.sustained import Plan, Turn
 from edgekit.pipeline.bench import random_feeds
 from edgekit.pipeline.bench_devices import Outcome, device_row
 from edgekit.pipeline.bench_failures import exit_code_of
+from edgekit.pipeline.bench_sweep import Sweep, check_batch
 from edgekit.pipeline.doctor import machine_row
 from edgekit.pipeline.environment import environment_row
 from edgekit.pipeline.open import artifact_at
@@ -46,7 +47,7 @@ from edgekit.spec import Progress
 ENERGY_S = 10.0  # a battery's gauge moves about once a second, RAPL a thousand times
 SPARE_S = 300.0  # for copying and loading, beyond the minutes themselves
 _LOOK_S = 0.2  # between two looks at what has arrived
-_HERE = NamedDevice("", DeviceAddress("local"), DeviceOptions())
+_HERE = NamedDevice("", Address("local", "local"), DeviceOptions())
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def sustain(
     *,
     plan: Plan,
     devices: Sequence[NamedDevice],
-    threads: int | None,
+    sweep: Sweep,
     seed: int,
     progress: Progress,
 ) -> SustainedResult:
@@ -78,12 +79,18 @@ def sustain(
             why="the last minutes are compared with the first",
             remedy=f"--sustained {sustained.LEAST_MINUTES}m or more; 10m shows most of what heat does",
         )
+    if len(list(sweep.groups())) > 1:
+        raise InputError(
+            "--sustained runs under one set of conditions",
+            why="what runs second runs on a machine that the first has heated",
+            remedy="give one number to --batch and to --threads",
+        )
     progress.stage(f"run for {plan.minutes} minutes", total=plan.minutes)
-    job = _job([artifact], plan, threads=threads, seed=seed)
+    job = _job([artifact], plan, sweep, seed=seed)
     ran = _run(devices or (_HERE,), job, plan=plan, progress=progress)
     recordings = [(each.device.name, each.recording) for each in ran.outcomes if each.recording is not None]
     rows = tuple(
-        _row(name, recording, str(artifact), plan=plan, seed=seed)
+        _row(name, recording, str(artifact), plan=plan, seed=seed, interrupted=ran.interrupted)
         for name, recording in recordings
         if recording.turns.get(str(artifact))
     )
@@ -107,25 +114,50 @@ def sustain(
     )
 
 
+def check_alone(artifacts: Sequence[Path], *, given: Mapping[str, object]) -> None:
+    """What --sustained does not go with.
+
+    Args:
+        artifacts: to run.
+        given: other flags by name; true where they were given.
+
+    Raises:
+        InputError: several artifacts or none, or another flag.
+    """
+    if len(artifacts) != 1:
+        raise InputError(
+            f"--sustained runs one artifact, and {len(artifacts) or 'none'} is named",
+            why="what runs second runs on a machine that the first has heated",
+            remedy="one after the other, with a pause between them",
+        )
+    if others := [name for name, value in given.items() if value]:
+        raise InputError(
+            f"--sustained and {others[0]} do not go together",
+            why="it is another measurement with a result of its own",
+            remedy=f"leave {others[0]} out, or measure that in a run of its own",
+        )
+
+
 def with_energy(
     result: BenchResult,
     *,
     devices: Sequence[NamedDevice],
-    threads: int | None,
+    sweep: Sweep,
     seed: int,
     progress: Progress,
     plan: Plan | None = None,
 ) -> BenchResult:
     """``result`` with the energy of an inference of each of its artifacts, one after the other.
 
-    Measured after the latencies: a rest, then ``ENERGY_S`` without a pause, at batch 1.
+    Measured after the latencies, under the first conditions of ``sweep``: a rest, then ``ENERGY_S`` without
+    a pause.
     """
     plan = plan or Plan(minutes=1, minute_s=ENERGY_S)
     names = list(dict.fromkeys(row.artifact for row in result.rows))
     if not names:
         return result
     progress.stage("measure energy")
-    job = _job([Path(name) for name in names], plan, threads=threads, seed=seed)
+    job = _job([Path(name) for name in names], plan, sweep, seed=seed)
     ran = _run(devices or (_HERE,), job, plan=plan, progress=progress)
     if ran.interrupted:
         raise KeyboardInterrupt
@@ -167,26 +199,30 @@ def energy_rows(artifact: str, device: str, recording: Recording) -> tuple[Energ
     )
 
 
-def _job(paths: Sequence[Path], plan: Plan, *, threads: int | None, seed: int) -> Job:
-    """As the agent wants it; every artifact gets its own inputs, of batch 1."""
-    held = [(str(path), artifact_at(path)) for path in paths]
+def _job(paths: Sequence[Path], plan: Plan, sweep: Sweep, *, seed: int) -> Job:
+    """As the agent wants it, under the first conditions of ``sweep``; every artifact gets its own inputs."""
+    batch, threads = next(sweep.groups())
     return Job(
-        tuple(
-            JobArtifact(
-                name=name,
-                files={entry.path: each.folder / entry.path for entry in each.files},
-                hashes={entry.path: entry.sha256 for entry in each.files},
-                backend=each.backend,
-                threads=threads or each.options.threads,
-                device=each.options.device,
-                settings=each.options.settings,
-                inputs=artifact_from_reference(
-                    random_feeds(tuple(binding.reference for binding in each.inputs), seed=seed), each.inputs
-                ),
-            )
-            for name, each in held
-        ),
-        sustained=plan,
+        tuple(_job_artifact(path, batch, threads, sweep.cores, seed=seed) for path in paths), sustained=plan
+    )
+
+
+def _job_artifact(
+    path: Path, batch: int, threads: int | None, cores: tuple[int, ...], *, seed: int
+) -> JobArtifact:
+    artifact = artifact_at(path)
+    check_batch(artifact, batch)
+    inputs = tuple(binding.reference for binding in artifact.inputs)
+    return JobArtifact(
+        name=str(path),
+        files={entry.path: artifact.folder / entry.path for entry in artifact.files},
+        hashes={entry.path: entry.sha256 for entry in artifact.files},
+        backend=artifact.backend,
+        threads=threads or artifact.options.threads,
+        device=artifact.options.device,
+        settings=artifact.options.settings,
+        inputs=artifact_from_reference(random_feeds(inputs, seed=seed, batch=batch), artifact.inputs),
+        cores=cores,
     )
 
 
@@ -197,10 +233,10 @@ def _run(devices: Sequence[NamedDevice], job: Job, *, plan: Plan, progress: Prog
         InputError: a device without the agent.
         EdgekitError: of the only device.
     """
-    for each in devices:
-        if each.options.benchmark_model is not None:
+    for named in devices:
+        if named.options.benchmark_model is not None:
             raise InputError(
-                f"{each.name} is driven by benchmark_model, which runs no minutes",
+                f"{named.name} is driven by benchmark_model, which runs no minutes",
                 why="--sustained and --energy need the agent",
                 remedy="name a Python of the device with --python",
             )
@@ -214,12 +250,9 @@ def _run(devices: Sequence[NamedDevice], job: Job, *, plan: Plan, progress: Prog
             _follow(running, heard, progress)
         except KeyboardInterrupt:
             interrupted = True
-            for each in opened:
-                each.close()
-        except BaseException:
-            for each in opened:
-                each.close()
-            raise
+            while wait(running, timeout=_LOOK_S).not_done:  # one that was still connecting is closed later
+                for device in opened:
+                    device.close()
     outcomes = [each.result() for each in running]
     if len(outcomes) == 1 and outcomes[0].error is not None and not interrupted:
         raise outcomes[0].error
@@ -263,7 +296,9 @@ def _one(
         return Outcome(named, None, error)
 
 
-def _row(device: str, recording: Recording, artifact: str, *, plan: Plan, seed: int) -> SustainedRow:
+def _row(
+    device: str, recording: Recording, artifact: str, *, plan: Plan, seed: int, interrupted: bool
+) -> SustainedRow:
     turns = recording.turns[artifact]
     found = sustained.factor(turns, minute_s=plan.minute_s, seed=seed)
     facts = recording.facts[artifact]
@@ -275,7 +310,7 @@ def _row(device: str, recording: Recording, artifact: str, *, plan: Plan, seed: 
         minutes=_minutes(turns, recording, artifact, minute_s=plan.minute_s),
         factor=FactorRow(found.value, found.low, found.high) if found else None,
         verdict=sustained.held(found),
-        incomplete=recording.incomplete,
+        incomplete="interrupted" if interrupted else recording.incomplete,
         energy=energy_rows(artifact, device, recording),
     )
 

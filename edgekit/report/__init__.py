@@ -29,6 +29,7 @@ VIEWS: Mapping[str, str] = {
     "DebugResult": "view_debug:view",
     "BenchResult": "view_verbs:view_bench",
     "HistoryResult": "view_history:view",
+    "SustainedResult": "view_sustained:view",
     "VerifyResult": "view_verbs:view_verify",
     "InspectResult": "view_inspect:view",
     "DiffResult": "view_diff:view",

@@ -23,7 +23,7 @@ def render(trend: Trend) -> str:
     shown = [
         (place, each) for place, each in enumerate(trend.samples, start=1) if math.isfinite(each.value.value)
     ]
-    y = _vertical([each.value.value for _, each in shown], [level.value for level in trend.levels])
+    y = _vertical(trend)
     x = Axis(0.3, len(trend.samples) + 0.7, _LEFT, _WIDTH - _RIGHT)  # samples are counted from 1
     words = f"{trend.y_title} by {trend.x_title}: {len(trend.samples)} samples"
     parts = [
@@ -37,21 +37,23 @@ def render(trend: Trend) -> str:
     return "".join([*parts, "</svg>"])
 
 
-def _vertical(values: list[float], levels: list[float]) -> Axis:
+def _vertical(trend: Trend) -> Axis:
     """The axis that the samples share."""
-    ordered = sorted(values) or [0.0]
+    samples = [each.value for each in trend.samples if math.isfinite(each.value.value)]
+    ordered = sorted(each.value for each in samples) or [0.0]
     cut = len(ordered) // 20
     low, high = ordered[cut], ordered[len(ordered) - 1 - cut]
     room = (high - low) or math.inf
-    shown = [each for each in ordered if low - room <= each <= high + room]
+    wanted = [*ordered, *(end for each in samples for end in (each.low, each.high))]
+    shown = [each for each in wanted if low - room <= each <= high + room]
+    levels = [level.value for level in trend.levels]
     return axis([(each,) for each in (*shown, *levels)], (), _HEIGHT - _BOTTOM, _TOP)
 
 
 def outside(trend: Trend) -> bool:
     """Whether a sample is a triangle."""
-    values = [each.value.value for each in trend.samples if math.isfinite(each.value.value)]
-    y = _vertical(values, [level.value for level in trend.levels])
-    return not all(y.shows(each) for each in values)
+    y = _vertical(trend)
+    return any(not y.shows(each.value.value) for each in trend.samples if math.isfinite(each.value.value))
 
 
 def _grid(x: Axis, y: Axis, trend: Trend) -> list[str]:

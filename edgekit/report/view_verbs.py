@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import EXIT_CODE_MEANINGS, ExitCode
-from edgekit.report import number, view_environment, view_profile
+from edgekit.report import number, view_energy, view_environment, view_profile
 from edgekit.report.page import Block, Cell, Column, Facts, Heading, Line, Lines, Page, Table, Tone, is_empty
 from edgekit.report.view_bench_parts import parts_of, subject
 from edgekit.report.view_chain import chain_table
@@ -251,6 +251,7 @@ def view_bench(result: BenchResult) -> Page:
         *view_environment.blocks(
             result.environments, unstable=[row.device for row in result.rows if row.latency.warning]
         ),
+        *view_energy.blocks(result.energy),
         *view_profile.blocks(result),
         Lines("Ran on", tuple(ran_on)),
         *(machine or (facts_of_machine(result.machine),)),

@@ -36,6 +36,9 @@ CASES = [
     Case(
         "quantize m.onnx -o q.onnx --precision int8", "not one of 'auto', 'fp32'", "`edgekit quantize --help`"
     ),
+    Case("bench m.onnx --sustained 10", "is no time in whole minutes or hours", "`edgekit bench --help`"),
+    Case("bench a.onnx b.onnx --sustained 10m", "--sustained runs one artifact", "one after the other"),
+    Case("bench a.onnx --energy --sustained 10m", "do not go together", "leave --energy out"),
     Case("bench --history no.lines", "history no.lines cannot be read", "edgekit bench ARTIFACT --history"),
     Case("bench m.onnx --threads 0", "'--threads'", "`edgekit bench --help`"),
     Case("bench m.onnx --batch 1,x", "'--batch'", "`edgekit bench --help`"),

@@ -22,6 +22,7 @@ from pydantic import TypeAdapter
 from edgekit.backends.base import IoForm
 from edgekit.cli.main import run
 from edgekit.errors import ExitCode, MissingBackendError, TargetRefusalError
+from edgekit.measure.sustained import Plan
 from edgekit.pipeline.bench_sweep import Sweep
 from edgekit.pipeline.clean import CleanResult
 from edgekit.pipeline.diff import Allowed
@@ -174,6 +175,14 @@ CASES = [
             "sweep": Sweep(batches=(4,), threads=(1, 2), cores=(0, 1, 3), limit_s=9.0),
             "seed": 4,
         },
+        code=7,
+    ),
+    Case(
+        "bench a.onnx --sustained 10m --threads 2 --pin 0 --seed 4",
+        "sustained.sustain",
+        result("bench-sustained"),
+        (Path("a.onnx"),),
+        {"plan": Plan(10), "devices": (), "sweep": Sweep((1,), (2,), (0,)), "seed": 4},
         code=7,
     ),
     Case(

@@ -25,6 +25,7 @@ NAMES = (
     "validate",
     "bench",
     "bench-history",
+    "bench-sustained",
     "diff",
     "inspect",
     "quantize",
