@@ -6,13 +6,15 @@
 
 E1 a label that is in one operand only and not wanted is summed first
 E2 "..." stands for the axes that the other labels leave, aligned at the right
-E3 a label twice in one operand (a diagonal): refused
+E3 a label twice in one operand: its diagonal first, every n + 1st element of both axes as one
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from edgekit.backends.litert.ops.terms import Terms, merged
 from edgekit.backends.litert.step import Step
@@ -31,7 +33,7 @@ def lower_einsum(step: Step) -> None:
     """Einsum, cases E1 to E3."""
     t = Terms(step)
     labels, wanted = _labels(step)
-    terms = [_Term(step.x(index), each) for index, each in enumerate(labels)]
+    terms = [_diagonal(t, _Term(step.x(index), each)) for index, each in enumerate(labels)]
     current = terms[0]
     for index, other in enumerate(terms[1:], start=1):
         later = wanted + "".join(labels[index + 1 :])
@@ -57,15 +59,28 @@ def _labels(step: Step) -> tuple[list[str], str]:
         for n, part in zip(spare, parts, strict=True)
     ]
     found = [part.replace("...", dot) for part, dot in zip(parts, dots, strict=True)]
-    if any(len(set(each)) != len(each) for each in found):  # E3
-        raise step.refusal(
-            "einsum", f"{equation!r} takes a diagonal", "take the diagonal by Gather before it"
-        )
     if arrow:
         return found, output.replace("...", "".join(free[:widest]))
     every = "".join(found)
     once = sorted(label for label in set(every) if every.count(label) == 1 and label not in free)
     return found, "".join(free[:widest]) + "".join(once)
+
+
+def _diagonal(t: Terms, term: _Term) -> _Term:
+    """E3."""
+    twice = next((label for label in term.labels if term.labels.count(label) > 1), None)
+    if twice is None:
+        return term
+    first = term.labels.index(twice)
+    second = term.labels.index(twice, first + 1)
+    rest = [axis for axis in range(len(term.labels)) if axis not in {first, second}]
+    moved = t.transpose(term.tensor, [*rest, first, second])
+    *lead, size, other = t.shape(moved)
+    if not isinstance(size, int) or size != other:
+        raise t.step.refusal("einsum", f"the diagonal of {size} by {other}", "fix the sizes when exporting")
+    flat = t.reshape(moved, (*lead, size * size))
+    taken = t.rows(flat, np.arange(size, dtype=np.int32) * (size + 1), len(lead))
+    return _diagonal(t, _Term(taken, "".join(term.labels[axis] for axis in rest) + twice))
 
 
 def _summed(t: Terms, term: _Term, wanted: str) -> _Term:

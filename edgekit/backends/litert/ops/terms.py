@@ -94,7 +94,7 @@ class Terms:
         return self.broadcasting(code, [a, b], dtype=dtype)
 
     def broadcasting(self, code: str, inputs: Sequence[int], *, dtype: str | None = None) -> int:
-        """Inputs with broadcasting; neighbouring axes are merged where the kernel has too few."""
+        """Inputs with broadcasting; where the kernel has too few axes, some merge, or inputs spread first."""
         shapes = [self.shape(x) for x in inputs]
         whole = shapes[0]
         for shape in shapes[1:]:
@@ -102,6 +102,9 @@ class Terms:
         if exceeds(code, shapes) and all(isinstance(dim, int) for shape in shapes for dim in shape):
             merged_shapes = merged_axes([static(shape, code) for shape in shapes])
             inputs = [self.reshape(x, shape) for x, shape in zip(inputs, merged_shapes, strict=True)]
+            if exceeds(code, merged_shapes):  # equal shapes are one flat loop in any rank
+                full = np.broadcast_shapes(*merged_shapes)
+                inputs = [self.expand(x, full) for x in inputs]
         made: Shape = self.shape(inputs[0])
         for x in inputs[1:]:
             made = spread(made, self.shape(x))
