@@ -140,10 +140,11 @@ def run(args: Sequence[str]) -> int:
     try:
         code = commands.main(args=list(args), prog_name="edgekit", standalone_mode=False)
     except KeyboardInterrupt:
-        code = ExitCode.INTERRUPTED
+        return failure.interrupted(args)
     except Exception as error:  # noqa: BLE001 - the outermost boundary: what gets here is shown, never swallowed
         return failure.report(error, args)
-    if code == ExitCode.INTERRUPTED:  # typer turns Ctrl-C into this code
+    if code == ExitCode.INTERRUPTED and not isinstance(code, ExitCode):
+        # typer turns Ctrl-C into this number; a verb that gives it has shown what had arrived
         return failure.interrupted(args)
     return int(code or 0)
 

@@ -976,7 +976,9 @@ class Sustained(Bench):
                 seconds=time.monotonic() - started,
                 runs=done,
                 ns=thinned(samples, KEPT),
-                machine=reading(),
+                machine=reading(
+                    table=processes()
+                ),  # nobody waits for it, and a run may end before its summary
             )
 
 

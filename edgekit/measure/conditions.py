@@ -11,7 +11,7 @@ from __future__ import annotations
 import statistics
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -33,7 +33,7 @@ class Reading:
         temperature_limit_c: where its system slows down.
         load: one-minute load average.
         busy_s: CPU seconds of the cores that may be used; steal_s of the hypervisor, cpu_s of everything.
-        own_s: CPU seconds of this process and its descendants; first and last reading only.
+        own_s: CPU seconds of this process and its descendants; not of every reading, because it costs more.
         throttled_s: how long a cgroup's quota stopped this process, in throttled_periods periods.
         thermal_events: how often the processor slowed itself down.
         firmware_throttled: bits of the firmware (Raspberry Pi).
@@ -108,8 +108,12 @@ class Conditions:
 
     @property
     def others(self) -> float | None:
-        """Share of the usable cores' time that other processes took."""
-        busy, own, whole = self.grown("busy_s"), self.grown("own_s"), self.grown("cpu_s")
+        """Share of the usable cores' time that other processes took, as long as that was looked at."""
+        known = [each for each in self.readings if each.own_s is not None and each.busy_s is not None]
+        if len(known) < 2:
+            return None
+        between = replace(self, readings=(known[0], known[-1]))
+        busy, own, whole = (between.grown(name) for name in ("busy_s", "own_s", "cpu_s"))
         return None if busy is None or own is None or not whole else max(0.0, busy - own) / whole
 
     @property
@@ -131,7 +135,7 @@ class Conditions:
         """What this machine does not show, in words."""
         last = self.after
         missing = {
-            "CPU times": self.others is None,
+            "CPU times": last.busy_s is None,
             "quota": last.throttled_s is None,
             "frequency": last.frequency_mhz is None,
             "temperature": last.temperature_c is None,

@@ -138,7 +138,7 @@ def _governor(seen: Conditions) -> Words | None:
 
 def _load_before(seen: Conditions) -> Words | None:
     load, cores = seen.before.load, max(1, seen.machine.cores)
-    if seen.others is not None or load is None or load < cores:
+    if seen.after.busy_s is not None or load is None or load < cores:
         return None
     return (
         f"the load was {load:.2g} on {cores} cores before the rounds, and CPU times cannot be read",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -252,6 +252,21 @@ def test_the_clock_is_judged_by_halves_of_its_readings(tmp_path: Path) -> None:
 
     assert run([600, 2400, 2390, 1500, 2400, 2400, 2400]) == ()
     assert run([600, 2400, 2400, 2400, 1800, 1700, 1700]) == ("W4",)
+
+
+def test_a_run_that_broke_off_is_judged_as_far_as_it_was_looked_at(tmp_path: Path) -> None:
+    """The last reading of a lost device has no processes: W1 uses the last that has, and W7 is silent."""
+    fake = Fake(tmp_path)
+    fake.write({**QUIET_FILES, "proc/loadavg": "9.0 9 9 1/1 1"})
+    first = fake.read(at_s=0.0, deep=True)
+    fake.works(10.0, own=8.0, others={"stress": 10.0})
+    second = fake.read(at_s=10.0, deep=True)
+    fake.works(2.0, own=0.0, others={"stress": 4.0})
+    found = fake.conditions([first, second, fake.read(at_s=12.0)])
+    assert found.others == pytest.approx(0.5, abs=0.002)
+    assert tuple(each.rule for each in disturbances.found(found)) == ("W1",)
+    shallow = fake.conditions([replace(first, own_s=None), fake.read(at_s=12.0)])
+    assert disturbances.found(shallow) == ()
 
 
 def test_a_child_that_has_ended_stays_ours(tmp_path: Path) -> None:

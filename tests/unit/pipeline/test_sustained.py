@@ -101,7 +101,11 @@ def test_an_interrupted_run_writes_its_report(
     written = tmp_path / "r.json"
     assert run_cli(["bench", str(model), "--sustained", "10m", "--report", f"json:{written}"]) == 130
     assert json.loads(written.read_text())["status"] == "interrupted"
-    assert "interrupted" in capsys.readouterr().out
+    caught = capsys.readouterr()
+    assert "interrupted: this is what had arrived" in caught.out
+    assert "nothing half-written" not in caught.err
+    assert run_cli(["bench", str(model), "--sustained", "10m", "--format", "json"]) == 130
+    assert json.loads(capsys.readouterr().out)["status"] == "interrupted"  # one document
 
 
 def test_several_devices_run_at_the_same_time(model: Path) -> None:
