@@ -874,10 +874,16 @@ class Bench:
         self.job, self.folder = job, folder
         self.limit_s = float(job.get("reply_s", REPLY_S))
         self.children: dict[str, Child] = {}
+        pinned = {core for each in job["artifacts"] for core in each.get("cores") or ()}
+        self.cores = sorted(pinned) or None  # others' work elsewhere disturbs nothing
+
+    def reading(self, table: Processes | None = None) -> dict[str, Any]:
+        """The machine's state now, as far as it concerns the job's cores."""
+        return reading(cores=self.cores, table=table)
 
     def run(self) -> None:
         """E1 to E7."""
-        emit("start", machine={**machine(), **reading()})
+        emit("start", machine={**machine(), **self.reading()})
         runs: dict[str, int] = {}
         for index, artifact in enumerate(self.job["artifacts"]):
             name = artifact["name"]
@@ -888,13 +894,13 @@ class Bench:
         rounds = int(self.job.get("rounds", ROUNDS))
         forward = list(runs)
         before = processes()
-        emit("rounds", machine=reading(table=before))
+        emit("rounds", machine=self.reading(table=before))
         for index in range(rounds):
             for name in forward if index % 2 == 0 else forward[::-1]:
                 if name in self.children:
                     self.guarded(name, lambda: self.block(name, runs[name], index))  # noqa: B023
         after = processes()
-        at_end = reading(table=after)
+        at_end = self.reading(table=after)
         peaks = {
             name: self.guarded(name, lambda: child.ask(self.limit_s, op="memory")["peak"])  # noqa: B023
             for name, child in list(self.children.items())
@@ -934,16 +940,16 @@ class Sustained(Bench):
 
     def run(self) -> None:
         """E1, E2, E9 to E11, E5, E7."""
-        emit("start", machine={**machine(), **reading()})
+        emit("start", machine={**machine(), **self.reading()})
         before = processes()
-        emit("rounds", machine=reading(table=before))
+        emit("rounds", machine=self.reading(table=before))
         for index, artifact in enumerate(self.job["artifacts"]):
             name = artifact["name"]
             child = self.children[name] = Child(name, self.folder / f"child-{index}.log")
             if self.guarded(name, lambda: self.turns(child, artifact)):  # noqa: B023 - called at once
                 self.children.pop(name).end()
         after = processes()
-        emit("summary", peak_bytes={}, machine=reading(table=after), busiest=busiest(before, after))
+        emit("summary", peak_bytes={}, machine=self.reading(table=after), busiest=busiest(before, after))
 
     def turns(self, child: Child, artifact: dict[str, Any]) -> bool:
         plan, name = self.job["sustained"], child.name
@@ -953,9 +959,9 @@ class Sustained(Bench):
         rests = RESTS if meter.get("energy_uj") or meter.get("power_uw") else 0
         for _ in range(rests):  # the first one lets the machine come to rest, and is not looked at
             time.sleep(plan["idle_s"] / rests)
-            emit("idle", artifact=name, machine=reading())
+            emit("idle", artifact=name, machine=self.reading())
         if not rests:
-            emit("idle", artifact=name, machine=reading())
+            emit("idle", artifact=name, machine=self.reading())
         median_s, begin = opened["first_ms"] / 1e3, time.monotonic()
         while True:
             started = time.monotonic()
@@ -976,7 +982,7 @@ class Sustained(Bench):
                 seconds=time.monotonic() - started,
                 runs=done,
                 ns=thinned(samples, KEPT),
-                machine=reading(
+                machine=self.reading(
                     table=processes()
                 ),  # nobody waits for it, and a run may end before its summary
             )
@@ -1004,7 +1010,7 @@ def run(job_path: Path) -> None:
         while True:
             time.sleep(ALIVE_S)
             try:
-                emit("alive", machine=reading())
+                emit("alive", machine=bench.reading())
             except OSError:
                 leave(1)
 

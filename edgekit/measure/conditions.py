@@ -149,10 +149,19 @@ class Watch:
     Args:
         proc: where procfs is; ``sys`` likewise sysfs.
         every_s: between two readings.
+        cores: whose times and clocks count; () = those that this process may use.
     """
 
-    def __init__(self, *, proc: Path = agent.PROC, sys: Path = agent.SYS, every_s: float = EVERY_S) -> None:
+    def __init__(
+        self,
+        *,
+        proc: Path = agent.PROC,
+        sys: Path = agent.SYS,
+        every_s: float = EVERY_S,
+        cores: Sequence[int] = (),
+    ) -> None:
         self._proc, self._sys, self._every_s = proc, sys, every_s
+        self._cores = list(cores) or None
         self._readings: list[Reading] = []
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
@@ -181,7 +190,7 @@ class Watch:
         return Conditions(tuple(self._readings), self._busiest, machine)
 
     def _read(self, table: agent.Processes | None) -> Reading:
-        return reading_of(agent.reading(proc=self._proc, sys=self._sys, table=table))
+        return reading_of(agent.reading(proc=self._proc, sys=self._sys, table=table, cores=self._cores))
 
     def _follow(self) -> None:
         while not self._over.wait(self._every_s):

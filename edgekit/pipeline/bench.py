@@ -65,7 +65,7 @@ def bench(
     paths = paths_of(artifacts, baseline)
     held, failures = held_at(paths, progress)
     rows: list[BenchRow] = []
-    with Watch() as watch:
+    with Watch(cores=sweep.cores) as watch:
         for batch, threads in sweep.groups():
             under = sweep.named(batch, threads)
             able = {}
