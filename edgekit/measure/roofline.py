@@ -23,7 +23,7 @@ from typing import Literal
 Bound = Literal["compute", "memory", "overhead", ""]
 
 OVERHEAD = 0.1  # fraction of the roof below which neither roof explains a kernel's time
-CLOCK_US = 2.0  # below it a clock of whole microseconds is wrong by more than a quarter: no rate is stated
+CLOCK_US = 10.0  # below it a clock of whole microseconds is wrong by more than a tenth: no rate is stated
 ABOVE = 1.1  # times the roof from which a figure cannot be right: rates here repeat within 10 per cent
 
 
@@ -89,7 +89,7 @@ def standing(
         roof: of this machine.
     """
     if us < CLOCK_US:
-        return Standing(None, None, _intensity(operations, moved_bytes), None, "overhead" if us else "")
+        return Standing(None, None, _intensity(operations, moved_bytes), None, "")
     gops = None if operations is None else operations / us / 1e3
     gbs = None if moved_bytes is None else moved_bytes / us / 1e3
     peak, rate = roof.gops.get(dtype or "float32"), roof.gbs(moved_bytes or 0)

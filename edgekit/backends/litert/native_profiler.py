@@ -174,7 +174,8 @@ class NativeModel:
                 int(each.elapsed_us),
             )
             for each in events
-            if each.kind in (OPERATOR, DELEGATE_OPERATOR, DELEGATE_PROFILED)
+            # what the body of an IF or WHILE does is in the time of that operator
+            if each.kind in (OPERATOR, DELEGATE_OPERATOR, DELEGATE_PROFILED) and not each.subgraph
         ]
 
     def _buffers(self, kind: str) -> dict[str, tuple[Any, int]]:

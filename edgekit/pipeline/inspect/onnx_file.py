@@ -14,6 +14,7 @@ from edgekit.ir.external import external_files
 from edgekit.ir.graph import has_subgraphs, walk
 from edgekit.ir.io import specs
 from edgekit.ir.quiet import quiet
+from edgekit.ir.traffic import traffic
 from edgekit.ir.verify import FLOAT, is_quantized, verify
 from edgekit.passes.base import run
 from edgekit.passes.fold_constants import FoldConstants
@@ -38,6 +39,7 @@ def inspect_model(model: ir.Model, path: Path) -> InspectResult:
     quantized = is_quantized(model)
     sized, computed = _sized(model)
     layers = cost.layers(sized)
+    moved = _moved(sized)
     outside = external_files(path)
     facts = {
         "opset": ", ".join(
@@ -45,6 +47,7 @@ def inspect_model(model: ir.Model, path: Path) -> InspectResult:
         ),
         "made by": f"{model.producer_name or ''} {model.producer_version or ''}".strip(),
         "external data": ", ".join(outside),
+        "moves": moved,
         "digest": digest.digest(model),
     }
     said = notes(inputs, layers)
@@ -65,6 +68,18 @@ def inspect_model(model: ir.Model, path: Path) -> InspectResult:
         notes=said,
     )
     return with_layers(result, layers)
+
+
+def _moved(sized: ir.Model) -> str:
+    """Bytes of one inference, every operator by itself (``ir.traffic``); "" where a size is unknown."""
+    found = [traffic(node) for node in walk(sized)]
+    sizes = [each.moved_bytes for each in found]
+    counts = [each.operations for each in found]
+    known = sum(size for size in sizes if size is not None)
+    if None in sizes or None in counts or not known:
+        return ""
+    intensity = sum(count for count in counts if count is not None) / known
+    return f"{known:,} bytes in an inference, no operator fused; {intensity:.2g} operations per byte"
 
 
 def layers_of(model: ir.Model) -> tuple[LayerCost, ...]:

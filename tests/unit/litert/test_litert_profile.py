@@ -137,6 +137,29 @@ def test_a_status_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "LiteRtCreateCompiledModel returned status 3" in caught.value.why  # N2
 
 
+def test_the_body_of_a_loop_is_in_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four events: WHILE, an operator of its body (subgraph 1), the delegate's, and none of an operator."""
+    kinds = ((2, 0), (2, 1), (8, 0), (1, 0))
+
+    def counts(_: object, count: Any) -> int:
+        count._obj.value = len(kinds)
+        return 0
+
+    def writes(_: object, count: int, room: Any) -> int:
+        ctypes.memset(room, 0, count * ctypes.sizeof(native_profiler._Event))
+        held = (native_profiler._Event * count).from_buffer(room)
+        for place, (kind, subgraph) in enumerate(kinds):
+            held[place].kind, held[place].subgraph, held[place].index = kind, subgraph, place
+            held[place].source = -1
+        return 0
+
+    own = {"LiteRtGetNumProfilerEvents": counts, "LiteRtGetProfilerEvents": writes}
+    assert [(each.index, each.delegated) for each in opened(monkeypatch, Library(own)).stop()] == [
+        (0, False),
+        (2, True),
+    ]
+
+
 @pytest.mark.parametrize("size", [88, 96, 112])
 def test_events_of_another_size_are_refused(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def counts(_: object, count: Any) -> int:

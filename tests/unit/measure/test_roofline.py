@@ -43,7 +43,7 @@ def test_overhead_bound_is_below_a_tenth_of_the_roof() -> None:
 
 
 def test_no_rate_below_the_clock() -> None:
-    found = standing(us=1.0, operations=1000, moved_bytes=1000, dtype="int8", roof=ROOF)
+    found = standing(us=9.0, operations=1000, moved_bytes=1000, dtype="int8", roof=ROOF)
     assert (found.gops, found.gbs, found.fraction) == (None, None, None)
 
 

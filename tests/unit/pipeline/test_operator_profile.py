@@ -226,6 +226,12 @@ def test_a_profile_on_a_device_is_refused() -> None:
         check_no_device(("ssh://pi",))
 
 
+def test_a_gpu_has_no_profile() -> None:
+    artifact = replace(_artifact(), options=replace(_artifact().options, device="cuda"))
+    row = profiled("m", artifact, {}, threads=1, roof=ROOF)
+    assert "counts the launch" in row.reason
+
+
 @pytest.fixture
 def crashing(monkeypatch: pytest.MonkeyPatch) -> None:
     def crash(*_: object, **__: object) -> None:
