@@ -49,11 +49,12 @@ MODELS = ("mobilenet_v2", "resnet18", "text_bert")
 NOT_SLOWER = 1.05  # as `never_slower` judges
 BUDGET = 0.95  # of the samples have the float model's label
 SAMPLES = 16
-PROCESSES = 8  # that compile at the same time
+PROCESSES = 14  # of one model that are made at the same time
 LIMIT_S = float(os.environ.get("EDGEKIT_GPU_LIMIT_S", "240"))  # until a candidate or a peer must be ready
 ROUNDS, ROUND_MS, SEED = 20, 30.0, 0
 QUICK = bool(os.environ.get("EDGEKIT_GPU_QUICK"))
 CHOSEN = "EDGEKIT_BENCH_MODELS"
+SLOW = ("edgekit gpu-torch-aoti fp32", "edgekit gpu-torch-aoti fp16 no graph")  # left out with QUICK
 TUNED = {"inductor.max_autotune": "true"}
 
 
@@ -92,11 +93,13 @@ TUNED_CANDIDATES = (
 def kinds(name: str) -> tuple[Kind, ...]:
     """The peers of one model."""
     image = name != "text_bert"
-    found = [Kind(how, half) for half in (False, True) for how in ("eager", "compile", "reduce-overhead")]
-    found += [Kind("onnxruntime"), Kind("onnxruntime-io")]
+    found = [Kind("reduce-overhead", half=True), Kind("compile", half=True)]
     if image:
-        found += [Kind("eager", half=True, channels_last=True)]
         found += [Kind("reduce-overhead", half=True, channels_last=True)]
+        found += [Kind("eager", half=True, channels_last=True)]
+    if not QUICK:
+        found += [Kind("reduce-overhead"), Kind("compile")]
+    found += [Kind("eager"), Kind("eager", half=True), Kind("onnxruntime"), Kind("onnxruntime-io")]
     if not QUICK:
         found += [Kind("max-autotune", half=True)]
         found += [Kind("max-autotune", half=True, channels_last=True)] if image else []
@@ -104,23 +107,43 @@ def kinds(name: str) -> tuple[Kind, ...]:
 
 
 def run() -> Report:
-    """Measure model by model; without a GPU there is nothing but the reason."""
+    """Open everything, then measure model by model; without a GPU there is nothing but the reason."""
     gpu = gpu_words()
     raw: dict[str, Any] = {"gpu": gpu, "batch": 1, "rounds": ROUNDS, "round_ms": ROUND_MS, "samples": SAMPLES}
     if not gpu:
         return Report("gpu_cuda", (), {**raw, "skipped": "no NVIDIA GPU: nvidia-smi finds none"})
     bars: list[Bar] = []
     wanted = os.environ.get(CHOSEN, "").split(",")
-    with folder_of_files() as folder:
+    chosen = [
+        each for each in peers.MODELS if each.name in MODELS and (wanted == [""] or each.name in wanted)
+    ]
+    with folder_of_files() as folder, ThreadPoolExecutor(len(chosen)) as pool:
         if not (folder / "text_bert.npz").is_file():
             peers.calibration_data(folder)
-        for model in (each for each in peers.MODELS if each.name in MODELS):
-            if wanted != [""] and model.name not in wanted:
-                continue
-            facts, found = _measured(model, folder)
-            raw[model.name] = facts
-            bars += found
+        opened = list(pool.map(lambda model: _opened(model, folder), chosen))
+        for model, found in zip(chosen, opened, strict=True):
+            raw[model.name], held = _measured(model.name, found)
+            bars += held
+            Report("gpu_cuda", tuple(bars), raw).write()  # what there is, should the rest be cut off
     return Report("gpu_cuda", tuple(bars), raw)
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """The candidates and peers of one model, each in its process, and what each computes.
+
+    Attributes:
+        absent: why the others are not here.
+        ready_s: seconds until each was, beside all the others.
+        samples: inputs by name, (SAMPLES, ...).
+    """
+
+    samples: Mapping[str, Array]
+    reference: Array
+    sessions: Mapping[str, Any]
+    outputs: Mapping[str, Array]
+    absent: Mapping[str, str]
+    ready_s: Mapping[str, float]
 
 
 def gpu_words() -> str:
@@ -133,49 +156,77 @@ def gpu_words() -> str:
     return done.stdout.strip().splitlines()[0] if done.returncode == 0 and done.stdout.strip() else ""
 
 
-def _measured(model: peers.Model, folder: Path) -> tuple[dict[str, Any], list[Bar]]:
-    source = peers.write_onnx(model, folder)
-    if isinstance(source, peers.Absent):
-        return {"absent": {"all": source.reason}}, []
+def _opened(model: peers.Model, folder: Path) -> Opened:
+    path, _, build = model.source.rpartition(":")
     with np.load(folder / f"{model.name}.npz") as arrays:
         samples: dict[str, Array] = {name: arrays[name][:SAMPLES] for name in arrays.files}
-    reference = _reference(source, samples)
+    onnx = folder / f"{model.name}.onnx"
     makers: dict[str, Callable[[], Any]] = {}
-    maker = _Maker(source, folder / f"{model.name}.npz", folder)
-    for candidate in (*CANDIDATES, *(() if QUICK else TUNED_CANDIDATES)):
-        if "nhwc" in candidate.label and model.name == "text_bert":
-            continue
-        makers[candidate.label] = lambda candidate=candidate: maker.opened(candidate, samples)
-    path, _, build = model.source.rpartition(":")
     for kind in kinds(model.name):
-        makers[kind.label] = lambda kind=kind: _opened_peer(kind, (Path(path), build), source, samples)
-    sessions, outputs, absent, ready = _ready(makers)
-    print(f"{model.name}: {len(sessions)} ready, absent: {absent}", file=sys.stderr, flush=True)
+        makers[kind.label] = lambda kind=kind: _opened_peer(kind, (Path(path), build), onnx, samples)
+    late = {name: makers.pop(name) for name in tuple(makers) if name.startswith("onnxruntime")}
+    sessions: dict[str, Any] = {}
+    outputs: dict[str, Array] = {}
+    absent: dict[str, str] = {}
+    ready: dict[str, float] = {}
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        first = [pool.submit(_attempt, name, make) for name, make in makers.items()]
+        source = peers.write_onnx(model, folder)  # beside the peers that need no file
+        if isinstance(source, peers.Absent):
+            absent["everything that needs the .onnx"] = source.reason
+            reference = np.zeros((SAMPLES, 1), np.float32)
+        else:
+            reference = _reference(source, samples)
+            maker = _Maker(source, folder / f"{model.name}.npz", folder)
+            for candidate in (*CANDIDATES, *(() if QUICK else TUNED_CANDIDATES)):
+                if "nhwc" in candidate.label and model.name == "text_bert":
+                    continue
+                if QUICK and candidate.label in SLOW:
+                    continue
+                late[candidate.label] = lambda candidate=candidate: maker.opened(candidate, samples)
+            order = sorted(late, key=lambda name: "torch-aoti" not in name)  # the slow ones first
+            first += [pool.submit(_attempt, name, late[name]) for name in order]
+        for each in first:
+            name, found, ready[name] = each.result()
+            if isinstance(found, str):
+                absent[name] = found
+            else:
+                sessions[name], outputs[name] = found
+    words = {name: reason.splitlines()[0][:300] for name, reason in absent.items()}
+    print(f"{model.name}: {len(sessions)} ready ({ready}), absent: {words}", file=sys.stderr, flush=True)
+    return Opened(samples, reference, sessions, outputs, absent, ready)
+
+
+def _measured(name: str, opened: Opened) -> tuple[dict[str, Any], list[Bar]]:
+    sessions = opened.sessions
     if not sessions:
-        return {"absent": absent}, []
+        return {"absent": opened.absent}, []
     try:
-        feeds = {name: array[:1] for name, array in samples.items()}
-        baseline = next(iter(sessions))
-        found = timer.compare(sessions, feeds, baseline=baseline, seed=SEED, rounds=ROUNDS, round_ms=ROUND_MS)
+        feeds = {name: array[:1] for name, array in opened.samples.items()}
+        found = timer.compare(
+            sessions, feeds, baseline=next(iter(sessions)), seed=SEED, rounds=ROUNDS, round_ms=ROUND_MS
+        )
     finally:
         for session in sessions.values():
             session.close()
     medians = {
-        name: np.median(np.reshape(found.latencies[name].raw_ms, (ROUNDS, -1)), axis=1).tolist()
-        for name in sessions
+        each: np.median(np.reshape(found.latencies[each].raw_ms, (ROUNDS, -1)), axis=1).tolist()
+        for each in sessions
     }
-    errors = {name: _error(outputs[name], reference) for name in sessions}
+    errors = {each: _error(opened.outputs[each], opened.reference) for each in sessions}
     rows = {
-        name: {
-            "p50_ms": statistics.median(medians[name]),
-            "error_of_range": errors[name][0],
-            "labels": errors[name][1],
-            "ready_s": ready[name],
-            "facts": getattr(sessions[name], "facts_said", {}),
+        each: {
+            "p50_ms": statistics.median(medians[each]),
+            "error_of_range": errors[each][0],
+            "labels": errors[each][1],
+            "ready_s": opened.ready_s[each],
+            "facts": getattr(sessions[each], "facts_said", {}),
         }
-        for name in sorted(sessions, key=lambda name: statistics.median(medians[name]))
+        for each in sorted(sessions, key=lambda each: statistics.median(medians[each]))
     }
-    return {"rows": rows, "absent": absent}, _judge(model.name, medians, errors)
+    for each, row in rows.items():
+        print(f"  {name}: {row['p50_ms']:.4f} ms  {row['error_of_range']:.2g}  {each}", file=sys.stderr)
+    return {"rows": rows, "absent": opened.absent}, _judge(name, medians, errors)
 
 
 def _judge(
@@ -187,35 +238,18 @@ def _judge(
         return []
     pick, best = (min(names, key=lambda name: statistics.median(medians[name])) for names in (mine, theirs))
     ratio = ratio_interval(medians[pick], medians[best], seed=SEED)
-    plain = {name: statistics.median(medians[name]) for name in theirs}
-    for name, value in plain.items():
-        print(
-            f"  {title}: {pick} takes {statistics.median(medians[pick]) / value:.3f} of {name}'s", flush=True
-        )
     return [Bar(f"{title}: upper bound of time of {pick} / {best}'s", ratio.high, NOT_SLOWER)]
 
 
-def _ready(
-    makers: Mapping[str, Callable[[], Any]],
-) -> tuple[dict[str, Any], dict[str, Array], dict[str, str], dict[str, float]]:
-    """Everything that can be opened, what it computes, the reasons of the rest, and the seconds it took."""
-
-    def attempt(name: str) -> tuple[str, Any, float]:
-        begin = time.perf_counter()
-        try:
-            return name, makers[name](), time.perf_counter() - begin
-        except (EdgekitError, RuntimeError) as error:
-            return name, str(error)[:400], time.perf_counter() - begin
-
-    sessions, outputs, absent, ready = {}, {}, {}, {}
-    with ThreadPoolExecutor(PROCESSES) as pool:
-        for name, found, seconds in pool.map(attempt, makers):
-            ready[name] = round(seconds, 1)
-            if isinstance(found, str):
-                absent[name] = found
-            else:
-                sessions[name], outputs[name] = found
-    return sessions, outputs, absent, ready
+def _attempt(name: str, make: Callable[[], Any]) -> tuple[str, Any, float]:
+    """What ``make`` gives, or the reason why not, and the seconds that it took."""
+    begin = time.perf_counter()
+    found: Any
+    try:
+        found = make()
+    except (EdgekitError, RuntimeError) as error:
+        found = str(error)[:3000]
+    return name, found, round(time.perf_counter() - begin, 1)
 
 
 def _opened_peer(

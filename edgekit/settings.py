@@ -52,6 +52,12 @@ def silence_native_libraries() -> None:
     os.environ.update(QUIET_NATIVE_ENVIRONMENT)
 
 
+def default(name: str, value: str | None) -> None:
+    """Set an environment variable for native compilers in this process, unless it is set already."""
+    if value:
+        os.environ.setdefault(name, value)
+
+
 def child_environment() -> dict[str, str]:
     """The environment for a worker process: this one, with telemetry and banners off whatever it says."""
     return {**os.environ, **QUIET_WORKER_ENVIRONMENT}

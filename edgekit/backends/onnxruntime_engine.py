@@ -14,6 +14,8 @@ setting ``session.disable_cpu_ep_fallback = "0"``; they are listed.
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,6 +34,7 @@ _ERRORS_ONLY = 3  # ORT's log severity; warnings about shapes and fusions are no
 _FALLBACK = "session.disable_cpu_ep_fallback"
 _PLACED = "session.record_ep_graph_assignment_info"
 _SHORT = "ExecutionProvider"
+_DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 
 class OnnxRuntimeEngine:
@@ -180,6 +183,10 @@ def _session(ort: Any, path: Path, options: RunOptions, *, profile: Path | None 
         if settings.provider:
             raise _no_gpu(settings, str(error)) from error
         raise
+    except RuntimeError as error:  # TensorRT's libraries are looked for before a session exists
+        if settings.provider and "TensorRT" in str(error):
+            raise _no_gpu(settings, "TensorRT's libraries are not installed") from error
+        raise
     if settings.provider and session.get_providers()[0] != settings.provider:
         raise _no_gpu(settings, f"the session came up on {', '.join(session.get_providers())}")
     return session
@@ -234,6 +241,10 @@ def _unreadable(path: Path, error: Exception) -> ModelFileError:
 def _no_gpu(settings: Settings, reason: str) -> MissingBackendError:
     name = settings.provider.removesuffix(_SHORT)
     libraries = "TensorRT, CUDA and cuDNN" if name == "Tensorrt" else "CUDA and cuDNN"
+    try:
+        ctypes.CDLL(_DRIVER)
+    except OSError:
+        reason = f"there is no NVIDIA driver here ({_DRIVER} is not found); {reason}"
     return MissingBackendError(
         f"the {name} provider of ONNX Runtime cannot run the model here",
         why=reason,

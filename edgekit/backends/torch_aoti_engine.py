@@ -152,7 +152,7 @@ class TorchAotiEngine:
         if found is not None:
             torch_package.hold_to_device(path, found, self._device, capability)
             self.facts["kernels"] = "AOTInductor"
-            return _loaded(torch, path)
+            return _loaded(torch, path, alone=self._graphs)
         program = torch.export.load(str(path))
         if self._device == "cpu":
             self.facts["kernels"] = "PyTorch's own, one by one: numerics only"
@@ -168,7 +168,7 @@ class TorchAotiEngine:
             unfinished.replace(package)
             self.facts["compiled here"] = f"{time.perf_counter() - begin:.0f} s"
         self.facts["kernels"] = "AOTInductor"
-        return _loaded(torch, package)
+        return _loaded(torch, package, alone=self._graphs)
 
 
 class _Slot:
@@ -201,8 +201,9 @@ def checked(settings: dict[str, str]) -> dict[str, str]:
     return settings
 
 
-def _loaded(torch: Any, path: Path) -> Callable[..., Any]:
-    found: Callable[..., Any] = torch._inductor.aoti_load_package(str(path))
+def _loaded(torch: Any, path: Path, *, alone: bool) -> Callable[..., Any]:
+    """``alone``: without the events that keep threads apart, which a capture does not allow."""
+    found: Callable[..., Any] = torch._inductor.aoti_load_package(str(path), run_single_threaded=alone)
     return found
 
 

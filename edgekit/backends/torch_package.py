@@ -22,6 +22,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from edgekit import settings as environment
 from edgekit.backends import torch_module
 from edgekit.backends.torch_device import gpu_facts, torch_on
 from edgekit.errors import MissingBackendError, ModelFileError
@@ -66,7 +67,12 @@ def write_package(source: str, out: str, *, settings: Mapping[str, str], device:
 
 
 def compile_program(torch: Any, program: Any, out: Path, settings: Mapping[str, str]) -> None:
-    """AOTInductor; ``out`` appears whole or not at all."""
+    """AOTInductor; with a CUDA toolkit on the path it is found without CUDA_HOME being set."""
+    if torch.version.cuda is not None:
+        from torch.utils.cpp_extension import CUDA_HOME
+
+        # PyTorch 2.11 links against libcuda.so, and looks for the toolkit's stand-in only where this is set
+        environment.default("CUDA_HOME", CUDA_HOME)
     options = {
         name.removeprefix(INDUCTOR): json.loads(value)
         for name, value in settings.items()
