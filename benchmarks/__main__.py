@@ -28,6 +28,7 @@ SUITES = (
     "bench_overhead",
     "gpu_cuda",
     "operator_profile",
+    "change_points",
 )
 
 
