@@ -29,6 +29,8 @@ SUITES = (
     "gpu_cuda",
     "operator_profile",
     "change_points",
+    "pruned_random_graphs",
+    "pruning",
 )
 
 

@@ -27,6 +27,7 @@ from edgekit.pipeline import history as _history
 from edgekit.pipeline import history_file as _history_file
 from edgekit.pipeline import inspect as _inspect
 from edgekit.pipeline import profile as _profile
+from edgekit.pipeline import prune as _prune
 from edgekit.pipeline import quantize as _quantize
 from edgekit.pipeline import run as _run
 from edgekit.pipeline import streams as _streams
@@ -42,6 +43,7 @@ from edgekit.pipeline.result import (
     DiffResult,
     HistoryResult,
     InspectResult,
+    PruneResult,
     ReleaseResult,
     SustainedResult,
     ValidateResult,
@@ -140,6 +142,65 @@ def calibrate(
         preprocess=Path(preprocess) if preprocess else None,
         progress=progress or Silent(),
     ).path
+
+
+def prune(
+    model: PathLike,
+    *,
+    calibration_data: object,
+    out: PathLike,
+    keep: float | None = None,
+    speedup: float | None = None,
+    targets: Sequence[str] = ("onnxruntime-cpu",),
+    threads: int | None = None,
+    importance: Literal["obs", "activation", "magnitude"] = "obs",
+    recover: int = 0,
+    samples: int | None = None,
+    seed: int = 0,
+    preprocess: PathLike | None = None,
+    eval_data: str = "",
+    metric: str = "top1",
+    max_drop_pp: float | None = None,
+    expected: float | None = None,
+    progress: Progress | None = None,
+) -> PruneResult:
+    """Remove channels of a float ONNX model and solve the weights that stay anew (docs/pruning.md).
+
+    Args:
+        model: the float .onnx file.
+        calibration_data: as for ``calibrate``; no labels are read.
+        out: the file to write.
+        keep: the part of each group's channels that stays; or
+        speedup: how many times faster on every target, measured end to end.
+        targets: where it is measured.
+        threads: inside an operator; the target's own by default.
+        importance: what decides which channels go.
+        recover: epochs of distillation from the float model; needs PyTorch.
+        samples: at most so many.
+        seed: of every draw.
+        preprocess: file of steps from a raw sample of either data to the model's inputs.
+        eval_data: labelled data that the result is held against.
+        metric: task metric.
+        max_drop_pp: largest loss of it.
+        expected: what the float model scores on it.
+        progress: told about each stage.
+
+    Returns:
+        What was made and measured. A gate that failed is in ``exit_code``, and then nothing was written.
+
+    Raises:
+        InputError: nothing in the model may go, or both or neither of keep and speedup.
+        DataError: the data does not fit the model.
+    """
+    return _prune.prune(
+        Path(model),
+        calibration_data=calibration_data,
+        out=Path(out),
+        asked=_prune.Asked(keep, speedup, tuple(targets), threads, importance, recover, samples, seed),
+        judging=_prune.Judging(eval_data, metric, max_drop_pp, expected),
+        progress=progress or Silent(),
+        preprocess=Path(preprocess) if preprocess else None,
+    )
 
 
 def quantize(

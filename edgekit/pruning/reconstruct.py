@@ -38,7 +38,7 @@ from edgekit.pruning.layers import (
     positions,
     weight_from_rows,
 )
-from edgekit.pruning.stream import OpenModel, values
+from edgekit.pruning.stream import IN_STEP, OpenModel, values
 from edgekit.pruning.ties import Numbers
 from edgekit.spec import Array, BatchStream, Progress, Silent
 
@@ -74,6 +74,7 @@ def reconstruct(
     batches: BatchStream,
     count: int,
     seed: int,
+    only: Collection[str] | None = None,
     progress: Progress | None = None,
 ) -> tuple[ir.Model, tuple[Repair, ...]]:
     """The repaired model, a new one, and what each layer gained.
@@ -86,12 +87,17 @@ def reconstruct(
         batches: batch size -> a pass over the data.
         count: samples to look at.
         seed: of the positions.
+        only: names of the layers to solve; None = all that see a change.
         progress: advanced by layers; the caller has opened the stage.
     """
     gone = frozenset(removed)
+    if not gone:
+        return pruned, ()
     result = pruned.clone()
     repairs: list[Repair] = []
-    names = [layer.name for layer in layers(result) if layer.is_solvable]
+    names = [
+        layer.name for layer in layers(result) if layer.is_solvable and (only is None or layer.name in only)
+    ]
     changed, touched = _behind(found, gone)
     for name in names:
         layer = next(each for each in layers(result) if each.name == name)
@@ -194,13 +200,16 @@ def _sums(
     wanted = added[0] if added else layer.output
     kept = _kept(found, wanted, gone)
     parts: dict[bool, Sums] = {}
-    original = values(found.model, [wanted], open_model=open_model, batches=batches, count=count)
+    original = values(
+        found.model, [wanted], open_model=open_model, batches=batches, count=count, size=IN_STEP
+    )
     current = values(
         model,
         [layer.source, *(added[1:] if added else ())],
         open_model=open_model,
         batches=batches,
         count=count,
+        size=IN_STEP,
     )
     for number, (reference, now) in enumerate(zip(original, current, strict=True)):
         target = _cut(reference[wanted], kept)

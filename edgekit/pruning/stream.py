@@ -7,6 +7,7 @@ V2: one batch is in memory at a time. A graph with a fixed batch gets whole batc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
@@ -18,7 +19,10 @@ from edgekit.passes.remove_unused import RemoveUnused
 from edgekit.spec import Array, BatchStream, RunOptions, Session
 
 OpenModel = Callable[[ir.Model, RunOptions], Session]
-BATCH = 16  # samples whose activations leave the runtime at once
+BATCH_BYTES = 32 * 2**20  # of activations that leave the runtime at once
+IN_STEP = 32  # samples, where two models are read side by side
+BATCHES = (4, 64)  # samples: fewest and most
+UNKNOWN_SIZE = 64  # elements of an axis whose size is open
 
 
 def cut_to(model: ir.Model, names: Sequence[str]) -> ir.Model:
@@ -32,16 +36,34 @@ def cut_to(model: ir.Model, names: Sequence[str]) -> ir.Model:
 
 
 def values(
-    model: ir.Model, names: Sequence[str], *, open_model: OpenModel, batches: BatchStream, count: int
+    model: ir.Model,
+    names: Sequence[str],
+    *,
+    open_model: OpenModel,
+    batches: BatchStream,
+    count: int,
+    size: int = 0,
 ) -> Iterator[dict[str, Array]]:
-    """The tensors ``names``, inputs among them, for the first ``count`` samples."""
-    with open_model(cut_to(model, names), RunOptions()) as session:
-        for feeds in whole_batches(model, batches, count=count):
+    """The tensors ``names``, inputs among them, for the first ``count`` samples.
+
+    ``size`` is that of a batch; 0 = as BATCH_BYTES say.
+    """
+    cut = cut_to(model, names)
+    each = sum(_sample_bytes(value) for value in cut.graph.outputs)
+    size = size or min(max(BATCH_BYTES // max(each, 1), BATCHES[0]), BATCHES[1])
+    with open_model(cut, RunOptions()) as session:
+        for feeds in whole_batches(model, batches, count=count, size=size):
             yield {**feeds, **session.run(feeds)}
 
 
+def _sample_bytes(value: ir.Value) -> int:
+    """Of one sample of an activation."""
+    sizes = [dim if isinstance(dim, int) else UNKNOWN_SIZE for dim in list(value.shape or ())[1:]]
+    return 4 * math.prod(sizes)
+
+
 def whole_batches(
-    model: ir.Model, batches: BatchStream, *, count: int, size: int = BATCH
+    model: ir.Model, batches: BatchStream, *, count: int, size: int
 ) -> Iterator[dict[str, Array]]:
     """Batches of the first ``count`` samples (V2)."""
     first = next((spec.shape[0] for spec in io.specs(model)[0] if spec.shape), None)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 VIEWS: Mapping[str, str] = {
     "ReleaseResult": "view_release:view",
     "ExportResult": "view_verbs:view_export",
+    "PruneResult": "view_prune:view",
     "CalibrateResult": "view_verbs:view_calibrate",
     "QuantizeResult": "view_verbs:view_quantize",
     "CompileResult": "view_verbs:view_compile",

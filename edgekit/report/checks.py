@@ -23,6 +23,7 @@ from edgekit.pipeline.result import (
     DebugResult,
     DiffResult,
     GateRow,
+    PruneResult,
     ReleaseResult,
     TargetRow,
     ValidateResult,
@@ -214,6 +215,27 @@ def of_validate(result: ValidateResult) -> Checks:
     return Checks(f"against {result.reference}", "validate", rows, result.exit_code, result.findings)
 
 
+def of_prune(result: PruneResult) -> Checks:
+    """One row for each gate, and one for the speed on each target."""
+    gates = tuple(
+        _of_gate(gate, target="", artifact="pruned", file=str(result.path), line=None)
+        for gate in result.gates
+    )
+    speeds = tuple(
+        Check(
+            target=row.target,
+            artifact="pruned",
+            name="latency",
+            outcome="pass",
+            measured=f"{1 / row.ratio.value:.2f} times faster",
+            reason="measured alternately with the float model",
+            file=str(result.path),
+        )
+        for row in result.speeds
+    )
+    return Checks("against the float model", "prune", (*gates, *speeds), result.exit_code, result.notes)
+
+
 def of_bench(result: BenchResult) -> Checks:
     """One row for each artifact and device: slower than the baseline is a failure; and what did not run."""
     outcomes: Mapping[str, Outcome] = {"slower": "fail", "undecided": "inconclusive"}
@@ -321,6 +343,7 @@ CHECKED: Mapping[type, Callable[[Any], Checks]] = {
     ReleaseResult: of_release,
     ValidateResult: of_validate,
     BenchResult: of_bench,
+    PruneResult: of_prune,
     DiffResult: of_diff,
     DebugResult: of_debug,
 }

@@ -2,7 +2,7 @@
 
     release   every candidate of every target      validate   every artifact
     bench     every artifact, every kernel         diff       every figure of every target
-    debug     every layer of every artifact
+    debug     every layer of every artifact        prune      every target
 
 A figure that was not measured is an empty field.
 """
@@ -25,6 +25,7 @@ from edgekit.pipeline.result import (
     DiffResult,
     GateRow,
     LatencyRow,
+    PruneResult,
     RatioRow,
     ReleaseResult,
     TargetRow,
@@ -99,6 +100,22 @@ def _validate(result: ValidateResult) -> list[Row]:
             "ran_on": row.ran_on,
         }
         for row in result.artifacts
+    ]
+
+
+def _prune(result: PruneResult) -> list[Row]:
+    """The speed on each target."""
+    return [
+        {
+            "target": row.target,
+            "float_p50_ms": row.reference.p50_ms,
+            "p50_ms": row.pruned.p50_ms,
+            **_ratio(row.ratio),
+            "parameters": result.parameters,
+            **_gates(result.gates),
+            **_accuracy(result.accuracy),
+        }
+        for row in result.speeds
     ]
 
 
@@ -264,6 +281,7 @@ ROWS: Mapping[type, Callable[[Any], list[Row]]] = {
     ReleaseResult: _release,
     ValidateResult: _validate,
     BenchResult: _bench,
+    PruneResult: _prune,
     DiffResult: _diff,
     DebugResult: _debug,
 }

@@ -26,6 +26,7 @@ from edgekit.measure.sustained import Plan
 from edgekit.pipeline.bench_sweep import Sweep
 from edgekit.pipeline.clean import CleanResult
 from edgekit.pipeline.diff import Allowed
+from edgekit.pipeline.prune import Asked, Judging
 from edgekit.pipeline.result import RESULTS
 from edgekit.report.schema import schema
 from edgekit.spec import Precision, Progress, TensorSpec
@@ -106,6 +107,20 @@ CASES = [
             "samples": 8,
             "seed": 3,
             "cache_dir": None,
+        },
+    ),
+    Case(
+        "prune m.onnx --calibration-data d.npz -o p.onnx --speedup 1.5 --target a --target b --threads 2 "
+        "--importance activation --recover 3 --samples 8 --seed 3 --eval-data e --metric auc --max-drop 1",
+        "prune.prune",
+        result("prune"),
+        (Path("m.onnx"),),
+        {
+            "calibration_data": "d.npz",
+            "out": Path("p.onnx"),
+            "asked": Asked(None, 1.5, ("a", "b"), 2, "activation", 3, 8, 3),
+            "judging": Judging("e", "auc", 1.0),
+            "preprocess": None,
         },
     ),
     Case(

@@ -18,6 +18,7 @@ from edgekit.pipeline.result.history import HistoryResult, LevelChangeRow, RunRo
 from edgekit.pipeline.result.inspect import BundledRow, InspectResult, TargetFit
 from edgekit.pipeline.result.phases import EndToEndRow, MemoryRow, PhasesRow, SizeRow, StepRow, StreamsRow
 from edgekit.pipeline.result.profile import KernelRow, ProfileRow, RoofRow
+from edgekit.pipeline.result.prune import PruneResult
 from edgekit.pipeline.result.release import (
     AgreementRow,
     CalibrationRow,
@@ -97,6 +98,7 @@ __all__ = [
     "ParityRow",
     "PhasesRow",
     "ProfileRow",
+    "PruneResult",
     "QuantizeResult",
     "RatioRow",
     "ReleaseResult",
@@ -121,6 +123,7 @@ __all__ = [
 RESULTS: dict[str, type] = {
     "release": ReleaseResult,
     "export": ExportResult,
+    "prune": PruneResult,
     "calibrate": CalibrateResult,
     "quantize": QuantizeResult,
     "compile": CompileResult,

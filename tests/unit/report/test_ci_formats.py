@@ -26,7 +26,7 @@ from edgekit.validation.budget import GATE_CODES
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 GOLDENS = Path(__file__).parents[2] / "golden" / "report"
-JUDGED = ["release_passing", "release_failing", "validate", "bench", "diff", "debug"]
+JUDGED = ["release_passing", "release_failing", "validate", "bench", "diff", "debug", "prune"]
 
 
 def result(name: str) -> Any:

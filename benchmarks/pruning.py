@@ -1,0 +1,62 @@
+"""resnet20 on CIFAR-10: what pruning from calibration data alone costs for 1.5 times the speed.
+
+One model, pruned once for ONNX Runtime and LiteRT together from 2,000 images without labels; then both are
+timed against the float model, alternately, at batch 1 and one thread. Points are of 2,000 test images, the
+same for both. EDGEKIT_DATA names the weights and the images.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+import edgekit
+from benchmarks.report import Bar, Report
+from edgekit import settings
+from edgekit.report import json
+from edgekit.spec import TensorSpec
+
+HOME = Path(__file__).parent / "resnet20"
+TARGETS = ("onnxruntime-cpu", "litert-cpu")
+SPEEDUP, POINTS = 1.5, 2.0
+
+
+def run() -> Report:
+    """Measure."""
+    folder = settings.data_dir()
+    if folder is None:
+        return Report("pruning", (), {"skipped": "EDGEKIT_DATA does not name the data"})
+    with tempfile.TemporaryDirectory() as work:
+        here = Path(work)
+        for name, file in (("train", "cifar10_calib_2000"), ("test", "cifar10_test_2000")):
+            with np.load(folder / "cifar10" / f"{file}.npz") as held:
+                labels = {"labels": held["y"].astype(np.int64)} if name == "test" else {}
+                np.savez(here / f"{name}.npz", allow_pickle=False, image=held["x"], **labels)
+        model = edgekit.export(
+            f"{HOME / 'model.py'}:build",
+            out=here / "model.onnx",
+            inputs=[TensorSpec("image", "float32", ("batch", 3, 32, 32))],
+        )
+        result = edgekit.prune(
+            model,
+            calibration_data=str(here / "train.npz"),
+            out=here / "pruned.onnx",
+            speedup=SPEEDUP,
+            targets=TARGETS,
+            preprocess=HOME / "edgekit.toml",
+            eval_data=str(here / "test.npz"),
+        )
+    bars = [
+        Bar(f"resnet20, {row.target}: times faster", 1 / row.ratio.value, SPEEDUP, at_most=False)
+        for row in result.speeds
+    ]
+    if result.accuracy is not None:
+        bars.append(Bar("resnet20: points lost, no labels, no training", result.accuracy.drop_pp, POINTS))
+    document = json.document(result)
+    for row in document["speeds"]:
+        for side in ("reference", "pruned"):
+            row[side].pop("raw_ms")
+    document.pop("path")
+    return Report("pruning", tuple(bars), {"resnet20": document})

@@ -1,0 +1,459 @@
+"""`prune`: float ONNX x calibration data -> fewer channels, weights solved anew, and the speed that it gave.
+
+    dependencies -> order of channels -> widths -> remove -> reconstruct -> (recover) -> measure, judge
+
+--keep      one part for every group.
+--speedup   widths from a table: each group at each width alone is measured, its latency on the target and its
+            error at the outputs; the cheapest widths that add up to the speed are taken, and the whole is
+            measured. What misses the speed is asked for more (P1); what breaks the budget for less (P2).
+
+P1: savings do not quite add up: the goal is raised in proportion to what was missed, TRIES times.
+P2: with a budget the search steps down through BACK parts of what was asked for, to say what the budget
+    allows. Nothing is written then: what was asked for did not come of it.
+P3: the repair does not change the latency, so widths are measured before weights are solved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from edgekit import settings
+from edgekit import target as targets_
+from edgekit.backends.onnxruntime import open_model
+from edgekit.dataset import Dataset
+from edgekit.errors import ExitCode, InputError
+from edgekit.ir.cost import with_open_sizes
+from edgekit.ir.external_data import size_bytes
+from edgekit.ir.macs import macs
+from edgekit.pipeline import calibrate, judge, steps
+from edgekit.pipeline.cache import Cache
+from edgekit.pipeline.evaluation import Evaluated, evaluate_pair
+from edgekit.pipeline.model import Canonical, canonical_file
+from edgekit.pipeline.prune_speed import Speedometer, slowest
+from edgekit.pipeline.result import GateRow
+from edgekit.pipeline.result.prune import (
+    CellRow,
+    KeptRow,
+    PruneResult,
+    PruneSpeedRow,
+    PruneStepRow,
+    RepairRow,
+    WidthRow,
+)
+from edgekit.pipeline.write import write_model
+from edgekit.preprocess import Step
+from edgekit.pruning import widths as widths_
+from edgekit.pruning.dependency import Dependencies, dependencies
+from edgekit.pruning.importance import Method, Order, order_channels
+from edgekit.pruning.reconstruct import reconstruct
+from edgekit.pruning.recover import recover
+from edgekit.pruning.remove import remove
+from edgekit.pruning.sensitivity import output_error, sensitivity
+from edgekit.spec import Progress, RunOptions
+from edgekit.validation.budget import Budget, Verdict
+from edgekit.validation.budget import judge as hold
+
+STEP = 8  # channels of a kernel's block: 8 floats of AVX2 and NEON pairs; wider ones show in the table (W1)
+TRIES = 4  # P1
+BACK = (0.8, 0.6, 0.4, 0.2)  # P2, of the speed beyond 1
+LOOKED_AT = 256  # samples for a cell's error: it ranks widths, the whole is judged on all
+HELD_BYTES = 2**30  # calibration data of this size is read and pre-processed once
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the caller wants.
+
+    Attributes:
+        keep: part of every group's channels; None where ``speedup`` decides.
+        speedup: how many times faster on every target; None where ``keep`` decides.
+        targets: where it is measured.
+        importance: what decides which channels go.
+        recover: epochs of distillation after the repair; 0 = none.
+    """
+
+    keep: float | None = None
+    speedup: float | None = None
+    targets: tuple[str, ...] = ("onnxruntime-cpu",)
+    threads: int | None = None
+    importance: Method = "obs"
+    recover: int = 0
+    samples: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Judging:
+    """Labelled data that the result is held against; ``data`` is "" where there is none."""
+
+    data: str = ""
+    metric: str = "top1"
+    max_drop_pp: float | None = None
+    expected: float | None = None
+
+
+def prune(
+    model: Path,
+    *,
+    calibration_data: object,
+    out: Path,
+    asked: Asked,
+    judging: Judging,
+    progress: Progress,
+    preprocess: Path | None = None,
+    cache_dir: Path | None = None,
+) -> PruneResult:
+    """Write a smaller form of ``model`` to ``out``.
+
+    A missed speed or budget is in the result's exit code, and then nothing is written.
+
+    Raises:
+        InputError: the model is quantized, nothing in it may go, or both or neither of keep and speedup.
+        DataError: the data does not fit.
+        TargetRefusalError: a target cannot take the model.
+    """
+    _check(asked)
+    cache = Cache(cache_dir or settings.cache_dir())
+    done_first = steps.read(preprocess) if preprocess is not None else ()
+    canonical = canonical_file(model, cache=cache, progress=progress)
+    data = calibrate.load(
+        canonical, calibration_data, samples=asked.samples, seed=asked.seed, preprocess=done_first
+    )
+    job = _Job(canonical, _held(data), asked, judging, done_first, progress)
+    found = job.by_speed() if asked.speedup is not None else job.by_part()
+    result = job.result(out, found)
+    if result.exit_code is ExitCode.OK:
+        write_model(found.model, out)
+    return result
+
+
+def _check(asked: Asked) -> None:
+    if (asked.keep is None) == (asked.speedup is None):
+        raise InputError(
+            "prune needs --keep or --speedup, and not both",
+            why="one says how many channels stay, the other how fast the result has to be",
+            remedy="--speedup 1.5, or --keep 0.7",
+        )
+    if asked.keep is not None and not 0 < asked.keep < 1:
+        raise InputError(
+            f"--keep {asked.keep:g} is no part of the channels",
+            why="it lies between 0 and 1",
+            remedy="--keep 0.7 keeps seven of ten",
+        )
+    if asked.speedup is not None and not asked.speedup > 1:
+        raise InputError(
+            f"--speedup {asked.speedup:g} is not faster",
+            why="1 is the float model's speed",
+            remedy="--speedup 1.5",
+        )
+
+
+def _held(data: Dataset) -> Dataset:
+    """The same data, in memory where it is small: it is passed over once for each layer."""
+    first = next(iter(data.batches(1)))
+    if sum(array.nbytes for array in first.values()) * data.count > HELD_BYTES:
+        return data
+    held = list(data.samples())
+    return replace(data, samples=lambda: held)
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """One pruned model, and what was found out about it."""
+
+    model: ir.Model
+    gone: tuple[int, ...]
+    repairs: tuple[RepairRow, ...] = ()
+    evaluated: Evaluated | None = None
+    verdict: Verdict | None = None
+    speeds: tuple[PruneSpeedRow, ...] = ()
+    missed: GateRow | None = None
+
+
+@dataclass(eq=False)
+class _Job:
+    """One model and its data; each step is done once."""
+
+    canonical: Canonical
+    data: Dataset
+    asked: Asked
+    judging: Judging
+    preprocess: tuple[Step, ...]
+    progress: Progress
+    table: tuple[widths_.Cell, ...] = ()
+    search: list[PruneStepRow] = field(default_factory=list)
+    found: Dependencies = field(init=False)
+    orders: tuple[Order, ...] = field(init=False)
+    speed: Speedometer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.progress.stage("find channels that go together")
+        self.found = dependencies(self.canonical.model)
+        if not any(len(group.channels) > 1 for group in self.found.groups):
+            raise _nothing_may_go(self.found)
+        self.speed = Speedometer(
+            self.found.model,
+            tuple(targets_.load(name) for name in self.asked.targets),
+            self.asked.threads,
+            next(iter(self.data.batches(1))),
+            self.asked.seed,
+        )
+        self.progress.stage(f"order channels ({self.asked.importance})")
+        self.orders = order_channels(
+            self.found,
+            method=self.asked.importance,
+            open_model=open_model,
+            batches=self.data.batches,
+            count=self.data.count,
+            seed=self.asked.seed,
+            progress=self.progress,
+        )
+
+    # ---- --keep
+
+    def by_part(self) -> _Found:
+        """The same part of every group."""
+        widths = widths_.uniform(self.orders, self.asked.keep or 1.0, step=STEP)
+        made = self._made(widths_.removed(self.found, self.orders, widths))
+        return replace(made, speeds=self.speed.speeds(made.model, self.progress))
+
+    # ---- --speedup
+
+    def by_speed(self) -> _Found:
+        """What is fast enough, judged; where it breaks the budget, the path goes on (P2)."""
+        wanted = self.asked.speedup or 1.0
+        self.table = self._measured_table()
+        gone = self._fast_enough(wanted)
+        if gone is None:
+            return self._too_slow(wanted)
+        found = self._judged_and_timed(gone, wanted)
+        if found.verdict is None or found.verdict.exit_code is ExitCode.OK:
+            return found
+        self._step_down(wanted)
+        return found
+
+    def _measured_table(self) -> tuple[widths_.Cell, ...]:
+        wanted = {
+            (order.group.name, width): widths_.removed(self.found, [order], {order.group.name: width})
+            for order in self.orders
+            for width in widths_.widths_of(order.group, step=STEP)
+        }
+        models = {f"{name}:{width}": remove(self.found, gone) for (name, width), gone in wanted.items()}
+        savings = self.speed.savings(models, self.progress)
+        by_name = {order.group.name: order for order in self.orders}
+        self.progress.stage("what each width costs", total=len(wanted))
+        cells = []
+        for (name, width), gone in wanted.items():
+            saving = savings[f"{name}:{width}"]
+            # what saves nothing is never chosen, and nobody asks what it costs
+            error = self._sensitivity(by_name[name], gone) if saving > 0 else float("inf")
+            cells.append(widths_.Cell(name, width, saving, error))
+            self.progress.advance()
+        return tuple(cells)
+
+    def _sensitivity(self, order: Order, gone: tuple[int, ...]) -> float:
+        return sensitivity(
+            self.found,
+            order,
+            gone,
+            open_model=open_model,
+            batches=self.data.batches,
+            count=min(LOOKED_AT, self.data.count),
+            seed=self.asked.seed,
+        )
+
+    def _fast_enough(self, wanted: float) -> tuple[int, ...] | None:
+        """P1, P3: channels without which the model is ``wanted`` times faster; None where none are."""
+        goal = 1 - 1 / wanted
+        for _ in range(TRIES):
+            chosen = widths_.choose(self.table, saving=goal)
+            if chosen is None:
+                return None
+            gone = widths_.removed(self.found, self.orders, chosen)
+            measured = slowest(self.speed.speeds(remove(self.found, gone), self.progress))
+            fast = measured >= wanted
+            self._note(
+                wanted, measured, gone, "fast enough" if fast else "too slow: more is asked of the table"
+            )
+            if fast:
+                return gone
+            gained = max(1 - 1 / measured, 0.05)
+            goal = (
+                goal * min((1 - 1 / wanted) / gained, 2.0) + 0.01
+            )  # 1 %: what is asked for is not met by a hair
+        return None
+
+    def _judged_and_timed(self, gone: tuple[int, ...], wanted: float) -> _Found:
+        made = self._made(gone)
+        speeds = self.speed.speeds(made.model, self.progress)
+        measured = slowest(speeds)
+        missed = None if measured >= wanted else _missed(wanted, measured)
+        return replace(made, speeds=speeds, missed=missed)
+
+    def _step_down(self, wanted: float) -> None:
+        """P2: notes in the path what the budget allows."""
+        for part in BACK:
+            less = 1 + (wanted - 1) * part
+            gone = self._fast_enough(less)
+            if gone is None:
+                continue
+            made = self._made(gone)
+            inside = made.verdict is not None and made.verdict.exit_code is ExitCode.OK
+            self._note(less, less, gone, "inside the budget" if inside else "outside the budget")
+            if inside:
+                return
+
+    def _too_slow(self, wanted: float) -> _Found:
+        """Every group at its smallest is not enough: what that gives."""
+        smallest = {
+            cell.group: cell.width for cell in self.table if cell.saving > 0
+        }  # the last is the smallest
+        gone = widths_.removed(self.found, self.orders, smallest)
+        made = _Found(remove(self.found, gone), gone)
+        speeds = self.speed.speeds(made.model, self.progress)
+        return replace(made, speeds=speeds, missed=_missed(wanted, slowest(speeds), smallest=True))
+
+    def _note(self, aimed: float, measured: float, gone: tuple[int, ...], said: str) -> None:
+        kept = 1 - len(gone) / len(self.found.parts)
+        self.search.append(PruneStepRow(aimed, measured, kept, said))
+
+    # ---- both
+
+    def _made(self, gone: tuple[int, ...]) -> _Found:
+        """Cut out, repaired, recovered, judged."""
+        self.progress.stage("solve weights anew")
+        model, repairs = reconstruct(
+            self.found,
+            remove(self.found, gone),
+            gone,
+            open_model=open_model,
+            batches=self.data.batches,
+            count=self.data.count,
+            seed=self.asked.seed,
+            progress=self.progress,
+        )
+        if self.asked.recover:
+            self.progress.stage("recover by distillation", total=self.asked.recover)
+            model, _ = recover(
+                self.found.model,
+                model,
+                batches=self.data.batches,
+                count=self.data.count,
+                epochs=self.asked.recover,
+                seed=self.asked.seed,
+                threads=self.asked.threads,
+                progress=self.progress,
+            )
+        rows = tuple(RepairRow(r.layer, r.before, r.bias_only, r.after) for r in repairs)
+        made = _Found(model, gone, rows)
+        if not self.judging.data:
+            return made
+        evaluated = self._evaluated(model)
+        return replace(made, evaluated=evaluated, verdict=self._held_against(evaluated))
+
+    def _evaluated(self, model: ir.Model) -> Evaluated:
+        with (
+            open_model(self.canonical.model, RunOptions()) as reference,
+            open_model(model, RunOptions()) as candidate,
+        ):
+            return evaluate_pair(
+                reference,
+                candidate,
+                source=self.judging.data,
+                metric=self.judging.metric,
+                samples=None,
+                output_steps={},
+                progress=self.progress,
+                preprocess=self.preprocess,
+                expected=self.judging.expected,
+            )
+
+    def _held_against(self, evaluated: Evaluated) -> Verdict:
+        return hold(Budget(max_drop_pp=self.judging.max_drop_pp), drop=evaluated.drop)
+
+    def result(self, out: Path, found: _Found) -> PruneResult:
+        """All of it as plain values."""
+        gates = (judge.gate_rows(found.verdict) if found.verdict else ()) + (
+            (found.missed,) if found.missed else ()
+        )
+        code = found.verdict.exit_code if found.verdict else ExitCode.OK
+        if code is ExitCode.OK and found.missed:
+            code = ExitCode.LATENCY_OR_SIZE_GATE
+        error = output_error(
+            self.found.model,
+            found.model,
+            open_model=open_model,
+            batches=self.data.batches,
+            count=min(LOOKED_AT, self.data.count),
+        )
+        return PruneResult(
+            path=out,
+            importance=self.asked.importance,
+            samples=self.data.count,
+            parameters=self.found.parameters(found.gone),
+            float_parameters=self.found.parameters(),
+            macs=_macs(found.model),
+            float_macs=_macs(self.found.model),
+            size_bytes=size_bytes(found.model),
+            float_size_bytes=size_bytes(self.canonical.model),
+            output_error=error,
+            widths=_widths(self.orders, found.gone),
+            kept=tuple(KeptRow(each.initializer, each.count, each.reason) for each in self.found.kept),
+            repairs=found.repairs,
+            speeds=found.speeds,
+            table=tuple(
+                CellRow(c.group, c.width, c.saving, c.error if c.saving > 0 else None) for c in self.table
+            ),
+            search=tuple(self.search),
+            recovered=self.asked.recover,
+            gates=gates,
+            accuracy=found.evaluated.accuracy if found.evaluated else None,
+            exit_code=code,
+        )
+
+
+def _nothing_may_go(found: Dependencies) -> InputError:
+    reasons: Mapping[str, int] = {each.reason: 1 for each in found.kept}
+    return InputError(
+        "no channel of this model may go",
+        why="; ".join(list(reasons)[:4]) or "no layer has a constant weight",
+        remedy="quantize it instead: `edgekit quantize MODEL.onnx --calibration-data D -o q.onnx`",
+        more="docs/pruning.md",
+    )
+
+
+def _missed(wanted: float, measured: float, *, smallest: bool = False) -> GateRow:
+    return GateRow(
+        name="speedup",
+        status="fail",
+        measured=f"{measured:.2f} times",
+        limit=f"at least {wanted:g} times",
+        reason="every group that saves time is at its smallest width"
+        if smallest
+        else "slower than the same widths were when they were chosen: the machine is not quiet",
+        remedy=f"--speedup {max(1.05, np.floor(measured * 20) / 20):.4g}, or measure on a quiet machine",
+    )
+
+
+def _widths(orders: tuple[Order, ...], gone: tuple[int, ...]) -> tuple[WidthRow, ...]:
+    left = set(gone)
+    return tuple(
+        WidthRow(
+            order.group.name,
+            len(order.group.channels),
+            sum(channel not in left for channel in order.group.channels),
+            len(order.readers),
+        )
+        for order in orders
+    )
+
+
+def _macs(model: ir.Model) -> int | None:
+    """Of one inference, open sizes as 1."""
+    counted = [macs(node) for node in with_open_sizes(model).graph]
+    return None if None in counted else sum(each or 0 for each in counted)

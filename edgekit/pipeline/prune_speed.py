@@ -1,0 +1,99 @@
+"""Models x targets -> how long each takes against the float model, measured alternately on the real runtimes.
+
+A few sessions are open at a time, the float model's among them; each is compiled as ``compile`` does it. With
+several targets what counts is the one that gains least.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from edgekit.backends import registry
+from edgekit.backends.base import CompileRequest, IoForm
+from edgekit.measure.timer import FEWEST_ROUNDS, ROUNDS, Comparison, compare
+from edgekit.pipeline.latency import latency_row, ratio_row
+from edgekit.pipeline.result.prune import PruneSpeedRow
+from edgekit.spec import Feeds, Precision, Progress, Session
+from edgekit.target import Target
+
+TOGETHER = 6  # sessions beside the float model's: six processes of a small model fit any machine
+FLOAT = "float"
+
+
+@dataclass(frozen=True)
+class Speedometer:
+    """What all measurements of one pruning share.
+
+    Attributes:
+        reference: the float model.
+        targets: where it is measured.
+        threads: inside an operator; None = the target's own.
+        feeds: one sample.
+        seed: of the intervals.
+    """
+
+    reference: ir.Model
+    targets: tuple[Target, ...]
+    threads: int | None
+    feeds: Feeds
+    seed: int
+
+    def savings(self, models: Mapping[str, ir.Model], progress: Progress) -> dict[str, float]:
+        """Part of the float latency that each model saves, on the target where it saves least."""
+        found: dict[str, float] = {}
+        progress.stage("time each width", total=len(models) * len(self.targets))
+        for target in self.targets:
+            for start in range(0, len(models), TOGETHER):
+                part = dict(list(models.items())[start : start + TOGETHER])
+                compared = self._compare(part, target, rounds=FEWEST_ROUNDS)
+                for name in part:
+                    saved = 1 - compared.ratios[name].value
+                    found[name] = min(found.get(name, saved), saved)
+                progress.advance(len(part))
+        return found
+
+    def speeds(self, model: ir.Model, progress: Progress) -> tuple[PruneSpeedRow, ...]:
+        """Latency and ratio of one model on each target."""
+        rows = []
+        progress.stage("time the pruned model", total=len(self.targets))
+        for target in self.targets:
+            compared = self._compare({"pruned": model}, target, rounds=ROUNDS)
+            ratio = ratio_row(compared, "pruned")
+            assert ratio is not None  # noqa: S101  all rounds were measured
+            float_, pruned = (latency_row(compared.latencies[name]) for name in (FLOAT, "pruned"))
+            rows.append(PruneSpeedRow(target.name, float_, pruned, ratio))
+            progress.advance()
+        return tuple(rows)
+
+    def _compare(self, models: Mapping[str, ir.Model], target: Target, *, rounds: int) -> Comparison:
+        with tempfile.TemporaryDirectory(prefix="edgekit-prune-") as folder, ExitStack() as stack:
+            sessions = {
+                name: stack.enter_context(self._opened(model, target, Path(folder) / str(number)))
+                for number, (name, model) in enumerate({FLOAT: self.reference, **models}.items())
+            }
+            return compare(sessions, self.feeds, baseline=FLOAT, seed=self.seed, rounds=rounds)
+
+    def _opened(self, model: ir.Model, target: Target, folder: Path) -> Session:
+        folder.mkdir()
+        backend = registry.backend(target.backend)
+        options = target.run.options(threads=self.threads)
+        request = CompileRequest(
+            model=model,
+            target=target,
+            precision=Precision.FP32,
+            options=options,
+            stem="pruned-0",
+            io=IoForm("float32", "auto"),
+        )
+        return backend.open(backend.compile(request, folder), options)
+
+
+def slowest(rows: Sequence[PruneSpeedRow]) -> float:
+    """How many times faster than float on the target that gains least."""
+    return min(1 / row.ratio.value for row in rows)

@@ -1,0 +1,67 @@
+"""One group at one width -> what it costs at the model's outputs, its readers solved anew.
+
+    error = sum over float outputs  mean (pruned - float)^2 / var(float)
+
+Only the layers that read the group are solved: this ranks, the repair of the whole comes later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import onnx_ir as ir
+
+from edgekit.pruning.dependency import Dependencies
+from edgekit.pruning.importance import Order
+from edgekit.pruning.reconstruct import reconstruct
+from edgekit.pruning.remove import remove
+from edgekit.pruning.stream import IN_STEP, OpenModel, values
+from edgekit.spec import BatchStream
+
+
+def sensitivity(
+    found: Dependencies,
+    order: Order,
+    gone: Collection[int],
+    *,
+    open_model: OpenModel,
+    batches: BatchStream,
+    count: int,
+    seed: int,
+) -> float:
+    """The error when ``gone`` channels of one group are removed; infinite where outputs are not finite."""
+    made, _ = reconstruct(
+        found,
+        remove(found, gone),
+        gone,
+        open_model=open_model,
+        batches=batches,
+        count=count,
+        seed=seed,
+        only=order.readers,
+    )
+    return output_error(found.model, made, open_model=open_model, batches=batches, count=count)
+
+
+def output_error(
+    reference: ir.Model, other: ir.Model, *, open_model: OpenModel, batches: BatchStream, count: int
+) -> float:
+    """Mean squared difference of all float outputs together, each as a part of its variance."""
+    names = [value.name or "" for value in reference.graph.outputs]
+    sums: dict[str, list[float]] = {}
+    first = values(reference, names, open_model=open_model, batches=batches, count=count, size=IN_STEP)
+    second = values(other, names, open_model=open_model, batches=batches, count=count, size=IN_STEP)
+    for expected, given in zip(first, second, strict=True):
+        for name in names:
+            y = np.asarray(expected[name])
+            if y.dtype.kind != "f":
+                continue
+            y, off = y.astype(np.float64), np.asarray(given[name], np.float64) - y.astype(np.float64)
+            old = sums.get(name, [0.0, 0.0, 0.0, 0.0])
+            new = [float((off**2).sum()), float((y**2).sum()), float(y.sum()), float(y.size)]
+            sums[name] = [a + b for a, b in zip(old, new, strict=True)]
+    total = 0.0
+    for wrong, square, plain, size in sums.values():
+        total += wrong / max(square - plain**2 / size, 1e-30)
+    return total if np.isfinite(total) else float("inf")

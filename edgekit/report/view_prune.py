@@ -1,0 +1,140 @@
+"""What `edgekit prune` made -> Page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgekit.errors import EXIT_CODE_MEANINGS
+from edgekit.report import number
+from edgekit.report.page import Block, Cell, Column, Facts, Line, Lines, Page, Table, is_empty
+from edgekit.report.view_rows import accuracy_items, gates_table, ratio_value, tone_of
+
+if TYPE_CHECKING:
+    from edgekit.pipeline.result import PruneResult
+
+
+def view(result: PruneResult) -> Page:
+    """Sizes and speeds first; then the gates, the widths, how they were found, and what may not go."""
+    items = (
+        ("model", str(result.path)),
+        ("parameters", _share(result.parameters, result.float_parameters)),
+        ("multiply-accumulates", _share(result.macs, result.float_macs)),
+        ("size", f"{number.size(result.size_bytes)} (float: {number.size(result.float_size_bytes)})"),
+        ("channels chosen by", f"{result.importance}, {result.samples} samples"),
+        *((("recovered", f"{result.recovered} epochs of distillation"),) if result.recovered else ()),
+        ("output error", f"{100 * result.output_error:.3g} % of the outputs' variance, on calibration data"),
+        *accuracy_items(result.accuracy),
+    )
+    blocks: tuple[Block, ...] = (
+        Facts("", items),
+        _speeds(result),
+        gates_table("Gates", [("", gate) for gate in result.gates]),
+        _widths(result),
+        _search(result),
+        _table(result),
+        _repairs(result),
+        Lines(
+            "Channels that stay",
+            tuple(Line(f"{row.weight}: {row.channels}: {row.reason}") for row in result.kept),
+            folded=True,
+        ),
+        Lines("Notes", tuple(Line(text) for text in result.notes)),
+    )
+    filled = tuple(block for block in blocks if not is_empty(block))
+    if not result.gates:
+        return Page("Pruned", "", "plain", filled)
+    code = result.exit_code
+    return Page("Pruned", EXIT_CODE_MEANINGS[code] if code else "pass", tone_of(code), filled)
+
+
+def _share(now: int | None, before: int | None) -> str:
+    if now is None or not before:
+        return number.ABSENT
+    return f"{now:,} of {before:,} ({100 * now / before:.3g} %)"
+
+
+def _speeds(result: PruneResult) -> Table:
+    columns = (
+        Column("target"),
+        Column("float ms", right=True),
+        Column("pruned ms", right=True),
+        Column("times faster", right=True),
+        Column("ratio to float"),
+    )
+    rows = tuple(
+        (
+            Cell(row.target),
+            Cell(number.significant(row.reference.p50_ms)),
+            Cell(number.significant(row.pruned.p50_ms)),
+            Cell(f"{1 / row.ratio.value:.2f}"),
+            ratio_value(row.ratio),
+        )
+        for row in result.speeds
+    )
+    return Table("Speed, measured alternately", columns, rows)
+
+
+def _widths(result: PruneResult) -> Table:
+    columns = (
+        Column("group"),
+        Column("channels", right=True),
+        Column("kept", right=True),
+        Column("readers", right=True),
+    )
+    rows = tuple(
+        (Cell(row.group), Cell(str(row.channels)), Cell(str(row.kept)), Cell(str(row.readers)))
+        for row in result.widths
+    )
+    return Table("Widths", columns, rows)
+
+
+def _search(result: PruneResult) -> Table:
+    columns = (
+        Column("aimed at", right=True),
+        Column("measured", right=True),
+        Column("channels kept", right=True),
+        Column("outcome"),
+    )
+    rows = tuple(
+        (
+            Cell(f"{row.aimed:.2f} times"),
+            Cell(f"{row.measured:.2f} times"),
+            Cell(f"{100 * row.kept:.3g} %"),
+            Cell(row.said),
+        )
+        for row in result.search
+    )
+    return Table("Search", columns, rows)
+
+
+def _table(result: PruneResult) -> Table:
+    columns = (
+        Column("group"),
+        Column("kept", right=True),
+        Column("saves", right=True),
+        Column("output error", right=True),
+    )
+    rows = tuple(
+        (
+            Cell(row.group),
+            Cell(str(row.kept)),
+            Cell(f"{100 * row.saving:.3g} %"),
+            Cell(number.ABSENT if row.error is None else f"{100 * row.error:.3g} %"),
+        )
+        for row in result.table
+    )
+    return Table("Each width alone, measured", columns, rows, folded=True)
+
+
+def _repairs(result: PruneResult) -> Table:
+    columns = (
+        Column("layer"),
+        Column("cut out", right=True),
+        Column("bias moved", right=True),
+        Column("solved", right=True),
+    )
+    rows = tuple(
+        (Cell(row.layer), *(Cell(f"{100 * part:.3g} %") for part in (row.before, row.bias_only, row.after)))
+        for row in result.repairs
+    )
+    return Table("Squared error of each layer's output, of its variance", columns, rows, folded=True)

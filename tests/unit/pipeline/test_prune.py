@@ -1,0 +1,167 @@
+"""`edgekit.prune`: what it refuses, what it writes, and how the search goes on a machine of known speed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+import edgekit
+from edgekit.errors import ExitCode, InputError
+from edgekit.ir import io
+from edgekit.pipeline.prune_speed import Speedometer
+from edgekit.pipeline.result import LatencyRow, PruneResult, RatioRow
+from edgekit.pipeline.result.prune import PruneSpeedRow
+from edgekit.report import FORMATS, render, render_text
+from edgekit.spec import Progress
+from tests.unit.litert.litert_models import Model
+from tests.unit.pruning.zeroed import float_parameters
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three convolutions and a dense layer, with data of a seed beside it; its label is its own answer."""
+    monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
+    m = Model(seed=3)
+    y = m.input("x", ("N", 3, 8, 8))
+    for before, after in ((3, 16), (16, 24), (24, 16)):
+        y = m.add(
+            "Relu", m.add("Conv", y, m.weight(after, before, 3, 3, scale=0.2), m.weight(after), pads=[1] * 4)
+        )
+    y = m.add("Flatten", m.add("GlobalAveragePool", y))
+    proto = m.build(m.add("Gemm", y, m.weight(5, 16), m.weight(5), transB=1, out="scores"))
+    onnx.save(proto, tmp_path / "model.onnx")
+    data = np.random.default_rng(0).standard_normal((96, 3, 8, 8)).astype(np.float32)
+    np.savez(tmp_path / "train.npz", allow_pickle=False, x=data)
+    return tmp_path / "model.onnx"
+
+
+def _pruned(model: Path, *, keep: float | None = None, speedup: float | None = None) -> PruneResult:
+    return edgekit.prune(
+        model,
+        calibration_data=str(model.parent / "train.npz"),
+        out=model.parent / "pruned.onnx",
+        keep=keep,
+        speedup=speedup,
+    )
+
+
+def test_a_part_of_the_channels_is_written_and_reported(model: Path) -> None:
+    result = _pruned(model, keep=0.5)
+    written = io.load(result.path)
+    assert float_parameters(written) == result.parameters < result.float_parameters
+    assert result.macs is not None
+    assert result.float_macs is not None
+    assert result.macs < 0.5 * result.float_macs
+    assert [(row.channels, row.kept) for row in result.widths] == [(16, 8), (24, 16), (16, 8)]
+    assert 0 < result.output_error < 1
+    assert all(row.after <= row.bias_only * (1 + 1e-9) for row in result.repairs)
+    for form in ("json", "markdown", "html"):
+        assert form in FORMATS
+        assert "pruned" in render(result, form).lower()
+    assert "layers" not in render_text(result) or "Widths" in render_text(result)
+
+
+@pytest.mark.parametrize(
+    ("keep", "speedup", "said"),
+    [
+        (None, None, "prune needs --keep or --speedup"),
+        (0.5, 1.5, "prune needs --keep or --speedup"),
+        (1.5, None, "--keep 1.5 is no part"),
+        (None, 0.9, "--speedup 0.9 is not faster"),
+    ],
+)
+def test_what_is_asked_for_has_to_make_sense(
+    model: Path, keep: float | None, speedup: float | None, said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        _pruned(model, keep=keep, speedup=speedup)
+
+
+def test_a_model_of_which_nothing_may_go_says_why(model: Path) -> None:
+    m = Model()
+    y = m.add("Softmax", m.add("Conv", m.input("x", ("N", 3, 8, 8)), m.weight(8, 3, 1, 1)), axis=1)
+    onnx.save(m.build(y), model)
+    with pytest.raises(InputError, match="no channel of this model may go") as caught:
+        _pruned(model, keep=0.5)
+    assert "is computed over all of them" in caught.value.why
+
+
+def _row(factor: float) -> PruneSpeedRow:
+    latency = LatencyRow(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 10, True)
+    return PruneSpeedRow(
+        "onnxruntime-cpu", latency, latency, RatioRow("float", 1 / factor, 1 / factor, 1 / factor)
+    )
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A machine whose latency is the number of weights; the whole gains ``clock[0]`` of what is promised."""
+    off = [1.0]
+
+    def savings(self: Speedometer, models: Mapping[str, ir.Model], progress: Progress) -> dict[str, float]:
+        del progress
+        whole = float_parameters(self.reference)
+        return {name: 1 - float_parameters(each) / whole for name, each in models.items()}
+
+    def speeds(self: Speedometer, each: ir.Model, progress: Progress) -> tuple[PruneSpeedRow, ...]:
+        del progress
+        return (_row(1 + (float_parameters(self.reference) / float_parameters(each) - 1) * off[0]),)
+
+    monkeypatch.setattr(Speedometer, "savings", savings)
+    monkeypatch.setattr(Speedometer, "speeds", speeds)
+    return off
+
+
+def test_the_search_asks_for_more_until_it_is_fast_enough(model: Path, clock: list[float]) -> None:
+    """P1: the whole gains half of what the parts promised."""
+    clock[0] = 0.5
+    result = _pruned(model, speedup=1.4)
+    assert result.exit_code is ExitCode.OK
+    assert result.path.is_file()
+    assert [row.said for row in result.search][-1] == "fast enough"
+    assert len(result.search) > 1
+    assert 1 / result.speeds[0].ratio.value >= 1.4
+    assert result.table
+    assert all(row.error is not None for row in result.table if row.saving > 0)
+
+
+def test_a_speed_that_no_width_gives_is_an_honest_failure(model: Path, clock: list[float]) -> None:
+    del clock
+    result = _pruned(model, speedup=50)
+    assert result.exit_code is ExitCode.LATENCY_OR_SIZE_GATE
+    assert not result.path.exists()
+    (gate,) = result.gates
+    assert gate.name == "speedup"
+    assert "smallest width" in gate.reason
+    assert "--speedup" in gate.remedy
+
+
+def test_a_budget_that_ends_first_writes_nothing_and_says_what_it_allows(
+    model: Path, clock: list[float]
+) -> None:
+    """P2: labels are the float model's own answers, so that it scores 100 % and any change costs."""
+    del clock
+    with np.load(model.parent / "train.npz") as held:
+        x = held["x"]
+    with edgekit.open(model) as session:
+        answers = np.concatenate([session.run({"x": x[i : i + 8]})["scores"] for i in range(0, 96, 8)])
+    np.savez(
+        model.parent / "test.npz", allow_pickle=False, x=x, labels=answers.argmax(axis=1).astype(np.int64)
+    )
+    result = edgekit.prune(
+        model,
+        calibration_data=str(model.parent / "train.npz"),
+        out=model.parent / "pruned.onnx",
+        speedup=1.6,
+        eval_data=str(model.parent / "test.npz"),
+        max_drop_pp=0.01,
+    )
+    assert result.exit_code in {ExitCode.ACCURACY_GATE, ExitCode.INCONCLUSIVE}
+    assert not result.path.exists()
+    assert {row.said for row in result.search} >= {"fast enough", "outside the budget"}
+    assert len({row.aimed for row in result.search}) > 1

@@ -1,0 +1,102 @@
+"""Distillation: the pruned model comes closer to the float model; what it cannot train is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from edgekit.errors import InputError
+from edgekit.ir import io
+from edgekit.pruning import torch_graph
+from edgekit.pruning.dependency import dependencies
+from edgekit.pruning.recover import recover
+from edgekit.pruning.remove import remove
+from edgekit.pruning.sensitivity import output_error
+from edgekit.spec import RunOptions
+from tests.unit.litert.litert_models import Model, as_ir
+from tests.unit.pruning.in_process import InProcess, stream
+
+torch = pytest.importorskip("torch")
+COUNT = 128
+
+
+def _network() -> ir.Model:
+    m = Model(seed=1)
+    x = m.input("x", ("N", 3, 8, 8))
+    y = m.add("Relu", m.add("Conv", x, m.weight(8, 3, 3, 3), m.weight(8), pads=[1] * 4))
+    z = m.add("Conv", y, m.weight(8, 8, 3, 3, scale=0.2), m.weight(8), pads=[1] * 4)
+    y = m.add("Relu", m.add("Add", y, z))
+    y = m.add("MaxPool", y, kernel_shape=[2, 2], strides=[2, 2])
+    y = m.add("Flatten", m.add("GlobalAveragePool", y))
+    return as_ir(m.build(m.add("Gemm", y, m.weight(4, 8), m.weight(4), transB=1)))
+
+
+def test_training_brings_the_pruned_model_closer() -> None:
+    model = _network()
+    found = dependencies(model)
+    (group,) = found.groups
+    pruned = remove(found, group.channels[:3])
+    batches = stream(io.specs(model)[0][0], count=COUNT)
+    trained, said = recover(model, pruned, batches=batches, count=COUNT, epochs=15, seed=0, threads=1)
+    fresh = stream(io.specs(model)[0][0], count=COUNT, seed=9)  # not those that it saw
+    errors = [
+        output_error(model, each, open_model=InProcess, batches=fresh, count=COUNT)
+        for each in (pruned, trained)
+    ]
+    assert errors[1] < 0.5 * errors[0]
+    assert said.last < said.first
+    assert [list(value.shape or ()) for value in trained.graph.initializers.values()] == [
+        list(value.shape or ()) for value in pruned.graph.initializers.values()
+    ]
+
+
+def test_a_model_that_is_the_teacher_stays_it() -> None:
+    model = _network()
+    batches = stream(io.specs(model)[0][0], count=64)
+    trained, said = recover(model, model, batches=batches, count=64, epochs=1, seed=0, threads=1)
+    assert said.first < 1e-9
+    error = output_error(model, trained, open_model=InProcess, batches=batches, count=64)
+    assert error < 1e-9
+
+
+def test_every_row_computes_what_onnx_runtime_computes() -> None:
+    """One graph with the operators that are not in the network above; 1e-5 of the largest value."""
+    m = Model(seed=2)
+    x = m.input("x", ("N", 4, 6, 6))
+    first = m.add("Split", x, axis=1, num_outputs=2, outputs=2)
+    y = m.add("Concat", m.add("Sigmoid", first), m.add("HardSwish", f"{first}_1"), axis=1)
+    y = m.add("PRelu", m.add("Sub", y, m.weight(1, 4, 1, 1)), m.weight(4, 1, 1))
+    y = m.add("AveragePool", y, kernel_shape=[2, 2], strides=[2, 2])
+    y = m.add("Pad", y, m.ints(0, 1, 0, 0, 0, 1, 1, 0))
+    y = m.add("Slice", y, m.ints(0, 4), m.ints(6, -100), m.ints(1, 2), m.ints(1, -1))
+    y = m.add("Clip", m.add("Mul", y, m.scalar(1.5)), m.scalar(-2.0), m.scalar(2.0))
+    y = m.add("Transpose", y, perm=[0, 2, 3, 1])
+    y = m.add("Reshape", y, m.ints(0, -1, 6))
+    y = m.add("LayerNormalization", y, m.weight(6), m.weight(6), axis=-1)
+    y = m.add("Softmax", m.add("MatMul", m.add("Gelu", y), m.weight(6, 5)), axis=-1)
+    y = m.add("Div", m.add("Exp", m.add("Tanh", y)), m.add("Sqrt", m.scalar(2.0)))
+    y = m.add(
+        "Squeeze", m.add("Unsqueeze", m.add("Erf", m.add("LeakyRelu", y, alpha=0.2)), m.ints(1)), m.ints(1)
+    )
+    model = as_ir(m.build(m.add("HardSigmoid", m.add("ReduceMean", y, m.ints(1), keepdims=0))))
+    torch_graph.check(model)
+    (feeds,) = stream(io.specs(model)[0][0], count=3)(3)
+    expected = InProcess(model, RunOptions()).run(feeds)
+    constants = {
+        name: torch.from_numpy(np.array(value.const_value.numpy()))
+        for name, value in model.graph.initializers.items()
+        if torch_graph.is_trainable(value) and value.const_value is not None
+    }
+    found = torch_graph.function(model)(constants, {"x": torch.from_numpy(np.array(feeds["x"]))})
+    for name, value in expected.items():
+        off = np.abs(found[name].detach().numpy() - value.astype(np.float64)).max()
+        assert off <= 1e-5 * np.abs(value.astype(np.float64)).max()
+
+
+def test_an_operator_that_cannot_be_trained_is_named() -> None:
+    m = Model()
+    y = m.add("LRN", m.input("x", ("N", 4, 6, 6)), size=3)
+    model = as_ir(m.build(m.add("Conv", y, m.weight(2, 4, 1, 1))))
+    with pytest.raises(InputError, match="recovery does not know LRN"):
+        torch_graph.check(model)

@@ -1,0 +1,84 @@
+"""Widths out of a table: the cheapest that save enough; and what a group may shrink to."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from edgekit.pruning.dependency import Group, dependencies
+from edgekit.pruning.importance import Order
+from edgekit.pruning.widths import Cell, choose, removed, uniform, widths_of
+from tests.unit.litert.litert_models import Model, as_ir
+
+
+def _group(size: int, name: str = "g") -> Group:
+    return Group(name, tuple(range(1, size + 1)), ((name, 0),))
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [(64, (48, 32, 16)), (32, (24, 16, 8)), (16, (8,)), (8, (4,)), (3, ()), (40, (32, 24, 16)), (12, (8,))],
+)
+def test_widths_are_blocks(size: int, expected: tuple[int, ...]) -> None:
+    assert widths_of(_group(size), step=8) == expected
+
+
+def test_one_part_for_all_is_rounded_up() -> None:
+    orders = [Order(_group(size, f"g{size}"), (), (), ()) for size in (4, 16, 40)]
+    assert uniform(orders, 0.6, step=8) == {"g4": 3, "g16": 16, "g40": 24}
+    assert uniform(orders, 0.5, step=8) == {"g4": 2, "g16": 8, "g40": 24}
+
+
+def _cells(seed: int) -> list[Cell]:
+    rng = np.random.default_rng(seed)
+    return [
+        Cell(f"g{group}", width, float(rng.uniform(-0.02, 0.15)), float(rng.uniform(0, 0.2)))
+        for group in range(5)
+        for width in (8, 16)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_choice_is_the_cheapest_of_all(seed: int) -> None:
+    """Against every combination; savings are rounded down to the grid (W3: 0.05 % each)."""
+    cells = _cells(seed)
+    by_group = [[None, *(cell for cell in cells if cell.group == f"g{group}")] for group in range(5)]
+    best = min(
+        (
+            sum(cell.error for cell in chosen if cell)
+            for chosen in product(*by_group)
+            if sum(int(cell.saving * 2000) for cell in chosen if cell and cell.saving > 0) >= 400
+            and all(cell is None or cell.saving > 0 for cell in chosen)
+        ),
+        default=None,
+    )
+    found = choose(cells, saving=0.2)
+    if best is None:
+        assert found is None
+        return
+    assert found is not None
+    cost = sum(cell.error for cell in cells if found.get(cell.group) == cell.width)
+    assert cost == pytest.approx(best)
+
+
+def test_what_saves_nothing_is_never_chosen() -> None:
+    cells = [Cell("slow", 8, -0.1, 0.0), Cell("fast", 8, 0.3, 0.5)]
+    assert choose(cells, saving=0.2) == {"fast": 8}
+    assert choose(cells, saving=0.4) is None
+
+
+def test_a_channel_without_which_an_axis_is_empty_stays() -> None:
+    """Two groups meet on one axis of one channel each: not both may go."""
+    m = Model()
+    first = m.add("Conv", m.input("x", (1, 3, 4, 4)), m.weight(4, 3, 1, 1))
+    part = m.add("Slice", first, m.ints(0), m.ints(2), m.ints(1))
+    both = m.add("Concat", m.add("Conv", part, m.weight(3, 2, 1, 1)), first, axis=1)
+    found = dependencies(
+        as_ir(m.build(m.add("GlobalAveragePool", m.add("Conv", both, m.weight(2, 7, 1, 1)))))
+    )
+    orders = [Order(group, group.channels, (), ()) for group in found.groups]
+    gone = removed(found, orders, {group.name: 0 for group in found.groups})
+    assert found.emptied(gone) is None
+    assert found.emptied(found.parts) is not None
