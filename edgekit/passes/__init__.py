@@ -11,6 +11,7 @@ from edgekit.errors import ModelFileError
 from edgekit.ir.verify import CANONICAL, canonical_rules, verify
 from edgekit.passes.base import Pass, run
 from edgekit.passes.clear_metadata import ClearMetadata
+from edgekit.passes.drop_neutral_masks import DropNeutralMasks
 from edgekit.passes.eliminate_identity import EliminateIdentity
 from edgekit.passes.expand_operators import ExpandOperators
 from edgekit.passes.expand_qoperators import ExpandQOperators
@@ -41,6 +42,7 @@ CANONICAL_PASSES: tuple[Pass, ...] = (
     FoldConstants(),
     InferShapes(again=True),
     EliminateIdentity(),
+    DropNeutralMasks(),
     LiftConstants(),
     InferShapes(again=True),
     RecognizeGru(),
