@@ -31,6 +31,7 @@ INDUCTOR = "inductor."  # settings that start so are options of torch._inductor.
 LAYOUT = "torch.layout"  # "nhwc": weights of convolutions lie channels-last, "nchw": as in ONNX
 _COMPILED = "data/aotinductor/"
 _ID, _FIXED_ID = ".data/serialization_id", b"0" * 40
+_QUOTED = 2000  # characters of the compiler's words: the error stands at their end
 _METADATA = "_metadata.json"
 _ROOT = "model"  # PyTorch takes the file's own name, and any is read
 
@@ -67,7 +68,11 @@ def write_package(source: str, out: str, *, settings: Mapping[str, str], device:
 
 
 def compile_program(torch: Any, program: Any, out: Path, settings: Mapping[str, str]) -> None:
-    """AOTInductor; with a CUDA toolkit on the path it is found without CUDA_HOME being set."""
+    """AOTInductor; with a CUDA toolkit on the path it is found without CUDA_HOME being set.
+
+    Raises:
+        MissingBackendError: no C++ compiler, or no CUDA toolkit that it can build with.
+    """
     if torch.version.cuda is not None:
         from torch.utils.cpp_extension import CUDA_HOME
 
@@ -78,8 +83,17 @@ def compile_program(torch: Any, program: Any, out: Path, settings: Mapping[str, 
         for name, value in settings.items()
         if name.startswith(INDUCTOR)
     }
-    with torch.no_grad():
-        torch._inductor.aoti_compile_and_package(program, package_path=str(out), inductor_configs=options)
+    broken = (torch._inductor.exc.CppCompileError, torch._inductor.exc.InvalidCxxCompiler)
+    try:
+        with torch.no_grad():
+            compiler = torch._inductor.aoti_compile_and_package
+            compiler(program, package_path=str(out), inductor_configs=options)
+    except broken as error:
+        raise MissingBackendError(
+            "AOTInductor cannot build its package here: the C++ compiler fails",
+            why=str(error)[-_QUOTED:],
+            remedy="install g++ and the CUDA toolkit of PyTorch's version (nvcc on the PATH)",
+        ) from error
 
 
 def compiled_for(path: Path) -> dict[str, str] | None:

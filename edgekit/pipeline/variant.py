@@ -6,7 +6,7 @@ what those integers stand for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import onnx_ir as ir
@@ -19,14 +19,14 @@ from edgekit.pipeline.prepare import Prepared
 from edgekit.pipeline.scheme import Scheme
 from edgekit.quantization.apply import apply, output_steps
 from edgekit.quantization.dequantize import to_float
-from edgekit.quantization.float16 import to_float16
+from edgekit.quantization.float16 import float16_notes, left_float, to_float16
 from edgekit.quantization.overrides import Override, kept_float, resolve
 from edgekit.quantization.place import place
 from edgekit.quantization.plan import QuantPlan
 from edgekit.quantization.restore.choose import applied
 from edgekit.quantization.saturation import as_seven_bit, as_unsigned, cross_cpu, saturating_on
 from edgekit.quantization.weights import NoEligibleWeightError, place_weights
-from edgekit.spec import Precision
+from edgekit.spec import Precision, Range
 from edgekit.target import Target
 
 
@@ -59,8 +59,8 @@ def make(
             return Variant(_float(canonical), precision)
         case Precision.FP16:
             if canonical.quantized or prepared is None:
-                return Variant(to_float16(_float(canonical), ranges=None), precision)
-            return Variant(to_float16(prepared.model, ranges=prepared.ranges.tensors), precision)
+                return _half(_float(canonical), None)
+            return _half(prepared.model, prepared.ranges.tensors)
         case Precision.W8A8 | Precision.W8A16:
             if canonical.quantized:
                 return as_it_came(canonical, target)
@@ -71,6 +71,15 @@ def make(
             raise InputError(
                 "auto is no precision by itself", why="it stands for a choice", remedy="name one"
             )
+
+
+def _half(model: ir.Model, ranges: Mapping[str, Range] | None) -> Variant:
+    return Variant(
+        to_float16(model, ranges=ranges),
+        Precision.FP16,
+        left_float=left_float(model, ranges=ranges),
+        notes=float16_notes(model, ranges=ranges),
+    )
 
 
 def _static(

@@ -24,9 +24,9 @@ import onnx_ir as ir
 
 from edgekit.ir.graph import add_initializer, constant, free_name, has_subgraphs, is_float32, is_onnx
 from edgekit.ir.verify import FLOAT, verify
-from edgekit.quantization.float16_masks import saturate_masks
+from edgekit.quantization.float16_masks import MASKED, saturate_masks
 from edgekit.quantization.float16_range import out_of_range
-from edgekit.spec import Range
+from edgekit.spec import Range, Rejection
 
 FLOAT32_OPERATORS: Mapping[str, str] = {
     "CumSum": "a long sum loses its small terms",
@@ -118,6 +118,27 @@ def to_float16(model: ir.Model, *, ranges: Mapping[str, Range] | None = None) ->
             del graph.initializers[name]
     verify(result, FLOAT, after="to_float16")
     return result
+
+
+def left_float(model: ir.Model, *, ranges: Mapping[str, Range] | None = None) -> tuple[Rejection, ...]:
+    """The nodes that ``to_float16`` leaves in float32, each with the reason (H2)."""
+    form = model.clone()
+    _, ranges = saturate_masks(form, ranges)
+    reasons = ((node, float32_reason(node, ranges=ranges)) for node in form.graph)
+    return tuple(
+        Rejection(node.name or node.op_type, "float16", reason, "computed in float32 between two casts")
+        for node, reason in reasons
+        if reason
+    )
+
+
+def float16_notes(model: ir.Model, *, ranges: Mapping[str, Range] | None = None) -> tuple[str, ...]:
+    """What ``to_float16`` changes about the numbers, besides rounding them."""
+    names, _ = saturate_masks(model.clone(), ranges)
+    if not names:
+        return ()
+    constants = f"{len(names)} constants of masks are" if len(names) > 1 else f"mask constant {names[0]!r} is"
+    return (f"{constants} raised to {MASKED:g}: the softmax behind is the same, and float16 can hold it",)
 
 
 def float32_reason(node: ir.Node, *, ranges: Mapping[str, Range] | None = None) -> str:

@@ -2,9 +2,10 @@
 
     softmax(scores + mask)    mask = 0 where a position counts, a huge negative number where it does not
 
-exp(MASKED - 2 * SCORES) is 0 in every float type, so the softmax is the same as long as scores stay within
+exp(MASKED + 2 * SCORES) is 0 in every float type, so the softmax is the same as long as scores stay within
 SCORES; a float16 mask of -1e9 would be -inf, and a row that is masked everywhere NaN. A row like that stays
-what it is in float32, uniform: scores vanish beside MASKED as well (its neighbours in binary16 are 16 apart).
+what it is in float32, uniform, where scores are below 16: they vanish beside MASKED as well, whose neighbours
+in binary16 are 32 apart.
 
 M1 the constant is a branch of Where, which chooses it or 0
 M2 it is multiplied with values that calibration saw inside [0, 1]
@@ -22,10 +23,11 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.ir.graph import add_initializer, constant, is_float32, is_onnx
+from edgekit.quantization.float16_range import HEADROOM, LARGEST
 from edgekit.spec import Range
 
-MASKED = -16384.0  # a quarter of the largest binary16: scores may be added to it
-SCORES = 8192.0  # what scores may reach: half of it
+MASKED = -49152.0  # -1.5 * 2**15: the coarsest steps that binary16 has, and room for scores below
+SCORES = 8192.0  # what scores may reach: half of that room
 _MOVES = ("Unsqueeze", "Squeeze", "Expand", "Reshape", "Transpose", "Slice", "Identity")
 
 
@@ -48,7 +50,7 @@ def saturate_masks(
         if array is None or not array.size:
             continue
         low = float(array.min())
-        if not np.isfinite(low) or low >= 2 * MASKED or float(array.max()) > 0:
+        if not np.isfinite(low) or low >= -HEADROOM * LARGEST or float(array.max()) > 0:
             continue
         path = _path(value, now, ranged=ranges is not None)
         if path is None:
@@ -60,8 +62,8 @@ def saturate_masks(
         for each in path:
             if each.name in now:
                 seen = now[each.name or ""]
-                # the sum with scores keeps theirs above the mask's
-                now[each.name or ""] = Range(max(seen.low, MASKED - SCORES), seen.high)
+                # bounded by MASKED - SCORES whatever the data are: it needs no headroom
+                now[each.name or ""] = Range(max(seen.low, -HEADROOM * LARGEST), seen.high)
     return tuple(found), None if ranges is None else now
 
 
