@@ -17,6 +17,9 @@ from typing import Any
 from edgekit.backends import profiling
 
 _BLOCKS = 5  # samples for each node; a model is compiled for each of them
+_NO_KERNEL = (
+    "unknown"  # beginning of the implementation of a node that was folded when the model was compiled
+)
 _CONSTANTS = frozenset({"Const", "Constant"})
 
 
@@ -57,7 +60,9 @@ def timed(
             samples.setdefault(name, []).append(max(0.0, spent / each))
     return {
         "kernels": [
-            {**row, "outside": False, "calls": 1, "us": samples[name]} for name, row in nodes.items()
+            {**row, "outside": False, "calls": 1, "us": samples[name]}
+            for name, row in nodes.items()
+            if any(samples[name]) or not row["kernel"].startswith(_NO_KERNEL)
         ],
         "plain_us": plain_us,
         "profiled_us": profiled_us,

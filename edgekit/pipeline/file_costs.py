@@ -8,7 +8,7 @@ A kernel that fuses several operators costs what they cost together. Runtimes na
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from edgekit.backends.openvino_xml import parse
@@ -95,16 +95,19 @@ def operators_of(artifact: Artifact) -> tuple[Operator, ...]:
         )
     if not compiled_file.is_compiled(artifact.path):  # a plug-in's own format
         return ()
-    behind = _followers(artifact) if artifact.path.suffix == ".xml" else {}
+    heavy = [each for each in compiled_file.contents(artifact.path).layers if each.macs != 0]
+    behind = _followers(artifact, {each.name for each in heavy}) if artifact.path.suffix == ".xml" else {}
     return tuple(
         Operator(Layer(each.name, behind.get(each.name, ()), each.macs), each.parameter_bytes)
-        for each in compiled_file.contents(artifact.path).layers
-        if each.macs != 0
+        for each in heavy
     )
 
 
-def _followers(artifact: Artifact) -> dict[str, tuple[str, ...]]:
-    """Layer of an IR -> what reads it, up to the next branch: OpenVINO may call a fused kernel by that."""
+def _followers(artifact: Artifact, heavy: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Layer of an IR -> what reads it, up to the next branch or layer that multiplies.
+
+    OpenVINO may call a layer by the name of what it was fused with.
+    """
     net = parse(artifact.path.read_bytes(), name=artifact.path.name)
     readers: dict[str, list[str]] = {}
     for key, layer in net.layers.items():
@@ -116,6 +119,8 @@ def _followers(artifact: Artifact) -> dict[str, tuple[str, ...]]:
         names: list[str] = []
         while len(names) < _FOLLOWED and len(readers.get(key, ())) == 1:
             key = readers[key][0]  # noqa: PLW2901 - walks on from the layer
+            if net.layers[key].name in heavy:
+                break
             names.append(net.layers[key].name)
         found[layer.name] = tuple(names)
     return found
@@ -127,7 +132,11 @@ def costs(kernels: Sequence[KernelTime], operators: Sequence[Operator]) -> tuple
 
 
 def _owners(kernels: Sequence[KernelTime], operators: Sequence[Operator]) -> list[tuple[Operator, ...]]:
-    """For each kernel the operators that it stands for; exact names go before likely ones."""
+    """For each kernel the operators that it stands for.
+
+    Exact names go before likely ones. What is left over belongs to a kernel that lists what follows it: a
+    fusion took its name.
+    """
     by_layer = {id(each.layer): each for each in operators}
     free = {id(each.layer): each.layer for each in operators}
     found: list[tuple[Operator, ...]] = [()] * len(kernels)
@@ -139,6 +148,12 @@ def _owners(kernels: Sequence[KernelTime], operators: Sequence[Operator]) -> lis
             found[place] = tuple(by_layer[id(layer)] for layer in layers)
             for layer in layers:
                 del free[id(layer)]
+    for layer in free.values():
+        names = set(layer.aliases)
+        for place, kernel in enumerate(kernels):
+            if kernel.multiplies and names.intersection(kernel.names):
+                found[place] = (*found[place], by_layer[id(layer)])
+                break
     return found
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import exp, log
 from pathlib import Path
 
 from edgekit.backends.worker import WorkerSession
@@ -215,9 +216,9 @@ def _inside(found: Profile) -> float | None:
 
 
 def _slowdown(found: Profile) -> float | None:
-    """Profiled over plain inferences, each with its neighbour in time."""
-    pairs = list(zip(found.profiled_us, found.plain_us, strict=False))
-    return central([under / without for under, without in pairs if without > 0]) if pairs else None
+    """Profiled over plain inferences, each with its neighbour in time; by logarithms, where noise cancels."""
+    pairs = [pair for pair in zip(found.profiled_us, found.plain_us, strict=False) if min(pair) > 0]
+    return exp(central([log(under / without) for under, without in pairs])) if pairs else None
 
 
 def _runs(probe_ms: Sequence[float]) -> int:

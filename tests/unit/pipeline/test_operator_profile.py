@@ -214,6 +214,18 @@ def test_no_operator_is_counted_twice() -> None:
     assert [cost.macs for cost in costs(kernels, operators)] == [10, 1, None]
 
 
+def test_a_fusion_that_took_an_operators_name_has_its_cost() -> None:
+    """OpenVINO's attention lists the multiplication behind the first product, and the second product."""
+    from edgekit.validation.coverage import Layer
+
+    first, second = (
+        Operator(Layer("qk", ("scale", "softmax"), 100), 0),
+        Operator(Layer("av", ("out",), 200), 0),
+    )
+    kernels = [kernel(names=("scale", "softmax", "av")), kernel(names=("dense",))]
+    assert [cost.macs for cost in costs(kernels, (first, second))] == [300, None]
+
+
 def operators_of_names(*names: str) -> tuple[Operator, ...]:
     from edgekit.validation.coverage import Layer
 
