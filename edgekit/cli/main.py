@@ -34,9 +34,7 @@ class Verb:
 
 VERBS: dict[str, Verb] = {
     "export": Verb("edgekit.cli.export", "PyTorch, Keras or ONNX source -> canonical ONNX, proved equal"),
-    "prune": Verb(
-        "edgekit.cli.prune", "float model x data -> fewer channels, as much faster as asked, measured"
-    ),
+    "prune": Verb("edgekit.cli.prune", "float model x data -> fewer channels, faster as measured"),
     "calibrate": Verb("edgekit.cli.calibrate", "float model x data -> ranges.json"),
     "quantize": Verb("edgekit.cli.quantize", "float model x ranges -> int8 (QDQ) or fp16 ONNX"),
     "compile": Verb("edgekit.cli.compile", "ONNX x targets -> artifacts that run there"),
