@@ -72,6 +72,8 @@ class FakeEngine:
         if self._do == "slow at first" and not self._invoked:
             time.sleep(0.05)
         self._invoked = True
+        if self._do == "only batch 8" and len(self._x) != 8:
+            raise RuntimeError(f"batch {len(self._x)}")
         if self._do == "sleep":
             time.sleep(60)
         if self._do == "raise":

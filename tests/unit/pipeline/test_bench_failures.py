@@ -7,19 +7,24 @@ is the worker tests' fake one: what it does is the content of the artifact's fil
 from __future__ import annotations
 
 import csv as reader
+import gzip
 import io
 import json
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edgekit.backends import registry
+from edgekit.backends.base import file_entries
 from edgekit.backends.worker import WorkerSession
 from edgekit.errors import EdgekitError, ExitCode, InputError, MissingBackendError, ModelFileError
 from edgekit.pipeline import bench as bench_module
 from edgekit.pipeline.bench_failures import exit_code_of, kind_of
+from edgekit.pipeline.bench_size import size_row
 from edgekit.pipeline.bench_sweep import Sweep, caveats, check_batch
 from edgekit.pipeline.result import BenchResult, DeviceRow, FailedRow
 from edgekit.report import csv, render
@@ -180,6 +185,39 @@ def test_the_batch_arrives_at_the_engine_and_throughput_counts_samples(tmp_path:
     assert [(row.batch, row.threads) for row in found.rows] == [(1, 1), (1, 2), (8, 1), (8, 2)]
     for row in found.rows:
         assert row.throughput_per_s == pytest.approx(1000 * row.batch / row.latency.p50_ms)
+
+
+def test_an_engine_that_takes_one_batch_only_fails_at_the_others(tmp_path: Path) -> None:
+    found = _bench(_files(tmp_path, picky="only batch 8"), sweep=Sweep(batches=(2, 8)))
+    assert [row.batch for row in found.rows] == [8]
+    (failed,) = found.failures
+    assert failed.kind == "error"
+    assert failed.reason.startswith("at batch 2: ")
+    assert "batch 2" in failed.reason.removeprefix("at batch 2: ")
+
+
+def test_open_sizes_other_than_the_first_axis_stay_1() -> None:
+    spec = TensorSpec("x", "float32", ("n", "rows", 3))
+    fixed = TensorSpec("f", "int64", (2, 3))
+    found = bench_module.random_feeds((spec, fixed), seed=0, batch=5)
+    assert {name: array.shape for name, array in found.items()} == {"x": (5, 1, 3), "f": (2, 3)}
+
+
+def test_a_download_is_what_gzip_makes_of_each_file(tmp_path: Path) -> None:
+    """Zeros shrink, noise does not; gzip of the same level is the reference."""
+    zeros, noise = bytes(1 << 20), np.random.default_rng(0).bytes(1 << 20)
+    for name, content in (("zeros", zeros), ("noise", noise)):
+        (tmp_path / name).write_bytes(content)
+        artifact = replace(_ANY, folder=tmp_path, files=file_entries(tmp_path, (name,)))
+        found = size_row(artifact)
+        assert found.file_bytes == 1 << 20
+        assert found.download_bytes == pytest.approx(len(gzip.compress(content, 9)), abs=16)
+    both = replace(_ANY, folder=tmp_path, files=file_entries(tmp_path, ("zeros", "noise")))
+    assert size_row(both).files == 2
+    assert size_row(both).download_bytes > 1 << 20
+    (tmp_path / "zeros").write_bytes(noise)  # the same path with other content is measured again
+    os.utime(tmp_path / "zeros", ns=(1, 1))
+    assert size_row(both).download_bytes > 2 << 20
 
 
 def test_one_that_crashed_is_not_tried_under_other_conditions(tmp_path: Path) -> None:
