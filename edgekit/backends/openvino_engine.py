@@ -131,6 +131,14 @@ class OpenVinoEngine:
         """One inference; synchronous, no copy of the outputs."""
         self._request.infer(share_outputs=True)
 
+    def took_ns(self) -> float:
+        """The last inference by OpenVINO's own clock, as ``benchmark_app`` reports it.
+
+        The Python package adds 5 us to each call for the way in and for views of the outputs: 6 % of a model
+        of 80 us, and no part of what an application in C++ waits for.
+        """
+        return float(self._request.latency * 1e6)
+
     def fetch(self) -> dict[str, Array]:
         """Copies of the outputs."""
         return {name: self._request.get_tensor(name).data.copy() for name in self._outputs}
