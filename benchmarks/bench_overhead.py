@@ -6,7 +6,7 @@
 `onnxruntime_perf_test` is in no Python package. One thread, batch 1, float files, the same inputs. Two
 processes of one file differ by several per cent for as long as they live, so each side is started anew
 ``PAIRS`` times, and the ratio of the medians over pairs is judged. edgekit and benchmark_app both report
-OpenVINO's own clock; against the wall clock of a bare loop, which is in the raw figures too, that is 5 us less.
+OpenVINO's own clock; a bare loop by the wall clock, in the raw figures too, shows 5 us more.
 
 `EDGEKIT_BENCH_MODELS=digits_cnn` measures only that model.
 """
