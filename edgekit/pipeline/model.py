@@ -202,13 +202,13 @@ def _proved(
 
 
 def _loop_note(model: ir.Model) -> tuple[str, ...]:
-    """What a loop that stayed a loop means: exact, and refused by most targets."""
+    """What a loop that stayed a loop means: exact, and never quantized."""
     loops = [node.name or node.op_type for node in walk(model) if is_onnx(node, "Loop")]
     if not loops:
         return ()
     text = (
-        f"a loop stays a Loop ({', '.join(loops[:3])}), which few targets take: where it is a SimpleRNN in a "
-        "SavedModel, export the .keras file or the builder instead, where it is one operator"
+        f"a loop stays a Loop ({', '.join(loops[:3])}), whose body stays in float: where it is a SimpleRNN "
+        "in a SavedModel, export the .keras file or the builder instead, where it is one operator"
     )
     return (text,)
 

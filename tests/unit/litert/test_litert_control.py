@@ -17,7 +17,7 @@ from edgekit.backends.litert.ops import control
 from edgekit.backends.litert.ops.sequence import LONGEST
 from edgekit.backends.litert.tensors import every_graph
 from edgekit.spec import Array, Dim, RunOptions
-from tests.unit.litert.litert_models import Model, compiled, relative_error
+from tests.unit.litert.litert_models import Info, Model, compiled, relative_error, run_litert, run_onnx
 
 TOLERANCE = 1e-4  # of the output's range, as in tests/parity
 HEADER = '<ir_version: 10, opset_import: ["" : 21]>\n'
@@ -307,6 +307,34 @@ def test_a_state_of_a_dynamic_batch_goes_round() -> None:
           w = Relu(y) }""")
     assert "WHILE" in codes_of(model)
     agree(model, [feeds_of(model, seed, batch=1 + seed) for seed in SEEDS], kernels="xnnpack")
+
+
+@pytest.mark.parametrize("kernels", ["xnnpack", "builtin"])
+def test_a_quantized_body_has_integer_kernels(kernels: str) -> None:
+    """Within one step of its last scale, 0.02; weights and bias are the outer graph's."""
+    m = Model()
+    x = m.input("x", (1, 4, 6, 6))
+    data = (m.rng.standard_normal((4, 4, 3, 3)) / 8).astype(np.float32)
+    weight, scales = m.quantized_weight(data, axis=0)
+    bias = m.quantized_bias(m.rng.standard_normal(4), scales * np.float32(0.03))
+
+    def once() -> list[Info]:
+        conv = m.add("Conv", m.quantized("s", 0.03, 128), weight, bias, pads=[1, 1, 1, 1])
+        last = m.add("Sub", m.quantized(m.add("Relu", conv), 0.02, 0), x)
+        return [(m.add("Less", "i", m.constant(np.asarray(2))), (), "bool"), (last, (1, 4, 6, 6), "float32")]
+
+    inputs: list[Info] = [("i", (), "int64"), ("c", (), "bool"), ("s", (1, 4, 6, 6), "float32")]
+    loop = m.add("Loop", "", m.constant(np.asarray(True)), x, body=m.body(inputs, once))
+    model = m.build(m.add("Identity", loop))
+    body = every_graph(compiled(model).lowered.graph)[-1]
+    (conv,) = [op for op in body.operators if op.code == "CONV_2D"]
+    assert [body.tensors[index].dtype for index in conv.inputs] == ["int8", "int8", "int32"]
+    feeds = feeds_of(model, 0)
+    (expected,), (found,) = (
+        run_onnx(model, feeds).values(),
+        run_litert(model, feeds, kernels=kernels).values(),
+    )
+    assert np.allclose(found, expected, rtol=0, atol=0.02)
 
 
 REFUSED = {
