@@ -9,7 +9,8 @@ TOML under the identifiers "runtime_options_string" and "xnnpack" (litert/c/opti
 it is promised to stay, so everything is checked:
 
 N1 a function that the library does not have                -> refused
-N2 a function that does not return kLiteRtStatusOk          -> refused, with its name and status
+N2 a function that does not return kLiteRtStatusOk          -> refused, with its name and status; a file that
+   is "unsupported" by itself: this interface loads no tensors that keep a state between inferences
 N3 an event that is not 104 bytes long (found by writing into a marked buffer)          -> refused
 
 A wrong call could crash: use it in a process of its own.
@@ -36,6 +37,7 @@ _WRITE, _KERNEL_MODE_BUILTIN = 1, 2  # kLiteRtTensorBufferLockModeWrite, kLiteRt
 _EVENT_BYTES = 104  # sizeof(ProfiledEventData) of LiteRT 2.1 to 2.3
 _ROOM = 4  # times that, for N3
 _MARK = 0xAB
+_UNSUPPORTED = 5  # kLiteRtStatusErrorUnsupported
 
 # tflite::Profiler::EventType
 OPERATOR, DELEGATE_OPERATOR, DELEGATE_PROFILED = 1 << 1, 1 << 2, 1 << 3
@@ -225,6 +227,13 @@ class NativeModel:
             raise _refused(f"it has no function {name}")  # N1
         function.restype = ctypes.c_int
         status = function(*arguments)
+        if status == _UNSUPPORTED and name == "LiteRtCreateModelFromFile":
+            raise MissingBackendError(
+                "LiteRT's profiler does not take this file",
+                why=f"{name} returned status {status}, unsupported: tensors that keep a state, as recurrent "
+                "operators have, are none of its interface",
+                remedy="profile the model on another runtime",
+            )
         if status:
             raise _refused(f"{name} returned status {status}")  # N2
 

@@ -137,6 +137,14 @@ def test_a_status_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "LiteRtCreateCompiledModel returned status 3" in caught.value.why  # N2
 
 
+def test_a_file_with_a_state_is_said_to_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsupported(*_: object) -> int:
+        return 5
+
+    with pytest.raises(MissingBackendError, match="does not take this file"):
+        opened(monkeypatch, Library({"LiteRtCreateModelFromFile": unsupported}))
+
+
 def test_the_body_of_a_loop_is_in_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four events: WHILE, an operator of its body (subgraph 1), the delegate's, and none of an operator."""
     kinds = ((2, 0), (2, 1), (8, 0), (1, 0))
