@@ -347,6 +347,8 @@ def state(
     load = _text(proc / "loadavg").split()
     if load:
         facts["load"] = float(load[0])
+    elif proc == PROC and hasattr(os, "getloadavg"):  # macOS
+        facts["load"] = round(os.getloadavg()[0], 2)
     facts.update(_cpu_times(proc, cores))
     facts.update(_throttled(proc, sys))
     facts.update(_supply(sys))

@@ -28,6 +28,7 @@ def _quantities(seen: Conditions) -> Iterator[tuple[str, str, float | None, floa
         ("load", "", "load"),
         ("frequency", "MHz", "frequency_mhz"),
         ("temperature", "C", "temperature_c"),
+        ("battery", "%", "battery_percent"),
     ):
         before, after = getattr(seen.before, attribute), getattr(seen.after, attribute)
         if after is not None:

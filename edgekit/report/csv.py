@@ -3,6 +3,7 @@
     release   every candidate of every target      validate   every artifact
     bench     every artifact, every kernel         diff       every figure of every target
     debug     every layer of every artifact        prune      every target
+    bench --sustained   every minute               bench --history     every run
 
 A figure that was not measured is an empty field.
 """
@@ -23,11 +24,14 @@ from edgekit.pipeline.result import (
     CandidateRow,
     DebugResult,
     DiffResult,
+    EnergyRow,
     GateRow,
+    HistoryResult,
     LatencyRow,
     PruneResult,
     RatioRow,
     ReleaseResult,
+    SustainedResult,
     TargetRow,
     ValidateResult,
 )
@@ -120,8 +124,46 @@ def _prune(result: PruneResult) -> list[Row]:
 
 
 def _bench(result: BenchResult) -> list[Row]:
-    """Every artifact; below them the kernels of those that were profiled, in the order of execution."""
-    return [*_latencies(result), *_kernels(result)]
+    """Every artifact; below them its energy by meter, and kernels in the order of execution."""
+    return [*_latencies(result), *map(_energy, result.energy), *_kernels(result)]
+
+
+def _energy(row: EnergyRow) -> Row:
+    names = ("meter", "joules", "watts", "idle_watts", "seconds", "runs", "reason")
+    return {"artifact": row.artifact, "device": row.device, **{name: getattr(row, name) for name in names}}
+
+
+def _sustained(result: SustainedResult) -> list[Row]:
+    return [
+        {
+            "artifact": row.artifact,
+            "device": row.device,
+            "minute": minute.index + 1,
+            "whole": str(minute.whole).lower(),
+            "runs": minute.runs,
+            "p50_ms": minute.p50_ms,
+            "p95_ms": minute.p95_ms,
+            "per_s": minute.per_s,
+            "frequency_mhz": minute.frequency_mhz,
+            "temperature_c": minute.temperature_c,
+            "watts": minute.watts,
+            "factor": row.factor.value if row.factor else None,
+            "verdict": row.verdict,
+        }
+        for row in result.rows
+        for minute in row.minutes
+    ]
+
+
+def _history(result: HistoryResult) -> list[Row]:
+    """Every run; ``change`` is the ratio to the level before where a new one begins."""
+    rows = []
+    for series in result.series:
+        changed = {change.index: change.ratio for change in series.changes}
+        for index, run in enumerate(series.runs):
+            named = {name: getattr(run, name) for name in _RUN}
+            rows.append({**named, "stable": str(run.stable).lower(), "change": changed.get(index)})
+    return rows
 
 
 def _kernels(result: BenchResult) -> list[Row]:
@@ -277,11 +319,17 @@ def _ratio(row: RatioRow | None) -> Row:
 
 
 # result type -> its rows; each takes exactly that type
+_RUN = (
+    *("artifact", "device", "machine", "runtime", "version", "threads", "batch", "cores", "at", "sha256"),
+    *("p50_ms", "low_ms", "high_ms", "p95_ms", "runs"),
+)
 ROWS: Mapping[type, Callable[[Any], list[Row]]] = {
     ReleaseResult: _release,
     ValidateResult: _validate,
     BenchResult: _bench,
     PruneResult: _prune,
+    SustainedResult: _sustained,
+    HistoryResult: _history,
     DiffResult: _diff,
     DebugResult: _debug,
 }

@@ -11,7 +11,7 @@ class ConditionRow:
 
     Attributes:
         device: as the user named it; "" = this machine.
-        name: "load", "frequency", "temperature", "others", "steal", "throttled".
+        name: "load", "frequency", "temperature", "battery", "others", "steal", "throttled".
         unit: "MHz", "C", "%", "s", "".
         before: before the rounds; None for what is a total over them.
         after: after the rounds, or the total.

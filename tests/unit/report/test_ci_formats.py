@@ -406,3 +406,17 @@ def test_other_results_have_rows(name: str, count: int | None) -> None:
     assert rows
     assert count is None or len(rows) == count
     assert all(len(row) == len(rows[0]) for row in rows)
+
+
+@pytest.mark.parametrize(("name", "rows"), [("bench-history", 35), ("bench-sustained", 14)])
+def test_minutes_and_runs_are_rows_of_csv(name: str, rows: int) -> None:
+    found = list(csv_reader.DictReader(io.StringIO(report.render(result(name), "csv"))))
+    assert len(found) == rows
+    assert all(float(row["p50_ms"]) > 0 for row in found)
+
+
+@pytest.mark.parametrize("name", ["bench-history", "bench-sustained"])
+@pytest.mark.parametrize("form", ["junit", "sarif"])
+def test_a_finding_is_no_check(name: str, form: str) -> None:
+    with pytest.raises(InputError, match="judges nothing"):
+        report.render(result(name), form)
