@@ -1,0 +1,173 @@
+"""Settings of ONNX Runtime by whom they are for, and a session's memory on the device over a fake runtime."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgekit import target as targets
+from edgekit.backends import onnxruntime_settings
+from edgekit.backends.onnxruntime_device import GRAPHS, DeviceBinding
+from edgekit.errors import InputError
+from edgekit.spec import Array
+
+
+def test_settings_go_where_they_belong() -> None:
+    found = onnxruntime_settings.read(
+        {
+            "graph_optimization_level": "basic",
+            "cuda.graph": "1",
+            "cuda.prefer_nhwc": "1",
+            "io.memory": "host",
+            "session.intra_op.allow_spinning": "1",
+        },
+        device="cuda",
+    )
+    assert found.level == "basic"
+    assert dict(found.session) == {"session.intra_op.allow_spinning": "1"}
+    ((name, options),) = found.providers
+    assert name == "CUDAExecutionProvider"
+    assert dict(options) == {"use_tf32": "0", "prefer_nhwc": "1", "enable_cuda_graph": "1"}
+    assert (found.graph, found.host) == (True, True)
+
+
+def test_tensorrt_leaves_the_rest_to_cuda_and_nothing_to_the_cpu() -> None:
+    found = onnxruntime_settings.read(
+        {"provider": "tensorrt", "tensorrt.trt_fp16_enable": "1", "cuda.graph": "1"}, device="cuda"
+    )
+    assert [name for name, _ in found.providers] == ["TensorrtExecutionProvider", "CUDAExecutionProvider"]
+    assert dict(found.providers[0][1])["trt_fp16_enable"] == "1"
+    assert dict(found.providers[0][1])["trt_cuda_graph_enable"] == "1"
+    assert "enable_cuda_graph" not in dict(found.providers[1][1])
+
+
+def test_on_the_cpu_settings_of_providers_say_nothing() -> None:
+    found = onnxruntime_settings.read({"cuda.graph": "1", "tensorrt.trt_fp16_enable": "1"}, device="cpu")
+    assert (found.providers, found.provider, dict(found.session)) == ((), "", {})
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"enable_cuda_graph": "1"}, "unknown ONNX Runtime setting 'enable_cuda_graph'"),
+        ({"provider": "rocm"}, "unknown provider 'rocm'"),
+        ({"cuda.graph": "yes"}, "unknown cuda.graph 'yes'"),
+        ({"io.memory": "pinned"}, "unknown io.memory 'pinned'"),
+        ({"graph_optimization_level": "most"}, "unknown graph_optimization_level 'most'"),
+    ],
+)
+def test_unknown_settings_are_refused(settings: dict[str, str], says: str) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        onnxruntime_settings.read(settings, device="cuda")
+    assert "[run.settings]" in caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["gpu-cuda", "gpu-tensorrt"])
+def test_the_targets_settings_are_known(name: str) -> None:
+    options = targets.load(name).run.options()
+    assert onnxruntime_settings.read(dict(options.settings), device=options.device).provider
+
+
+class FakeValue:
+    """An OrtValue: an array, and how often it was copied over."""
+
+    def __init__(self, array: Array) -> None:
+        self.array, self.updates = array.copy(), 0
+
+    def update_inplace(self, array: Array) -> None:
+        assert array.shape == self.array.shape
+        self.array, self.updates = array.copy(), self.updates + 1
+
+    def numpy(self) -> Array:
+        return self.array
+
+
+class FakeRunOptions:
+    def __init__(self) -> None:
+        self.graph = "0"
+
+    def add_run_config_entry(self, name: str, value: str) -> None:
+        assert name == "gpu_graph_id"
+        self.graph = value
+
+
+class FakeBinding:
+    def __init__(self) -> None:
+        self.inputs: dict[str, FakeValue] = {}
+        self.outputs: dict[str, FakeValue | None] = {}
+
+    def bind_ortvalue_input(self, name: str, value: FakeValue) -> None:
+        self.inputs[name] = value
+
+    def bind_ortvalue_output(self, name: str, value: FakeValue) -> None:
+        self.outputs[name] = value
+
+    def bind_output(self, name: str, device: str) -> None:
+        assert device == "cuda"
+        self.outputs[name] = None
+
+    def get_outputs(self) -> list[FakeValue | None]:
+        return list(self.outputs.values())
+
+
+class FakeSession:
+    """y = 2 x. A run under a graph's number replays on the tensors that the number was first run with."""
+
+    def __init__(self) -> None:
+        self.graphs: dict[str, FakeBinding] = {}
+
+    def io_binding(self) -> FakeBinding:
+        return FakeBinding()
+
+    def run_with_iobinding(self, binding: FakeBinding, options: FakeRunOptions) -> None:
+        if options.graph not in {"-1", "0"}:
+            binding = self.graphs.setdefault(options.graph, binding)
+        found = binding.inputs["x"].array * 2
+        target = binding.outputs["y"]
+        if target is None:
+            binding.outputs["y"] = FakeValue(found)
+        else:
+            target.array = found
+
+
+def device(*, graph: bool, host: bool = False) -> tuple[DeviceBinding, FakeSession]:
+    values = SimpleNamespace(ortvalue_from_numpy=lambda array, *_: FakeValue(array))
+    ort: Any = SimpleNamespace(OrtValue=values, RunOptions=FakeRunOptions)
+    session = FakeSession()
+    return DeviceBinding(ort, session, (["x"], ["y"]), graph=graph, host=host), session
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("host", [False, True])
+def test_alternating_shapes_do_not_mix(graph: bool, host: bool) -> None:
+    binding, session = device(graph=graph, host=host)
+    for turn, size in enumerate((1, 3, 1, 3, 2)):
+        x = np.full((size, 2), turn + 1.0, np.float32)
+        binding.bind({"x": x})
+        binding.invoke()
+        np.testing.assert_array_equal(binding.fetch()["y"], 2 * x)
+    assert len(session.graphs) == (3 if graph else 0)
+
+
+def test_shapes_beyond_the_last_graph_run_without_one() -> None:
+    binding, session = device(graph=True)
+    for size in range(1, GRAPHS + 3):
+        x = np.full((size, 2), float(size), np.float32)
+        binding.bind({"x": x})
+        binding.invoke()
+        np.testing.assert_array_equal(binding.fetch()["y"], 2 * x)
+    assert len(session.graphs) == GRAPHS
+
+
+def test_copies_are_timed_only_where_that_is_asked_for() -> None:
+    for host, copies in ((False, 0), (True, 2)):
+        binding, _ = device(graph=False, host=host)
+        binding.bind({"x": np.ones((1, 2), np.float32)})
+        value = binding._bound().inputs["x"]
+        before = value.updates
+        binding.invoke()
+        binding.invoke()
+        assert value.updates - before == copies
