@@ -9,7 +9,7 @@ import typer
 from edgekit.cli.console import Console
 from edgekit.errors import ExitCode, InputError, UnknownNameError
 
-EXAMPLES = ("edgekit targets", "edgekit targets show litert-cpu")
+EXAMPLES = ("edgekit targets", "edgekit targets --here", "edgekit targets show litert-cpu")
 EXIT_CODES = (ExitCode.OK, ExitCode.INTERNAL, ExitCode.BAD_INPUT)
 
 
@@ -22,6 +22,10 @@ def run(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="A target's name, or a target file.", show_default=False)
     ] = "",
+    here: Annotated[
+        bool,
+        typer.Option("--here", help="Ask each runtime and device whether it is usable here, and why not."),
+    ] = False,
 ) -> ExitCode:
     """List the deployment targets, or show what one target's runtime really has."""
     if action not in {"", "show"}:
@@ -38,4 +42,10 @@ def run(
         TargetSummary(each.name, each.summary, each.backend, each.ladder, each.extension, each.extra)
         for each in map(targets.load, targets.names())
     ]
-    return console.show(TargetsResult(tuple(rows)))
+    if not here:
+        return console.show(TargetsResult(tuple(rows)))
+    with console.working():
+        from edgekit.pipeline.doctor import targets_here
+
+        usable = targets_here()
+    return console.show(TargetsResult(tuple(rows), usable))

@@ -8,7 +8,9 @@ from edgekit.backends import registry
 from edgekit.dataset import shipped_names
 from edgekit.measure import machine
 from edgekit.pipeline.result import DoctorResult, DoctorRow, MachineRow
+from edgekit.pipeline.result.rows import TargetHere
 from edgekit.pipeline.versions import version
+from edgekit.target import Target
 
 _PACKAGES = (
     # package, extra, what for
@@ -28,9 +30,22 @@ _PACKAGES = (
 def doctor() -> DoctorResult:
     """Packages, targets and data sets with their state."""
     rows = [_package_row(*each) for each in _PACKAGES]
-    rows += [_target_row(name) for name in targets.names()]
     rows += [DoctorRow(f"data set {name}", "ok", "", "calibration, evaluation") for name in shipped_names()]
-    return DoctorResult(tuple(rows), machine_row(), settings.cache_dir())
+    return DoctorResult(tuple(rows), machine_row(), settings.cache_dir(), targets_here())
+
+
+def targets_here() -> tuple[TargetHere, ...]:
+    """What this machine can do for each shipped target: each device is really asked."""
+    return tuple(target_here(targets.load(name)) for name in targets.names())
+
+
+def target_here(target: Target) -> TargetHere:
+    """What this machine can do for ``target``; an installed runtime compiles, with its device or not."""
+    found = registry.backend(target.backend).probe(target)
+    compiles = found.ok or bool(found.version and target.numerics_on)
+    stands_in = target.numerics_on if compiles and not found.ok else ""
+    reason, remedy = ("", "") if found.ok else (found.reason, found.remedy)
+    return TargetHere(target.name, compiles, found.ok, stands_in, found.version, reason, remedy)
 
 
 def machine_row() -> MachineRow:
@@ -71,13 +86,3 @@ def _package_row(package: str, extra: str, used_for: str) -> DoctorRow:
         return DoctorRow(package, "ok", found, used_for)
     remedy = f'pip install "edgekit[{extra}]"' if extra else "pip install edgekit"
     return DoctorRow(package, "missing", "", used_for, remedy)
-
-
-def _target_row(name: str) -> DoctorRow:
-    target = targets.load(name)
-    found = registry.backend(target.backend).probe(target)
-    if found.ok:
-        return DoctorRow(f"target {name}", "ok", found.version, target.summary)
-    return DoctorRow(
-        f"target {name}", "not usable", found.version, target.summary, found.remedy or found.reason
-    )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgekit.pipeline.result.rows import TargetHere
 from edgekit.spec import Precision
 
 
@@ -27,9 +28,10 @@ class TargetSummary:
 
 @dataclass(frozen=True)
 class TargetsResult:
-    """All shipped targets."""
+    """All shipped targets; ``here`` is what this machine can do for them, where that was asked."""
 
     targets: tuple[TargetSummary, ...]
+    here: tuple[TargetHere, ...] = ()
     schema: str = "edgekit/targets-result/1"
 
 

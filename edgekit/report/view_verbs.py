@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         ValidateResult,
         VerifyResult,
     )
+    from edgekit.pipeline.result.rows import TargetHere
     from edgekit.report.listing import InitResult, SchemasResult, TargetResult, TargetsResult
 
 
@@ -327,9 +328,38 @@ def view_doctor(result: DoctorResult) -> Page:
         for row in result.rows
     )
     machine = facts_of_machine(result.machine, detail=False)
-    return _page(
-        "This machine", (Table("", columns, rows), machine, Facts("", (("cache", str(result.cache)),)))
+    cache = Facts("", (("cache", str(result.cache)),))
+    return _page("This machine", (Table("", columns, rows), *_here(result.targets), machine, cache))
+
+
+def _here(found: Sequence[TargetHere]) -> Iterator[Block]:
+    """One row per target, and below it why it does not run and what to type for it."""
+    if not found:
+        return
+    columns = tuple(Column(title) for title in ("target", "compiles here", "runs here", "version"))
+    rows = tuple(
+        (
+            Cell(each.name),
+            Cell("yes" if each.compiles else "no", "good" if each.compiles else "muted"),
+            Cell(_runs(each), "good" if each.runs else "muted"),
+            Cell(each.version or number.ABSENT),
+        )
+        for each in found
     )
+    yield Table("Targets", columns, rows)
+    lines = [
+        line
+        for each in found
+        if not each.runs
+        for line in (Line(f"{each.name}: {each.reason}"), Line(f"  next: {each.remedy}", "muted"))
+    ]
+    yield Lines("Why not, and what to type", tuple(lines))
+
+
+def _runs(found: TargetHere) -> str:
+    if found.runs:
+        return "yes"
+    return f"no: numerics on the {found.stands_in.upper()}" if found.stands_in else "no"
 
 
 def view_targets(result: TargetsResult) -> Page:
@@ -346,7 +376,7 @@ def view_targets(result: TargetsResult) -> Page:
         for each in result.targets
     )
     hint = Lines("", (Line("`edgekit targets show NAME` shows one with its kernels", "muted"),))
-    return _page("Targets", (Table("", columns, rows), hint))
+    return _page("Targets", (Table("", columns, rows), *_here(result.here), hint))
 
 
 def view_target(result: TargetResult) -> Page:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from edgekit.pipeline.result.rows import MachineRow
+from edgekit.pipeline.result.rows import MachineRow, TargetHere
 
 
 @dataclass(frozen=True)
@@ -27,4 +27,5 @@ class DoctorResult:
     rows: tuple[DoctorRow, ...]
     machine: MachineRow
     cache: Path
+    targets: tuple[TargetHere, ...] = ()
     schema: str = "edgekit/doctor-result/1"

@@ -227,6 +227,28 @@ class RatioRow:
 
 
 @dataclass(frozen=True)
+class TargetHere:
+    """What this machine can do for one target.
+
+    Attributes:
+        compiles: whether artifacts of it can be made here.
+        runs: whether they run here, on the device that the target names.
+        stands_in: where numerics are checked where the device is absent; "" = nowhere.
+        version: of the runtime; "" = not installed.
+        reason: why it does not run; "" where it does.
+        remedy: what to type for it.
+    """
+
+    name: str
+    compiles: bool
+    runs: bool
+    stands_in: str = ""
+    version: str = ""
+    reason: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
 class MachineRow:
     """The machine that measured."""
 
