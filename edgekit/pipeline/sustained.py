@@ -161,14 +161,22 @@ def with_energy(
     ran = _run(devices or (_HERE,), job, plan=plan, progress=progress)
     if ran.interrupted:
         raise KeyboardInterrupt
-    rows = tuple(
-        row
-        for each in ran.outcomes
-        if each.recording is not None
-        for name in names
-        for row in energy_rows(name, each.device.name, each.recording)
-    )
+    rows = tuple(row for each in ran.outcomes for name in names for row in _energy_or_why(name, each))
     return replace(result, energy=rows)
+
+
+def _energy_or_why(artifact: str, outcome: Outcome) -> tuple[EnergyRow, ...]:
+    """A row in any case: an artifact that did not run, or a device that went, has its reason."""
+    recording, device = outcome.recording, outcome.device.name
+    if recording is not None and (rows := energy_rows(artifact, device, recording)):
+        return rows
+    failures = [each for each in recording.failures if each.artifact == artifact] if recording else []
+    reason, remedy = "nothing had arrived", "run it again"
+    if failures:
+        reason, remedy = failures[0].what, failures[0].remedy or remedy
+    elif outcome.error is not None:
+        reason, remedy = outcome.error.what, outcome.error.remedy or remedy
+    return (EnergyRow(artifact, device, "", "", None, None, None, 0.0, 0, f"not measured: {reason}", remedy),)
 
 
 def energy_rows(artifact: str, device: str, recording: Recording) -> tuple[EnergyRow, ...]:

@@ -23,6 +23,7 @@ from edgekit.report.page import (
 )
 from edgekit.report.view_rows import facts_of_machine
 
+_NOT_HEAT = {"W1", "W2", "W3", "W8"}
 _TONES: dict[str, Tone] = {"": "warn", "throttled": "bad", "steady": "good", "undecided": "warn"}
 
 
@@ -95,9 +96,8 @@ def _said(row: SustainedRow, result: SustainedResult) -> tuple[Line, ...]:
     lines = []
     if row.factor is not None:
         factor = number.interval(row.factor.value, row.factor.low, row.factor.high)
-        lines.append(
-            Line(f"{row.verdict}: steady state / first {_unit(result)} = {factor}", _TONES[row.verdict])
-        )
+        said = f"{row.verdict}: steady state / first {_unit(result)} = {factor}"
+        lines.append(Line(said + _other_work(row, result), _TONES[row.verdict]))
     else:
         lines.append(Line(f"no throttle factor: it needs two whole {_unit(result)}s", "warn"))
     hidden = [
@@ -111,6 +111,18 @@ def _said(row: SustainedRow, result: SustainedResult) -> tuple[Line, ...]:
         count = sum(minute.whole for minute in row.minutes)
         lines.append(Line(f"{count} of {result.asked_minutes} minutes: {row.incomplete}", "warn"))
     return tuple(lines)
+
+
+def _other_work(row: SustainedRow, result: SustainedResult) -> str:
+    """A machine that shares its time slows down without any heat."""
+    fired = {
+        each.rule
+        for environment in result.environments
+        if environment.device == row.device
+        for each in environment.disturbances
+    }
+    shared = row.verdict == "throttled" and fired & _NOT_HEAT
+    return "; other work on the machine may be why (below)" if shared else ""
 
 
 def _picture(row: SustainedRow, result: SustainedResult) -> Trend:

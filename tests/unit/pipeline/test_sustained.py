@@ -24,7 +24,14 @@ from edgekit.measure.devices import DeviceOptions
 from edgekit.measure.sustained import Plan
 from edgekit.pipeline import sustained
 from edgekit.pipeline.bench_sweep import Sweep
-from edgekit.pipeline.result import BenchResult, BenchRow, LatencyRow, SustainedResult
+from edgekit.pipeline.result import (
+    BenchResult,
+    BenchRow,
+    DisturbanceRow,
+    FactorRow,
+    LatencyRow,
+    SustainedResult,
+)
 from edgekit.spec import Silent
 from tests.unit.measure import loopback
 from tests.unit.measure.loopback import Sshd
@@ -260,3 +267,24 @@ def test_without_a_meter_there_is_no_figure(
     (row,) = found.energy
     assert (row.meter, row.joules, row.watts) == ("", None, None)
     assert "no meter: no RAPL, no INA sensor and no battery" in report.render_text(found, width=180)
+
+
+def test_an_artifact_whose_energy_cannot_be_measured_says_why(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.onnx"
+    bad.write_bytes(small_model(tmp_path / "m.onnx").read_bytes().replace(b"MatMul", b"NoSuch"))
+    (row,) = energies(bad).energy
+    assert (row.meter, row.joules) == ("", None)
+    assert row.reason.startswith("not measured: ")
+    assert "NoSuch" in row.reason
+
+
+def test_other_work_is_named_beside_the_factor(model: Path) -> None:
+    """Throttled beside W1 need not be heat; without it nothing is added."""
+    found = measured(model)
+    (row,), (seen,) = found.rows, found.environments
+    slowed = replace(row, verdict="throttled", factor=FactorRow(1.3, 1.25, 1.35))
+    busy = replace(seen, disturbances=(DisturbanceRow("", "W1", "stress", "stop it"),))
+    hot = replace(seen, disturbances=(DisturbanceRow("", "W5", "hot", "cool it"),))
+    words = "other work on the machine may be why"
+    assert words in report.render_text(replace(found, rows=(slowed,), environments=(busy,)))
+    assert words not in report.render_text(replace(found, rows=(slowed,), environments=(hot,)))
