@@ -223,7 +223,8 @@ def pick(m: Model, draw: st.DrawFn, value: Value) -> Value:
         y = m.add(op, name, m.ints(*(2 if i == axis else 1 for i in range(len(shape)))))
         return y, tuple(2 * dim if i == axis else dim for i, dim in enumerate(shape))
     if op == "Hardmax":
-        return m.add("Add", name, m.add(op, name, axis=axis)), shape
+        apart = m.add("Add", name, m.weight(*shape))  # a Tanh makes many values equal but for rounding
+        return m.add("Add", name, m.add(op, apart, axis=axis)), shape
     return m.add("Trilu", name, upper=draw(st.integers(0, 1))), shape
 
 
@@ -258,9 +259,13 @@ def _kept(m: Model, draw: st.DrawFn, value: Value) -> str:
 
 
 def branch(m: Model, draw: st.DrawFn, value: Value) -> Value:
-    """Is the mean above 0? One chain of steps, or another that reads an earlier value, too."""
+    """Is the largest above some number? One chain of steps, or another that reads an earlier value, too.
+
+    Not the mean above 0: after a Concat of x and -x it is 0 but for rounding, and both answers are right.
+    """
     name, shape = value
-    above = m.add("Greater", m.add("ReduceMean", name, keepdims=0), m.scalar(0.0))
+    limit = m.constant(np.asarray(m.rng.standard_normal() + 1, np.float32))
+    above = m.add("Greater", m.add("ReduceMax", name, keepdims=0), limit)
     outside = m.add("Neg", name)
 
     def other() -> list[Info]:
