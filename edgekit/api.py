@@ -23,6 +23,7 @@ from edgekit.pipeline import debug as _debug
 from edgekit.pipeline import diff as _diff
 from edgekit.pipeline import end_to_end as _end_to_end
 from edgekit.pipeline import export as _export
+from edgekit.pipeline import fallback as _fallback
 from edgekit.pipeline import history as _history
 from edgekit.pipeline import history_file as _history_file
 from edgekit.pipeline import inspect as _inspect
@@ -476,6 +477,7 @@ def bench(
             seed=seed,
             progress=progress or Silent(),
         )
+        result = _fallback.with_fallbacks(result, seed=seed)
     if streams:
         result = _streams.with_streams(
             result, tuple(streams), sweep=sweep, seed=seed, progress=progress or Silent()

@@ -321,6 +321,11 @@ class TargetTable(_Closed):
         default="auto",
         description="auto: the compiler may choose (image inputs channels-last); model: the model's own axes",
     )
+    allow_fallback: bool = Field(
+        default=False,
+        description="on a GPU: operators that its provider lacks may run on the CPU; `bench` lists them with "
+        "their share of the time. Without it they are an error",
+    )
     budget: TargetBudgetTable = Field(default_factory=TargetBudgetTable)
 
 

@@ -26,6 +26,10 @@ Scheme = Annotated[
 ]
 
 
+NO_CPU_FALLBACK = "session.disable_cpu_ep_fallback"
+"""ONNX Runtime's session configuration key; "1" on a GPU unless a recipe allows otherwise."""
+
+
 class _Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
@@ -112,9 +116,15 @@ class RunDefaults(_Closed):
     device: Literal["cpu", "cuda"] = "cpu"
     settings: dict[str, str] = {}
 
-    def options(self, *, threads: int | None = None) -> RunOptions:
-        """The run options with ``threads`` in place of the default where given."""
-        return RunOptions(threads or self.threads, self.device, tuple(sorted(self.settings.items())))
+    def options(self, *, threads: int | None = None, allow_fallback: bool = False) -> RunOptions:
+        """The run options with ``threads`` in place of the default where given.
+
+        ``allow_fallback``: operators may run on the CPU beside a GPU; a CUDA graph does not hold both.
+        """
+        settings = dict(self.settings)
+        if allow_fallback:
+            settings |= {NO_CPU_FALLBACK: "0", "cuda.graph": "0"}
+        return RunOptions(threads or self.threads, self.device, tuple(sorted(settings.items())))
 
 
 class Target(_Closed):

@@ -18,6 +18,7 @@ import ctypes
 import sys
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +27,12 @@ from edgekit.backends.onnxruntime_device import DeviceBinding
 from edgekit.backends.onnxruntime_settings import Settings
 from edgekit.errors import MissingBackendError, ModelFileError
 from edgekit.spec import RunOptions
+from edgekit.target import NO_CPU_FALLBACK
 
 if TYPE_CHECKING:
     from edgekit.spec import Array
 
 _ERRORS_ONLY = 3  # ORT's log severity; warnings about shapes and fusions are no news to a user
-_FALLBACK = "session.disable_cpu_ep_fallback"
 _PLACED = "session.record_ep_graph_assignment_info"
 _SHORT = "ExecutionProvider"
 _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
@@ -80,16 +81,22 @@ class OnnxRuntimeEngine:
         """Load the runtime."""
         _imported()
 
+    @property
+    def _unreplayed(self) -> RunOptions:
+        """The options without a CUDA graph: a replay has no kernels that a profiler could see."""
+        settings = tuple(each for each in self._options.settings if each[0] != "cuda.graph")
+        return replace(self._options, settings=settings)
+
     def executed(self) -> list[dict[str, Any]]:
         """What runs, read from a profile of one inference (``onnxruntime_profile``)."""
         return onnxruntime_profile.executed(
-            lambda into: _session(_imported(), self._path, self._options, profile=into), self._feeds
+            lambda into: _session(_imported(), self._path, self._unreplayed, profile=into), self._feeds
         )
 
     def profile(self, runs: int) -> dict[str, Any]:
         """Every kernel with its times, from a second session that runs in turn with this one."""
         return onnxruntime_profile.timed(
-            lambda into: _session(_imported(), self._path, self._options, profile=into),
+            lambda into: _session(_imported(), self._path, self._unreplayed, profile=into),
             self._feeds,
             plain=self.invoke,
             runs=runs,
@@ -209,7 +216,7 @@ def _session_options(ort: Any, options: RunOptions, profile: Path | None = None)
     session.graph_optimization_level = levels[settings.level]
     entries = {"session.intra_op.allow_spinning": "0"}
     if settings.providers:
-        entries |= {_FALLBACK: "1", _PLACED: "1"}
+        entries |= {NO_CPU_FALLBACK: "1", _PLACED: "1"}
     entries |= settings.session
     if profile is not None:
         session.enable_profiling = True

@@ -20,6 +20,7 @@ L5 accuracy_level 1 of MatMulNBits: unset or 4 would quantize the activations to
 L6 int8 with zero point 0, which GPUs want: without QDQPropagationTransformer, which gives the copies that it
    makes of a QuantizeLinear in front of a MatMul and its Add an unsigned zero point, and the model is refused
    (1.31).
+L7 TensorRT computes in float16 or int8 only where its session allows it.
 
 Source: onnx DynamicQuantizeLinear-11, MatMulInteger-10; onnxruntime docs/ContribOperators.md (MatMulNBits),
 core/optimizer/matmul_integer_to_float.cc, core/optimizer/qdq_transformer/selectors_actions
@@ -45,6 +46,10 @@ MICROSOFT = "com.microsoft"
 _LARGEST_PAIR = 128  # 255 * (|a| + |b|) must stay inside int16 where pairs are summed there (vpmaddubsw)
 _FLOAT = int(ir.DataType.FLOAT)
 _NO_QDQ = "session.disable_quant_qdq"
+_TENSORRT = {  # L7
+    Precision.FP16: "tensorrt.trt_fp16_enable",
+    Precision.W8A8: "tensorrt.trt_int8_enable",
+}
 _LEFT_OUT, _PROPAGATION = "optimization.disable_specified_optimizers", "QDQPropagationTransformer"
 _COMPUTE_IN_FLOAT = 1  # accuracy_level of MatMulNBits
 
@@ -77,7 +82,10 @@ def lowered(model: ir.Model, precision: Precision) -> ir.Model:
 
 
 def options_for(precision: Precision, options: RunOptions) -> RunOptions:
-    """``options`` with what ``precision`` needs (L4, L6); the same for all others."""
+    """``options`` with what ``precision`` needs (L4, L6, L7); the same for all others."""
+    if dict(options.settings).get("provider") == "tensorrt" and precision in _TENSORRT:
+        told = {**dict(options.settings), _TENSORRT[precision]: "1"}
+        options = replace(options, settings=tuple(sorted(told.items())))
     if precision in WEIGHT_ONLY:
         settings = {**dict(options.settings), _NO_QDQ: "1"}
     elif precision.is_static and options.device != "cpu":

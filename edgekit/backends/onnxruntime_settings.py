@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from edgekit import settings as environment
 from edgekit.errors import InputError
 
 OPTIMIZATION = "graph_optimization_level"
@@ -96,5 +97,7 @@ def _providers(
     cuda = {**_CUDA, **options["cuda"]}
     if first == "cuda":
         return ((PROVIDERS["cuda"], {**cuda, "enable_cuda_graph": "1"} if graph else cuda),)
-    tensorrt = {**options["tensorrt"], **({"trt_cuda_graph_enable": "1"} if graph else {})}
+    kept = str(environment.cache_dir() / "tensorrt")  # without a path they land in the working folder
+    paths = {"trt_engine_cache_path": kept, "trt_timing_cache_path": kept}
+    tensorrt = {**paths, **options["tensorrt"], **({"trt_cuda_graph_enable": "1"} if graph else {})}
     return ((PROVIDERS["tensorrt"], tensorrt), (PROVIDERS["cuda"], cuda))

@@ -244,6 +244,10 @@ def run(
             from edgekit.pipeline import bench
 
             result = bench.bench(paths, baseline=baseline, sweep=sweep, seed=seed, progress=progress)
+            if any("CPU" in row.facts.get("placed", "") for row in result.rows):
+                from edgekit.pipeline.fallback import with_fallbacks
+
+                result = with_fallbacks(result, seed=seed)
         if streams:
             result = with_streams(result, counts(streams), sweep=sweep, seed=seed, progress=progress)
         if recipe:

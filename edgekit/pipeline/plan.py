@@ -168,12 +168,19 @@ def _target_plan(table: TargetTable, recipe: Recipe, base: Path, *, waiving: Wai
             remedy='write precision = "w8a8" in its [[target]] table, or leave io_dtype out',
             more="docs/recipe.md",
         )
+    if table.allow_fallback and (target.backend, target.run.device) != ("onnxruntime", "cuda"):
+        raise RecipeError(
+            f"target {target.name} has allow_fallback, and there is nothing that it could fall back from",
+            why="only ONNX Runtime's providers for GPUs leave operators to the CPU",
+            remedy="leave allow_fallback out of its [[target]] table",
+            more="docs/gpu.md",
+        )
     text = json.dumps(target.model_dump(mode="json", by_alias=True), sort_keys=True)
     return TargetPlan(
         target=target,
         digest=hashlib.sha256(text.encode()).hexdigest()[:16],
         precision=precision,
-        options=target.run.options(threads=table.threads),
+        options=target.run.options(threads=table.threads, allow_fallback=table.allow_fallback),
         io=IoForm(table.io_dtype, table.io_layout),
         cross_cpu=recipe.optimize.quantize.cross_cpu,
         budget=budget_of(recipe.budget, table.budget),

@@ -11,8 +11,9 @@ import pytest
 from edgekit import target as targets
 from edgekit.backends import onnxruntime_settings
 from edgekit.backends.onnxruntime_device import GRAPHS, DeviceBinding
+from edgekit.backends.onnxruntime_lowering import options_for
 from edgekit.errors import InputError
-from edgekit.spec import Array
+from edgekit.spec import Array, Precision
 
 
 def test_settings_go_where_they_belong() -> None:
@@ -63,6 +64,18 @@ def test_unknown_settings_are_refused(settings: dict[str, str], says: str) -> No
     with pytest.raises(InputError, match=says) as caught:
         onnxruntime_settings.read(settings, device="cuda")
     assert "[run.settings]" in caught.value.remedy
+
+
+def test_tensorrt_is_allowed_what_the_precision_needs_and_keeps_its_engines_in_the_cache(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("EDGEKIT_CACHE", "kept")
+    options = targets.load("gpu-tensorrt").run.options()
+    for precision, wanted in (("fp32", ("0", "0")), ("fp16", ("1", "0")), ("w8a8", ("0", "1"))):
+        allowed = options_for(Precision(precision), options)
+        found = dict(onnxruntime_settings.read(dict(allowed.settings), device="cuda").providers[0][1])
+        assert (found["trt_fp16_enable"], found["trt_int8_enable"]) == wanted
+        assert found["trt_engine_cache_path"].startswith("kept")
 
 
 @pytest.mark.parametrize("name", ["gpu-cuda", "gpu-tensorrt"])

@@ -1,0 +1,73 @@
+"""Operators that a recipe lets run on the CPU are said, with their share; without it nothing is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgekit import target as targets
+from edgekit.errors import RecipeError
+from edgekit.pipeline import plan as plans
+from edgekit.pipeline.fallback import sentence
+from edgekit.spec import KernelTime
+
+RECIPE = """
+schema = 1
+[model]
+name = "m"
+version = "1"
+source = "m.onnx"
+[data]
+calibration = { source = "c.npz" }
+evaluation = { source = "e.npz" }
+[[target]]
+name = "gpu-cuda"
+allow_fallback = true
+"""
+
+
+def kernel(name: str, device: str, *us: float) -> KernelTime:
+    return KernelTime(
+        names=(name,),
+        operator="Op",
+        kernel="",
+        device=device,
+        precision="float32",
+        multiplies=False,
+        outside=False,
+        calls=1,
+        us=us,
+    )
+
+
+def test_shares_are_those_of_a_whole_inference() -> None:
+    kernels = (kernel("a", "cuda", 900.0), kernel("det", "cpu", 20.0, 30.0, 40.0), kernel("nms", "cpu", 50.0))
+    assert sentence(kernels, 200.0) == (
+        "2 operators run on the CPU and take 40.0% of an inference: nms (Op) 25.0%, det (Op) 15.0%"
+    )
+
+
+def test_many_are_counted() -> None:
+    kernels = tuple(kernel(f"n{index}", "cpu", 1.0) for index in range(9))
+    assert sentence(kernels, 100.0).endswith("and 3 more")
+
+
+def test_a_recipe_allows_it_and_nothing_else_does(tmp_path: Path) -> None:
+    path = tmp_path / "edgekit.toml"
+    path.write_text(RECIPE)
+    settings = dict(plans.make(path).targets[0].options.settings)
+    assert settings["session.disable_cpu_ep_fallback"] == "0"
+    assert settings["cuda.graph"] == "0"
+    path.write_text(RECIPE.replace("allow_fallback = true", ""))
+    settings = dict(plans.make(path).targets[0].options.settings)
+    assert "session.disable_cpu_ep_fallback" not in settings
+    assert dict(targets.load("gpu-cuda").run.options().settings)["cuda.graph"] == "1"
+
+
+@pytest.mark.parametrize("name", ["onnxruntime-cpu", "gpu-torch-aoti"])
+def test_where_nothing_can_fall_back_it_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "edgekit.toml"
+    path.write_text(RECIPE.replace("gpu-cuda", name))
+    with pytest.raises(RecipeError, match="nothing that it could fall back from"):
+        plans.make(path)
