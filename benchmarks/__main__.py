@@ -31,6 +31,7 @@ SUITES = (
     "change_points",
     "pruned_random_graphs",
     "pruning",
+    "bench_power",
 )
 
 

@@ -412,6 +412,7 @@ def bench(
     batches: Sequence[int] = (1,),
     cores: Sequence[int] = (),
     limit_s: float | None = None,
+    budget_s: float | None = None,
     seed: int = 0,
     profile: bool = False,
     recipe: PathLike | None = None,
@@ -432,7 +433,9 @@ def bench(
         batches: samples in one inference; each is measured.
         cores: the only CPUs that an artifact's process may run on.
         limit_s: how long one answer of an artifact's process may take here; 300 s.
-        seed: of the inputs and of the bootstrap.
+        budget_s: how long the launches for a verdict may take; by default until a difference of 5 % is
+            found, a minute at most.
+        seed: of the inputs, of the order and of the intervals.
         profile: also the time of every kernel (docs/benching.md): some seconds for each artifact.
         streams: also the throughput of so many processes of an artifact at the same time.
         recipe: also what lies around the inference: its pre-processing and post-processing.
@@ -458,6 +461,7 @@ def bench(
         (threads,) if isinstance(threads, int) else tuple(threads or ()),
         tuple(cores),
         limit_s or LIMIT_S,
+        budget_s,
     )
     on = _chosen(devices, devices_file, given)
     if devices:

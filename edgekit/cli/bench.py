@@ -9,7 +9,7 @@ import typer
 
 from edgekit.cli import flags
 from edgekit.cli.console import Console
-from edgekit.cli.parse import cores, counts, listed, minutes
+from edgekit.cli.parse import cores, counts, listed, minutes, seconds
 from edgekit.cli.reports import parse_reports
 from edgekit.errors import ExitCode
 
@@ -17,6 +17,7 @@ _PANEL = "Devices"
 EXAMPLES = (
     "edgekit bench model.onnx",
     "edgekit bench q.onnx model.tflite --baseline model.onnx --threads 1",
+    "edgekit bench q.onnx --baseline model.onnx --budget 5m",
     "edgekit bench q.onnx --history bench.jsonl",
     "edgekit bench q.onnx --sustained 10m --report html",
     "edgekit bench --history bench.jsonl --report html",
@@ -50,6 +51,16 @@ def run(
     baseline: Annotated[
         Path | None,
         typer.Option("--baseline", help="Judge the others against this one: slower is exit 4, undecided 7."),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget",
+            metavar="TIME",
+            callback=listed(seconds),
+            help="How long the launches for a verdict may take, as 90s or 5m; by default until a difference "
+            "of 5 % is found, a minute at most.",
+        ),
     ] = None,
     batch: Annotated[
         str,
@@ -206,6 +217,7 @@ def run(
         counts(threads) if threads else (),
         cores(pin) if pin else (),
         timeout or LIMIT_S,
+        seconds(budget) if budget else None,
     )
     given = Given(python, tuple(ssh_option or ()), install, benchmark_model, timeout)
     on = chosen(device, file=devices, given=given) if device else ()

@@ -39,6 +39,7 @@ DTYPES = (
 Name = TypeVar("Name", bound=str)
 _SIZE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _SEPARATOR = re.compile(r"(?<=\d)x|x(?=\d)")
+_SECONDS = re.compile(r"(\d+(?:\.\d+)?)(s|m)?")
 _INPUT_FORM = "write NAME:DTYPE:SIZES, as in image:float32:1x3x224x224 or image:float32:batch,3,224,224"
 _DYNAMIC_FORM = "write NAME:AXIS=SIZE, as in image:0=batch"
 
@@ -153,6 +154,18 @@ def counts(value: str) -> tuple[int, ...]:
     if not all(part.isdecimal() and int(part) >= 1 for part in parts):
         raise typer.BadParameter(f"{value!r} is no list of numbers from 1 on, such as 1,2,4")
     return tuple(dict.fromkeys(map(int, parts)))
+
+
+def seconds(value: str) -> float:
+    """A time: "90", "90s", "1.5m".
+
+    Raises:
+        typer.BadParameter: it is none, or not above zero.
+    """
+    found = _SECONDS.fullmatch(value.strip())
+    if not found or float(found[1]) <= 0:
+        raise typer.BadParameter(f"{value!r} is no time, such as 90s or 2m")
+    return float(found[1]) * (60.0 if found[2] == "m" else 1.0)
 
 
 def cores(value: str) -> tuple[int, ...]:

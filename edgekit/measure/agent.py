@@ -5,14 +5,16 @@
     python agent.py facts               what is known of this machine
 
 This file travels alone: Python >= 3.9, NumPy and one runtime are all that it needs, and it imports nothing of
-edgekit. It measures as edgekit/measure/timer.py does: a process for each artifact, warm-up until the running
-median settles, rounds A B | B A | ..., a monotonic clock around one inference.
+edgekit. It measures as edgekit/measure/replicate.py and timer.py do: launch after launch of a fresh process
+for each artifact, warm-up until the running median settles, rounds A B | B A | ..., a monotonic clock around
+one inference. When there are launches enough, edgekit hangs up (L1).
 
 E1 "start" machine, versions · E2 "opened" start in parts, memory · E3 "warm" runs in a round ·
 E4 "block" samples of one round in ns · E5 "failed" an artifact that is out, and why; the others go on ·
 E6 "alive" every few seconds, with the machine's state · E7 "summary" peak memory, state, who used the CPU ·
 E8 "installed" · E9 "rounds" the machine's state before the first of them · E10 "idle" its state before the
-first turn, several times in a rest where there is a meter · E11 "turn" of a sustained run, state at its end.
+first turn, several times in a rest where there is a meter · E11 "turn" of a sustained run, state at its end ·
+E12 "launched" as E7, after each launch but the last. E2, E3 and E4 say of which launch.
 
 L1 standard input is the life-line: when it ends (a lost connection), children end and the folder goes.
 L2 native code may print where it likes: a child's descriptor 1 is moved away before any of it is loaded.
@@ -37,10 +39,10 @@ import traceback
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional, Tuple
 
-PROTOCOL = 1  # edgekit refuses another number: agent and edgekit travel together
+PROTOCOL = 2  # edgekit refuses another number: agent and edgekit travel together
 
-# As edgekit/measure/timer.py, where the reasons stand.
-ROUNDS = 20
+# As edgekit/measure/timer.py and replicate.py, where the reasons stand.
+ROUNDS = 8
 ROUND_MS = 30.0
 MOST_RUNS = 500
 LEAD_IN_FROM = 4
@@ -895,49 +897,66 @@ class Bench:
         self.children: dict[str, Child] = {}
         pinned = {core for each in job["artifacts"] for core in each.get("cores") or ()}
         self.cores = sorted(pinned) or None  # others' work elsewhere disturbs nothing
+        self.out: set[str] = set()
+        self.launch = 0
+        self.before: Any = None
 
     def reading(self, table: Processes | None = None) -> dict[str, Any]:
         """The machine's state now, as far as it concerns the job's cores."""
         return reading(cores=self.cores, table=table)
 
     def run(self) -> None:
-        """E1 to E7."""
+        """E1 to E7, E9, E12."""
         emit("start", machine={**machine(), **self.reading()})
+        launches = int(self.job.get("launches", 1))
+        backwards = self.job.get("backwards", [])
+        peaks: dict[str, Any] = {}
+        for self.launch in range(launches):
+            self.launched(backwards[self.launch] if self.launch < len(backwards) else self.launch % 2 == 1)
+            after = processes()
+            at_end = self.reading(table=after)
+            for name, child in list(self.children.items()):
+                asked = self.guarded(name, lambda: child.ask(self.limit_s, op="memory")["peak"])  # noqa: B023
+                peaks[name] = max(filter(None, (asked, peaks.get(name))), default=None)
+            self.end()
+            last = self.launch == launches - 1 or len(self.out) == len(self.job["artifacts"])
+            facts = {"peak_bytes": peaks, "machine": at_end, "busiest": busiest(self.before, after)}
+            emit("summary" if last else "launched", launch=self.launch, **facts)
+            if last:
+                break
+
+    def launched(self, backwards: bool) -> None:
+        """One process of each artifact that has not failed: opened, warmed up, timed in rounds."""
         runs: dict[str, int] = {}
-        for index, artifact in enumerate(self.job["artifacts"]):
+        artifacts = [each for each in self.job["artifacts"] if each["name"] not in self.out]
+        for artifact in artifacts[::-1] if backwards else artifacts:
             name = artifact["name"]
-            child = self.children[name] = Child(name, self.folder / f"child-{index}.log")
+            log = self.folder / f"child-{self.job['artifacts'].index(artifact)}.log"
+            child = self.children[name] = Child(name, log)
             planned = self.guarded(name, lambda: self.prepared(child, artifact))  # noqa: B023 - called at once
             if planned:
                 runs[name] = planned
-        rounds = int(self.job.get("rounds", ROUNDS))
         forward = list(runs)
-        before = processes()
-        emit("rounds", machine=self.reading(table=before))
-        for index in range(rounds):
+        if self.before is None:
+            self.before = processes()
+            emit("rounds", machine=self.reading(table=self.before))
+        for index in range(int(self.job.get("rounds", ROUNDS))):
             for name in forward if index % 2 == 0 else forward[::-1]:
                 if name in self.children:
                     self.guarded(name, lambda: self.block(name, runs[name], index))  # noqa: B023
-        after = processes()
-        at_end = self.reading(table=after)
-        peaks = {
-            name: self.guarded(name, lambda: child.ask(self.limit_s, op="memory")["peak"])  # noqa: B023
-            for name, child in list(self.children.items())
-        }
-        emit("summary", peak_bytes=peaks, machine=at_end, busiest=busiest(before, after))
 
     def prepared(self, child: Child, artifact: dict[str, Any]) -> int:
         opened = child.ask(self.limit_s, op="open", artifact=artifact, seed=self.job.get("seed", 0))
-        emit("opened", artifact=child.name, **opened)
+        emit("opened", artifact=child.name, launch=self.launch, **opened)
         round_ms = float(self.job.get("round_ms", ROUND_MS))
         runs, settled = _warm_up(child, opened["first_ms"] * 1e6, round_ms=round_ms, limit_s=self.limit_s)
-        emit("warm", artifact=child.name, runs=runs, settled=settled)
+        emit("warm", artifact=child.name, launch=self.launch, runs=runs, settled=settled)
         return runs
 
     def block(self, name: str, runs: int, index: int) -> bool:
         lead_in = 1 if runs >= LEAD_IN_FROM else 0
         samples = self.children[name].ask(self.limit_s, op="time", runs=runs + lead_in)["ns"]
-        emit("block", artifact=name, round=index, ns=samples[lead_in:])
+        emit("block", artifact=name, launch=self.launch, round=index, ns=samples[lead_in:])
         return True
 
     def guarded(self, name: str, step: Callable[[], Any]) -> Any:
@@ -945,13 +964,14 @@ class Bench:
             return step()
         except Refusal as refusal:
             emit("failed", artifact=name, kind=refusal.kind, what=refusal.what, remedy=refusal.remedy)
+            self.out.add(name)
             self.children.pop(name).end()
             return None
 
     def end(self) -> None:
         """End every child."""
-        for child in list(self.children.values()):
-            child.end()
+        while self.children:
+            self.children.popitem()[1].end()
 
 
 class Sustained(Bench):

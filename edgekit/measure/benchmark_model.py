@@ -4,8 +4,8 @@
 
 Source of the output: google-ai-edge/LiteRT tflite/tools/benchmark/benchmark_model.cc and
 benchmark_tflite_model.cc (LogMsg lines, in microseconds; prefixes differ between builds). The tool prints no
-single samples, so a round, which is a process of its own, is one sample: its median, or its mean where an
-older tool has no median. Rounds run A B | B A, as everywhere. The tool feeds random values of its own.
+single samples, so a launch, which is a process, is one round of one sample: its median, or its mean where an
+older tool has no median. Their order is drawn, as everywhere. The tool feeds random values of its own.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any
 from edgekit.errors import EdgekitError, InputError
 from edgekit.measure.device_job import Event, Job, JobArtifact
 from edgekit.measure.devices import Device, LostDeviceError
+from edgekit.measure.replicate import backwards
 
 TOOL = "benchmark_model"
-ROUNDS = 10  # the least that an interval needs (timer.FEWEST_ROUNDS): each is a process that loads the model
 RUNS = 50  # the tool's own default
 LEAST_S, MOST_S = 0.3, 10.0  # of one round
 _QUOTED = 400  # characters of what the tool said before it failed
@@ -100,15 +100,15 @@ def events(device: Device, job: Job, tool: Path, *, limit_s: float) -> Iterator[
             yield _failed(
                 each.name, "missing", f"{TOOL} runs .tflite files only", "compile it for litert-cpu"
             )
-    yield from _rounds(device, able, graphs, limit_s=limit_s)
+    yield from _launches(device, job, able, graphs, limit_s=limit_s)
 
 
-def _rounds(
-    device: Device, able: list[JobArtifact], graphs: Mapping[str, str], *, limit_s: float
+def _launches(
+    device: Device, job: Job, able: list[JobArtifact], graphs: Mapping[str, str], *, limit_s: float
 ) -> Iterator[Event]:
     alive, peaks = list(able), dict[str, int | None]()
-    for index in range(ROUNDS):
-        for artifact in tuple(alive if index % 2 == 0 else alive[::-1]):
+    for index in range(job.launches):
+        for artifact in tuple(alive[::-1] if backwards(index, seed=job.seed) else alive):
             try:
                 found = parse(_said(device, _command(artifact, graphs[artifact.name]), limit_s=limit_s))
             except (LostDeviceError, InputError):
@@ -118,16 +118,19 @@ def _rounds(
                 crashed = isinstance(error, EdgekitError) and re.search(r"exit code 1[2-5]\d\b", error.what)
                 yield _failed(artifact.name, "crash" if crashed else "error", str(error), "")
                 continue
-            if artifact.name not in peaks:
-                yield _opened(artifact, found)
+            yield _opened(artifact, found)
             peaks[artifact.name] = found.peak_bytes
             yield {
                 "event": "block",
                 "artifact": artifact.name,
-                "round": index,
+                "launch": index,
+                "round": 0,
                 "ns": [round(found.typical_us * 1e3)],
             }
-    yield {"event": "summary", "peak_bytes": peaks, "machine": {}}
+        last = index == job.launches - 1 or not alive
+        yield {"event": "summary" if last else "launched", "peak_bytes": peaks, "machine": {}}
+        if last:
+            return
 
 
 def _command(artifact: JobArtifact, graph: str) -> str:

@@ -9,12 +9,13 @@ error · R5 a line that is not the agent's (a login banner) is passed over.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -24,9 +25,11 @@ from edgekit.measure.conditions import Conditions, Reading, reading_of
 from edgekit.measure.devices import SILENCE_S, Device, DeviceOptions, LostDeviceError
 from edgekit.measure.launch import Launch
 from edgekit.measure.machine import of_facts
+from edgekit.measure.replicate import backwards
 from edgekit.measure.sustained import Plan, Turn
 from edgekit.spec import Array, to_json
 
+Enough = Callable[["Recording"], bool]
 FailureKind = Literal["missing", "error", "crash", "timeout"]
 Event = Mapping[str, Any]
 AGENT = "agent.py"
@@ -62,12 +65,20 @@ class JobArtifact:
 
 @dataclass(frozen=True)
 class Job:
-    """What a device is to measure; with ``sustained`` one artifact after the other, without rounds."""
+    """What a device is to measure; with ``sustained`` one artifact after the other, without rounds.
+
+    Attributes:
+        rounds: of each launch.
+        launches: at most; whoever records may hang up earlier.
+        seed: of the order within launches.
+    """
 
     artifacts: tuple[JobArtifact, ...]
     rounds: int = agent.ROUNDS
     round_ms: float = agent.ROUND_MS
     sustained: Plan | None = None
+    launches: int = 1
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,8 +99,9 @@ class Recording:
         machine: its facts, those at the end under "at_end".
         facts: by artifact: runtime, version, threads, kernels.
         launches: by artifact, what each of its processes said of its start.
-        rounds: by artifact, samples in milliseconds by round, in the order in which they arrived.
-        warnings: by artifact, what its warm-up complained about.
+        samples: by artifact and launch, samples in milliseconds by round, in the order in which they arrived.
+        ended: launches that ran to their end.
+        settled: by artifact, what each of its warm-ups complained about; "" = nothing.
         peak_bytes: by artifact, peak memory less what was held before; absent where not known.
         failures: R2.
         incomplete: R3, "" = complete.
@@ -102,8 +114,9 @@ class Recording:
     machine: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, dict[str, str]] = field(default_factory=dict)
     launches: dict[str, list[Launch]] = field(default_factory=dict)
-    rounds: dict[str, list[tuple[float, ...]]] = field(default_factory=dict)
-    warnings: dict[str, str] = field(default_factory=dict)
+    samples: dict[str, dict[int, list[tuple[float, ...]]]] = field(default_factory=dict)
+    ended: int = 0
+    settled: dict[str, list[str]] = field(default_factory=dict)
     peak_bytes: dict[str, int] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     incomplete: str = ""
@@ -112,6 +125,14 @@ class Recording:
     busiest: tuple[tuple[str, float], ...] = ()
     idle: dict[str, list[Reading]] = field(default_factory=dict)
     turns: dict[str, list[Turn]] = field(default_factory=dict)
+
+    @property
+    def rounds(self) -> dict[str, list[tuple[float, ...]]]:
+        """By artifact, all its rounds."""
+        return {
+            name: [each for index in sorted(launches) for each in launches[index]]
+            for name, launches in self.samples.items()
+        }
 
     @property
     def conditions(self) -> Conditions | None:
@@ -130,17 +151,20 @@ class Recording:
                 self.facts[name] = dict(event["facts"])
                 self.launches.setdefault(name, []).append(_launch(event))
             case "warm":
-                self.warnings[name] = "" if event["settled"] else "the median did not settle during warm-up"
+                warning = "" if event["settled"] else "the median did not settle during warm-up"
+                self.settled.setdefault(name, []).append(warning)
             case "block":
-                self.rounds.setdefault(name, []).append(tuple(each / 1e6 for each in event["ns"]))
+                rounds = self.samples.setdefault(name, {}).setdefault(event["launch"], [])
+                rounds.append(tuple(each / 1e6 for each in event["ns"]))
             case "failed":
                 self.failures.append(Failure(name, event["kind"], event["what"], event["remedy"]))
-            case "summary":
+            case "summary" | "launched":
+                self.ended += 1
                 self.machine["at_end"] = event["machine"]
                 self.readings.append(reading_of(event["machine"]))
                 self.busiest = tuple((name, seconds) for name, seconds in event.get("busiest", ()))
                 self.peak_bytes.update({k: v for k, v in event["peak_bytes"].items() if v is not None})
-                self.done = True
+                self.done = event["event"] == "summary"
             case "rounds":
                 self.readings = [reading_of(event["machine"])]
             case "idle":
@@ -155,9 +179,14 @@ class Recording:
 
 
 def record(
-    device: Device, job: Job, options: DeviceOptions, *, follow: Callable[[Event], None] | None = None
+    device: Device,
+    job: Job,
+    options: DeviceOptions,
+    *,
+    follow: Callable[[Event], None] | None = None,
+    enough: Enough | None = None,
 ) -> Recording:
-    """Measure ``job`` on ``device``; ``follow`` hears every event as it arrives.
+    """Measure ``job`` on ``device``, until ``enough`` says so after a launch; ``follow`` hears every event.
 
     Raises:
         MissingBackendError: Python, NumPy or every runtime is missing there and nothing was measured.
@@ -167,7 +196,8 @@ def record(
     device.put(_files(job))
     python = _installed(device, options) if options.install else options.python
     lines = device.lines([python, AGENT, "run", JOB], silence_s=SILENCE_S, limit_s=options.limit_s)
-    return recorded(_heard(_events(lines), follow))
+    with contextlib.closing(cast("Generator[str]", lines)):  # whoever stops reading hangs up
+        return recorded(_heard(_events(lines), follow), enough=enough)
 
 
 def _heard(events: Iterable[Event], follow: Callable[[Event], None] | None) -> Iterator[Event]:
@@ -177,12 +207,15 @@ def _heard(events: Iterable[Event], follow: Callable[[Event], None] | None) -> I
         yield event
 
 
-def recorded(events: Iterable[Event]) -> Recording:
-    """R1 to R3 of events that may break off."""
+def recorded(events: Iterable[Event], *, enough: Enough | None = None) -> Recording:
+    """R1 to R3 of events that may break off; after "launched" ``enough`` may end them."""
     kept = Recording()
     try:
         for event in events:
             kept.take(event)
+            if event["event"] in {"launched", "summary"} and enough is not None and enough(kept):
+                kept.done = True
+                break
     except EdgekitError as error:
         if not kept.machine:  # R4: not even the agent's first line
             raise
@@ -222,6 +255,7 @@ def _files(job: Job) -> dict[str, Path | bytes]:
 
 
 _FEEDS = "edgekit-feeds.npz"
+_DRAWN = 1000  # launches whose order is in the job; later ones alternate
 
 
 def _npz(arrays: Iterable[Array]) -> bytes:
@@ -233,6 +267,8 @@ def _npz(arrays: Iterable[Array]) -> bytes:
 def _document(job: Job) -> dict[str, Any]:
     return {
         "rounds": job.rounds,
+        "launches": job.launches,
+        "backwards": [backwards(index, seed=job.seed) for index in range(min(job.launches, _DRAWN))],
         "round_ms": job.round_ms,
         "life_line": True,
         "remove": True,

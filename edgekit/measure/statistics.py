@@ -61,6 +61,33 @@ def median_interval(rounds: Sequence[float], *, seed: int) -> Interval:
     return _bootstrap_median(values, seed=seed)
 
 
+def launch_interval(launches: Sequence[Sequence[float]], *, seed: int) -> Interval:
+    """The median of the medians of launches, from the medians of their rounds.
+
+    Two levels are drawn with replacement: launches, then rounds within each drawn one. What differs between
+    processes for as long as they live is thereby in the interval (Kalibera and Jones, "Rigorous Benchmarking
+    in Reasonable Time", ISMM 2013; bootstrap of clusters: Davison and Hinkley, 1997, section 3.8).
+
+    Args:
+        launches: one median for each round, of each launch; two launches at least.
+        seed: of the bootstrap.
+    """
+    n, most = len(launches), max(map(len, launches))
+    table = np.full((n, most), np.nan)
+    for row, values in zip(table, launches, strict=True):
+        row[: len(values)] = values
+    lengths = np.asarray([len(each) for each in launches])
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(0, n, (RESAMPLES, n))
+    rounds = (rng.random((RESAMPLES, n, most)) * lengths[drawn][..., None]).astype(np.int64)
+    medians = np.median(table[drawn[..., None], rounds], axis=2)
+    found = np.median(medians, axis=1)
+    value = float(np.median([np.median(each) for each in launches]))
+    tail = _expanded_tail(n)
+    low, high = np.quantile(found, [tail, 1 - tail])
+    return Interval(value, min(value, float(low)), max(value, float(high)))
+
+
 def ratio_interval(candidate: Sequence[float], baseline: Sequence[float], *, seed: int) -> Interval:
     """Candidate over baseline from the medians of rounds, paired by round; the formula is in the module.
 
@@ -93,17 +120,20 @@ def not_slower(ratio: Interval, *, limit: float) -> Answer:
     return "no" if ratio.low > limit else "undecided"
 
 
-def instability(rounds: Sequence[float]) -> str:
-    """Why the medians of rounds (milliseconds) cannot be relied on; "" = they can."""
+_PLURAL = {"round": "rounds", "launch": "launches"}
+
+
+def instability(rounds: Sequence[float], *, of: Literal["round", "launch"] = "round") -> str:
+    """Why the medians of rounds, or ``of`` launches, in milliseconds cannot be relied on; "" = they can."""
     values = np.asarray(rounds, np.float64)
     mean = float(values.mean())
     spread = float(values.std(ddof=1)) / mean if len(values) > 1 else math.inf
     extreme = float(np.abs(values / mean - 1).max())
     reasons = []
     if spread > UNSTABLE_SPREAD:
-        reasons.append(f"the standard deviation between rounds is {spread:.0%} of the mean")
+        reasons.append(f"the standard deviation between {_PLURAL[of]} is {spread:.0%} of the mean")
     if extreme > UNSTABLE_EXTREME:
-        reasons.append(f"one round is {extreme:.0%} off the mean")
+        reasons.append(f"one {of} is {extreme:.0%} off the mean")
     if mean < SHORTEST_MS:
         reasons.append(f"an inference takes {mean * 1e3:.2g} us, too short for the clock")
     return "; ".join(reasons)
@@ -124,11 +154,11 @@ def _bootstrap_median(values: Floats, *, seed: int) -> Interval:
 
 def _expanded_tail(n: int) -> float:
     """The tail to cut on either side so that ``n`` values give ``CONFIDENCE``: Phi(-sqrt(n/(n-1)) t)."""
-    t = _student_quantile((1 + CONFIDENCE) / 2, n - 1)
+    t = student_quantile((1 + CONFIDENCE) / 2, n - 1)
     return NormalDist().cdf(-math.sqrt(n / (n - 1)) * t)
 
 
-def _student_quantile(level: float, degrees: int) -> float:
+def student_quantile(level: float, degrees: int) -> float:
     """Student's t by its expansion around the normal (Abramowitz and Stegun, 26.7.5); 3 digits from 4 on."""
     z = NormalDist().inv_cdf(level)
     return (

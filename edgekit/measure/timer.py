@@ -11,12 +11,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgekit.errors import InputError, UnknownNameError
 from edgekit.measure import statistics
+from edgekit.measure.sequential import Decision
 from edgekit.measure.statistics import Answer
 from edgekit.spec import Feeds, Progress, Session, Silent
+
+Rounds = Sequence[
+    tuple[float, ...]
+]  # samples in milliseconds by round, in the order in which they were taken
 
 NOT_SLOWER_LIMIT = 1.05  # two builds of one program in two processes differ by some per cent by themselves
 ROUNDS = 20  # ten blocks of ABBA: enough for an interval, 1.2 s for two small models
@@ -32,7 +37,7 @@ WINDOW_MS = 5.0
 
 @dataclass(frozen=True)
 class Latency:
-    """One session's steady state in milliseconds for one inference.
+    """One artifact's steady state in milliseconds for one inference.
 
     Attributes:
         p50_ms: median of all samples; ``low_ms`` to ``high_ms`` is its 95 % interval.
@@ -42,7 +47,7 @@ class Latency:
         runs: number of samples.
         stable: whether ``warning`` is empty.
         warning: why the figures should not be relied on.
-        raw_ms: every sample, in the order in which they were taken; rounds are of equal length.
+        raw_ms: every sample, in the order in which they were taken.
     """
 
     p50_ms: float
@@ -68,11 +73,16 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What ``compare`` found, by session name."""
+    """What was found, by artifact name.
+
+    Attributes:
+        decisions: of a run of several launches, what its pairs say of each candidate (``replicate``).
+    """
 
     latencies: Mapping[str, Latency]
     ratios: Mapping[str, Ratio]
     baseline: str
+    decisions: Mapping[str, Decision] = field(default_factory=dict)
 
     def not_slower(self, name: str, limit: float = NOT_SLOWER_LIMIT) -> Answer:
         """Whether ``name`` takes at most ``limit`` times the baseline's time, by the interval's bounds.
@@ -134,6 +144,27 @@ def compare(
     rounds += rounds % 2
     progress = progress or Silent()
     progress.stage(f"timing {', '.join(sessions)}", total=rounds)
+    taken = take_rounds(sessions, feeds, rounds=rounds, round_ms=round_ms, progress=progress)
+    return summarize(taken.samples, taken.warnings, baseline=baseline, seed=seed)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What one process of each artifact gave.
+
+    Attributes:
+        samples: milliseconds by name and round, in the order in which they were taken.
+        warnings: by name, what its warm-up complained about; "" = nothing.
+    """
+
+    samples: Mapping[str, Rounds]
+    warnings: Mapping[str, str]
+
+
+def take_rounds(
+    sessions: Mapping[str, Session], feeds: Feeds, *, rounds: int, round_ms: float, progress: Progress
+) -> Taken:
+    """Warm each session up, then time them A B | B A | ..., in the mapping's order first."""
     plans = {name: _warm_up(session, feeds, round_ms=round_ms) for name, session in sessions.items()}
     samples: dict[str, list[tuple[float, ...]]] = {name: [] for name in sessions}
     forward = tuple(sessions)
@@ -141,12 +172,11 @@ def compare(
         for name in forward if index % 2 == 0 else forward[::-1]:
             samples[name].append(_one_round(sessions[name], feeds, plans[name].runs))
         progress.advance()
-    warnings = {name: plan.warning for name, plan in plans.items()}
-    return summarize(samples, warnings, baseline=baseline, seed=seed)
+    return Taken(samples, {name: plan.warning for name, plan in plans.items()})
 
 
 def summarize(
-    samples: Mapping[str, Sequence[tuple[float, ...]]],
+    samples: Mapping[str, Rounds],
     warnings: Mapping[str, str],
     *,
     baseline: str,
@@ -208,7 +238,25 @@ def _one_round(session: Session, feeds: Feeds, runs: int) -> tuple[float, ...]:
     return session.time_ms(feeds, runs=runs + 1)[1:]
 
 
-def _latency(rows: Sequence[tuple[float, ...]], medians: list[float], warm_up: str, *, seed: int) -> Latency:
+def latency_of(launches: Sequence[Rounds], *, warning: str, seed: int) -> Latency:
+    """Several processes of one artifact -> its latency; the interval is over processes, not over rounds.
+
+    Args:
+        launches: the rounds of each process; one process has the interval over its rounds.
+        warning: what the warm-ups complained about.
+        seed: of the bootstrap.
+    """
+    medians = [[statistics.percentile(each, 50) for each in rounds] for rounds in launches if rounds]
+    if len(medians) == 1:
+        return _latency(next(each for each in launches if each), medians[0], warning, seed=seed)
+    interval = statistics.launch_interval(medians, seed=seed)
+    typical = [statistics.percentile(each, 50) for each in medians]
+    unstable = statistics.instability(typical, of="launch")
+    raw = tuple(sample for rounds in launches for row in rounds for sample in row)
+    return _figures(raw, interval, "; ".join(filter(None, (warning, unstable))))
+
+
+def _latency(rows: Rounds, medians: list[float], warm_up: str, *, seed: int) -> Latency:
     raw = tuple(sample for row in rows for sample in row)
     p50 = statistics.percentile(raw, 50)
     if len(rows) > 1:
@@ -217,7 +265,11 @@ def _latency(rows: Sequence[tuple[float, ...]], medians: list[float], warm_up: s
     else:  # of a run that broke off
         interval = statistics.Interval(p50, min(raw), max(raw))
         unstable = "one round is no interval: the bounds are the least and the largest sample"
-    warning = "; ".join(filter(None, (warm_up, unstable)))
+    return _figures(raw, interval, "; ".join(filter(None, (warm_up, unstable))))
+
+
+def _figures(raw: tuple[float, ...], interval: statistics.Interval, warning: str) -> Latency:
+    p50 = statistics.percentile(raw, 50)
     return Latency(
         p50_ms=p50,
         p90_ms=statistics.percentile(raw, 90),

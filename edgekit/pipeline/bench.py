@@ -2,17 +2,18 @@
 
     paths -> artifacts -> groups of equal conditions (``bench_sweep``) -> launch -> rows
 
-A launch opens every artifact in a process of its own, times them interleaved and closes them. What fails is
-named and out (``bench_failures``), and the launch is repeated without it: the others' results stand.
+A launch opens every artifact in a process of its own, times them interleaved and closes them; there are as
+many as the verdict needs (``measure.replicate``). What fails is named and out (``bench_failures``), and the
+launch is repeated without it: the others' results stand.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -20,7 +21,8 @@ from edgekit.backends import registry
 from edgekit.errors import EdgekitError, InputError
 from edgekit.measure.conditions import Watch
 from edgekit.measure.launch import Launch
-from edgekit.measure.timer import Comparison, compare
+from edgekit.measure.replicate import ROUNDS, Plan, replicate
+from edgekit.measure.timer import ROUND_MS, Comparison, Taken, take_rounds
 from edgekit.pipeline.align import in_terms_of
 from edgekit.pipeline.bench_failures import CandidateError, exit_code_of, failed_row, kind_of
 from edgekit.pipeline.bench_phases import launch_of, memory_row, phases_row
@@ -32,19 +34,18 @@ from edgekit.pipeline.environment import environment_row
 from edgekit.pipeline.latency import latency_row, ratio_row
 from edgekit.pipeline.open import artifact_at
 from edgekit.pipeline.proof import describe
-from edgekit.pipeline.result import BenchResult, BenchRow, FailedRow
+from edgekit.pipeline.result import BenchResult, BenchRow, EffectRow, FailedRow
 from edgekit.spec import Array, Artifact, Progress, Session, TensorSpec, WatchedOptions
-
-Verdict = Literal["", "baseline", "faster", "slower", "undecided"]
 
 
 @dataclass(frozen=True)
 class _Launched:
-    """What one launch gave, by artifact name."""
+    """What the launches gave, by artifact name."""
 
     found: Comparison
+    launch_s: float
     facts: Mapping[str, Mapping[str, str]]
-    launches: Mapping[str, Launch | None]
+    launches: Mapping[str, Sequence[Launch]]
 
 
 def bench(
@@ -142,20 +143,39 @@ class _Group:
     def measured(self, baseline: str, progress: Progress) -> tuple[list[BenchRow], dict[str, EdgekitError]]:
         """Rows of those that ran, and the errors of those that did not; ``baseline`` "" = no verdicts."""
         failed: dict[str, EdgekitError] = {}
-        while names := [name for name in self.held if name not in failed]:
-            try:
-                launched = self._launch(names, baseline if baseline in names else names[0], progress)
-            except CandidateError as error:
-                failed[error.name] = error.error
-                progress.note(f"{error.name}: {kind_of(error.error)}; the others go on")
-                continue
-            rows = [self._row(name, launched, judged=baseline != "") for name in names]
-            if baseline and baseline not in names:  # it failed: nothing to be judged by
-                rows = [replace(row, ratio=None, verdict="undecided") for row in rows]
-            return rows, failed
-        return [], failed
+        facts: dict[str, Mapping[str, str]] = {}
+        launches: dict[str, list[Launch]] = {name: [] for name in self.held}
 
-    def _launch(self, names: Sequence[str], baseline: str, progress: Progress) -> _Launched:
+        def launch(order: Sequence[str]) -> Taken:
+            while names := [name for name in order if name not in failed]:
+                try:
+                    taken, said = self._launch(names, progress)
+                except CandidateError as error:
+                    failed[error.name] = error.error
+                    progress.note(f"{error.name}: {kind_of(error.error)}; the others go on")
+                    continue
+                for name, (own, found) in said.items():
+                    facts[name] = own
+                    launches[name] += [found] if found else []
+                return taken
+            raise _NoneLeftError
+
+        plan = Plan(baseline, self.sweep.budget_s, self.seed)
+        try:
+            run = replicate(launch, list(self.held), plan)
+        except _NoneLeftError:
+            return [], failed
+        found = run.comparison(baseline=baseline, seed=self.seed)
+        launched = _Launched(found, run.launch_s, facts, launches)
+        names = [name for name in self.held if name not in failed]
+        rows = [self._row(name, launched, judged=baseline != "") for name in names]
+        if baseline and baseline not in names:  # it failed: nothing to be judged by
+            rows = [replace(row, ratio=None, verdict="undecided", effect=None) for row in rows]
+        return rows, failed
+
+    def _launch(
+        self, names: Sequence[str], progress: Progress
+    ) -> tuple[Taken, dict[str, tuple[Mapping[str, str], Launch | None]]]:
         """One process for each, from its start to its end.
 
         Raises:
@@ -167,13 +187,12 @@ class _Group:
                 with _blaming(name):
                     sessions[name] = stack.enter_context(BlamedSession(name, self._opened(name)))
             feeds = random_feeds(next(iter(sessions.values())).inputs, seed=self.seed, batch=self.batch)
-            found = compare(sessions, feeds, baseline=baseline, seed=self.seed, progress=progress)
-            facts = {name: session.facts for name, session in sessions.items()}
-            launches = {}
+            taken = take_rounds(sessions, feeds, rounds=ROUNDS, round_ms=ROUND_MS, progress=progress)
+            said = {}
             for name, session in sessions.items():
                 with _blaming(name):
-                    launches[name] = launch_of(session.inner)
-        return _Launched(found, facts, launches)
+                    said[name] = (session.facts, launch_of(session.inner))
+        return taken, said
 
     def _opened(self, name: str) -> Session:
         artifact = self.held[name]
@@ -187,9 +206,9 @@ class _Group:
         return registry.backend(artifact.backend).open(artifact, options)
 
     def _row(self, name: str, launched: _Launched, *, judged: bool) -> BenchRow:
-        row = row_of(launched.found, name, launched.facts[name], judged=judged)
+        row = row_of(launched.found, name, launched.facts[name], launch_s=launched.launch_s, judged=judged)
         facts = launched.facts[name]
-        known = [each for each in (launched.launches[name],) if each is not None]
+        known = launched.launches[name]
         memory = memory_row(known)
         threads = int(facts.get("threads", "0"))
         return replace(
@@ -204,6 +223,10 @@ class _Group:
             size=size_row(self.held[name]),
             caveats=caveats(self.sweep.cores, threads, facts.get("cores", "")),
         )
+
+
+class _NoneLeftError(Exception):
+    """Every artifact has failed."""
 
 
 @contextmanager
@@ -259,15 +282,25 @@ def random_feeds(inputs: tuple[TensorSpec, ...], *, seed: int, batch: int = 1) -
     return feeds
 
 
-def row_of(found: Comparison, name: str, facts: Mapping[str, str], *, judged: bool) -> BenchRow:
-    """One artifact of a comparison; with ``judged`` also its verdict."""
+def row_of(
+    found: Comparison, name: str, facts: Mapping[str, str], *, launch_s: float, judged: bool
+) -> BenchRow:
+    """One artifact of a comparison; with ``judged`` also its verdict, and what that rests on."""
     row = BenchRow(name, describe(facts), latency_row(found.latencies[name]), facts=dict(facts))
     if not judged:
         return row
     if name == found.baseline:
         return replace(row, verdict="baseline")
-    ratio = ratio_row(found, name)
-    if ratio is None:  # too few rounds arrived
+    decision = found.decisions.get(name)
+    if decision is None:  # not one launch of both arrived
         return replace(row, verdict="undecided")
-    verdict: Verdict = "faster" if ratio.high < 1 else "slower" if ratio.low > 1 else "undecided"
-    return replace(row, ratio=ratio, verdict=verdict)
+    more = decision.more
+    effect = EffectRow(
+        launches=decision.pairs,
+        rounds=ROUNDS,
+        spread=decision.spread,
+        resolution=math.expm1(min(decision.resolution, 20.0)),
+        more_launches=more,
+        more_s=None if more is None else more * launch_s,
+    )
+    return replace(row, ratio=ratio_row(found, name), verdict=decision.verdict, effect=effect)

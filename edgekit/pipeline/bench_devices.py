@@ -26,7 +26,9 @@ from edgekit.measure.device_job import Job, JobArtifact, Recording
 from edgekit.measure.device_list import NamedDevice
 from edgekit.measure.devices import Device
 from edgekit.measure.open_device import open_device
-from edgekit.measure.timer import Comparison, summarize
+from edgekit.measure.referee import Referee
+from edgekit.measure.replicate import MOST_LAUNCHES, Plan, Replicated, said_of
+from edgekit.measure.timer import Comparison
 from edgekit.pipeline.align import in_terms_of
 from edgekit.pipeline.bench import paths_of, random_feeds, row_of
 from edgekit.pipeline.bench_failures import exit_code_of, failed_row
@@ -53,6 +55,7 @@ class Outcome:
     device: NamedDevice
     recording: Recording | None
     error: EdgekitError | None = None
+    referee: Referee | None = None
 
 
 @dataclass(frozen=True)
@@ -95,22 +98,18 @@ def bench_on_devices(
     held = _aligned({str(path): artifact_at(path) for path in paths}, progress)
     cases, refused = _cases(held, sweep, seed=seed)
     progress.stage(f"measure latency on {', '.join(device.name for device in devices)}")
-    outcomes = _all(devices, lambda device: _job(cases, sweep, threads=device.threads), progress=progress)
+    groups = [[case for case in cases if (case.batch, case.threads) == group] for group in sweep.groups()]
+    against = str(baseline) if baseline else ""
+
+    def refereed(device: NamedDevice) -> tuple[Job, Referee]:
+        keys = [{case.name: case.key for case in group} for group in groups if group]
+        plan = Plan(against, sweep.budget_s, seed)
+        return _job(cases, sweep, threads=device.threads, seed=seed), Referee(keys, plan)
+
+    outcomes = _all(devices, refereed, progress=progress)
     if len(outcomes) == 1 and outcomes[0].error is not None:
         raise outcomes[0].error  # D1
-    against = str(baseline) if baseline else str(paths[0])
-    rows = [
-        row
-        for each in outcomes
-        for group in sweep.groups()
-        for row in _rows(
-            each,
-            [case for case in cases if (case.batch, case.threads) == group],
-            against,
-            judged=baseline is not None,
-            seed=seed,
-        )
-    ]
+    rows = [row for each in outcomes for group in groups for row in _rows(each, group, against, seed=seed)]
     listed = tuple(device_row(each) for each in outcomes)
     failures = (*refused, *(row for each in outcomes for row in _failures(each, cases)))
     code = exit_code_of(rows, listed, failures)
@@ -161,8 +160,9 @@ def _aligned(held: Mapping[str, Artifact], progress: Progress) -> dict[str, Arti
     return found
 
 
-def _job(cases: Sequence[_Case], sweep: Sweep, *, threads: int | None) -> Job:
-    return Job(tuple(_job_artifact(case, sweep.cores, threads) for case in cases))
+def _job(cases: Sequence[_Case], sweep: Sweep, *, threads: int | None, seed: int) -> Job:
+    artifacts = tuple(_job_artifact(case, sweep.cores, threads) for case in cases)
+    return Job(artifacts, launches=MOST_LAUNCHES, seed=seed)
 
 
 def _job_artifact(case: _Case, cores: tuple[int, ...], threads: int | None) -> JobArtifact:
@@ -181,13 +181,16 @@ def _job_artifact(case: _Case, cores: tuple[int, ...], threads: int | None) -> J
 
 
 def _all(
-    devices: Sequence[NamedDevice], job_for: Callable[[NamedDevice], Job], *, progress: Progress
+    devices: Sequence[NamedDevice],
+    job_for: Callable[[NamedDevice], tuple[Job, Referee]],
+    *,
+    progress: Progress,
 ) -> list[Outcome]:
     """Every device in a thread of its own. An interrupt ends what runs there and cleans up."""
     opened: list[Device] = []
     with ThreadPoolExecutor(max_workers=max(1, len(devices))) as pool:
         try:
-            running = [pool.submit(_one, device, job_for(device), opened) for device in devices]
+            running = [pool.submit(_one, device, *job_for(device), opened) for device in devices]
             outcomes = []
             for device, future in zip(devices, running, strict=True):
                 outcomes.append(future.result())
@@ -199,7 +202,7 @@ def _all(
     return outcomes
 
 
-def _one(named: NamedDevice, job: Job, opened: list[Device]) -> Outcome:
+def _one(named: NamedDevice, job: Job, referee: Referee, opened: list[Device]) -> Outcome:
     """Measure on one device; an error of the user's is raised, one of the device's is its outcome."""
     options = named.options
     if named.address.kind == "local" and options.python == "python3":
@@ -209,35 +212,39 @@ def _one(named: NamedDevice, job: Job, opened: list[Device]) -> Outcome:
             opened.append(device)
             if options.benchmark_model is not None:
                 events = benchmark_model.events(device, job, options.benchmark_model, limit_s=options.limit_s)
-                return Outcome(named, device_job.recorded(events))
-            return Outcome(named, device_job.record(device, job, options))
+                recording = device_job.recorded(events, enough=referee.enough)
+            else:
+                recording = device_job.record(device, job, options, enough=referee.enough)
+            return Outcome(named, recording, referee=referee)
     except InputError:
         raise
     except EdgekitError as error:
         return Outcome(named, None, error)
 
 
-def _rows(
-    outcome: Outcome, cases: Sequence[_Case], baseline: str, *, judged: bool, seed: int
-) -> list[BenchRow]:
-    """Of the cases of one group; those that gave no samples have none."""
-    recording = outcome.recording
-    if recording is None:
+def _rows(outcome: Outcome, cases: Sequence[_Case], baseline: str, *, seed: int) -> list[BenchRow]:
+    """Of the cases of one group that gave samples; a launch that broke off counts in no verdict."""
+    recording, referee = outcome.recording, outcome.referee
+    if recording is None or referee is None:
         return []
-    ran = [case for case in cases if case.key in recording.rounds]
+    ran = [case for case in cases if case.key in recording.samples]
     if not ran:
         return []
-    rounds = {case.name: recording.rounds[case.key] for case in ran}
-    warnings = {case.name: recording.warnings.get(case.key, "") for case in ran}
-    found = summarize(rounds, warnings, baseline=baseline, seed=seed)
-    return [_row(case, found, outcome, judged=judged) for case in ran]
+    run = Replicated(
+        launches={case.name: list(recording.samples[case.key].values()) for case in ran},
+        warnings={case.name: said_of(recording.settled.get(case.key, [])) for case in ran},
+        decisions=referee.decisions({case.name: case.key for case in cases}),
+        launch_s=referee.launch_s,
+    )
+    found = run.comparison(baseline=baseline, seed=seed)
+    return [_row(case, found, outcome, launch_s=run.launch_s, judged=baseline != "") for case in ran]
 
 
-def _row(case: _Case, found: Comparison, outcome: Outcome, *, judged: bool) -> BenchRow:
+def _row(case: _Case, found: Comparison, outcome: Outcome, *, launch_s: float, judged: bool) -> BenchRow:
     recording = outcome.recording
     assert recording is not None  # noqa: S101  _rows has looked
     facts = recording.facts[case.key]
-    row = row_of(found, case.name, facts, judged=judged)
+    row = row_of(found, case.name, facts, launch_s=launch_s, judged=judged)
     peak = recording.peak_bytes.get(case.key)
     threads = int(facts.get("threads", "0"))
     return replace(

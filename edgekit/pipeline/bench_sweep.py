@@ -30,12 +30,15 @@ class Sweep:
         threads: each is measured; () = as the artifact says.
         cores: the only CPUs of every process; () = not pinned.
         limit_s: how long one answer of an artifact's process may take.
+        budget_s: how long the launches of a group may take; None = until a difference of 5 % is found, a
+            minute at most (``measure.replicate``).
     """
 
     batches: tuple[int, ...] = (1,)
     threads: tuple[int, ...] = ()
     cores: tuple[int, ...] = ()
     limit_s: float = LIMIT_S
+    budget_s: float | None = None
 
     @property
     def first_threads(self) -> int | None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import EXIT_CODE_MEANINGS, ExitCode
-from edgekit.report import number, view_energy, view_environment, view_profile
+from edgekit.report import number, view_effects, view_energy, view_environment, view_profile
 from edgekit.report.page import Block, Cell, Column, Facts, Heading, Line, Lines, Page, Table, Tone, is_empty
 from edgekit.report.view_bench_parts import parts_of, subject
 from edgekit.report.view_chain import chain_table
@@ -246,6 +246,7 @@ def view_bench(result: BenchResult) -> Page:
     ]
     blocks = (
         *((table,) if result.rows or not result.devices else ()),
+        *view_effects.blocks(result.rows),
         *parts_of(result.rows),
         Lines("", tuple(_bench_trouble(result))),
         Lines("", tuple(warnings)),

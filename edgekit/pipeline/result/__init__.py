@@ -8,7 +8,7 @@ worse than the float reference).
 from __future__ import annotations
 
 from edgekit.pipeline.compile_result import CompileResult
-from edgekit.pipeline.result.bench import BenchResult, BenchRow, DeviceRow, FailedRow
+from edgekit.pipeline.result.bench import BenchResult, BenchRow, DeviceRow, EffectRow, FailedRow
 from edgekit.pipeline.result.conditions import ConditionRow, DisturbanceRow, EnvironmentRow
 from edgekit.pipeline.result.debug import CauseRow, DebugResult, DebugRow, LayerRow
 from edgekit.pipeline.result.diff import ChangeRow, DiffResult, DiffRow, SideRow
@@ -72,6 +72,7 @@ __all__ = [
     "DoctorResult",
     "DoctorRow",
     "DriftRow",
+    "EffectRow",
     "ElsewhereRow",
     "EndToEndRow",
     "EnergyRow",

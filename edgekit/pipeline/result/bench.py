@@ -15,6 +15,28 @@ from edgekit.pipeline.result.rows import LatencyRow, MachineRow, RatioRow
 
 
 @dataclass(frozen=True)
+class EffectRow:
+    """What a verdict rests on (docs/benching.md, Method).
+
+    Attributes:
+        launches: pairs of fresh processes, one of the artifact and one of the baseline.
+        rounds: of each launch.
+        spread: standard deviation of the logarithm of a launch's ratio: 0.1 = 10 %.
+        resolution: so many launches find a ratio of 1 + this in 95 % of cases.
+        more_launches: of an undecided one, so many more would decide in 95 % of cases, if the difference is
+            what it looks like; None where decided, or where nothing can be said.
+        more_s: how long they would take.
+    """
+
+    launches: int
+    rounds: int
+    spread: float
+    resolution: float
+    more_launches: int | None = None
+    more_s: float | None = None
+
+
+@dataclass(frozen=True)
 class BenchRow:
     """One artifact's latency; ``verdict`` against the baseline where there is one.
 
@@ -30,6 +52,7 @@ class BenchRow:
         size: of its files.
         end_to_end: with a recipe: what lies around the inference, and its share.
         streams: throughput of several processes at once, where asked for.
+        effect: what the verdict rests on; None without one.
         caveats: what stands against its conditions (more threads than cores, a core that is shared).
         facts: what the session said of itself: runtime, version, device, threads, kernels.
     """
@@ -52,6 +75,7 @@ class BenchRow:
     streams: tuple[StreamsRow, ...] = ()
     caveats: tuple[str, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
+    effect: EffectRow | None = None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,9 @@ from edgekit.measure.device_adb import AdbDevice
 from edgekit.measure.device_address import parse
 from edgekit.measure.device_job import Job, JobArtifact, Recording
 from edgekit.measure.devices import DeviceOptions, LostDeviceError
+from edgekit.measure.replicate import backwards
 
+LAUNCHES = 10
 ADB = """\
 import os, shutil, subprocess, sys
 room, here = os.environ["FAKE_ROOM"], os.environ["FAKE_STATE"]
@@ -102,7 +104,8 @@ def job(folder: Path, *names: str, backend: str = "litert") -> Job:
                 {"x": np.ones((1, 4), np.float32)},
             )
             for name in names
-        )
+        ),
+        launches=LAUNCHES,
     )
 
 
@@ -121,13 +124,16 @@ def test_benchmark_model_runs_interleaved_and_its_medians_are_the_samples(
     script = f'echo "$@" >> {phone.state}/calls\n{saying(RECENT)}'
     found = measured(phone, job(tmp_path, "a", "b"), phone.tool(script))
     assert found.incomplete == ""
-    assert found.rounds["a"] == [(1239.807,)] * benchmark_model.ROUNDS
-    assert [each.load_ms for each in found.launches["a"]] == [5.579]
-    assert [each.first_ms for each in found.launches["b"]] == [1357.602]
+    assert found.rounds["a"] == [(1239.807,)] * LAUNCHES
+    assert [each.load_ms for each in found.launches["a"]] == [5.579] * LAUNCHES
+    assert [each.first_ms for each in found.launches["b"]] == [1357.602] * LAUNCHES
     assert found.peak_bytes == {"a": 113_500_000, "b": 113_500_000}
     calls = (phone.state / "calls").read_text().splitlines()
     graphs = [line.split()[0].removeprefix("--graph=") for line in calls]
-    assert graphs[:4] == ["a0/m.tflite", "a1/m.tflite", "a1/m.tflite", "a0/m.tflite"]
+    orders = [
+        ["a0/m.tflite", "a1/m.tflite"][:: -1 if backwards(each, seed=0) else 1] for each in range(LAUNCHES)
+    ]
+    assert graphs == [graph for order in orders for graph in order]
     assert "--num_threads=2" in calls[0].split()
     assert "medians" in found.facts["a"]["samples"]
 
@@ -148,7 +154,7 @@ def test_a_model_that_crashes_the_tool_is_named_and_the_other_stands(phone: Phon
     script = f'case "$1" in *a0/*) kill -SEGV $$;; esac\n{saying(RECENT)}'
     found = measured(phone, job(tmp_path, "bad", "good"), phone.tool(script))
     assert [(each.artifact, each.kind) for each in found.failures] == [("bad", "crash")]
-    assert len(found.rounds["good"]) == benchmark_model.ROUNDS
+    assert len(found.rounds["good"]) == LAUNCHES
 
 
 def test_a_model_that_the_tool_refuses_is_an_error(phone: Phone, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekit.measure import agent, machine, timer
+from edgekit.measure import agent, machine, replicate, timer
 
 AGENT = Path(agent.__file__)
 Event = dict[str, Any]
@@ -96,6 +96,33 @@ def test_two_artifacts_run_interleaved_in_two_processes(folder: Path) -> None:
     facts = of(events, "opened")[0]["facts"]
     assert facts["runtime"] == "onnxruntime"
     assert facts["numpy"] == np.__version__
+
+
+def test_each_launch_has_processes_of_its_own_in_the_order_of_the_job(folder: Path) -> None:
+    """E10; the second launch runs backwards, and nobody of the first is alive any more."""
+    both = [artifact("a", "m.onnx"), artifact("b", "m.onnx")]
+    events = finished(start(folder, both, rounds=2, launches=3, backwards=[False, True, False]))
+    assert [each["artifact"] for each in of(events, "opened")] == ["a", "b", "b", "a", "a", "b"]
+    blocks = [(each["launch"], each["artifact"]) for each in of(events, "block")]
+    forward, backward = ["a", "b", "b", "a"], ["b", "a", "a", "b"]
+    assert blocks == [
+        *((0, name) for name in forward),
+        *((1, name) for name in backward),
+        *((2, name) for name in forward),
+    ]
+    assert [each["launch"] for each in of(events, "launched")] == [0, 1]
+    (summary,) = of(events, "summary")
+    assert all(summary["peak_bytes"][name] for name in "ab")
+
+
+def test_what_failed_in_one_launch_is_in_no_later_one(folder: Path) -> None:
+    (folder / "bad.onnx").write_bytes(b"not a model")
+    both = [artifact("bad", "bad.onnx"), artifact("good", "m.onnx")]
+    events = finished(start(folder, both, rounds=2, launches=3))
+    assert [each["artifact"] for each in of(events, "failed")] == ["bad"]
+    assert [(each["launch"], each["artifact"]) for each in of(events, "block")] == [
+        (launch, "good") for launch in (0, 0, 1, 1, 2, 2)
+    ]
 
 
 def test_feeds_of_the_job_are_bound(folder: Path) -> None:
@@ -236,7 +263,8 @@ def test_python_3_9_runs_it() -> None:
 
 def test_the_agent_measures_as_the_timer_does() -> None:
     """The constants are copies, because the file travels alone."""
-    names = ("ROUNDS", "ROUND_MS", "MOST_RUNS", "LEAD_IN_FROM", "WARM_UP_WINDOWS", "WARM_UP_MS", "WINDOW_MS")
+    assert agent.ROUNDS == replicate.ROUNDS
+    names = ("ROUND_MS", "MOST_RUNS", "LEAD_IN_FROM", "WARM_UP_WINDOWS", "WARM_UP_MS", "WINDOW_MS")
     assert {name: getattr(agent, name) for name in names} == {name: getattr(timer, name) for name in names}
 
 

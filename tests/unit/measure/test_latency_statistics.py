@@ -78,9 +78,9 @@ def test_the_interval_misses_the_truth_about_as_often_as_it_says(rounds: int) ->
     assert misses / 400 <= 0.085
 
 
-def test_student_quantiles_have_three_digits() -> None:
+def teststudent_quantiles_have_three_digits() -> None:
     """Tables of Student's t at 97.5 %: 2.776 for 4 degrees of freedom, 2.262 for 9, 2.093 for 19."""
-    found = [statistics._student_quantile(0.975, degrees) for degrees in (4, 9, 19)]
+    found = [statistics.student_quantile(0.975, degrees) for degrees in (4, 9, 19)]
     assert found == pytest.approx([2.776, 2.262, 2.093], abs=0.01)
 
 
