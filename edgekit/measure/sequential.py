@@ -222,13 +222,16 @@ class Trial:
 def blinded_spread(values: Sequence[float]) -> float:
     """Standard deviation of a pair's log ratio from absolute values alone; 0 for less than two.
 
-    The smaller of two figures: the size about 0, which a true difference makes larger, and the spread of the
-    absolute values about their median, which is 0.6 of the first where there is no difference.
+    The size about 0, which a true difference makes larger; where that is plain (their median is three times
+    their spread), the spread of the absolute values about their median, which is never above the true one by
+    more than the 1 / 0.6 of values that straddle 0.
     """
     if len(values) < 2:
         return 0.0
     sizes = np.abs(np.asarray(values, np.float64))
-    return min(_size(sizes), _size(sizes - np.median(sizes)) / 0.6)
+    middle = float(np.median(sizes))
+    around = _size(sizes - middle)
+    return min(_size(sizes), around / 0.6) if middle > 3 * around else _size(sizes)
 
 
 def pairs_needed(difference: float, spread: float, *, pairs: int) -> int:

@@ -78,7 +78,7 @@ def test_equal_ones_end_when_five_percent_would_have_been_found() -> None:
     assert quiet.run("a", "b", plan=Plan("a")).decisions["b"].verdict == "undecided"
     assert len(quiet.orders) == LEAST_PLANNED
     assert loud.run("a", "b", plan=Plan("a")).decisions["b"].verdict == "undecided"
-    assert 20 < len(loud.orders) < 60
+    assert len(loud.orders) > LEAST_PLANNED
 
 
 @pytest.mark.parametrize(
