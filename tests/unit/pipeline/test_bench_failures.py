@@ -71,7 +71,9 @@ def _files(folder: Path, **content: str) -> list[Path]:
 
 
 def _bench(paths: list[Path], *, baseline: Path | None = None, sweep: Sweep | None = None) -> BenchResult:
-    return bench_module.bench(paths, baseline=baseline, sweep=sweep or Sweep(), seed=0, progress=Silent())
+    return bench_module.bench(
+        paths, baseline=baseline, sweep=sweep or Sweep(budget_s=1.0), seed=0, progress=Silent()
+    )
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_what_fails_is_named_and_the_others_stand(case: Case, tmp_path: Path) -> None:
     paths = _files(tmp_path, first="", bad=case.do, last="")
-    found = _bench(paths, sweep=Sweep(limit_s=case.limit_s))
+    found = _bench(paths, sweep=Sweep(limit_s=case.limit_s, budget_s=1.0))
     assert [Path(row.artifact).name for row in found.rows] == ["first", "last"]
     assert all(row.latency.runs >= 20 for row in found.rows)
     (failed,) = found.failures
@@ -167,7 +169,7 @@ def test_a_path_that_is_not_there_is_said_before_anything_is_measured(tmp_path: 
 
 
 def test_a_fixed_batch_is_refused_and_its_other_batches_stand(tmp_path: Path) -> None:  # B2
-    found = _bench(_files(tmp_path, fixed="fixed", free=""), sweep=Sweep(batches=(1, 4)))
+    found = _bench(_files(tmp_path, fixed="fixed", free=""), sweep=Sweep(batches=(1, 4), budget_s=1.0))
     assert [(Path(row.artifact).name, row.batch) for row in found.rows] == [
         ("fixed", 1),
         ("free", 1),
@@ -181,7 +183,7 @@ def test_a_fixed_batch_is_refused_and_its_other_batches_stand(tmp_path: Path) ->
 
 
 def test_the_batch_arrives_at_the_engine_and_throughput_counts_samples(tmp_path: Path) -> None:  # B1
-    found = _bench(_files(tmp_path, free=""), sweep=Sweep(batches=(1, 8), threads=(1, 2)))
+    found = _bench(_files(tmp_path, free=""), sweep=Sweep(batches=(1, 8), threads=(1, 2), budget_s=1.0))
     assert [(row.batch, row.threads) for row in found.rows] == [(1, 1), (1, 2), (8, 1), (8, 2)]
     for row in found.rows:
         assert row.throughput_per_s == pytest.approx(1000 * row.batch / row.latency.p50_ms)
@@ -221,7 +223,7 @@ def test_a_download_is_what_gzip_makes_of_each_file(tmp_path: Path) -> None:
 
 
 def test_one_that_crashed_is_not_tried_under_other_conditions(tmp_path: Path) -> None:
-    found = _bench(_files(tmp_path, bad="segfault", good=""), sweep=Sweep(batches=(1, 2)))
+    found = _bench(_files(tmp_path, bad="segfault", good=""), sweep=Sweep(batches=(1, 2), budget_s=1.0))
     assert [each.kind for each in found.failures] == ["crash"]
     assert [row.batch for row in found.rows] == [1, 2]
 
@@ -294,7 +296,7 @@ def test_an_error_that_is_none_of_a_runtime_is_one_of_the_file() -> None:
 
 
 def test_csv_has_the_conditions_and_the_parts(tmp_path: Path) -> None:
-    text = csv.render(_bench(_files(tmp_path, good=""), sweep=Sweep(batches=(2,))))
+    text = csv.render(_bench(_files(tmp_path, good=""), sweep=Sweep(batches=(2,), budget_s=1.0)))
     (found,) = reader.DictReader(io.StringIO(text))
     assert found["batch"] == "2"
     assert float(found["throughput_per_s"]) > 0
