@@ -455,7 +455,7 @@ def bench(
     if streams:
         _streams.check_streams(devices)
     if recipe:
-        _end_to_end.check_end_to_end(devices, batches)
+        _end_to_end.check_end_to_end(Path(recipe), devices=devices, batches=batches)
     sweep = _Sweep(
         tuple(batches),
         (threads,) if isinstance(threads, int) else tuple(threads or ()),

@@ -240,7 +240,7 @@ def run(
         if recipe:
             from edgekit.pipeline.end_to_end import check_end_to_end, with_end_to_end
 
-            check_end_to_end(device or (), sweep.batches)
+            check_end_to_end(recipe, devices=device or (), batches=sweep.batches)
         if device:
             from edgekit.pipeline import bench_devices
 

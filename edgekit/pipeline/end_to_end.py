@@ -7,7 +7,8 @@ what the artifact's own layout and types ask for (``backends/bindings.py``): cha
 run here, in one thread, as edgekit defines them (``edgekit/preprocess.py``, NumPy); an application's own may
 be faster or slower, and decoding a file is not in it. The inference is the steady state of the same row.
 
-N1 batch 1 only: an application pre-processes one sample · N2 not on devices: there is no recipe there.
+N1 batch 1 only: an application pre-processes one sample · N2 not on devices: there is no recipe there · N3 an
+artifact that dies meanwhile is a row of ``failures``; its steady state stands.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from edgekit import dataset, preprocess, recipe
 from edgekit.backends import registry
 from edgekit.backends.bindings import artifact_from_reference, reference_from_artifact
 from edgekit.dataset import DataSource
-from edgekit.errors import InputError
+from edgekit.errors import BackendCrashError, InputError
 from edgekit.measure.chain import Step, time_chain
 from edgekit.pipeline.align import in_terms_of
+from edgekit.pipeline.bench_failures import exit_code_of, failed_row
 from edgekit.pipeline.open import artifact_at
 from edgekit.pipeline.post_processing import post_processing
 from edgekit.pipeline.result import BenchResult, BenchRow, EndToEndRow, StepRow
@@ -37,11 +39,11 @@ SAMPLES = 8  # in turn: photographs differ in size, and so does their resize
 INPUT_FORM, OUTPUT_FORM = "input form", "output form"
 
 
-def check_end_to_end(devices: Sequence[object], batches: Sequence[int]) -> None:
+def check_end_to_end(path: Path, *, devices: Sequence[object], batches: Sequence[int]) -> None:
     """Say before anything is measured what cannot be.
 
     Raises:
-        InputError: N1, N2.
+        InputError: N1, N2, or what is wrong with the recipe or its post-processing.
     """
     if devices:
         raise InputError(
@@ -55,6 +57,9 @@ def check_end_to_end(devices: Sequence[object], batches: Sequence[int]) -> None:
             why="a recipe says how one sample is pre-processed",
             remedy="add 1 to --batch",
         )
+    asked = recipe.load(path)
+    if asked.data.postprocess:
+        post_processing(asked.data.postprocess, base=path if path.is_dir() else path.parent)
 
 
 def with_end_to_end(result: BenchResult, path: Path, *, progress: Progress) -> BenchResult:
@@ -64,21 +69,24 @@ def with_end_to_end(result: BenchResult, path: Path, *, progress: Progress) -> B
         RecipeError, DataError: the recipe or its data cannot be read.
     """
     asked, base = recipe.load(path), (path if path.is_dir() else path.parent)
-    rows, first, starts = [], None, list[Feeds]()
+    rows, failures, first, starts = [], [*result.failures], None, list[Feeds]()
     progress.stage("measure what lies around the inference", total=len(result.rows))
-    for row in result.rows:
+    for each in result.rows:
+        row = each
         artifact = artifact_at(Path(row.artifact))
         if first is None:
             first, starts = artifact, _raw_samples(asked, artifact, base)
         inputs, outputs = ([each.reference for each in side] for side in (first.inputs, first.outputs))
         aligned, _ = in_terms_of(artifact, inputs, outputs)
         if row.batch == 1:
-            found = _measured(row, aligned, asked, base=base, starts=starts)
-            rows.append(replace(row, end_to_end=found))
-        else:
-            rows.append(row)
+            try:
+                row = replace(row, end_to_end=_measured(row, aligned, asked, base=base, starts=starts))
+            except BackendCrashError as error:  # N3
+                failures.append(failed_row(row.artifact, error, under="end to end"))
+        rows.append(row)
         progress.advance()
-    return replace(result, rows=tuple(rows))
+    code = result.exit_code if failures == [*result.failures] else exit_code_of(rows, (), failures)
+    return replace(result, rows=tuple(rows), failures=tuple(failures), exit_code=code)
 
 
 def _raw_samples(asked: Recipe, artifact: Artifact, base: Path) -> list[Feeds]:

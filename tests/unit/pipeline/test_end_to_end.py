@@ -15,8 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 import edgekit
 from edgekit.cli.main import run
-from edgekit.errors import DataError, UnknownNameError
+from edgekit.errors import BackendCrashError, DataError, ExitCode, InputError, UnknownNameError
 from edgekit.measure.chain import FEWEST, time_chain
+from edgekit.pipeline import end_to_end as under_test
 from edgekit.pipeline.end_to_end import SAMPLES, with_end_to_end
 from edgekit.pipeline.post_processing import post_processing
 from edgekit.pipeline.result import BenchResult
@@ -121,6 +122,27 @@ def test_the_command_line_takes_a_recipe(folder: Path, capsys: pytest.CaptureFix
     assert run(line) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["rows"][0]["end_to_end"]["steps"][-1]["name"] == "post.py:answer"
+
+
+def test_an_artifact_that_dies_meanwhile_keeps_its_steady_state(  # N3
+    folder: Path, measured: BenchResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(*arguments: object) -> object:
+        raise BackendCrashError("it was killed by SIGSEGV", why="", remedy="")
+
+    monkeypatch.setattr(under_test, "_results", dies)
+    found = with_end_to_end(measured, folder / "plain.toml", progress=Silent())
+    assert found.rows == measured.rows
+    (failed,) = found.failures
+    assert (failed.kind, failed.reason) == ("crash", "at end to end: it was killed by SIGSEGV")
+    assert found.exit_code is ExitCode.INTERNAL
+
+
+def test_a_recipe_that_is_wrong_is_said_before_anything_is_measured(folder: Path) -> None:
+    (folder / "wrong.toml").write_text(RECIPE.format(more='postprocess = "post.py:none"'))
+    for recipe, says in (("no.toml", "cannot be read"), ("wrong.toml", "none")):
+        with pytest.raises(InputError, match=says):
+            edgekit.bench(["not there.onnx"], recipe=folder / recipe)
 
 
 def test_post_processing_that_is_not_there(folder: Path) -> None:  # P1, P2
