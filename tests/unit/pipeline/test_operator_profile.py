@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+import edgekit
 from edgekit import target as targets
 from edgekit.backends import registry
 from edgekit.backends.base import CompileRequest
@@ -230,6 +231,20 @@ def operators_of_names(*names: str) -> tuple[Operator, ...]:
     from edgekit.validation.coverage import Layer
 
     return tuple(Operator(Layer(name, (), int(name.split("_")[1])), 4) for name in names)
+
+
+def test_bench_profiles_what_it_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roofs, "roof", lambda **_: ROOF)
+    artifact = compiled(island(), "onnxruntime-cpu", tmp_path)
+    plain = edgekit.bench([artifact.path])
+    found = edgekit.bench([artifact.path], profile=True)
+    assert (plain.profiles, plain.roof) == ((), None)
+    (row,) = found.profiles
+    assert row.artifact == found.rows[0].artifact
+    assert [kernel.operator for kernel in row.kernels if kernel.macs] == ["Conv", "Conv"]
+    assert found.roof is not None
+    with pytest.raises(InputError, match="no profile on ssh://pi"):
+        edgekit.bench([artifact.path], profile=True, devices=["ssh://pi"])
 
 
 def test_a_profile_on_a_device_is_refused() -> None:
