@@ -52,7 +52,7 @@ from edgekit.pruning.dependency import Dependencies, dependencies
 from edgekit.pruning.importance import Method, Order, order_channels
 from edgekit.pruning.reconstruct import reconstruct
 from edgekit.pruning.recover import recover
-from edgekit.pruning.remove import remove
+from edgekit.pruning.remove import is_branch, remove
 from edgekit.pruning.sensitivity import output_error, sensitivity
 from edgekit.spec import Progress, RunOptions
 from edgekit.validation.budget import Budget, Verdict
@@ -241,7 +241,7 @@ class _Job:
         wanted = {
             (order.group.name, width): widths_.removed(self.found, [order], {order.group.name: width})
             for order in self.orders
-            for width in widths_.widths_of(order.group, step=STEP)
+            for width in widths_.widths_of(order.group, step=STEP, branch=is_branch(self.found, order.group))
         }
         models = {f"{name}:{width}": remove(self.found, gone) for (name, width), gone in wanted.items()}
         savings = self.speed.savings(models, self.progress)
@@ -395,7 +395,7 @@ class _Job:
             path=out,
             importance=self.asked.importance,
             samples=self.data.count,
-            parameters=self.found.parameters(found.gone),
+            parameters=_parameters(found.model),
             float_parameters=self.found.parameters(),
             macs=_macs(found.model),
             float_macs=_macs(self.found.model),
@@ -451,6 +451,11 @@ def _widths(orders: tuple[Order, ...], gone: tuple[int, ...]) -> tuple[WidthRow,
         )
         for order in orders
     )
+
+
+def _parameters(model: ir.Model) -> int:
+    """Floating-point numbers; a branch that went takes layers along that had channels left."""
+    return dependencies(model).parameters()
 
 
 def _macs(model: ir.Model) -> int | None:

@@ -128,10 +128,15 @@ class Dependencies:
             total += prod(sizes)
         return total
 
-    def emptied(self, removed: Iterable[int]) -> tuple[str, int] | None:
-        """(value, axis) along which no channel would be left; None where every axis keeps one."""
+    def emptied(self, removed: Iterable[int], *, but: frozenset[int] = frozenset()) -> tuple[str, int] | None:
+        """(value, axis) along which no channel would be left; None where every axis keeps one.
+
+        An axis that consists of channels of ``but`` alone may be empty.
+        """
         gone = frozenset(removed)
-        return next((where for where, numbers in self._whole.items() if numbers <= gone), None)
+        return next(
+            (where for where, numbers in self._whole.items() if numbers <= gone and not numbers <= but), None
+        )
 
     @cached_property
     def _whole(self) -> Mapping[tuple[str, int], frozenset[int]]:

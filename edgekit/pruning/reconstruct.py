@@ -13,6 +13,7 @@ C2: a layer whose output is only added to something that is computed before it a
     lost: y is what the float model has behind the addition, less that.
 C3: a layer in front of which nothing has changed stays as it is, but for C2.
 C4: a layer without a bias gets one (Conv, Gemm); a MatMul keeps none, its W alone is solved.
+C6: what stands in the place of a branch that is gone (``branches``) becomes the mean of what is missing.
 C5: moments of one layer, and activations of one batch of each model, are in memory at a time.
 
 Sources: He et al., "Channel Pruning for Accelerating Very Deep Neural Networks", 2017, sections 3.2 and
@@ -28,6 +29,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.ir.graph import add_initializer, constant, is_onnx, sole_reader
+from edgekit.pruning.branches import in_place
 from edgekit.pruning.dependency import Dependencies
 from edgekit.pruning.layers import (
     Floats,
@@ -95,11 +97,25 @@ def reconstruct(
         return pruned, ()
     result = pruned.clone()
     repairs: list[Repair] = []
+    solvable = {layer.name for layer in layers(result) if layer.is_solvable}
     names = [
-        layer.name for layer in layers(result) if layer.is_solvable and (only is None or layer.name in only)
+        node.name or ""
+        for node in result.graph
+        if in_place(node) is not None or (node.name in solvable and (only is None or node.name in only))
     ]
     changed, touched = _behind(found, gone)
     for name in names:
+        if name not in solvable:
+            _mean_in_place(
+                found,
+                result,
+                next(node for node in result.graph if node.name == name),
+                gone,
+                open_model=open_model,
+                batches=batches,
+                count=count,
+            )
+            continue
         layer = next(each for each in layers(result) if each.name == name)
         added = _addition(layer, result)
         if layer.name in changed or (added and added[1] in touched):
@@ -144,6 +160,34 @@ class Sums:
         error = float(fit - 2 * (weight * self.cross).sum() + self.energy)
         variance = self.energy - float((self.total**2).sum()) / self.seen
         return max(error, 0.0) / max(variance, 1e-30)
+
+
+def _mean_in_place(
+    found: Dependencies,
+    model: ir.Model,
+    node: ir.Node,
+    gone: frozenset[int],
+    *,
+    open_model: OpenModel,
+    batches: BatchStream,
+    count: int,
+) -> None:
+    """C6."""
+    value, wanted = in_place(node), node.outputs[0].name or ""
+    other = next(each.name or "" for each in node.inputs if each is not None and each is not value)
+    kept, total, seen = _kept(found, wanted, gone), np.zeros(()), 0
+    original = values(
+        found.model, [wanted], open_model=open_model, batches=batches, count=count, size=IN_STEP
+    )
+    current = values(model, [other], open_model=open_model, batches=batches, count=count, size=IN_STEP)
+    for reference, now in zip(original, current, strict=True):
+        missing = np.asarray(_cut(reference[wanted], kept), np.float64) - np.asarray(now[other], np.float64)
+        axes = tuple(axis for axis in range(missing.ndim) if axis != 1)
+        total = total + missing.sum(axis=axes)
+        seen += missing.size // missing.shape[1]
+    if value is not None and value.shape is not None and seen:
+        array = (total / seen).astype(np.float32).reshape([int(str(size)) for size in value.shape])
+        value.const_value = ir.tensor(array, name=value.name)
 
 
 def _behind(found: Dependencies, gone: frozenset[int]) -> tuple[set[str], set[str]]:

@@ -4,7 +4,8 @@
     every Rewrite:     the number becomes that of the channels left
     every activation:  its shape follows
 
-R1: an axis that would be left without any channel is refused: an empty tensor is no layer.
+R1: an axis that would be left without any channel is refused: an empty tensor is no layer. Unless all that is
+    empty is a branch (``branches``): then the branch goes.
 R2: a node whose constant input counts channels gets its own copy of it; others may read the same numbers.
 R3: a Split without sizes gets them.
 """
@@ -19,7 +20,8 @@ import onnx_ir as ir
 
 from edgekit.errors import InputError
 from edgekit.ir.graph import add_initializer, constant
-from edgekit.pruning.dependency import Dependencies
+from edgekit.pruning import branches
+from edgekit.pruning.dependency import Dependencies, Group
 from edgekit.pruning.ties import Numbers
 from edgekit.pruning.trace import Axis, Rewrite
 
@@ -35,7 +37,7 @@ def remove(found: Dependencies, channels: Iterable[int]) -> ir.Model:
         InputError: a channel that is not there, or an axis that would be empty (R1).
     """
     gone = frozenset(channels)
-    _check(found, gone)
+    empty = _check(found, gone)
     model = found.model.clone()
     for name, axes in found.constants.items():
         _cut(model.graph, name, axes, gone)
@@ -56,10 +58,36 @@ def remove(found: Dependencies, channels: Iterable[int]) -> ir.Model:
     for node in nodes:
         for value in node.outputs:
             _reshape(value, found.values.get(value.name or "", ()), gone)
+    if empty is None:
+        return model
+    cut = branches.ends(found.model, found.constants, gone)
+    model = branches.detach(model, cut) if cut else model
+    if not branches.is_empty_free(model):
+        raise _nothing_left(empty)
     return model
 
 
-def _check(found: Dependencies, gone: frozenset[int]) -> None:
+def is_branch(found: Dependencies, group: Group) -> bool:
+    """Whether all channels of the group may go."""
+    if not branches.ends(found.model, found.constants, frozenset(group.channels)):
+        return False
+    try:
+        remove(found, group.channels)
+    except InputError:
+        return False
+    return True
+
+
+def _nothing_left(empty: tuple[str, int]) -> InputError:
+    return InputError(
+        f"no channel would be left along axis {empty[1]} of {empty[0]}",
+        why="a layer without channels computes nothing",
+        remedy="keep at least one channel of each group",
+    )
+
+
+def _check(found: Dependencies, gone: frozenset[int]) -> tuple[str, int] | None:
+    """Where an axis would be empty, if any would."""
     unknown = sorted(gone - found.parts.keys())
     if unknown:
         raise InputError(
@@ -67,13 +95,7 @@ def _check(found: Dependencies, gone: frozenset[int]) -> None:
             why="its number is not in the groups of the model's dependencies",
             remedy="choose among `dependencies(model).groups`",
         )
-    empty = found.emptied(gone)
-    if empty is not None:
-        raise InputError(
-            f"no channel would be left along axis {empty[1]} of {empty[0]}",
-            why="a layer without channels computes nothing",
-            remedy="keep at least one channel of each group",
-        )
+    return found.emptied(gone)
 
 
 def _left(numbers: Numbers, gone: frozenset[int]) -> int:

@@ -2,7 +2,8 @@
 
     error = sum over float outputs  mean (pruned - float)^2 / var(float)
 
-Only the layers that read the group are solved: this ranks, the repair of the whole comes later.
+Only the layers that read the group are solved, and where they go with it (a branch) the next FOLLOWING ones:
+this ranks, the repair of the whole comes later.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ import onnx_ir as ir
 
 from edgekit.pruning.dependency import Dependencies
 from edgekit.pruning.importance import Order
+from edgekit.pruning.layers import layers
 from edgekit.pruning.reconstruct import reconstruct
 from edgekit.pruning.remove import remove
 from edgekit.pruning.stream import IN_STEP, OpenModel, values
 from edgekit.spec import BatchStream
+
+FOLLOWING = 4  # two blocks of two layers
 
 
 def sensitivity(
@@ -31,15 +35,21 @@ def sensitivity(
     seed: int,
 ) -> float:
     """The error when ``gone`` channels of one group are removed; infinite where outputs are not finite."""
+    pruned = remove(found, gone)
+    solved = set(order.readers)
+    if not solved & {node.name for node in pruned.graph}:
+        indices = [layer.index for layer in layers(found.model) if layer.name in solved]
+        behind = [layer.name for layer in layers(found.model) if layer.index > max(indices, default=-1)]
+        solved = set(behind[:FOLLOWING])
     made, _ = reconstruct(
         found,
-        remove(found, gone),
+        pruned,
         gone,
         open_model=open_model,
         batches=batches,
         count=count,
         seed=seed,
-        only=order.readers,
+        only=solved,
     )
     return output_error(found.model, made, open_model=open_model, batches=batches, count=count)
 

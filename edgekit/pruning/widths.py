@@ -10,6 +10,7 @@ W1: widths are FRACTIONS of the group, rounded up to a multiple of ``step``: ker
     lies between two blocks is computed as the larger one. A group of at most one block may be halved.
 W2: with several targets a cell saves what it saves on the target where it saves least.
 W3: the minimum is exact on a grid of GRID savings (a knapsack by dynamic programming).
+W4: a group that is a branch (``branches``) may shrink to nothing.
 
 Source: the table is NetAdapt's (Yang et al., ECCV 2018); choosing by it at once, HALP's (Shen et al., 2022).
 """
@@ -23,6 +24,7 @@ import numpy as np
 
 from edgekit.pruning.dependency import Dependencies, Group
 from edgekit.pruning.importance import Order
+from edgekit.pruning.remove import is_branch
 
 FRACTIONS = (0.75, 0.5, 0.25)  # W1; each is a row of the table, and measured
 GRID = 2000  # steps of 0.05 % of the latency, far below what can be measured
@@ -45,13 +47,14 @@ class Cell:
     error: float
 
 
-def widths_of(group: Group, *, step: int) -> tuple[int, ...]:
-    """W1: what a group may shrink to, the largest first."""
+def widths_of(group: Group, *, step: int, branch: bool = False) -> tuple[int, ...]:
+    """W1, W4: what a group may shrink to, the largest first."""
     size = len(group.channels)
+    nothing = (0,) if branch else ()
     if size <= step:
-        return (size // 2,) if size >= 4 else ()
+        return ((size // 2,) if size >= 4 else ()) + nothing
     found = {-(-int(np.ceil(size * part)) // step) * step for part in FRACTIONS}
-    return tuple(sorted((width for width in found if 0 < width < size), reverse=True))
+    return tuple(sorted((width for width in found if 0 < width < size), reverse=True)) + nothing
 
 
 def uniform(orders: Sequence[Order], keep: float, *, step: int) -> dict[str, int]:
@@ -92,10 +95,16 @@ def choose(cells: Collection[Cell], *, saving: float) -> dict[str, int] | None:
 def removed(found: Dependencies, orders: Sequence[Order], widths: Mapping[str, int]) -> tuple[int, ...]:
     """The channels that go, each group in its order; one whose axis would be left empty stays."""
     gone: list[int] = []
+    branches = {
+        channel
+        for order in orders
+        if widths.get(order.group.name) == 0 and is_branch(found, order.group)
+        for channel in order.group.channels
+    }
     for order in orders:
         width = widths.get(order.group.name, len(order.group.channels))
         gone.extend(order.channels[: len(order.group.channels) - width])
-    while (empty := found.emptied(gone)) is not None:
+    while (empty := found.emptied(gone, but=frozenset(branches))) is not None:
         axes = found.constants.get(empty[0]) or found.values[empty[0]]
         along = axes[empty[1]]
         last = next(channel for channel in reversed(gone) if along is not None and channel in along)
