@@ -207,6 +207,7 @@ def _evaluated(subject: Subject, opener: Callable[[], Session]) -> Evaluation:
             batches=judging.batches,
             labels=judging.labels,
             count=judging.count,
+            output=subject.output or None,
         )
 
 

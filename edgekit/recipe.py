@@ -192,11 +192,11 @@ class QuantizeTable(_Closed):
         description="auto: equalize channels, migrate scales and correct biases where that is measured to "
         "help; adaround: learn the rounding of weights too (minutes); none: nothing (docs/restoration.md)",
     )
-    cross_cpu: Literal["report", "exact"] = Field(
-        default="report",
-        description="x86 CPUs without VNNI can saturate in int8 products; report: the report says where; "
-        "exact: only weights that give equal integers on every CPU, at the cost of speed or of a bit "
-        "(docs/cross-cpu.md)",
+    cross_cpu: Literal["exact", "uint8", "report"] = Field(
+        default="exact",
+        description="x86 CPUs without VNNI can saturate in int8 products; exact: weights whose sums of two "
+        "products never do, at the cost of half a bit; uint8: all eight bits, at the cost of speed; report: "
+        "nothing is done, and the report says where (docs/cross-cpu.md)",
     )
 
 

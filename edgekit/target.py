@@ -148,8 +148,7 @@ class Target(_Closed):
         fixed_scale: by operator type.
         shared_scale: operators whose inputs and output must have one scale ("Concat", "MaxPool").
         placement: other ways to place w8a8, by name; each is a candidate too.
-        exact_weights: forms of weights that give equal integers on every CPU and run in integers here
-            (docs/cross-cpu.md), in the order in which they are tried.
+        unsigned_weights: whether its integer kernels take weights that are stored as uint8.
         keeps_rounding: whether files are written so that the runtime rounds wherever the plan does, also
             where it would leave that out to be faster; then equal plans give equal numbers on all runtimes.
         between: what operators that stay float beside integer ones may compute in -> the settings of a
@@ -174,7 +173,7 @@ class Target(_Closed):
     fixed_scale: dict[str, FixedScale] = {}
     shared_scale: tuple[str, ...] = ()
     placement: dict[str, Placement] = {}
-    exact_weights: tuple[Literal["uint8", "7bit"], ...] = ("uint8", "7bit")
+    unsigned_weights: bool = True
     keeps_rounding: bool = True
     between: dict[Precision, dict[str, str]] = {}
 

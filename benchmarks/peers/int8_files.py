@@ -35,6 +35,7 @@ class Subject:
         evaluation: .npz, the same with ``labels``.
         judging: what ``evaluation`` holds, as a stream.
         taught: how many samples ``calibration`` holds.
+        output: which output is scored; "" where there is only one.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Subject:
     evaluation: Path
     judging: Dataset
     taught: int
+    output: str = ""
 
 
 def prepare(name: str, recipe: Recipe, home: Path, folder: Path) -> Subject | Absent:
@@ -66,7 +68,8 @@ def prepare(name: str, recipe: Recipe, home: Path, folder: Path) -> Subject | Ab
         found = _export(recipe, home, onnx)
         if isinstance(found, Absent):
             return found
-    return Subject(name, recipe.data.evaluation.metric, onnx, calibration, evaluation, judging, taught.count)
+    scored = recipe.data.evaluation
+    return Subject(name, scored.metric, onnx, calibration, evaluation, judging, taught.count, scored.output)
 
 
 def _load(recipe: Recipe, table: CalibrationTable, home: Path, *, samples: int | None) -> Dataset:

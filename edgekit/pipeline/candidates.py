@@ -19,7 +19,7 @@ from edgekit.pipeline.lock import LockedTarget
 from edgekit.pipeline.partial import partial_schemes
 from edgekit.pipeline.plan import TargetPlan
 from edgekit.pipeline.proof import Opener, Place, Proof, open_at, options_at, subject_of, where
-from edgekit.pipeline.scheme import Scheme, Weights
+from edgekit.pipeline.scheme import Scheme
 from edgekit.pipeline.search import Choice
 from edgekit.pipeline.workbench import Workbench
 from edgekit.quantization import mixed as mixing
@@ -96,20 +96,24 @@ def try_target(plan: TargetPlan, bench: Workbench, *, locked: LockedTarget | Non
 def schemes_of(precision: Precision, plan: TargetPlan, *, quantized: bool = False) -> tuple[Scheme, ...]:
     """The candidates of one rung before anything is known: the rows as they are, then each placement.
 
-    With exact weights: each of these in both forms of them. A source that came quantized (``quantized``) is
-    one form.
+    A source that came quantized (``quantized``) is one form.
     """
-    trapped = any(FEATURE in row.requires for row in plan.target.kernels(precision))
     placements = plan.target.placement if precision is Precision.W8A8 and not quantized else ()
     plain = (Scheme(precision), *(Scheme(precision, name, placement=name) for name in placements))
-    if plan.cross_cpu == "report" or not precision.is_static or not trapped:
-        return plain
-    return tuple(_exact(scheme, weights) for scheme in plain for weights in plan.target.exact_weights)
+    return plain if quantized or not precision.is_static else tuple(_stored(scheme, plan) for scheme in plain)
 
 
-def _exact(scheme: Scheme, weights: Weights) -> Scheme:
-    named = f"{scheme.variant}-{weights}" if scheme.variant else weights
-    return replace(scheme, variant=named, weights=weights)
+def _stored(scheme: Scheme, plan: TargetPlan) -> Scheme:
+    """``scheme`` with weights as the recipe wants them, where the target's kernels can saturate."""
+    trapped = any(FEATURE in row.requires for row in plan.target.kernels(scheme.precision))
+    match plan.cross_cpu:
+        case "report":
+            return replace(scheme, weights="int8")
+        case "uint8" if trapped and plan.target.unsigned_weights:
+            named = f"{scheme.variant}-uint8" if scheme.variant else "uint8"
+            return replace(scheme, variant=named, weights="uint8")
+        case _:
+            return scheme
 
 
 class Trial:

@@ -34,7 +34,7 @@ class TargetPlan:
     options: RunOptions
     io: IoForm = field(default_factory=IoForm)
     overrides: tuple[Override, ...] = ()
-    cross_cpu: Literal["report", "exact"] = "report"
+    cross_cpu: Literal["exact", "uint8", "report"] = "exact"
     budget: Budget = field(default_factory=Budget)
     waiving: Waiving | None = None
     named: str = ""

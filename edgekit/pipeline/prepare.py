@@ -28,6 +28,7 @@ from edgekit.quantization.place import place
 from edgekit.quantization.plan import QuantPlan
 from edgekit.quantization.restore import choose
 from edgekit.quantization.restore.restoration import Restoration
+from edgekit.quantization.saturation import as_fitting, find
 from edgekit.spec import Progress, Range, Ranges, from_json, to_json
 
 Restore = Literal["auto", "none", "adaround"]
@@ -67,10 +68,21 @@ def prepare(
     *,
     method: str,
     restore: Restore,
+    exact: bool = True,
     cache: Cache,
     progress: Progress,
 ) -> Prepared:
     """Calibrate, and decide what wins accuracy back.
+
+    Args:
+        canonical: the float truth.
+        data: what is calibrated on.
+        method: of ``calibration``.
+        restore: which steps are tried.
+        exact: whether plans get weights of which no sum of two products saturates: what restores accuracy
+            is learned beside the roundings of those.
+        cache: where ranges and restorations are kept.
+        progress: told of each stage.
 
     Raises:
         DataError: no samples, NaN in the data, or NaN in an activation.
@@ -84,11 +96,12 @@ def prepare(
         "data": data.digest,
         "method": method,
         "restore": restore,
+        "exact": exact,
         "tools": tools(),
     }
 
     def make() -> dict[str, object]:
-        made = _Restoring(plain, canonical, data, method=method, cache=cache, progress=progress)
+        made = _Restoring(plain, canonical, data, method=method, exact=exact, cache=cache, progress=progress)
         return made.run(choose.steps_of(restore))
 
     value = cache.value("restore", key, make)
@@ -107,10 +120,11 @@ class _Restoring:
         data: Dataset,
         *,
         method: str,
+        exact: bool,
         cache: Cache,
         progress: Progress,
     ) -> None:
-        self._canonical, self._data, self._method = canonical, data, method
+        self._canonical, self._data, self._method, self._exact = canonical, data, method, exact
         self._cache, self._progress = cache, progress
         self._target = targets.load(MEASURED_ON)
         self._known = {digest(canonical.model): plain.ranges}  # the one calibration is not done again
@@ -140,7 +154,8 @@ class _Restoring:
         return self._known[key].tensors
 
     def _place(self, model: ir.Model, ranges: Mapping[str, Range]) -> QuantPlan:
-        return place(model, self._target, ranges)
+        plan = place(model, self._target, ranges)
+        return as_fitting(model, plan, find(model, plan)) if self._exact else plan
 
     def _remember(self, key: Mapping[str, object], make: Callable[[], object]) -> object:
         text = json.loads(json.dumps(key, default=str))

@@ -354,6 +354,7 @@ class _Prepared:
                 self._learning,
                 method=self._table.method,
                 restore=self._table.restore if self._static else "none",
+                exact=self._table.cross_cpu == "exact",
                 cache=self._cache,
                 progress=self._progress,
             )

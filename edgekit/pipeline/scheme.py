@@ -3,7 +3,7 @@
     w8a8                    every kernel that the target's rows take
     w8a8-mixed              the same, but for operators that cost accuracy
     w8a8-partial            the same, but for operators that cost time
-    w8a8-uint8, w8a8-7bit   the same, with weights that give equal integers on every CPU
+    w8a8-uint8              the same, with all eight bits of the weights and yet equal integers on every CPU
     w8a8-lean               a placement of the target beside its rows: integers only where a kernel reads them
     w8a8-lean-bf16          the same file, opened so that what stays float computes in 16 bits
 
@@ -18,8 +18,9 @@ from typing import Literal
 
 from edgekit.spec import Precision, Rejection
 
-Weights = Literal["int8", "uint8", "7bit"]
-"""How weights are stored that could saturate on x86 CPUs without VNNI (docs/cross-cpu.md)."""
+Weights = Literal["exact", "uint8", "int8"]
+"""What is done where sums of two products could saturate on x86 CPUs without VNNI: coarser scales, storage as
+uint8, or nothing (docs/cross-cpu.md)."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Scheme:
 
     precision: Precision
     variant: str = ""
-    weights: Weights = "int8"
+    weights: Weights = "exact"
     corrected: bool = True
     keep_float: Mapping[str, Rejection] = field(default_factory=dict)
     placement: str = ""

@@ -24,7 +24,7 @@ from edgekit.quantization.overrides import Override, kept_float, resolve
 from edgekit.quantization.place import place
 from edgekit.quantization.plan import QuantPlan
 from edgekit.quantization.restore.choose import applied
-from edgekit.quantization.saturation import as_seven_bit, as_unsigned, cross_cpu, saturating_on
+from edgekit.quantization.saturation import as_fitting, as_unsigned, cross_cpu, find, saturating_on
 from edgekit.quantization.weights import NoEligibleWeightError, place_weights
 from edgekit.spec import Precision, Range
 from edgekit.target import Target
@@ -115,15 +115,11 @@ def plan_of(
     kept = {**scheme.keep_float, **kept_float(model, overrides)}
     rules = target.placed(scheme.placement)
     plan = place(model, rules, prepared.ranges.tensors, precision=scheme.precision, keep_float=kept)
+    if scheme.weights == "exact":  # on every target: what one of them needs is in the plan that all share
+        plan = as_fitting(model, plan, find(model, plan))
     decided = prepared.restoration
     plan = applied(plan, decided if scheme.corrected else replace(decided, corrections={}))
-    match scheme.weights:
-        case "int8":
-            return plan
-        case "uint8":
-            return as_unsigned(plan, saturating_on(model, plan, target))
-        case "7bit":
-            return as_seven_bit(plan, saturating_on(model, plan, target))
+    return as_unsigned(plan, saturating_on(model, plan, target)) if scheme.weights == "uint8" else plan
 
 
 def _with_integer_weights(

@@ -19,7 +19,10 @@ S5 activations in float or 16 bits, weights in blocks: no such kernel.
 Repair, per operator that can saturate:
 
 R1 uint8: the same integers + 128, zero point 128. The same numbers and the same digest.
-R2 seven-bit: |s| <= 64, so 255 * (64 + 64) = 32640 fits. The scale grows by 127 / 64; another digest.
+R2 fitting: the scale of each output channel grows until its greatest pair fits: 255 * 128 = 32640, each
+   weight rounded away from zero, so that it fits however a rounding is learned. Twice as coarse (seven
+   bits, |s| <= 64) is enough for any weights; most need less, because the largest weight seldom has an
+   equal neighbour. Another digest.
 
 Source: onnxruntime core/mlas/lib/platform.cpp (dispatch), amd64/SymQgemmU8KernelAvx512.asm (the pair sum);
 all else seen on an emulated Haswell: ONNX Runtime by tests/unit/quantization/emulated_cpu.py,
@@ -40,12 +43,14 @@ from edgekit.ir.graph import constant, int_attribute
 from edgekit.quantization.arithmetic import SYMMETRIC_LIMIT, bias_params, quantize, quantize_as
 from edgekit.quantization.plan import QuantOperator, QuantPlan, QuantWeight
 from edgekit.quantization.weights import weight_index
-from edgekit.spec import Precision
+from edgekit.spec import Array, Precision, QuantParams
 from edgekit.target import Target
 
 LARGEST_ACTIVATION = 255
 INT16 = (-32768, 32767)
-SEVEN_BIT_LIMIT = 64  # 255 * (64 + 64) = 32640 is inside int16; 65 is not
+FITTING = 128  # 255 * 128 = 32640 is inside int16; 255 * 129 is not
+MOST_GROWTH = SYMMETRIC_LIMIT / 63.9  # then no weight is above 64 after rounding, and no pair above 128
+LEAST_GROWTH = 1 + 1 / 256  # half a step of the largest weight: less may change no integer
 FEATURE = "vnni"  # in `requires` of a kernel row: exact only on x86 CPUs that have it
 EVERY_CPU = ("x86-64 with VNNI", "x86-64 without VNNI", "arm64")
 _PRODUCTS = ("Conv", "Gemm", "MatMul")
@@ -157,10 +162,12 @@ def as_unsigned(plan: QuantPlan, found: Iterable[PairSum]) -> QuantPlan:
     )
 
 
-def as_seven_bit(plan: QuantPlan, found: Iterable[PairSum]) -> QuantPlan:
-    """R2, with the scales of the biases that follow from it."""
-    names = {pair.weight for pair in found if pair.can_saturate}
-    return replace(plan, operators=tuple(_seven_bit(operator, names, plan) for operator in plan.operators))
+def as_fitting(model: ir.Model, plan: QuantPlan, found: Iterable[PairSum]) -> QuantPlan:
+    """R2, with the scales of the biases that follow from it; the plan itself where all pairs fit."""
+    names = {pair.weight for pair in found}
+    nodes = {node.name: node for node in model.graph}
+    operators = tuple(_fitting(nodes[each.name], each, names, plan) for each in plan.operators)
+    return plan if operators == plan.operators else replace(plan, operators=operators)
 
 
 def repair(model: ir.Model, plan: QuantPlan, target: Target) -> QuantPlan:
@@ -197,6 +204,17 @@ def _in_bytes(operator: QuantOperator, plan: QuantPlan) -> bool:
 def _pair_sum(node: ir.Node, operator: QuantOperator, weight: QuantWeight) -> PairSum:
     if weight.stored == "uint8":
         return PairSum(operator.name, weight.name, 0, 0, "S4")
+    array = _array(node, weight)
+    stored = (
+        quantize_as(array, weight.params, weight.rounding)
+        if weight.rounding
+        else quantize(array, weight.params)
+    )
+    proof, orders = _orders(node, stored.astype(np.int64))
+    return _extremes(operator, weight, orders, proof)
+
+
+def _array(node: ir.Node, weight: QuantWeight) -> Array:
     array = constant(node.inputs[weight_index(node.op_type)])
     if array is None:
         raise InputError(
@@ -204,23 +222,22 @@ def _pair_sum(node: ir.Node, operator: QuantOperator, weight: QuantWeight) -> Pa
             why="the plan quantizes it as a weight",
             remedy="quantize again from this model",
         )
-    stored = (
-        quantize_as(array, weight.params, weight.rounding)
-        if weight.rounding
-        else quantize(array, weight.params)
-    )
-    integers = stored.astype(np.int64)
+    return array
+
+
+def _orders(node: ir.Node, integers: Integers) -> tuple[str, list[Integers]]:
+    """The proof's case, and the pairs (outputs, pairs, 2) in each order of terms that a kernel may have."""
     if node.op_type == "MatMul":
-        return _extremes(operator, weight, [_pairs(integers.T, step=2)], "S1")
+        return "S1", [_pairs(integers.T, step=2)]
     if node.op_type == "Gemm":
-        return _extremes(operator, weight, [_pairs(integers, step=2)], "S1")
-    if integers.shape[1] == 1 and int_attribute(node, "group", 1) == integers.shape[0]:
-        return PairSum(operator.name, weight.name, 0, 0, "S3")
+        return "S1", [_pairs(integers, step=2)]
     outputs = len(integers)
+    if integers.shape[1] == 1 and int_attribute(node, "group", 1) == outputs:
+        return "S3", []
     if integers[0, 0].size == 1:
-        return _extremes(operator, weight, [_pairs(integers.reshape(outputs, -1), step=2)], "S1")
+        return "S1", [_pairs(integers.reshape(outputs, -1), step=2)]
     orders = (integers, np.moveaxis(integers, 1, -1))
-    return _extremes(operator, weight, [_pairs(order.reshape(outputs, -1), step=1) for order in orders], "S2")
+    return "S2", [_pairs(order.reshape(outputs, -1), step=1) for order in orders]
 
 
 def _pairs(rows: Integers, *, step: int) -> Integers:
@@ -234,23 +251,53 @@ def _pairs(rows: Integers, *, step: int) -> Integers:
     return np.stack([left[:, :size], right[:, :size]], axis=-1)
 
 
-def _extremes(operator: QuantOperator, weight: QuantWeight, pairs: list[Integers], proof: str) -> PairSum:
-    largest = max(int(np.maximum(p, 0).sum(axis=-1).max(initial=0)) for p in pairs)
-    smallest = min(int(np.minimum(p, 0).sum(axis=-1).min(initial=0)) for p in pairs)
+def _extremes(operator: QuantOperator, weight: QuantWeight, orders: list[Integers], proof: str) -> PairSum:
+    largest = max((int(np.maximum(p, 0).sum(axis=-1).max(initial=0)) for p in orders), default=0)
+    smallest = min((int(np.minimum(p, 0).sum(axis=-1).min(initial=0)) for p in orders), default=0)
     return PairSum(
         operator.name, weight.name, LARGEST_ACTIVATION * smallest, LARGEST_ACTIVATION * largest, proof
     )
 
 
-def _seven_bit(operator: QuantOperator, names: set[str], plan: QuantPlan) -> QuantOperator:
+def _fitting(node: ir.Node, operator: QuantOperator, names: set[str], plan: QuantPlan) -> QuantOperator:
     weight = operator.weight
     if weight is None or weight.name not in names:
         return operator
-    scale = np.asarray(weight.params.scale, np.float32) * np.float32(SYMMETRIC_LIMIT / SEVEN_BIT_LIMIT)
-    params = replace(weight.params, scale=tuple(float(s) for s in scale))
+    params = _fitting_params(node, _array(node, weight), weight.params)
+    if params == weight.params:
+        return operator
     coarse = replace(weight, params=params, rounding="")  # what was learned was for the finer scales
     bias = operator.bias
     if bias is not None:
         step = plan.activations[operator.inputs[0]].scale[0]
         bias = replace(bias, params=bias_params(step, coarse.params, channels=len(bias.params.scale)))
     return replace(operator, weight=coarse, bias=bias)
+
+
+def _fitting_params(node: ir.Node, array: Array, params: QuantParams) -> QuantParams:
+    """The smallest scales, of those that steps of the excess lead to, with which every pair fits."""
+    scale = np.asarray(params.scale, np.float64)
+    growth = np.ones_like(scale)
+    while True:
+        grown = replace(params, scale=tuple(float(np.float32(each)) for each in scale * growth))
+        peak = _peaks(node, array, grown)
+        excess = np.where(peak > FITTING, np.maximum(peak / FITTING, LEAST_GROWTH), 1.0)
+        if np.all((excess == 1.0) | (growth >= MOST_GROWTH)):
+            return grown
+        growth = np.minimum(growth * excess, MOST_GROWTH)
+
+
+def _peaks(node: ir.Node, array: Array, params: QuantParams) -> Integers:
+    """The greatest sum of a pair, away from zero, for each scale of ``params``; 0 without pairs."""
+    shape = [-1 if index == params.axis else 1 for index in range(array.ndim)]
+    steps = np.asarray(params.scale, np.float64).reshape(shape if params.axis is not None else ())
+    sizes = np.minimum(np.ceil(np.abs(array.astype(np.float64)) / steps), SYMMETRIC_LIMIT)
+    _, orders = _orders(node, (np.sign(array) * sizes).astype(np.int64))
+    found = [np.maximum(_sums(pairs), _sums(-pairs)) for pairs in orders]  # (outputs,) each
+    peak = np.max(found, axis=0) if found else np.zeros(len(params.scale), np.int64)
+    return np.asarray(peak if params.axis is not None else np.atleast_1d(peak.max()))
+
+
+def _sums(pairs: Integers) -> Integers:
+    """(outputs, pairs, 2) -> (outputs,): the greatest sum of the positive terms of a pair."""
+    return np.asarray(np.maximum(pairs, 0).sum(axis=-1).max(axis=-1, initial=0))

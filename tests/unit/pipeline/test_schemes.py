@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Literal, cast
 
 import pytest
 
@@ -49,7 +49,7 @@ def test_labels(scheme: Scheme, label: str) -> None:
 
 
 def test_the_lock_gives_the_scheme_back() -> None:
-    plain = Scheme(W8A8, "lean-mixed", "7bit", corrected=False, keep_float=KEPT, placement="lean")
+    plain = Scheme(W8A8, "lean-mixed", "int8", corrected=False, keep_float=KEPT, placement="lean")
     scheme = in_between(plain, Precision.BF16)
     locked = LockedTarget(
         precision=scheme.precision,
@@ -70,16 +70,25 @@ def _plan(name: str) -> TargetPlan:
     return TargetPlan(targets.load(name), "", Precision.AUTO, RunOptions())
 
 
-def test_exact_weights_are_candidates_where_the_kernels_can_saturate() -> None:
-    plan = replace(_plan("onnxruntime-cpu"), cross_cpu="exact")
-    assert [each.label for each in schemes_of(W8A8, plan)] == ["w8a8-uint8", "w8a8-7bit"]
-    assert [each.label for each in schemes_of(Precision.FP32, plan)] == ["fp32"]
+def _asked(name: str, wanted: Literal["exact", "uint8", "report"]) -> list[tuple[str, str, str]]:
+    found = schemes_of(W8A8, replace(_plan(name), cross_cpu=wanted))
+    return [(each.label, each.weights, each.placement) for each in found]
 
 
-@pytest.mark.parametrize("name", ["onnxruntime-cpu", "litert-cpu"])
-def test_one_candidate_where_nobody_asked_or_nothing_saturates(name: str) -> None:
-    asked = replace(_plan(name), cross_cpu="report" if name == "onnxruntime-cpu" else "exact")
-    assert schemes_of(W8A8, asked) == (Scheme(W8A8),)
+def test_without_a_word_weights_are_exact_on_every_cpu() -> None:
+    assert schemes_of(W8A8, _plan("onnxruntime-cpu")) == (Scheme(W8A8),)
+    assert Scheme(W8A8).weights == "exact"
+    assert _asked("onnxruntime-cpu", "exact") == [("w8a8", "exact", "")]
+    assert _asked("litert-cpu", "exact") == [("w8a8", "exact", "")], "one plan for all targets"
+
+
+def test_all_eight_bits_are_kept_where_the_recipe_says_so() -> None:
+    assert _asked("onnxruntime-cpu", "report") == [("w8a8", "int8", "")]
+    assert _asked("onnxruntime-cpu", "uint8") == [("w8a8-uint8", "uint8", "")]
+    both = [("w8a8", "exact", ""), ("w8a8-lean", "exact", "lean")]
+    assert _asked("openvino-cpu", "uint8") == both, "OpenVINO would compute in float"
+    assert _asked("litert-cpu", "uint8") == [("w8a8", "exact", "")], "it saturates nowhere"
+    assert [each.label for each in schemes_of(Precision.FP32, _plan("onnxruntime-cpu"))] == ["fp32"]
 
 
 def test_a_placement_is_one_more_candidate_of_its_rung() -> None:
@@ -87,13 +96,6 @@ def test_a_placement_is_one_more_candidate_of_its_rung() -> None:
     assert [each.label for each in schemes_of(W8A8, plan)] == ["w8a8", "w8a8-lean"]
     assert [each.label for each in schemes_of(Precision.DYNAMIC, plan)] == ["dynamic"]
     assert schemes_of(W8A8, plan, quantized=True) == (Scheme(W8A8),)  # it has its scales already
-
-
-def test_each_placement_is_a_candidate_with_exact_weights() -> None:
-    plan = replace(_plan("openvino-cpu"), cross_cpu="exact")
-    found = schemes_of(W8A8, plan)
-    assert [each.label for each in found] == ["w8a8-7bit", "w8a8-lean-7bit"]
-    assert [(each.placement, each.weights) for each in found] == [("", "7bit"), ("lean", "7bit")]
 
 
 def test_what_stays_float_computes_in_16_bits_by_a_run_option_alone() -> None:
