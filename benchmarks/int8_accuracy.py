@@ -1,7 +1,8 @@
 """int8 with default flags against float and against ONNX Runtime's and NNCF's quantizers, paired.
 
     edgekit        default flags: "int8", what a release ships that is asked for w8a8, and "ships", what one
-                   ships that is asked for nothing; "minmax": w8a8 of plain minimum and maximum, unrestored
+                   ships that is asked for nothing; "minmax": w8a8 of plain minimum and maximum, unrestored;
+                   "lean": OpenVINO's other placement of w8a8 before any mix, whether it ships or not
     ONNX Runtime   quantize_static: QDQ, per channel, pre-processed; the best of MinMax, Entropy, Percentile
     NNCF           quantize, default preset; the best of its ONNX file (on either runtime) and its OpenVINO
                    file
@@ -31,12 +32,18 @@ from benchmarks.peers.int8_files import Subject, peers_files, prepare, versions
 from benchmarks.report import RESULTS, Bar, Report
 from edgekit import recipe as recipes
 from edgekit import settings
+from edgekit import target as targets
 from edgekit.errors import EdgekitError
 from edgekit.ir import io
+from edgekit.pipeline import artifact, calibrate, variant
 from edgekit.pipeline.align import in_terms_of
+from edgekit.pipeline.cache import Cache
+from edgekit.pipeline.model import canonical_file
 from edgekit.pipeline.open import artifact_at, open_artifact
+from edgekit.pipeline.prepare import prepare as prepare_plan
+from edgekit.pipeline.scheme import Scheme
 from edgekit.recipe import QuantizeTable
-from edgekit.spec import Session
+from edgekit.spec import Precision, Session, Silent
 from edgekit.validation.evaluate import Evaluation, evaluate
 from edgekit.validation.statistics import Drop, paired_drop
 
@@ -118,6 +125,7 @@ def measure(subject: Subject, home: Path, folder: Path) -> Row:
                 out = folder / f"{subject.name}-{label}-{runtime}"
                 opener = partial(_quantized, subject, runtime, out, options)
                 _try(row, subject, label, runtime, opener)
+    _try(row, subject, "lean", "openvino-cpu", partial(_lean, subject))
     for preset, path in peers_files(subject).items():
         if isinstance(path, Absent):
             row.missing[preset] = path.reason
@@ -145,6 +153,25 @@ def _quantized(subject: Subject, runtime: str, out: Path, options: Mapping[str, 
         **options,
     )
     return open_artifact(edgekit.compile(made, target=runtime, out=out / "compiled"))
+
+
+def _lean(subject: Subject) -> Session:
+    """w8a8-lean with default flags: a candidate of every release for OpenVINO."""
+    target, scheme = targets.load("openvino-cpu"), Scheme(Precision.W8A8, "lean", placement="lean")
+    cache = Cache(settings.cache_dir())
+    canonical = canonical_file(subject.onnx, cache=cache, progress=Silent())
+    learning = calibrate.load(canonical, str(subject.calibration), samples=None, seed=0)
+    prepared = prepare_plan(
+        canonical,
+        learning,
+        method=QuantizeTable().method,
+        restore="auto",
+        cache=cache,
+        progress=Silent(),
+    )
+    made = variant.make(canonical, target, scheme, prepared)
+    rules = target.placed(scheme.placement)
+    return open_artifact(artifact.obtain(made, rules, target.run.options(), stem=subject.name, cache=cache))
 
 
 def _released(label: str, row: Row, subject: Subject, home: Path, folder: Path) -> None:
@@ -220,12 +247,12 @@ def best(row: Row, peer: str) -> tuple[str, Evaluation] | None:
 def bars(raw: Mapping[str, Any]) -> list[Bar]:
     """Losses against float, and against each peer's best."""
     found = []
-    for label in ("int8", "ships"):
+    for label in ("int8", "ships", "lean"):
         drops = {
             f"{name} {runtime}": row["lost"][f"{label}, {runtime}"][0]
             for name, row in raw.items()
             for runtime in RUNTIMES
-            if f"{label}, {runtime}" in row["lost"]
+            if f"{label}, {runtime}" in row["lost"] and (label, name) != ("lean", BROKEN)  # a mix ships there
         }
         if drops:
             found.append(Bar(f"{label}: median points lost", statistics.median(drops.values()), MEDIAN_PP))
@@ -235,7 +262,7 @@ def bars(raw: Mapping[str, Any]) -> list[Bar]:
             for name, row in raw.items()
             for key, (value, _, _) in row["behind"].items()
             for who, what in (key.split(", ", 1),)
-            if who == label
+            if who == label and (label, name) != ("lean", BROKEN)
         ]
     lost = raw[BROKEN]["lost"] if BROKEN in raw else {}
     for who in ("ort MinMax, onnxruntime-cpu", *(f"minmax, {runtime}" for runtime in RUNTIMES)):
@@ -247,7 +274,7 @@ def bars(raw: Mapping[str, Any]) -> list[Bar]:
 def figures(row: Row) -> dict[str, Any]:
     """Values, losses with intervals, and losses against the peers' best."""
     peers = {peer: found for peer in ("ort", "nncf") if (found := best(row, peer)) is not None}
-    ours = {key: found for key, found in row.found.items() if key[0] in {"int8", "ships"}}
+    ours = {key: found for key, found in row.found.items() if key[0] in {"int8", "ships", "lean"}}
     return {
         "metric": row.float.metric,
         "samples": row.float.count,

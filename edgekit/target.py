@@ -140,6 +140,7 @@ class Target(_Closed):
         ladder: the precisions that are candidates here, in the order in which ties are broken.
         on_request: precisions that the target also has; tried only where they are named, because they save
             bytes and not time.
+        lacks: why the target has not got a precision that somebody may ask for.
         numerics_on: for a device that may be absent: the run device on which numerics are checked instead;
             "" = nothing can stand in.
         needs: CPU features, by precision, of which a machine must have one for that rung to be native.
@@ -165,6 +166,7 @@ class Target(_Closed):
     extension: str
     ladder: tuple[Precision, ...]
     on_request: tuple[Precision, ...] = ()
+    lacks: dict[Precision, str] = {}
     numerics_on: Literal["", "cpu"] = ""
     operators: tuple[str, ...] = ()
     needs: dict[Precision, tuple[str, ...]] = {}
@@ -181,6 +183,10 @@ class Target(_Closed):
     def precisions(self) -> tuple[Precision, ...]:
         """All that the target has: the ladder, then what is made on request."""
         return (*self.ladder, *self.on_request)
+
+    def why_not(self, precision: Precision) -> str:
+        """Why it has not got ``precision``."""
+        return self.lacks.get(precision, "a precision is never replaced in silence")
 
     def kernels(self, precision: Precision) -> tuple[Kernel, ...]:
         """The rows that belong to ``precision``."""

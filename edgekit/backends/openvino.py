@@ -8,6 +8,7 @@ C1 structural rules of the target (``backends.refusal``)
 C2 an operator that the converter does not know
 C3 the plug-in cannot compile or run the converted graph
 C4 an input or output lost its name in the conversion
+C5 activations of 16 bits: the plug-in leaves their rounding and their bounds out, and computes other numbers
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ from edgekit.backends.worker import call_in_worker, open_worker
 from edgekit.backends.worker_process import EngineError
 from edgekit.errors import OutputError, missing_extra
 from edgekit.ir import io
+from edgekit.ir.graph import is_onnx
 from edgekit.spec import Artifact, Availability, Precision, Rejection, RunOptions, Session
 from edgekit.target import Target
 
 _ENGINE = "edgekit.backends.openvino_engine:OpenVinoEngine"
 _CONVERT = "edgekit.backends.openvino_engine:convert"
+_SIXTEEN = frozenset({ir.DataType.INT16, ir.DataType.UINT16})
 _UNKNOWN_OPERATORS = re.compile(r"No conversion rule found for operations: (.+)")
 
 
@@ -55,8 +58,8 @@ class OpenVino:
         return Availability(True, version)
 
     def check(self, model: ir.Model, target: Target) -> tuple[Rejection, ...]:
-        """C1 to C4, by converting, compiling and running the model once."""
-        found = structural_rejections(model, target)
+        """C1 to C5, by converting, compiling and running the model once."""
+        found = structural_rejections(model, target) or _sixteen_bits(model)
         if found:
             return found
         with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
@@ -70,7 +73,7 @@ class OpenVino:
             MissingBackendError: openvino is not installed.
             OutputError: ``folder`` cannot be written.
         """
-        found = structural_rejections(request.model, request.target)
+        found = structural_rejections(request.model, request.target) or _sixteen_bits(request.model)
         if found:
             raise refuse(request.target, found)
         try:
@@ -94,6 +97,25 @@ class OpenVino:
     def open(self, artifact: Artifact, options: RunOptions) -> Session:
         """Open in a worker; see ``Backend.open``."""
         return open_worker(_ENGINE, artifact, options)
+
+
+def _sixteen_bits(model: ir.Model) -> tuple[Rejection, ...]:
+    """C5. Source: measured on 2026.4; a QDQ pair of int16 with ends at -32.8 and 32.8 let -139.5 through."""
+    return tuple(
+        Rejection(
+            node=node.name or node.op_type,
+            rule="16-bit",
+            reason="OpenVINO's CPU plug-in leaves quantization to 16 bits out, its bounds too",
+            remedy="quantize to 8 bits (--precision w8a8), or choose litert-cpu, which has kernels for 16",
+        )
+        for node in model.graph.all_nodes()
+        if is_onnx(node, "QuantizeLinear") and _SIXTEEN.intersection(each.dtype for each in _typed(node))
+    )
+
+
+def _typed(node: ir.Node) -> tuple[ir.Value, ...]:
+    """The values that say what a QuantizeLinear gives: its output, and its zero point."""
+    return tuple(value for value in (*node.outputs, *node.inputs[2:]) if value is not None)
 
 
 def _try(model: ir.Model, folder: Path, target: Target) -> tuple[Rejection, ...]:

@@ -100,7 +100,7 @@ def schemes_of(precision: Precision, plan: TargetPlan, *, quantized: bool = Fals
     """
     placements = plan.target.placement if precision is Precision.W8A8 and not quantized else ()
     plain = (Scheme(precision), *(Scheme(precision, name, placement=name) for name in placements))
-    return plain if quantized or not precision.is_static else tuple(_stored(scheme, plan) for scheme in plain)
+    return plain if quantized else tuple(_stored(scheme, plan) for scheme in plain)
 
 
 def _stored(scheme: Scheme, plan: TargetPlan) -> Scheme:

@@ -157,7 +157,7 @@ def _target_plan(table: TargetTable, recipe: Recipe, base: Path, *, waiving: Wai
         has = ", ".join(target.precisions)
         raise RecipeError(
             f"target {target.name} has no {precision} (it has {has})",
-            why="a precision is never replaced in silence",
+            why=target.why_not(precision),
             remedy=f'write precision = "{target.ladder[-1]}" or "auto" in its [[target]] table',
             more=f"edgekit targets show {target.name}",
         )

@@ -266,7 +266,7 @@ def _precision(asked: Precision, target: Target) -> Precision:
     if asked not in target.precisions:
         raise InputError(
             f"target {target.name} has no {asked} (it has {', '.join(target.precisions)})",
-            why="a precision is never replaced in silence",
+            why=target.why_not(asked),
             remedy=f"use --precision {target.ladder[-1]}, or another target",
             more=f"edgekit targets show {target.name}",
         )

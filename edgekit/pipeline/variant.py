@@ -66,7 +66,7 @@ def make(
                 return as_it_came(canonical, target)
             return _static(target, scheme, prepared, overrides)
         case Precision.DYNAMIC | Precision.W8 | Precision.W4:
-            return _with_integer_weights(canonical, target, precision, overrides)
+            return _with_integer_weights(canonical, target, scheme, overrides)
         case Precision.AUTO:
             raise InputError(
                 "auto is no precision by itself", why="it stands for a choice", remedy="name one"
@@ -123,8 +123,9 @@ def plan_of(
 
 
 def _with_integer_weights(
-    canonical: Canonical, target: Target, precision: Precision, overrides: Sequence[Override]
+    canonical: Canonical, target: Target, scheme: Scheme, overrides: Sequence[Override]
 ) -> Variant:
+    precision = scheme.precision
     if canonical.quantized and came_as(canonical) is precision:
         return as_it_came(canonical, target)
     if canonical.quantized:
@@ -134,6 +135,8 @@ def _with_integer_weights(
             remedy="start from the float model it was made of",
         )
     plan = place_weights(canonical.model, target, precision, overrides=resolve(canonical.model, overrides))
+    if scheme.weights == "exact":  # of weights alone nothing can saturate, and nothing changes
+        plan = as_fitting(canonical.model, plan, find(canonical.model, plan))
     return Variant(
         model=apply(canonical.model, plan),
         precision=precision,

@@ -21,7 +21,8 @@ CPU = targets.load("onnxruntime-cpu")
 def model_of(body: str, *, kind: str = "float", opset: int = 21) -> ir.Model:
     text = (
         f'<ir_version: 10, opset_import: ["" : {opset}, "my.own" : 1]> '
-        f"g ({kind}[batch,4,6,6] x) => ({kind}[batch,4,6,6] y) <int64[4] s = {{1,5,6,6}}> {{ {body} }}"
+        f"g ({kind}[batch,4,6,6] x) => ({kind}[batch,4,6,6] y) "
+        f"<int64[4] s = {{1,5,6,6}}, float t = {{0.1}}, int16 z = {{0}}, uint8 u = {{7}}> {{ {body} }}"
     )
     return ir.serde.deserialize_model(onnx.parser.parse_model(text))
 
@@ -39,6 +40,7 @@ class Refused:
 
 
 RELU = "[first] y = Relu(x)"
+WIDE = "[odd] q = QuantizeLinear(x, t, z) y = DequantizeLinear(q, t, z)"
 NO_SUCH_BROADCAST = "[odd] y = Expand(x, s)"  # 4 channels cannot become 5: known only when it runs
 CASES = (
     Refused("R1 opset", RELU, "onnxruntime-cpu", "opset", "", opset=22),
@@ -51,6 +53,7 @@ CASES = (
     Refused("ORT fails when it runs", NO_SUCH_BROADCAST, "onnxruntime-cpu", "load", "odd"),
     Refused("OpenVINO operator", "[odd] y = my.own.Foo(x)", "openvino-cpu", "domain", "odd"),
     Refused("OpenVINO converter", "[odd] y = Foo(x)", "openvino-cpu", "operator", "odd"),
+    Refused("OpenVINO 16 bits", WIDE, "openvino-cpu", "16-bit", "odd"),
     Refused("OpenVINO lost name", "[odd] y = Dropout(x)", "openvino-cpu", "name", ""),
 )
 
@@ -63,6 +66,14 @@ def test_the_rejection_names_node_and_rule(case: Refused) -> None:
     assert [(each.rule, each.node) for each in found] == [(case.rule, case.node)]
     assert found[0].reason
     assert found[0].remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "body"), [("onnxruntime-cpu", WIDE), ("openvino-cpu", WIDE.replace("z)", "u)"))]
+)
+def test_quantization_that_a_runtime_keeps_is_not_refused(name: str, body: str) -> None:
+    target = targets.load(name)
+    assert registry.backend(target.backend).check(model_of(body), target) == ()
 
 
 @pytest.mark.parametrize("name", ["onnxruntime-cpu", "openvino-cpu", "portable"])

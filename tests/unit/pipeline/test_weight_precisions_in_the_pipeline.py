@@ -120,6 +120,22 @@ def test_a_precision_that_the_target_lacks_is_refused(folder: Path, tmp_path: Pa
         plans.make(recipe(folder, tmp_path, precision="bf16", target="litert-cpu"))
 
 
+@pytest.mark.parametrize("name", ["onnxruntime-cpu", "openvino-cpu", "portable"])
+def test_sixteen_bit_activations_are_refused_with_what_the_runtime_would_do(
+    name: str, folder: Path, tmp_path: Path
+) -> None:
+    for ask in (
+        lambda: edgekit.quantize(
+            folder / "dense.onnx", out=tmp_path / "q.onnx", target=name, precision="w8a16"
+        ),
+        lambda: plans.make(recipe(folder, tmp_path, precision="w8a16", target=name)),
+    ):
+        with pytest.raises((InputError, RecipeError), match=f"target {name} has no w8a16") as caught:
+            ask()
+        assert "16-bit" in str(caught.value.why)
+        assert "w8a8" in str(caught.value.remedy)
+
+
 def test_auto_tries_the_ladder_and_a_name_what_is_made_on_request(folder: Path, tmp_path: Path) -> None:
     (auto,) = plans.make(recipe(folder, tmp_path, precision="auto")).targets
     assert auto.candidates == (Precision.FP32, Precision.DYNAMIC, Precision.W8A8)
