@@ -109,7 +109,8 @@ def _readers(
     plain: Mapping[str, float],
     scaled: Mapping[str, float],
 ) -> list[str]:
-    """Ends that compute from ``place``. One that only moves values proves nothing: its readers do."""
+    """Ends that compute from ``place``. One that moves or averages values is as near either way, and proves
+    nothing: its readers do."""
     pieces = segments.segments(model, ends)
     found: list[str] = []
     waiting = [place]
@@ -117,8 +118,8 @@ def _readers(
         source = waiting.pop()
         for piece in pieces:
             if source in piece.inputs:
-                moves = plain[piece.name] == scaled[piece.name] == 0.0
-                (waiting if moves else found).append(piece.name)
+                same = plain[piece.name] == scaled[piece.name]
+                (waiting if same else found).append(piece.name)
     return found
 
 
