@@ -24,7 +24,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from benchmarks.peers import ENVIRONMENTS, environment
-from benchmarks.report import Bar, Report
+from benchmarks.report import RESULTS, Bar, Report
 from edgekit import dataset, recipe, target
 from edgekit.backends.onnxruntime import open_model
 from edgekit.backends.onnxruntime_lowering import lowered
@@ -44,6 +44,7 @@ OPTIONS = RunOptions(threads=2)
 BATCH = 8
 TIMEOUT_S = 3600
 RESAMPLES = 2000
+CHOSEN = "EDGEKIT_BENCH_MODELS"  # names, separated by commas: only those
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,27 @@ class Job:
 
 
 def run() -> Report:
-    """Measure every subject."""
-    bars: list[Bar] = []
-    raw: dict[str, object] = {"load average": os.getloadavg()}
+    """Measure every subject; with CHOSEN those, and the others' figures stay."""
+    wanted = os.environ.get(CHOSEN, "").split(",")
+    bars, raw = _kept(wanted) if wanted != [""] else ([], {})
     for subject in SUBJECTS:
-        found, raw[subject.name] = measured(subject)
+        if wanted != [""] and subject.name not in wanted:
+            continue
+        found, figures = measured(subject)
+        raw[subject.name] = {"load average": os.getloadavg(), **figures}
         bars += found
     return Report("mixed_precision", tuple(bars), raw)
+
+
+def _kept(wanted: list[str]) -> tuple[list[Bar], dict[str, object]]:
+    """The bars and figures of the run before, but for the subjects in ``wanted``."""
+    path = RESULTS / "mixed_precision.json"
+    found = json.loads(path.read_text("utf-8")) if path.is_file() else {"bars": [], "raw": {}}
+    bars = [Bar(each["name"], each["measured"], each["limit"], each["at_most"]) for each in found["bars"]]
+    return (
+        [bar for bar in bars if bar.name.split(":")[0] not in wanted],
+        {name: facts for name, facts in found["raw"].items() if name not in wanted},
+    )
 
 
 def measured(subject: Subject) -> tuple[list[Bar], dict[str, object]]:
