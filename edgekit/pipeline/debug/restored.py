@@ -109,8 +109,10 @@ def _readers(
     plain: Mapping[str, float],
     scaled: Mapping[str, float],
 ) -> list[str]:
-    """Ends that compute from ``place``. One that moves or averages values is as near either way, and proves
-    nothing: its readers do."""
+    """Ends that compute from ``place``.
+
+    One that moves or averages values is as near either way and proves nothing: its readers do.
+    """
     pieces = segments.segments(model, ends)
     found: list[str] = []
     waiting = [place]
