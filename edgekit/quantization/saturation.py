@@ -291,7 +291,8 @@ def _peaks(node: ir.Node, array: Array, params: QuantParams) -> Integers:
     """The greatest sum of a pair, away from zero, for each scale of ``params``; 0 without pairs."""
     shape = [-1 if index == params.axis else 1 for index in range(array.ndim)]
     steps = np.asarray(params.scale, np.float64).reshape(shape if params.axis is not None else ())
-    sizes = np.minimum(np.ceil(np.abs(array.astype(np.float64)) / steps), SYMMETRIC_LIMIT)
+    # floor + 1 and not ceil: a whole number may be learned upwards too (``quantize_as``)
+    sizes = np.minimum(np.floor(np.abs(array.astype(np.float64)) / steps) + 1, SYMMETRIC_LIMIT)
     _, orders = _orders(node, (np.sign(array) * sizes).astype(np.int64))
     found = [np.maximum(_sums(pairs), _sums(-pairs)) for pairs in orders]  # (outputs,) each
     peak = np.max(found, axis=0) if found else np.zeros(len(params.scale), np.int64)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edgekit.ir import io
@@ -170,13 +170,14 @@ def test_each_channel_is_as_coarse_as_its_own_pairs_need() -> None:
     fixed = as_fitting(model, plan, find(model, plan))
     grown = scales_of(fixed) / scales_of(plan)
     assert grown[0] == pytest.approx(127 / 64, rel=0.002)
-    assert grown[1] == pytest.approx(147 / 128, rel=0.02)  # rounding: a step or two of 128
+    assert grown[1] == pytest.approx(148 / 128, rel=0.02)  # rounding: a step or two of 128
     assert grown[2:].tolist() == [1.0, 1.0]
     assert not find(model, fixed)[0].can_saturate
 
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["product", "taps", "pointwise"]), st.integers(1, 9))
+@example(4_294_967_295, "taps", 7)  # 32895 where whole numbers were not thought of
 def test_whatever_the_weights_they_fit_afterwards(seed: int, kind: str, terms: int) -> None:
     """Heavy tails and equal signs too, however they are rounded, and never more than twice as coarse."""
     rng = np.random.default_rng(seed)
