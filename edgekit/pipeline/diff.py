@@ -135,7 +135,14 @@ def _ratio(figure: str, old: str, new: str, change: Change | NotComparable, *, l
         return ChangeRow(figure, old, new, "", "not_comparable", change.why)
     exact = change.low == change.high
     words = f"{change.value:.4g} times" + ("" if exact else f" [{change.low:.4g}, {change.high:.4g}]")
+    if figure == "latency" and not exact:
+        words += f": {_speed(change)}"
     return ChangeRow(figure, old, new, words, _judged(change, limit=limit, none=1.0), change.method)
+
+
+def _speed(change: Change) -> str:
+    """As `bench` calls it; "worse" has what is allowed in it, this has not."""
+    return "slower" if change.low > 1 else "faster" if change.high < 1 else "undecided"
 
 
 def _judged(change: Change, *, limit: float, none: float) -> Verdict:

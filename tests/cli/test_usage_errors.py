@@ -42,6 +42,7 @@ CASES = [
     Case("bench --history no.lines", "history no.lines cannot be read", "edgekit bench ARTIFACT --history"),
     Case("bench m.onnx --threads 0", "'--threads'", "`edgekit bench --help`"),
     Case("bench m.onnx --batch 1,x", "'--batch'", "`edgekit bench --help`"),
+    Case("bench m.onnx --budget 0", "'--budget'", "`edgekit bench --help`"),
     Case("bench m.onnx --pin 3-", "'--pin'", "`edgekit bench --help`"),
     Case("export m.py:f -o m.onnx --input x", "no three parts", "NAME:DTYPE:SIZES"),
     Case("export m.py:f -o m.onnx --dynamic x", "cannot be read", "NAME:AXIS=SIZE"),

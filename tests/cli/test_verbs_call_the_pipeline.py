@@ -181,13 +181,14 @@ CASES = [
         },
     ),
     Case(
-        "bench a.onnx b.tflite --baseline a.onnx --threads 1,2 --batch 4 --pin 0-1,3 --timeout 9 --seed 4",
+        "bench a.onnx b.tflite --baseline a.onnx --threads 1,2 --batch 4 --pin 0-1,3 --timeout 9 "
+        "--budget 1.5m --seed 4",
         "bench.bench",
         result("bench"),
         ((Path("a.onnx"), Path("b.tflite")),),
         {
             "baseline": Path("a.onnx"),
-            "sweep": Sweep(batches=(4,), threads=(1, 2), cores=(0, 1, 3), limit_s=9.0),
+            "sweep": Sweep(batches=(4,), threads=(1, 2), cores=(0, 1, 3), limit_s=9.0, budget_s=90.0),
             "seed": 4,
         },
         code=7,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
+import typer
 
-from edgekit.cli.parse import one_of, parse_dynamic, parse_input
+from edgekit.cli.parse import one_of, parse_dynamic, parse_input, seconds
 from edgekit.errors import InputError, UnknownNameError
 from edgekit.spec import Dim, TensorSpec
 
@@ -110,3 +111,14 @@ def test_one_of_a_table() -> None:
     with pytest.raises(UnknownNameError, match="unknown value of --io-dtype 'int9'") as caught:
         one_of("--io-dtype", "int9", ("float32", "int8"))
     assert "did you mean int8?" in caught.value.remedy
+
+
+@pytest.mark.parametrize(("value", "s"), [("90", 90.0), ("90s", 90.0), ("1.5m", 90.0), (" 2m ", 120.0)])
+def test_times(value: str, s: float) -> None:
+    assert seconds(value) == s
+
+
+@pytest.mark.parametrize("value", ["", "0s", "-1s", "1h", "m", "1e3"])
+def test_what_is_no_time(value: str) -> None:
+    with pytest.raises(typer.BadParameter, match="is no time"):
+        seconds(value)

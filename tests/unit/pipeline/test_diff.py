@@ -144,6 +144,23 @@ def test_a_change(case: Case, tmp_path: Path) -> None:
     assert case.says in change.reason
 
 
+@pytest.mark.parametrize(
+    ("new", "says"),
+    [
+        (latency(10.0, 9.9, 10.1), "2 times [1.941, 2.061]: slower"),
+        (latency(2.5, 2.4, 2.6), "0.5 times [0.4706, 0.5306]: faster"),
+        (latency(5.1, 4.9, 5.3), "1.02 times [0.9608, 1.082]: undecided"),
+        (latency(5.0, 4.9, 5.1), "1 times"),
+    ],
+    ids=["slower", "faster", "undecided", "one measurement"],
+)
+def test_latency_says_who_is_faster_and_by_how_much(new: Edit, says: str, tmp_path: Path) -> None:
+    """What is allowed is in the verdict and not in these words."""
+    result = compared(tmp_path, new, old=latency(5.0, 4.9, 5.1))
+    change = next(each for each in result.targets[0].changes if each.figure == "latency")
+    assert change.change == says
+
+
 def test_latency_of_another_machine_has_no_vote_and_says_so(tmp_path: Path) -> None:  # D5
     def edit(report: Document) -> None:
         SLOW_MS(report)
