@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from edgekit.pipeline.result import BenchRow, EffectRow
 from edgekit.report import number
 from edgekit.report.page import Block, Line, Lines, Tone
 from edgekit.report.view_bench_parts import subject
+
+if TYPE_CHECKING:
+    from edgekit.pipeline.result import BenchRow, EffectRow
 
 _TONES: dict[str, Tone] = {"faster": "good", "slower": "bad", "undecided": "warn"}
 _HOPELESS = 1000  # launches: two that differ so little are not told apart by more of them
