@@ -3,6 +3,7 @@
     1,000 trials of A against A: called different in at most 5 %
     1,000 trials of A against A + 5 %: found in at least 95 %, within the launches that the tool plans itself;
     never called faster
+    a release, one pair of processes and a limit of 1.05: 6 % slower is called not slower in at most 5 %
     live: 20 times A against A, at most one false verdict; A against A + 10 %: found within 2 minutes
 
 Each recording (``replayed_noise``) is brought to 10 % between process pairs; trials draw from all in turn. A
@@ -31,11 +32,14 @@ from benchmarks import slower_model
 from benchmarks.replayed_noise import SPREAD, Recorded, launches, normal, recordings, spread_of
 from benchmarks.report import Bar, Report
 from edgekit.measure.replicate import Plan, Replication
+from edgekit.measure.statistics import ratio_interval
+from edgekit.measure.timer import NOT_SLOWER_LIMIT
 
 TRIALS = 1000
 SEED = 20261126
 FALSE, FOUND = 0.05, 0.95
 SLOW_DOWN = 0.05
+RELEASE_SLOW_DOWN = 1.06
 LIVE_RUNS, LIVE_FALSE, LIVE_SLOW_DOWN, LIVE_S = 20, 1, 0.10, 120.0
 
 
@@ -106,8 +110,29 @@ def run() -> Report:
             Bar(f"{name}: 5 % slow-down called faster", _share(slower, "faster"), 0.0),
         ]
         raw[name] = {"A/A": _figures(same), "5 %": _figures(slower)}
+    released = {each.name: one_launch(each) for each in held}
+    for what in ("slower called not slower", "equal called slower"):
+        bars.append(
+            Bar(
+                f"a release's one launch: {what}", float(np.mean([r[what] for r in released.values()])), FALSE
+            )
+        )
     live_bars, live = _live()
-    return Report("bench_power", (*bars, *live_bars), {**raw, "live": live})
+    return Report("bench_power", (*bars, *live_bars), {**raw, "one launch": released, "live": live})
+
+
+def one_launch(recorded: Recorded) -> dict[str, float]:
+    """Of pairs as they were recorded, what a release decides at its limit of 1.05 from one pair's rounds.
+
+    The slower one takes 6 % longer, just beyond the limit; a slower one yet is let through less often.
+    """
+    found = {"slower called not slower": 0.0, "equal called slower": 0.0}
+    pairs = [*zip(recorded.a, recorded.b, strict=True), *zip(recorded.b, recorded.a, strict=True)]
+    for index, (baseline, candidate) in enumerate(pairs):
+        ratio = ratio_interval(list(candidate), list(baseline), seed=index)
+        found["slower called not slower"] += ratio.high * RELEASE_SLOW_DOWN <= NOT_SLOWER_LIMIT
+        found["equal called slower"] += ratio.low > NOT_SLOWER_LIMIT
+    return {name: count / len(pairs) for name, count in found.items()}
 
 
 def _live() -> tuple[list[Bar], Mapping[str, object]]:
