@@ -107,7 +107,8 @@ class CrossCpu:
             where = f"{len(self.operators)} of {self.checked} integer products, the first {self.operators[0]}"
             return (f"x86 CPUs without VNNI may saturate in {where}: results can differ there",)
         how = f"; {self.repaired} store their weights as uint8 for that" if self.repaired else ""
-        return (f"no sum of two products saturates on any x86 CPU, in {self.checked} operators{how}",)
+        same = f"the same integers on {', '.join(self.same)}"
+        return (f"{same}: no sum of two products saturates, in {self.checked} operators{how}",)
 
 
 def find(model: ir.Model, plan: QuantPlan) -> tuple[PairSum, ...]:
