@@ -38,6 +38,7 @@ from edgekit.measure.statistics import ratio_interval
 from edgekit.passes import canonicalize
 from edgekit.quantization.apply import apply
 from edgekit.quantization.place import place
+from edgekit.quantization.saturation import as_fitting, find
 from edgekit.quantization.weights import NoEligibleWeightError, place_weights
 from edgekit.spec import Array, Precision, Range, Silent
 
@@ -155,10 +156,10 @@ class _Maker:
 
     def _made(self, target: targets.Target, precision: Precision, placement: str = "") -> File:
         form, target = self._model, target.placed(placement)
-        if precision is Precision.W8A8:
-            form = apply(form, place(form, target, self._ranges))
-        elif precision is not Precision.FP32:
-            form = apply(form, place_weights(form, target, precision))
+        if precision is not Precision.FP32:
+            static = precision is Precision.W8A8
+            plan = place(form, target, self._ranges) if static else place_weights(form, target, precision)
+            form = apply(form, as_fitting(form, plan, find(form, plan)))  # as a release has it
         stem = "-".join([self._source.stem, target.name, precision, *([placement] if placement else [])])
         request = CompileRequest(form, target, precision, target.run.options(), stem)
         artifact = registry.backend(target.backend).compile(request, self._folder)
