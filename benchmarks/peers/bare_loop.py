@@ -94,7 +94,8 @@ RUNTIMES = {"onnxruntime": _onnxruntime, "litert": _litert, "openvino": _openvin
 def main(runtime: str, file: str, feeds: str) -> None:
     """Serve until stdin ends."""
     with np.load(feeds) as stored:
-        invoke = RUNTIMES[runtime](file, dict(stored))
+        held = dict(stored)  # for as long as the process lives: runtimes read the arrays where they are
+    invoke = RUNTIMES[runtime](file, held)
     for line in sys.stdin:
         samples = []
         for _ in range(int(line)):

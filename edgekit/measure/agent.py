@@ -704,6 +704,7 @@ class _Held:
 
     def __init__(self) -> None:
         self.invoke: Invoke | None = None
+        self.feeds: list[Any] = []  # OpenVINO and ONNX Runtime read them where they are
         self.before: int | None = None
         self.old_mark = 0
 
@@ -726,13 +727,13 @@ class _Held:
                 raise Refusal(
                     "error", f"{file} arrived damaged: its SHA-256 is not {wanted[:12]}...", "try again"
                 )
-        feeds = _feeds(artifact, seed)
+        self.feeds = _feeds(artifact, seed)
         import_ms = _prepared(artifact["backend"])
         gc.collect()
         self.old_mark = _set_back_peak()
         self.before = _status_bytes("VmRSS")
         begin = time.perf_counter_ns()
-        self.invoke, facts = OPENERS[artifact["backend"]](artifact, feeds)
+        self.invoke, facts = OPENERS[artifact["backend"]](artifact, self.feeds)
         load_ns = time.perf_counter_ns() - begin
         facts.update(device=artifact["device"], threads=str(artifact["threads"]))
         facts["numpy"] = _import_numpy().__version__

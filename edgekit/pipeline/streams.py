@@ -85,4 +85,6 @@ def _caveat(row: BenchRow, count: int) -> str:
     """Why so many cannot all run at once; "" where they can."""
     cores = len(affinity.read(row.cores)) or len(affinity.available())
     threads = count * max(1, row.threads)
-    return f"{threads} threads share {cores} cores" if cores and threads > cores else ""
+    if not cores or threads <= cores:
+        return ""
+    return f"{threads} threads share {cores} core{'s' * (cores > 1)}"

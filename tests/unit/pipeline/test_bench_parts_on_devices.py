@@ -105,6 +105,23 @@ def test_batches_are_told_apart_and_have_their_own_inputs(measured: BenchResult)
         assert row.size.file_bytes > 16 * MIB
 
 
+@pytest.mark.parametrize("target", ["onnxruntime-cpu", "openvino-cpu", "litert-cpu"])
+def test_inputs_that_a_runtime_uses_in_place_stay_where_they_are(tmp_path: Path, target: str) -> None:
+    """An array of 768 KiB goes back to the system when nobody holds it: reading it then is a SIGSEGV."""
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("GlobalAveragePool", ["r"], ["y"])],
+        "image",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 256, 256])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 1, 1])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, str(tmp_path / "m.onnx"))
+    edgekit.compile(tmp_path / "m.onnx", target=target, out=tmp_path / "out")
+    found = edgekit.bench([tmp_path / "out"], devices=["local"])
+    assert found.failures == ()
+    assert len(found.rows) == 1
+
+
 def test_a_fixed_batch_is_refused_there_too(tmp_path: Path) -> None:
     fixed = _product(tmp_path / "fixed.onnx", columns=8, batch=1)
     found = edgekit.bench([fixed], devices=["local"], batches=(1, 2))
