@@ -276,9 +276,8 @@ class _Maker:
         elif candidate.precision is Precision.W8A8:
             form = apply(form, place(form, target, self._ranges))
         options = target.run.options()
-        settings = {**dict(options.settings), "inductor.max_autotune": "false", **candidate.settings}
-        if target.backend != "torch-aoti":
-            del settings["inductor.max_autotune"]
+        own = {"torch.package": "kernels"} if target.backend == "torch-aoti" else {}
+        settings = {**dict(options.settings), **own, **candidate.settings}
         options = RunOptions(options.threads, options.device, tuple(sorted(settings.items())))
         stem = f"{self._stem}-{candidate.label.replace(' ', '-')}"
         request = CompileRequest(form, target, candidate.precision, options, stem)

@@ -1,7 +1,7 @@
 """Model -> .pt2 -> PyTorch on an NVIDIA GPU, compiled ahead of time by AOTInductor; target gpu-torch-aoti.
 
-Needs PyTorch and nothing else on the device. With a GPU here the file holds its kernels; without one it holds
-the exported program, which is compiled where it is first opened (``backends.torch_package``).
+The file holds the exported program, which is compiled where it is first opened, or with the setting
+``torch.package = "kernels"`` the kernels for the GPU that is here (``backends.torch_package``).
 
 C1 structural rules of the target (``backends.refusal``)
 C2 an operator that has no counterpart in ``backends.torch_operators``
@@ -21,6 +21,7 @@ from edgekit.backends.bindings import same_layout
 from edgekit.backends.installed import installed_version, satisfies
 from edgekit.backends.refusal import refuse, structural_rejections
 from edgekit.backends.torch_device import INSTALL
+from edgekit.backends.torch_package import PACKAGE
 from edgekit.backends.worker import call_in_worker, open_worker
 from edgekit.backends.worker_process import EngineError
 from edgekit.errors import MissingBackendError
@@ -68,22 +69,23 @@ class TorchAoti:
             return self._tried(model, Path(folder) / "model.pt2", RunOptions(), device="")[0]
 
     def compile(self, request: CompileRequest, folder: Path) -> Artifact:
-        """Write ``<stem>.pt2``: kernels where a GPU is here, else the program.
+        """Write ``<stem>.pt2``.
 
         Raises:
             TargetRefusalError: ``check`` found something.
-            MissingBackendError: PyTorch is not installed.
+            MissingBackendError: PyTorch is not installed, or kernels are wanted and no GPU is here.
         """
         target, out = request.target, folder / f"{request.stem}.pt2"
         here = self.probe(target)
-        if not here.version:
+        kernels = dict(request.options.settings).get(PACKAGE) == "kernels"
+        if not here.version or (kernels and not here.ok):
             raise MissingBackendError(here.reason, why="it writes the file", remedy=here.remedy)
         rejections = self._known(request.model, target)
         notes: tuple[str, ...] = ()
         if not rejections:
-            device = target.run.device if here.ok else ""
+            device = target.run.device if kernels else ""
             rejections, facts = self._tried(request.model, out, request.options, device=device)
-            notes = _notes(facts, here)
+            notes = _notes(facts)
         if rejections:
             raise refuse(target, rejections)
         inputs, outputs = io.specs(request.model)
@@ -132,7 +134,7 @@ class TorchAoti:
         return (), facts
 
 
-def _notes(facts: dict[str, str], here: Availability) -> tuple[str, ...]:
+def _notes(facts: dict[str, str]) -> tuple[str, ...]:
     if "gpu" in facts:
         return (f"kernels for {facts['gpu']} (compute capability {facts['capability']})",)
-    return (f"holds the program: compiled for the GPU when it is first opened there ({here.reason})",)
+    return ("holds the program: compiled for the GPU when it is first opened there",)

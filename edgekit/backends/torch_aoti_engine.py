@@ -10,6 +10,7 @@ part of it (I2). Settings:
 
     cuda.graph   "1" captures the kernels once and replays them: one launch in place of one for each kernel
     io.memory    "device" (I1) or "host" (I2)
+    torch.package   what the file holds: "program" or "kernels" (``torch_package``)
     torch.layout "nhwc": weights of convolutions lie channels-last in the file
     inductor.*   how the program is compiled where it was not yet: on first opening, kept in the cache folder
 
@@ -39,6 +40,7 @@ _SETTINGS = {
     "cuda.graph": ("0", "1"),
     "io.memory": ("device", "host"),
     torch_package.LAYOUT: ("nchw", "nhwc"),
+    torch_package.PACKAGE: ("program", "kernels"),
 }
 
 
@@ -153,18 +155,18 @@ class TorchAotiEngine:
             torch_package.hold_to_device(path, found, self._device, capability)
             self.facts["kernels"] = "AOTInductor"
             return _loaded(torch, path, alone=self._graphs)
-        program = torch.export.load(str(path))
         if self._device == "cpu":
             self.facts["kernels"] = "PyTorch's own, one by one: numerics only"
-            model: Callable[..., Any] = program.module()
+            model: Callable[..., Any] = torch.export.load(str(path)).module()
             return model
         begin = time.perf_counter()
         package = _cache_of(path, torch, self.facts, self._settings)
         if not package.is_file():
             package.parent.mkdir(parents=True, exist_ok=True)
-            moved = torch.export.passes.move_to_device_pass(program, self._device)
             unfinished = package.with_name(f"{time.monotonic_ns()}.pt2")
-            torch_package.compile_program(torch, moved, unfinished, self._settings)
+            torch_package.compile_file(
+                str(path), str(unfinished), device=self._device, settings=self._settings
+            )
             unfinished.replace(package)
             self.facts["compiled here"] = f"{time.perf_counter() - begin:.0f} s"
         self.facts["kernels"] = "AOTInductor"

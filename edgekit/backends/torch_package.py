@@ -1,11 +1,11 @@
 """ONNX file -> .pt2: PyTorch's exported program, or machine code of it for the GPU that is here.
 
-    with a GPU     .onnx --torch.export--> program --AOTInductor--> .pt2 with compiled kernels for this GPU
-    without one    .onnx --torch.export--> .pt2 with the program; ``loaded`` compiles it where it is opened
+    "program"    .onnx --torch.export--> .pt2 with the program, compiled where it is first opened
+    "kernels"    .onnx --torch.export--> program --AOTInductor--> .pt2 with kernels for the GPU that is here
 
-Both run with PyTorch alone. Kernels are for one compute capability, and say so in the archive's metadata.
-A program's archive is written again with a fixed id, so that the same model gives the same bytes; compiled
-code does not promise that.
+A program is the same bytes on every machine, as a lock wants it: its archive is written again with a fixed
+id. Compiled code does not promise that; it needs PyTorch alone where it runs, no compiler, and is for one
+compute capability, which the archive's metadata names.
 
 Source: PyTorch, torch._inductor.aoti_compile_and_package and torch.export.pt2_archive.
 """
@@ -28,6 +28,7 @@ from edgekit.backends.torch_device import gpu_facts, torch_on
 from edgekit.errors import MissingBackendError, ModelFileError
 
 INDUCTOR = "inductor."  # settings that start so are options of torch._inductor.config
+PACKAGE = "torch.package"  # "program" or "kernels"
 LAYOUT = "torch.layout"  # "nhwc": weights of convolutions lie channels-last, "nchw": as in ONNX
 _COMPILED = "data/aotinductor/"
 _ID, _FIXED_ID = ".data/serialization_id", b"0" * 40
@@ -65,6 +66,19 @@ def write_package(source: str, out: str, *, settings: Mapping[str, str], device:
         _with_fixed_id(Path(out))
     facts = gpu_facts(torch) if device == "cuda" else {}
     return {"seconds": time.perf_counter() - begin, "torch": torch.__version__, **facts}
+
+
+def compile_file(path: str, out: str, *, device: str, settings: Mapping[str, str]) -> None:
+    """The program in the file ``path`` -> ``out`` with kernels for ``device``; for a worker.
+
+    Raises:
+        MissingBackendError: as ``compile_program``, or the device is not here.
+    """
+    torch = torch_on(device)
+    from torch.export.passes import move_to_device_pass
+
+    program = move_to_device_pass(torch.export.load(path), device)
+    compile_program(torch, program, Path(out), settings)
 
 
 def compile_program(torch: Any, program: Any, out: Path, settings: Mapping[str, str]) -> None:

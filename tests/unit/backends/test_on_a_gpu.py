@@ -76,7 +76,8 @@ def compiled(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Ar
 
     def make(form: ir.Model, precision: Precision = Precision.FP32, **settings: str) -> Artifact:
         merged = {**dict(target.run.options().settings), **settings}
-        merged = {key: value for key, value in merged.items() if not key.startswith("inductor.")}
+        if target.backend == "torch-aoti":
+            merged = {"torch.package": "kernels", **settings, "cuda.graph": merged["cuda.graph"]}
         options = RunOptions(1, "cuda", tuple(sorted(merged.items())))
         return backend.compile(CompileRequest(form, target, precision, options, "m"), tmp_path)
 
@@ -174,6 +175,27 @@ def test_a_node_without_a_kernel_is_refused_unless_it_is_allowed() -> None:
         session.run({"x": floats(4, 4)})
         devices = {row.device for row in session.executed() or ()}  # type: ignore[attr-defined]
         assert "cpu" in devices
+
+
+def test_a_program_is_compiled_where_it_is_first_opened(
+    compiled: Callable[..., Artifact],
+    model: ir.Model,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    artifact = compiled(model, **{"torch.package": "program"} if _is_torch(compiled, model) else {})
+    if artifact.backend != "torch-aoti":
+        pytest.skip("ONNX Runtime compiles nothing ahead of time")
+    monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
+    image = floats(2, 3, 16, 16)
+    for first in (True, False):
+        with opened(artifact) as session:
+            assert ("compiled here" in session.facts) is first
+            hold(session.run({"image": image})["logits"], on_cpu(model, image), part=1e-4)
+
+
+def _is_torch(compiled: Callable[..., Artifact], model: ir.Model) -> bool:
+    return compiled(model).backend == "torch-aoti"
 
 
 def test_kernels_of_another_gpu_are_refused(compiled: Callable[..., Artifact], model: ir.Model) -> None:
