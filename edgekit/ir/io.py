@@ -12,6 +12,7 @@ Source: onnx.proto3 (IR version 10) and docs/ExternalData.md of the onnx project
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import tempfile
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from edgekit.spec import Dim, TensorSpec
 
 PROTOBUF_LIMIT_BYTES = 2**31 - 1  # protobuf refuses to serialize larger messages
 _STRUCTURE = 1 / 32  # of the limit, left for everything that is not a tensor
+LARGE_FILE_BYTES = 2**20  # of a model's own file: from which on a copy of it costs more than a map
 OLDEST_IR_VERSION = 3  # the first that names operator sets (onnx docs/IR.md)
 
 _PLAIN_TYPES = frozenset(
@@ -58,7 +60,7 @@ def load(path: Path | str, *, map_from_bytes: int = MAP_FROM_BYTES) -> ir.Model:
             remedy="name the .onnx file inside it",
         )
     try:
-        content = path.read_bytes()
+        proto = _parsed_file(path)
     except FileNotFoundError as error:
         raise ModelFileError(
             f"no model file at {path}",
@@ -71,8 +73,6 @@ def load(path: Path | str, *, map_from_bytes: int = MAP_FROM_BYTES) -> ir.Model:
             why="the operating system refused",
             remedy="check the file's permissions",
         ) from error
-    proto = _parse(content, name=str(path))
-    del content  # as large as the model
     return _model_from_proto(proto, name=str(path), folder=path.parent, map_from_bytes=map_from_bytes)
 
 
@@ -267,7 +267,16 @@ def _take_arrays(model: ir.Model) -> None:
                 )
 
 
-def _parse(content: bytes, *, name: str) -> Any:
+def _parsed_file(path: Path) -> Any:
+    """The message; a large file is read where the system's page cache has it, and not copied first."""
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size < LARGE_FILE_BYTES:
+            return _parse(file.read(), name=str(path))
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as content:
+            return _parse(content, name=str(path))
+
+
+def _parse(content: bytes | memoryview, *, name: str) -> Any:
     import onnx
     from google.protobuf.message import DecodeError
 
