@@ -28,7 +28,7 @@ from edgekit.pipeline.result import (
     TargetRow,
     ValidateResult,
 )
-from edgekit.report import number
+from edgekit.report import number, view_effects
 from edgekit.report.view_bench_parts import subject
 from edgekit.spec import Rejection
 
@@ -249,8 +249,8 @@ def of_bench(result: BenchResult) -> Checks:
             limit=f"not slower than {row.ratio.baseline}" if row.ratio else "",
             reason=(
                 f"{number.interval(row.ratio.value, row.ratio.low, row.ratio.high)} times the baseline"
-                if row.ratio
-                else row.verdict
+                if row.ratio and row.effect is None
+                else view_effects.sentence(row)
             ),
             file=row.artifact,
         )

@@ -206,6 +206,8 @@ def _latencies(result: BenchResult) -> list[Row]:
             "cores": row.cores,
             **_latency(row.latency),
             **_ratio(row.ratio),
+            "launch_spread": row.effect.spread if row.effect else None,
+            "more_launches": row.effect.more_launches if row.effect else None,
             "throughput_per_s": row.throughput_per_s,
             **_parts(row),
             "ran_on": row.ran_on,

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from edgekit import report
 from edgekit.pipeline.result import BenchResult, BenchRow, EffectRow, RatioRow
-from edgekit.report import view_effects
+from edgekit.report import checks, csv, view_effects
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "report" / "bench.json"
 
@@ -60,6 +60,15 @@ def test_one_launch_is_no_interval(row: BenchRow) -> None:
 def test_noise_free_pairs_have_no_multiple_of_their_noise(row: BenchRow) -> None:
     exact = replace(row, verdict="slower", effect=EffectRow(7, 8, 0.0, 0.0))
     assert "of that" not in view_effects.sentence(exact)
+
+
+def test_ci_and_spreadsheets_have_it_too(row: BenchRow) -> None:
+    result = TypeAdapter(BenchResult).validate_python(json.loads(GOLDEN.read_text("utf-8")))
+    open_one = replace(result, rows=(result.rows[0], row))
+    (found,) = (each for each in checks.of_bench(open_one).rows if each.outcome == "inconclusive")
+    assert "57 more launches" in found.reason
+    assert "more_launches" in csv.render(open_one).splitlines()[0]
+    assert ",57," in csv.render(open_one)
 
 
 def test_the_lines_stand_in_the_report(row: BenchRow) -> None:
