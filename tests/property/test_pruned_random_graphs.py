@@ -69,13 +69,23 @@ def test_a_graph_of_any_operators_is_pruned_to_one_that_runs(model: onnx.ModelPr
     found = dependencies(as_ir(model))
     gone = some_of_every_group(found, seed=0)
     content = io.to_bytes(remove(found, gone))
-    onnx.checker.check_model(content, full_check=True)
+    if _is_checked(model):
+        onnx.checker.check_model(content, full_check=True)
     feeds = _feeds(model)
     expected = run_onnx(onnx.load_from_string(io.to_bytes(zeroed(found, gone))), feeds)
     given_ = run_onnx(onnx.load_from_string(content), feeds)
     for name, value in expected.items():
         if value.dtype.kind == "f" and np.isfinite(value).all() and np.abs(value).max() > 1e-6:
             assert _ulp(given_[name], value) <= LARGEST_ULP
+
+
+def _is_checked(model: onnx.ModelProto) -> bool:
+    """Whether onnx's checker takes the graph as drawn: it wants shapes that inference does not find."""
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except onnx.checker.ValidationError:
+        return False
+    return True
 
 
 def test_sabotage_a_sum_that_ties_nothing_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
