@@ -2,8 +2,8 @@
 
 One model, pruned once for ONNX Runtime and LiteRT together from 2,000 images without labels; then both are
 timed against the float model, alternately, at batch 1 and one thread. The same file is then recovered by
-distillation, without labels too; its latency is that of its widths. Points are of 2,000 test images, the same for
-all. EDGEKIT_DATA names the weights and the images.
+distillation, without labels too; its latency is that of its widths. Points are of 2,000 test images, the same
+for all. EDGEKIT_DATA names the weights and the images.
 """
 
 from __future__ import annotations
