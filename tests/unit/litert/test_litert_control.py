@@ -401,3 +401,31 @@ def test_sabotage_an_output_of_a_branch_that_is_computed_early(monkeypatch: pyte
     assert "SELECT_V2" in [op.code for op in early]
     monkeypatch.setattr(control, "_computed_early", lambda _graph: set())
     assert "SELECT_V2" not in codes_of(model)
+
+
+LENGTHS = {
+    "a-count-that-is-a-size": """
+        t (float[time, 3] x) => (float[3] y, float[rows, 3] z)
+          <bool t = {1}, float[1] half = {0.5}, int64 first = {0}, int64[1] axis = {0}> {
+          s = Shape(x) n = Gather(s, first) m = ReduceMax <keepdims = 0> (x, axis)
+          y, z = Loop <body = b (int64 i, bool c, float[3] s0) => (bool on, float[3] next, float[3] row) {
+            on = Identity(c) r = Gather(x, i) u = Mul(s0, half) next = Add(u, r)
+            row = Tanh(next) }> (n, t, m) }""",
+    "a-scan-over-a-dynamic-axis": """
+        t (float[time, 3] x) => (float[3] y, float[rows, 3] z) <float[3] start = {0, 0, 0}, float[1] half =
+            {0.5}> {
+          y, z = Scan <num_scan_inputs = 1, body = b (float[3] s, float[3] r) => (float[3] next, float[3]
+            row) {
+            u = Mul(s, half) next = Add(u, r) row = Tanh(next) }> (start, x) }""",
+    "indices-from-the-end-of-a-dynamic-axis": """
+        t (float[time, 3] x) => (float[2, 3] y) <float[2] k = {-2, 1}> {
+          w = ReduceMax <keepdims = 0> (x) z = Sub(w, w) m = Add(k, z) i = Cast <to = 7> (m)
+          y = Gather(x, i) }""",
+}
+
+
+@pytest.mark.parametrize("kernels", ["xnnpack", "builtin"])
+@pytest.mark.parametrize("name", LENGTHS)
+def test_a_dynamic_axis_is_walked_along(name: str, kernels: str) -> None:
+    model = _model(LENGTHS[name])
+    agree(model, [feeds_of(model, 2 * seed, time=4 + seed) for seed in SEEDS], kernels=kernels)
