@@ -406,8 +406,8 @@ def test_sabotage_an_output_of_a_branch_that_is_computed_early(monkeypatch: pyte
 LENGTHS = {
     "a-count-that-is-a-size": """
         t (float[time, 3] x) => (float[3] y, float[rows, 3] z)
-          <bool t = {1}, float[1] half = {0.5}, int64 first = {0}, int64[1] axis = {0}> {
-          s = Shape(x) n = Gather(s, first) m = ReduceMax <keepdims = 0> (x, axis)
+          <bool t = {1}, float[1] half = {0.5}, int64 first = {0}, int64[1] along = {0}> {
+          s = Shape(x) n = Gather(s, first) m = ReduceMax <keepdims = 0> (x, along)
           y, z = Loop <body = b (int64 i, bool c, float[3] s0) => (bool on, float[3] next, float[3] row) {
             on = Identity(c) r = Gather(x, i) u = Mul(s0, half) next = Add(u, r)
             row = Tanh(next) }> (n, t, m) }""",
