@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from edgekit.pipeline.result import BenchResult, KernelRow, ProfileRow, RoofRow
 
 _SHOWN = 12  # rows in a terminal; most networks spend four fifths of their time in fewer
+_OPEN = 30  # rows of a report; what is behind them is folded in HTML
 _TONES: dict[str, Tone] = {"compute": "good", "memory": "plain", "overhead": "warn", "": "muted"}
 _LEAST_SHARE = 0.002  # of the time, below which a kernel is a dot that hides others
 _COLUMNS = (
@@ -63,8 +64,9 @@ def _profile(row: ProfileRow, roof: RoofRow | None) -> Iterator[Block]:
     if roof is not None:
         yield picture(row, roof)
     ordered = sorted(row.kernels, key=lambda kernel: -kernel.us)
-    table = Table(title, _COLUMNS, tuple(map(_kernel, ordered)), brief=_SHOWN)
-    yield table
+    rows = tuple(map(_kernel, ordered))
+    yield Table(title, _COLUMNS, rows[:_OPEN], brief=_SHOWN)
+    yield Table(f"{title}: the other kernels", _COLUMNS, rows[_OPEN:], detail=True, folded=True)
     yield Lines("", tuple(_rest(ordered[_SHOWN:])), short=True)
     yield Facts("", tuple(_sums(row)))
     fallen = [kernel for kernel in ordered if kernel.fallback]

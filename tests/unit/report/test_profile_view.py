@@ -31,6 +31,16 @@ def test_the_terminal_shows_the_longest_and_says_what_is_left_out() -> None:
     assert "kernels more" not in whole
 
 
+def test_a_long_table_is_folded_in_html() -> None:
+    found = result()
+    long = replace(found, profiles=(replace(found.profiles[0], kernels=3 * found.profiles[0].kernels),))
+    page = report.render(long, "html")
+    assert "<summary>Profile of q.onnx: the other kernels (60)</summary>" in page
+    assert "the other kernels" not in report.render(found, "html")
+    assert "78 kernels more" in report.render_text(long)
+    assert "the other kernels" not in report.render_text(long)
+
+
 def test_a_fall_back_is_said() -> None:
     assert "outside the delegate" in report.render_text(result())
     healthy = replace(
