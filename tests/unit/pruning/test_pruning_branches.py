@@ -15,7 +15,7 @@ from edgekit.pruning.dependency import Dependencies, dependencies
 from edgekit.pruning.reconstruct import reconstruct
 from edgekit.pruning.remove import is_branch, remove
 from edgekit.pruning.sensitivity import output_error
-from tests.unit.litert.litert_models import Model, as_ir, run_onnx
+from tests.unit.litert.litert_models import Model, as_ir, relative_error, run_litert, run_onnx
 from tests.unit.pruning.in_process import InProcess, stream
 from tests.unit.pruning.zeroed import float_parameters, zeroed
 
@@ -69,6 +69,18 @@ def test_a_branch_and_channels_of_the_stream_may_go_together() -> None:
     array = constant(value)
     assert array is not None
     assert array.shape == (1, 2, 1, 1)
+
+
+def test_the_pruned_graph_is_compiled_for_another_runtime_and_agrees() -> None:
+    """LiteRT against ONNX Runtime, 1e-5 of the output's range, like any float graph."""
+    pytest.importorskip("ai_edge_litert")
+    found = _residual()
+    stem = next(group for group in found.groups if group.name != "first")
+    pruned = onnx.load_from_string(io.to_bytes(remove(found, (*_group(found), *stem.channels[:2]))))
+    feeds = {"x": np.random.default_rng(1).standard_normal((1, 3, 6, 6)).astype(np.float32)}
+    (expected,) = run_onnx(pruned, feeds).values()
+    (given,) = run_litert(pruned, feeds).values()
+    assert relative_error(given, expected) <= 1e-5
 
 
 def test_a_factor_is_no_branch() -> None:
