@@ -5,7 +5,8 @@ The file holds the exported program, which is compiled where it is first opened,
 
 C1 structural rules of the target (``backends.refusal``)
 C2 an operator that has no counterpart in ``backends.torch_operators``
-C3 a form of an operator that has none, or an open size that PyTorch fixes: found by exporting, in a worker
+C3 a form of an operator that has none, or an open size that PyTorch fixes: found by exporting, in a worker,
+   and only when the model is compiled: PyTorch takes seconds to be imported
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from edgekit.backends.base import CompileRequest, file_entries
 from edgekit.backends.bindings import same_layout
 from edgekit.backends.installed import installed_version, satisfies
 from edgekit.backends.refusal import refuse, structural_rejections
-from edgekit.backends.torch_device import INSTALL
+from edgekit.backends.torch_device import INSTALL, INSTALL_CUDA
 from edgekit.backends.torch_package import PACKAGE
 from edgekit.backends.worker import call_in_worker, open_worker
 from edgekit.backends.worker_process import EngineError
@@ -49,6 +50,8 @@ class TorchAoti:
                 f"PyTorch {version} is installed, {target.name} needs {target.runtime}",
                 f'pip install "torch{target.runtime}"',
             )
+        if version.endswith("+cpu") and target.run.device != "cpu":  # says so without being imported
+            return Availability(False, version, f"this PyTorch {version} is built without CUDA", INSTALL_CUDA)
         try:
             call_in_worker(
                 _DEVICE, {"device": target.run.device}, subject="PyTorch", doing="looking for the device"
@@ -61,12 +64,8 @@ class TorchAoti:
         return Availability(True, version)
 
     def check(self, model: ir.Model, target: Target) -> tuple[Rejection, ...]:
-        """C1 to C3."""
-        found = self._known(model, target)
-        if found:
-            return found
-        with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-            return self._tried(model, Path(folder) / "model.pt2", RunOptions(), device="")[0]
+        """C1 and C2: needs no PyTorch."""
+        return structural_rejections(model, target) or tuple(torch_module.rejections(model))
 
     def compile(self, request: CompileRequest, folder: Path) -> Artifact:
         """Write ``<stem>.pt2``.
@@ -80,7 +79,7 @@ class TorchAoti:
         kernels = dict(request.options.settings).get(PACKAGE) == "kernels"
         if not here.version or (kernels and not here.ok):
             raise MissingBackendError(here.reason, why="it writes the file", remedy=here.remedy)
-        rejections = self._known(request.model, target)
+        rejections = self.check(request.model, target)
         notes: tuple[str, ...] = ()
         if not rejections:
             device = target.run.device if kernels else ""
@@ -107,10 +106,6 @@ class TorchAoti:
     def open(self, artifact: Artifact, options: RunOptions) -> Session:
         """Open in a worker on exactly the device that ``options`` names; see ``Backend.open``."""
         return open_worker(_ENGINE, artifact, options)
-
-    def _known(self, model: ir.Model, target: Target) -> tuple[Rejection, ...]:
-        """C1 and C2: needs no PyTorch."""
-        return structural_rejections(model, target) or tuple(torch_module.rejections(model))
 
     def _tried(
         self, model: ir.Model, out: Path, options: RunOptions, *, device: str

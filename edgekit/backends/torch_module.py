@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
-from edgekit.backends.torch_operators import OPERATORS, Call, Tensor, UnsupportedError, dtype_of
+from edgekit.backends.torch_operators import OPERATORS, PARAMETERS, Call, Tensor, UnsupportedError, dtype_of
 from edgekit.ir.graph import constant, has_subgraphs, is_onnx, rank, sole_reader
 from edgekit.spec import Rejection
 
@@ -33,7 +33,7 @@ _FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT1
 
 
 def rejections(model: ir.Model) -> Iterator[Rejection]:
-    """Operators and values that ``module_of`` has no counterpart for; needs no torch."""
+    """Operators, and computed parameters, that ``module_of`` has no counterpart for; needs no torch."""
     for node in model.graph:
         name = node.name or node.op_type
         if has_subgraphs(node) or not is_onnx(node, *OPERATORS):
@@ -43,6 +43,17 @@ def rejections(model: ir.Model) -> Iterator[Rejection]:
                 reason=f"PyTorch gets no {node.op_type} from edgekit",
                 remedy="choose another target (`edgekit targets`)",
             )
+            continue
+        for index in PARAMETERS.get(node.op_type, ()):
+            value = node.inputs[index] if index < len(node.inputs) else None
+            if value is not None and constant(value) is None:
+                yield Rejection(
+                    node=name,
+                    rule="computed-parameter",
+                    reason=f"input {index} of {node.op_type} ({value.name}) is computed, and an argument "
+                    "of PyTorch's is fixed",
+                    remedy="fix the sizes of the inputs (--input), or choose another target",
+                )
 
 
 @dataclass(frozen=True)

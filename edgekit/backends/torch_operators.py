@@ -419,6 +419,15 @@ OPERATORS: Mapping[str, Operator] = {
 }
 
 
+PARAMETERS: Mapping[str, tuple[int, ...]] = {
+    **dict.fromkeys(("Reshape", "Expand", "Squeeze", "Unsqueeze", "Split"), (1,)),
+    **dict.fromkeys(("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin"), (1,)),
+    "Slice": (1, 2, 3, 4),
+    "Pad": (1, 3),
+}
+"""Inputs that must be constants, by operator: arguments and no tensors in PyTorch."""
+
+
 def dtype_of(torch: Any, kind: ir.DataType) -> Any:
     """The torch.dtype of an ONNX element type.
 
