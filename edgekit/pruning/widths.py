@@ -8,7 +8,7 @@ are taken to add up; what the whole gives is measured afterwards (``pipeline.pru
 
 W1: widths are FRACTIONS of the group, rounded up to a multiple of ``step``: kernels work in blocks, and what
     lies between two blocks is computed as the larger one. A group of at most one block may be halved.
-W2: with several targets a cell saves what it saves on the target where it saves least.
+W2: with several targets a cell saves the mean of what it saves on each.
 W3: the minimum is exact on a grid of GRID savings (a knapsack by dynamic programming).
 W4: a group that is a branch (``branches``) may shrink to nothing.
 

@@ -57,7 +57,7 @@ class CellRow:
     """One row of the table that widths are chosen by: one group at one width, the rest as it was.
 
     Attributes:
-        saving: part of the model's latency that it saves, on the target where it saves least.
+        saving: part of the model's latency that it saves, the mean of all targets.
         error: what it costs at the outputs, as a part of their variance; None where it saves nothing, and
             nobody asked.
     """
