@@ -11,9 +11,9 @@ End, whichever comes first:
     N4 the budget is used up: the next launch would not end within it. Without one of the user's it is a
        minute, or what the six launches take that a verdict needs, five minutes at most
 
-Every candidate has its own trial; the 5 % of false verdicts are of each. Order: in pairs of launches one runs
-forwards and one backwards, which of them first is drawn; what a process gains by being opened first then
-has no sign.
+Every candidate has its own trial; the 5 % of false verdicts are of each. Order: of two launches one runs
+forwards and one backwards, which of them first is drawn; what a process gains by being opened first then has
+no sign.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from edgekit.measure.sequential import FIRST_LOOK, Decision, Trial
 from edgekit.measure.timer import Comparison, Ratio, Rounds, Taken, latency_of
 
 LAUNCHES = 5  # without a verdict to reach: the median of five processes, and an interval over them
-ROUNDS = 8  # of a launch; on recorded noise four have 1.6 times the spread, and cost 20 % less
+ROUNDS = 8  # of a launch; on recorded noise four have 1.7 to 2 times the spread, and cost 20 % less
 BUDGET_S = 60.0  # without one of the user's
 MOST_LAUNCHES = 10_000  # a limit where time has none: a device's job
 LONGEST_S = 300.0  # N4: of the six launches of a large model or of a small board

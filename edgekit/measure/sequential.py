@@ -50,9 +50,7 @@ LOOK_EVERY = 8  # from 16 pairs on every second, from 24 every third: the others
 RESOLVED = math.log(1.05)  # the difference that a run is planned to find
 BEND = 2.0  # of Huber's estimate, in standard deviations
 LEAST_PLANNED = 12  # pairs before two are called undecided: six show nothing of an outlier in ten
-CAUTION = (
-    1.5  # the spread of n pairs may be larger by CAUTION / sqrt(n); benchmarks/bench_power.py holds the power
-)
+CAUTION = 1.5  # a spread known from n pairs may be larger by CAUTION / sqrt(n); bench_power holds the power
 LOOKS = 1.1  # what the looks cost, in pairs
 MOST_PAIRS = 10_000  # "more than that" is no plan
 
