@@ -224,7 +224,8 @@ def _accuracy(answers: npt.NDArray[np.int64], data: Data) -> float:
 
 
 def _lost_pp(job: Job, reference: npt.NDArray[np.int64], data: Data) -> float:
-    return 100 * (_accuracy(reference, data) - _accuracy(job.answers, data))
+    lost = 100 * (_accuracy(reference, data) - _accuracy(job.answers, data))
+    return round(lost, 6)  # 100 * (1.0 - 0.99) is 1.0000000000000009, and four of 400 samples are the budget
 
 
 def _difference_pp(theirs: Job, ours: Job, data: Data) -> tuple[float, float, float]:
