@@ -38,7 +38,7 @@ def test_training_brings_the_pruned_model_closer() -> None:
     (group,) = found.groups
     pruned = remove(found, group.channels[:3])
     batches = stream(io.specs(model)[0][0], count=COUNT)
-    trained, said = recover(model, pruned, batches=batches, count=COUNT, epochs=15, seed=0, threads=1)
+    trained, said = recover(model, pruned, batches=batches, count=COUNT, epochs=80, seed=0, threads=1)
     fresh = stream(io.specs(model)[0][0], count=COUNT, seed=9)  # not those that it saw
     errors = [
         output_error(model, each, open_model=InProcess, batches=fresh, count=COUNT)
