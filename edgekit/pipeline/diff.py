@@ -14,6 +14,7 @@ one side has is "added" or "removed"; removed is undecided. Exit code: accuracy 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -27,6 +28,7 @@ from edgekit.validation.regression import Change, NotComparable, growth
 
 Verdict = Literal["better", "worse", "same", "undecided", "not_comparable", "changed"]
 Status = Literal["better", "worse", "same", "undecided"]
+_MOST_TIMES = 100  # as many rounds: beyond, the difference is an accident of the medians
 _DIGITS = 16  # of a digest: enough to tell plans apart
 _COVERAGE_STEP = 0.005  # half a per cent of the MACs: less is one small operator more or less
 
@@ -135,9 +137,26 @@ def _ratio(figure: str, old: str, new: str, change: Change | NotComparable, *, l
         return ChangeRow(figure, old, new, "", "not_comparable", change.why)
     exact = change.low == change.high
     words = f"{change.value:.4g} times" + ("" if exact else f" [{change.low:.4g}, {change.high:.4g}]")
+    method = change.method
     if figure == "latency" and not exact:
-        words += f": {_speed(change)}"
-    return ChangeRow(figure, old, new, words, _judged(change, limit=limit, none=1.0), change.method)
+        speed = _speed(change)
+        words += f": {speed}"
+        method += _what_decides(change) if speed == "undecided" else ""
+    return ChangeRow(figure, old, new, words, _judged(change, limit=limit, none=1.0), method)
+
+
+def _what_decides(change: Change) -> str:
+    """How much longer both would have to be measured; intervals shrink with the root of the rounds."""
+    size = abs(math.log(change.value))
+    reach = math.log(change.value / change.low) if change.value > 1 else math.log(change.high / change.value)
+    times = (reach / size) ** 2 if size else math.inf
+    how = (
+        f"{math.ceil(times)} times the rounds would decide, "
+        f"if it is the {math.expm1(size):.2%} that it looks like"
+        if times <= _MOST_TIMES
+        else "they look equal, which no number of rounds decides"
+    )
+    return f"; {how}: `edgekit bench NEW --baseline OLD` measures both in turn"
 
 
 def _speed(change: Change) -> str:

@@ -161,6 +161,23 @@ def test_latency_says_who_is_faster_and_by_how_much(new: Edit, says: str, tmp_pa
     assert change.change == says
 
 
+@pytest.mark.parametrize(
+    ("new", "says"),
+    [
+        (latency(5.1, 4.9, 5.3), "10 times the rounds would decide, if it is the 2.00% that it looks like"),
+        (latency(4.9, 4.7, 5.1), "9 times the rounds would decide, if it is the 2.04% that it looks like"),
+        (latency(5.001, 4.9, 5.2), "they look equal, which no number of rounds decides"),
+        (latency(10.0, 9.9, 10.1), ""),
+    ],
+    ids=["slower by 2 %", "faster by 2 %", "equal", "decided"],
+)
+def test_undecided_latency_says_what_would_decide(new: Edit, says: str, tmp_path: Path) -> None:
+    result = compared(tmp_path, new, old=latency(5.0, 4.9, 5.1))
+    change = next(each for each in result.targets[0].changes if each.figure == "latency")
+    assert says in change.reason
+    assert ("edgekit bench NEW --baseline OLD" in change.reason) == bool(says)
+
+
 def test_latency_of_another_machine_has_no_vote_and_says_so(tmp_path: Path) -> None:  # D5
     def edit(report: Document) -> None:
         SLOW_MS(report)
