@@ -130,6 +130,15 @@ def _is_fed(value: ir.Value) -> bool:
     return False
 
 
+def _no_silu(match: Match) -> str:
+    head = match[0]
+    for gate, other in (head.inputs, head.inputs[::-1]) if len(head.inputs) == 2 else ():
+        sigmoid = gate.producer() if gate is not None else None
+        if sigmoid is not None and is_onnx(sigmoid, "Sigmoid") and sigmoid.inputs[0] is other:
+            return "it is the product of a SiLU, which is one float kernel on OpenVINO"
+    return ""
+
+
 def _no_indices(match: Match) -> str:
     return "it also returns indices" if len(match[0].outputs) > 1 else ""
 
@@ -177,6 +186,7 @@ CONSTRAINTS: Mapping[str, Predicate] = {
     "two-activations": _two_activations,
     "all-activations": _all_activations,
     "fed-operands": _fed_operands,
+    "no-silu": _no_silu,
     "no-indices": _no_indices,
     "spatial-mean": _spatial_mean,
     "const-parameters": _const_parameters,
