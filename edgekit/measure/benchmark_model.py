@@ -88,19 +88,28 @@ def events(device: Device, job: Job, tool: Path, *, limit_s: float) -> Iterator[
             why="it is to run on the device in Python's place",
             remedy="give the path of LiteRT's benchmark_model, built for the device's processor",
         )
-    able = [each for each in job.artifacts if each.backend == "litert"]
+    refused = {each.name: why for each in job.artifacts if (why := _refusal(each))}
+    able = [each for each in job.artifacts if each.name not in refused]
     files: dict[str, Path | bytes] = {TOOL: tool}
     graphs = {each.name: f"a{index}/{next(iter(each.files))}" for index, each in enumerate(able)}
     files.update({graphs[each.name]: next(iter(each.files.values())) for each in able})
     device.put(files)
     _said(device, f"chmod 755 {TOOL}", limit_s=limit_s)
     yield {"event": "start", "machine": _facts(device, limit_s=limit_s)}
-    for each in job.artifacts:
-        if each not in able:
-            yield _failed(
-                each.name, "missing", f"{TOOL} runs .tflite files only", "compile it for litert-cpu"
-            )
+    for name, (kind, reason, remedy) in refused.items():
+        yield _failed(name, kind, reason, remedy)
     yield from _launches(device, job, able, graphs, limit_s=limit_s)
+
+
+def _refusal(artifact: JobArtifact) -> tuple[str, str, str] | None:
+    """Kind, reason and remedy where the tool cannot do what the artifact's row would say."""
+    if artifact.backend != "litert":
+        return "missing", f"{TOOL} runs .tflite files only", "compile it for litert-cpu"
+    batch = max((each.shape[0] for each in artifact.inputs.values() if each.ndim), default=1)
+    if batch > 1:
+        remedy = "measure batch 1, or give the device a Python, with which edgekit's agent runs"
+        return "error", f"{TOOL} runs the file's own shapes, so nothing would be of batch {batch}", remedy
+    return None
 
 
 def _launches(
@@ -144,7 +153,10 @@ def _command(artifact: JobArtifact, graph: str) -> str:
         "use_xnnpack": "false" if builtin else "true",
         "report_peak_memory_footprint": "true",
     }
-    return shlex.join([f"./{TOOL}", *(f"--{name}={value}" for name, value in flags.items())]) + " 2>&1"
+    # the mask in hexadecimal without 0x: toybox (Android) and util-linux both take it
+    pinned = ["taskset", f"{sum(1 << core for core in artifact.cores):x}"] if artifact.cores else []
+    line = [*pinned, f"./{TOOL}", *(f"--{name}={value}" for name, value in flags.items())]
+    return shlex.join(line) + " 2>&1"
 
 
 def _said(device: Device, line: str, *, limit_s: float) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -166,6 +167,24 @@ def test_a_model_that_the_tool_refuses_is_an_error(phone: Phone, tmp_path: Path)
 def test_other_files_than_tflite_are_not_for_the_tool(phone: Phone, tmp_path: Path) -> None:
     found = measured(phone, job(tmp_path, "m.onnx", backend="onnxruntime"), phone.tool(saying(RECENT)))
     assert [(each.artifact, each.kind) for each in found.failures] == [("m.onnx", "missing")]
+
+
+def test_a_batch_that_the_tool_would_not_run_is_refused(phone: Phone, tmp_path: Path) -> None:
+    what = job(tmp_path, "one", "four")
+    four = replace(what.artifacts[1], inputs={"x": np.ones((4, 4), np.float32)})
+    what = replace(what, artifacts=(what.artifacts[0], four))
+    found = measured(phone, what, phone.tool(saying(RECENT)))
+    assert [(each.artifact, each.kind) for each in found.failures] == [("four", "error")]
+    assert "of batch 4" in found.failures[0].what
+    assert len(found.rounds["one"]) == LAUNCHES
+
+
+@pytest.mark.skipif(shutil.which("taskset") is None, reason="no taskset on this machine")
+def test_the_tool_runs_on_the_cores_that_were_asked_for(phone: Phone, tmp_path: Path) -> None:
+    script = f"grep Cpus_allowed_list /proc/$$/status >> {phone.state}/cores\n{saying(RECENT)}"
+    what = job(tmp_path, "a")
+    measured(phone, replace(what, artifacts=(replace(what.artifacts[0], cores=(0,)),)), phone.tool(script))
+    assert set((phone.state / "cores").read_text().split()) == {"Cpus_allowed_list:", "0"}
 
 
 def test_a_phone_that_goes_away_keeps_its_rounds(phone: Phone, tmp_path: Path) -> None:
