@@ -139,6 +139,18 @@ CASES = (
         {"w": np.full((2, 1, 3, 3), np.inf, np.float32)},
     ),
     Case(
+        "the product of a SiLU stays float in the portable file",
+        f"g (float[n, 1, 6, 6] x) => (float[n, 2, 4, 4] y) <{CONV}> "
+        "{ a = Conv(x, w) b = Sigmoid(a) c = Mul(a, b) d = Conv(x, w) y = Mul(c, d) }",
+        {
+            "onnxruntime-cpu": ["Conv", "Sigmoid", "Mul", "Conv", "Mul"],
+            "openvino-cpu": ["Conv", "Mul", "Conv", "Mul"],
+            "litert-cpu": ["Conv", "Sigmoid", "Mul", "Conv", "Mul"],
+            "portable": ["Conv", "Conv", "Mul"],
+        },
+        {"portable": {"c": "no-silu"}},
+    ),
+    Case(
         "an addition of a constant stays float",
         f"g (float[n, 1, 6, 6] x) => (float[n, 2, 4, 4] y) <{CONV}, float[4] t = {{1, 2, 3, 4}}> "
         "{ a = Conv(x, w) y = Add(a, t) }",
