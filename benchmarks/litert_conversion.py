@@ -77,7 +77,7 @@ def _measure(model: peers.Model, folder: Path, floor: int) -> tuple[list[Bar], d
         if isinstance(python, peers.Absent):
             facts[writer] = python.reason
             continue
-        theirs = _command(writer, python, model, source, folder)
+        theirs = _command(writer, python, model, _copy(source, writer), folder)
         commands = {"edgekit": _compile(source, folder), writer: theirs}
         costs: dict[str, list[Cost]] = {who: [] for who in commands}
         try:
@@ -102,6 +102,11 @@ def _measure(model: peers.Model, folder: Path, floor: int) -> tuple[list[Bar], d
     facts |= {"peak_bytes": peaks, "peak_of_the_model": statistics.median(peaks) / source.stat().st_size}
     bars.append(Bar(f"{model.name}: peak memory above the interpreter's, model sizes", above, MEMORY_LIMIT))
     return bars, facts
+
+
+def _copy(source: Path, writer: str) -> Path:
+    """A peer's own input: onnx2tf writes the simplified model over the file that it was given."""
+    return Path(shutil.copyfile(source, source.with_suffix(f".{writer}.onnx")))
 
 
 def _compile(source: Path, folder: Path) -> list[str]:
