@@ -38,6 +38,13 @@ Metric = Annotated[
         "psnr, perplexity, or your own as file.py:callable (docs/validation.md).",
     ),
 ]
+EvalData = Annotated[
+    str, typer.Option("--eval-data", help="Labelled data: holds the result against the float model.")
+]
+MaxDrop = Annotated[
+    float | None,
+    typer.Option("--max-drop", min=0, help="Largest loss of the metric in percentage points; else exit 3."),
+]
 Expected = Annotated[
     float | None,
     typer.Option(

@@ -65,17 +65,10 @@ def run(
     samples: flags.Samples = None,
     seed: flags.Seed = 0,
     preprocess: flags.Preprocess = None,
-    eval_data: Annotated[
-        str, typer.Option("--eval-data", help="Labelled data: holds the result against the float model.")
-    ] = "",
+    eval_data: flags.EvalData = "",
     metric: flags.Metric = "top1",
     expected: flags.Expected = None,
-    max_drop: Annotated[
-        float | None,
-        typer.Option(
-            "--max-drop", min=0, help="Largest loss of the metric in percentage points; else exit 3."
-        ),
-    ] = None,
+    max_drop: flags.MaxDrop = None,
     cache_dir: flags.CacheDir = None,
     report: flags.Reports = None,
 ) -> ExitCode:

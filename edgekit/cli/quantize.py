@@ -52,17 +52,10 @@ def run(
             "the rounding of weights too.",
         ),
     ] = "auto",
-    eval_data: Annotated[
-        str, typer.Option("--eval-data", help="Labelled data: holds the result against the float model.")
-    ] = "",
+    eval_data: flags.EvalData = "",
     metric: flags.Metric = "top1",
     expected: flags.Expected = None,
-    max_drop: Annotated[
-        float | None,
-        typer.Option(
-            "--max-drop", min=0, help="Largest loss of the metric in percentage points; else exit 3."
-        ),
-    ] = None,
+    max_drop: flags.MaxDrop = None,
     cache_dir: flags.CacheDir = None,
 ) -> ExitCode:
     """Quantize a float model for a target, with what its runtime really has as integer kernels."""
