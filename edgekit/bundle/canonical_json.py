@@ -4,6 +4,9 @@
 
 A document that carries its own digest in the field "digest" is hashed without that field. As there is one
 text for a value, a reader compares bytes: a document that says the same in other bytes was edited.
+
+A reader compares what the bytes hold, not what it makes of them: the digest and the text are those of the raw
+value, whatever fields this version of edgekit knows, so that a document of any age agrees with itself.
 """
 
 from __future__ import annotations
@@ -24,6 +27,21 @@ def render(value: Any) -> bytes:
     """
     text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
     return (text + "\n").encode("utf-8")
+
+
+def parse(content: bytes) -> dict[str, Any]:
+    """UTF-8 JSON text of an object -> its raw value; canonical or not.
+
+    Raises:
+        ValueError: it is no UTF-8, no JSON, too deep, or no object.
+    """
+    try:
+        value = json.loads(content.decode("utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(value, dict):
+        raise ValueError("it is no JSON object")  # noqa: TRY004 - one kind of error for all damage
+    return value
 
 
 def digest(value: Any) -> str:

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from edgekit._version import __version__
 from edgekit.bundle import canonical_json
 from edgekit.errors import InputError, VerificationError
 from edgekit.spec import Artifact, IoBinding, Precision, RunOptions
@@ -32,6 +34,7 @@ GOLDEN_INPUTS = "golden/inputs.npz"
 RANGES = "ranges.json"
 RECIPE = "recipe.json"
 LOCK = "edgekit.lock"
+_SCHEMA_FIELD = "schema_"  # "schema" is a method of pydantic's
 
 _SEGMENT = re.compile(r"[^/\\\0:]+")
 
@@ -194,33 +197,97 @@ def to_bytes(document: BaseModel) -> bytes:
 def parse(kind: type[Document], content: bytes, *, name: str) -> Document:
     """Bytes of a sealed document -> the document.
 
+    P1 UTF-8 JSON · P2 agrees with its own digest · P3 is the canonical text · P4 a schema that is known ·
+    P5 follows that schema · P6 says nothing that this edgekit does not know
+
+    P1 to P3 look at the raw value alone, so that documents of every age can be checked: a field that was
+    added later takes its default and changes no digest. Within a schema number, fields are only added, with a
+    default that means "not said"; every other change is a new number.
+
     Raises:
-        VerificationError: not UTF-8 JSON, not the schema, not the canonical text, or another digest.
+        VerificationError: one of the six does not hold.
     """
+    value = _sealed_value(content, name=name)
+    known = kind.model_fields[_SCHEMA_FIELD].default
+    if isinstance(found := value.get("schema"), int) and found > known:  # P4
+        raise _too_new(name, f"has schema {found}, and edgekit {__version__} reads up to {known}", value)
     try:
         document = kind.model_validate_json(content)
-    except ValidationError as error:
+    except ValidationError as error:  # P5
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the document"
+        if first["type"] == "extra_forbidden":
+            raise _too_new(
+                name, f"holds {where}, which edgekit {__version__} does not know", value
+            ) from error
         raise VerificationError(
-            f"{name} is damaged: {where}: {first['msg']}",
-            why="it does not follow its schema",
-            remedy="get the bundle again, or release it again",
+            f"{name} does not follow schema {known}: {where}: {first['msg']}",
+            why="it agrees with its own digest: it is from a newer edgekit, or was made by hand",
+            remedy="pip install --upgrade edgekit, or release it again",
         ) from error
-    value = to_value(document)
-    if value[canonical_json.DIGEST_FIELD] != canonical_json.digest(value):
+    if unread := _unread(
+        value, to_value(document)
+    ):  # P6: leaf values of edgekit.spec ignore what they do not know
+        raise _too_new(name, f"holds {unread}, which edgekit {__version__} does not read", value)
+    return document
+
+
+def _sealed_value(content: bytes, *, name: str) -> dict[str, Any]:
+    """P1 to P3: the raw value of a document that agrees with itself."""
+    again = "get the bundle again, or release it again"
+    try:
+        value = canonical_json.parse(content)
+        digest, text = canonical_json.digest(value), canonical_json.render(value)
+    except ValueError as error:
+        raise VerificationError(
+            f"{name} is damaged: {error}", why="it is no document that edgekit writes", remedy=again
+        ) from error
+    if value.get(canonical_json.DIGEST_FIELD) != digest:
         raise VerificationError(
             f"{name} contradicts its own digest",
             why="a value in it was changed after it was written",
-            remedy="get the bundle again, or release it again",
+            remedy=again,
         )
-    if canonical_json.render(value) != content:
+    if text != content:
         raise VerificationError(
             f"{name} is not in the form in which edgekit writes it",
             why="its text was changed after it was written, if only in spaces or the order of keys",
-            remedy="get the bundle again, or release it again",
+            remedy=again,
         )
-    return document
+    return value
+
+
+def _too_new(name: str, what: str, value: Mapping[str, Any]) -> VerificationError:
+    writer = value.get("edgekit_version")
+    return VerificationError(
+        f"{name} {what}: update edgekit",
+        why="what is not understood cannot be verified"
+        + (f"; it was written by edgekit {writer}" if writer else ""),
+        remedy="pip install --upgrade edgekit",
+        more="docs/bundle.md",
+    )
+
+
+def _unread(raw: Any, read: Any, place: str = "") -> str:
+    """Where ``raw`` says something that ``read`` does not hold as it is; "" = nowhere."""
+    if isinstance(raw, dict) and isinstance(read, dict):
+        for key, held in raw.items():
+            where = f"{place}.{key}" if place else key
+            if key not in read:
+                return where
+            if found := _unread(held, read[key], where):
+                return found
+        return ""
+    if isinstance(raw, list) and isinstance(read, list) and len(raw) == len(read):
+        return next(
+            (
+                w
+                for i, (a, b) in enumerate(zip(raw, read, strict=True))
+                if (w := _unread(a, b, f"{place}.{i}"))
+            ),
+            "",
+        )
+    return "" if raw == read else place
 
 
 def load(folder: Path) -> Manifest:
