@@ -154,6 +154,7 @@ class Target(_Closed):
             where it would leave that out to be faster; then equal plans give equal numbers on all runtimes.
         between: what operators that stay float beside integer ones may compute in -> the settings of a
             session for it; tried where the machine has it (``needs``).
+        architecture: of the processor that it is for, as ``platform.machine`` says it on Linux; "" = any.
     """
 
     schema_: Literal[1] = Field(alias="schema")
@@ -178,6 +179,7 @@ class Target(_Closed):
     unsigned_weights: bool = True
     keeps_rounding: bool = True
     between: dict[Precision, dict[str, str]] = {}
+    architecture: Literal["", "aarch64"] = ""
 
     @property
     def precisions(self) -> tuple[Precision, ...]:

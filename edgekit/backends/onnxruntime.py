@@ -123,7 +123,7 @@ class OnnxRuntime:
             options=options,
             plan_digest=request.plan_digest,
             output_steps=dict(request.output_steps),
-            notes=_notes(model),
+            notes=() if target.architecture == "aarch64" else _notes(model),
         )
 
     def open(self, artifact: Artifact, options: RunOptions) -> Session:

@@ -11,14 +11,17 @@ Modules are imported when their back end is asked for, not before.
 from __future__ import annotations
 
 import importlib
+import platform
 from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
 from edgekit.errors import InputError, MissingBackendError, UnknownNameError
+from edgekit.spec import Availability
 
 if TYPE_CHECKING:
     from edgekit.backends.base import Backend
+    from edgekit.target import Target
 
 BUILT_IN: Mapping[str, str] = {
     "litert": "edgekit.backends.litert.backend:LiteRt",
@@ -28,6 +31,7 @@ BUILT_IN: Mapping[str, str] = {
 }
 
 GROUP = "edgekit.backends"
+_ARCHITECTURES = {"arm64": "aarch64", "amd64": "x86_64"}  # macOS and Windows -> as Linux says it
 
 
 def names() -> tuple[str, ...]:
@@ -44,6 +48,20 @@ def backend(name: str) -> Backend:
         InputError: two plug-ins claim one name.
     """
     return load(name, table(entry_points(group=GROUP)))
+
+
+def availability(target: Target) -> Availability:
+    """What ``target``'s back end says of this machine, and whether this is the processor that it is for."""
+    found = backend(target.backend).probe(target)
+    machine = _ARCHITECTURES.get(platform.machine().lower(), platform.machine())
+    if not found.ok or target.architecture in {"", machine}:
+        return found
+    return Availability(
+        False,
+        found.version,
+        f"this machine is {machine}, and {target.name} is for {target.architecture}",
+        "run it on such a device: edgekit verify BUNDLE --device ssh://USER@HOST (docs/devices.md)",
+    )
 
 
 def table(plugins: Iterable[EntryPoint]) -> dict[str, str]:

@@ -91,13 +91,14 @@ def where(target: Target, options: RunOptions) -> Place:
     Raises:
         MissingBackendError: neither the device nor a stand-in for its numerics is here.
     """
-    found = registry.backend(target.backend).probe(target)
+    found = registry.availability(target)
     if found.ok:
         return Place(options, "", timed=True)
     if target.numerics_on == "cpu":
         return Place(
             replace(options, device="cpu"),
-            f"not run on a {_device_word(options.device)} here ({found.reason}); numerics checked on the CPU",
+            f"{_absent(target, options.device)} here ({found.reason}); "
+            f"numerics checked on {_stand_in(target)}",
             timed=False,
         )
     raise MissingBackendError(
@@ -107,8 +108,10 @@ def where(target: Target, options: RunOptions) -> Place:
     )
 
 
-def _device_word(device: str) -> str:
-    return "GPU" if device == "cuda" else device
+def _absent(target: Target, device: str) -> str:
+    if target.architecture and device == "cpu":
+        return f"not run on {target.architecture}"
+    return f"not run on a {'GPU' if device == 'cuda' else device}"
 
 
 def open_at(artifact: Artifact, place: Place) -> Session:
@@ -132,6 +135,10 @@ def describe(facts: Mapping[str, str]) -> str:
     head = f"{facts.get('runtime', '?')} {facts.get('version', '')}".strip()
     rest = [f"{name}: {value}" for name, value in facts.items() if name not in {"runtime", "version"}]
     return ", ".join([head, *rest])
+
+
+def _stand_in(target: Target) -> str:
+    return "this CPU, which runs the same file" if target.architecture else "the CPU"
 
 
 @dataclass(frozen=True, eq=False)

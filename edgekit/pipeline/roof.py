@@ -89,7 +89,7 @@ def _artifacts(folder: Path) -> Iterator[Artifact]:
     ranges |= {value.name: Range(-1.0, 1.0) for value in model.graph.inputs if value.name}
     for name in _TARGETS:
         target = targets.load(name)
-        if not registry.backend(target.backend).probe(target).ok:
+        if not registry.availability(target).ok:
             continue
         plain = _compiled(model, target, Precision.FP32, folder)
         if plain is None:

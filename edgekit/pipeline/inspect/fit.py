@@ -49,7 +49,7 @@ def _form(model: ir.Model) -> ir.Model:
 
 def _fit(model: ir.Model, target: Target, answers: dict[Hashable, Answer]) -> TargetFit:
     backend = registry.backend(target.backend)
-    here = backend.probe(target)
+    here = registry.availability(target)
     if not here.ok and not (here.version and target.numerics_on):  # F1
         return TargetFit(target.name, "not_installed", here.reason, here.remedy)
     device = target.run.device if here.ok else target.numerics_on

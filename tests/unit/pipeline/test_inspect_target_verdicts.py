@@ -39,7 +39,7 @@ class Fake:
 
 
 def verdicts(monkeypatch: pytest.MonkeyPatch, fake: Fake, text: str = PLAIN) -> dict[str, TargetFit]:
-    monkeypatch.setattr(fit, "registry", SimpleNamespace(backend=lambda _name: fake))
+    monkeypatch.setattr(fit, "registry", SimpleNamespace(backend=lambda _name: fake, availability=fake.probe))
     return {each.target: each for each in fit.fits(ir.from_onnx_text(text), progress=Silent())}
 
 
