@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from edgekit.errors import RecipeError, closest
 from edgekit.preprocess import Step
-from edgekit.spec import Precision, TensorSpec
+from edgekit.spec import Activation, Precision, TensorSpec
 
 _MORE = "docs/recipe.md"
 # the keys of validation.budget.GATE_CODES, which stands above this module; a test holds them equal
@@ -70,6 +70,20 @@ class InputTable(_Closed):
         return TensorSpec(self.name, self.dtype, tuple(self.shape))
 
 
+class NmsTable(_Closed):
+    """`[model] nms`: non-maximum suppression of a detector's candidates, of each class by itself."""
+
+    boxes: str = Field(default="boxes", description="output of corners (batch, count, 4)")
+    scores: str = Field(default="scores", description="output of scores (batch, count)")
+    classes: str = Field(default="classes", description="output of classes (batch, count)")
+    box_format: Literal["xyxy", "yxyx"] = Field(default="xyxy", description="order of the corners")
+    iou_threshold: float = Field(
+        default=0.5, gt=0, lt=1, description="a candidate that overlaps a better one by more is dropped"
+    )
+    score_threshold: float = Field(default=0.0, ge=0, description="a candidate must be above it")
+    max_detections: int = Field(default=100, ge=1, description="at most so many remain, the best")
+
+
 class ModelTable(_Closed):
     """`[model]`: what is released."""
 
@@ -100,6 +114,17 @@ class ModelTable(_Closed):
         description="files that belong to the model and travel in the bundle and in a .tflite: vocabulary, "
         "labels (labels.txt names the classes of the scored output, one in each line); paths relative to the "
         "recipe",
+    )
+    labels: str = Field(
+        default="",
+        description="text file that names the classes, one in each line; relative to the recipe (embed.md)",
+    )
+    activation: Activation = Field(
+        default="none",
+        description="what makes probabilities of the scored output: none, softmax, sigmoid (embed.md)",
+    )
+    nms: NmsTable | None = Field(
+        default=None, description="what suppresses a detector's candidates (embed.md)"
     )
     description: str = Field(default="", description="what the model does; written into a .tflite")
     author: str = Field(default="", description="who made it; written into a .tflite")
@@ -163,6 +188,12 @@ class DataTable(_Closed):
     evaluation: EvaluationTable
     preprocess: tuple[Step, ...] = Field(
         default=(), description="steps from the raw sample to the model's input"
+    )
+    color: Literal["", "RGB", "BGR"] = Field(
+        default="", description="order of the channels of a raw image; told to the app (a folder gives RGB)"
+    )
+    value_range: tuple[float, float] | None = Field(
+        default=None, description="smallest and largest value of a raw sample; of uint8 it is [0, 255]"
     )
     postprocess: str = Field(
         default="",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum, StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,6 +46,13 @@ class TensorSpec:
     def is_dynamic(self) -> bool:
         """Whether any axis has no fixed size."""
         return any(not isinstance(d, int) for d in self.shape)
+
+
+Embedding = Literal["uint8-input", "normalize", "softmax", "sigmoid", "nms"]
+"""A step of the app that may be done inside an artifact; docs/embed.md."""
+
+Activation = Literal["none", "softmax", "sigmoid"]
+"""What makes probabilities of an output."""
 
 
 class Precision(StrEnum):

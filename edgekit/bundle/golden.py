@@ -1,6 +1,9 @@
 """Golden vectors: a session's outputs for fixed inputs, recorded once and compared wherever the bundle goes.
 
+    prepared(raw inputs, processing) -> inputs
     record(session, inputs) -> outputs          compare(outputs, recorded) -> first difference, or none
+
+The vectors start at the raw sample, so that a wrong step in front of the model is seen as well.
 
 Tolerances. The same file on the same runtime differs between classes of CPU: fp32 by the order of summation,
 fp16 by its 11 bits, int8 by roundings that fall to the other side and travel on. So: quantized outputs in
@@ -16,7 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit.bundle.manifest import Tolerance
+from edgekit.bundle.processing import Processing
 from edgekit.errors import DataError
+from edgekit.preprocess import apply
 from edgekit.spec import Precision, Runner
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -53,6 +58,23 @@ def tolerance_for(precision: Precision, *, between: Precision = Precision.FP32) 
         steps=max(own.steps, other.steps),
         relative_to_range=max(own.relative_to_range, other.relative_to_range),
     )
+
+
+def prepared(raw: Arrays, processing: Processing) -> dict[str, npt.NDArray[Any]]:
+    """Raw golden inputs -> what a session takes, by the steps that the app does for it.
+
+    Args:
+        raw: (samples, ...) by input name.
+        processing: of the target; inputs that it does not name are taken as they are.
+
+    Raises:
+        DataError: a step does not fit the raw samples.
+    """
+    steps = {each.name: each.steps for each in processing.inputs}
+    return {
+        name: np.stack([apply(sample, steps[name]) for sample in array]) if steps.get(name) else array
+        for name, array in raw.items()
+    }
 
 
 def _fixed_batch(session: Runner, inputs: Arrays) -> int | None:

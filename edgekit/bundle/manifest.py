@@ -22,6 +22,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from edgekit._version import __version__
 from edgekit.bundle import canonical_json
+from edgekit.bundle.processing import Processing
 from edgekit.errors import InputError, VerificationError
 from edgekit.spec import Artifact, IoBinding, Precision, RunOptions
 from edgekit.spec import FileEntry as SpecFileEntry
@@ -97,12 +98,13 @@ class ArtifactEntry(Closed):
 
 
 class TargetEntry(Closed):
-    """What ships for one target."""
+    """What ships for one target; ``processing`` is what the app does around this artifact."""
 
     name: Name
     precision: Precision
     artifact: ArtifactEntry
     tolerance: Tolerance
+    processing: Processing = Field(default_factory=Processing)
 
 
 class Manifest(Closed):
@@ -113,6 +115,7 @@ class Manifest(Closed):
         sources: SHA-256 of what the model was built from, by relative path.
         calibration_digest: of the selected calibration samples; "" where nothing was calibrated.
         recipe_digest: of recipe.json's content.
+        processing: from a raw sample to the model, and from its outputs to an answer, with nothing embedded.
         files: every file of the reproducible set except this one, sorted by path.
         digest: SHA-256 of this document's canonical text without this field.
     """
@@ -125,6 +128,7 @@ class Manifest(Closed):
     sources: dict[str, Sha256] = Field(default_factory=dict)
     calibration_digest: str = ""
     recipe_digest: Sha256
+    processing: Processing = Field(default_factory=Processing)
     targets: tuple[TargetEntry, ...]
     files: tuple[FileEntry, ...]
     digest: str = ""
@@ -134,12 +138,15 @@ class Manifest(Closed):
         return {entry.name: artifact_from_entry(entry, folder / ARTIFACTS) for entry in self.targets}
 
 
-def entry_from_artifact(artifact: Artifact, *, tolerance: Tolerance) -> TargetEntry:
+def entry_from_artifact(
+    artifact: Artifact, *, tolerance: Tolerance, processing: Processing | None = None
+) -> TargetEntry:
     """The manifest's form of an artifact."""
     return TargetEntry(
         name=artifact.target,
         precision=artifact.precision,
         tolerance=tolerance,
+        processing=processing or Processing(),
         artifact=ArtifactEntry(
             files=tuple(
                 FileEntry(path=f.path, sha256=f.sha256, size_bytes=f.size_bytes) for f in artifact.files

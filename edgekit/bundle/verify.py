@@ -3,7 +3,8 @@
     V1  manifest.json is there, whole, and agrees with its own digest
     V2  evidence.json likewise, and is about this manifest and these artifacts
     V3  every listed file is there with its size and hash; no other file is
-    V4  per target: the artifact, run on the golden inputs, gives the recorded outputs within the tolerance
+    V4  per target: the raw golden inputs, through the target's steps and the artifact, give the recorded
+        outputs within the tolerance
 
 A runtime that is not here leaves V4 of its target "not run" with the reason, unless the target was asked for
 by name. Nothing is run from files whose hashes are wrong. Without a signature this shows corruption, not
@@ -215,7 +216,7 @@ def _replay(
         outputs = _arrays(folder, recorded[entry.name])
         artifact = manifest_file.artifact_from_entry(entry, folder / manifest_file.ARTIFACTS)
         with open_artifact(artifact) as session:
-            found = golden.record(session, inputs)
+            found = golden.record(session, golden.prepared(inputs, entry.processing))
     except MissingBackendError as error:
         if required:
             raise

@@ -30,6 +30,7 @@ from edgekit.bundle import evidence as evidence_file
 from edgekit.bundle import manifest as manifest_file
 from edgekit.bundle.evidence import Evidence, GoldenOutputs, MachineFacts, Measurement
 from edgekit.bundle.manifest import Manifest, Tolerance, entry_from_artifact, entry_of, safe_path
+from edgekit.bundle.processing import Processing
 from edgekit.errors import InputError, OutputError, VerificationError
 from edgekit.spec import Artifact
 
@@ -44,11 +45,13 @@ class Shipped:
         artifact: compiled; its files are copied and their hashes checked on the way.
         tolerance: of the golden replay; ``golden.tolerance_for(precision)`` unless there is a reason.
         golden: outputs by reference name for the golden inputs; None where it could not run here.
+        processing: what the app does around this artifact.
     """
 
     artifact: Artifact
     tolerance: Tolerance
     golden: Arrays | None = None
+    processing: Processing = field(default_factory=Processing)
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ class BundleContent:
         recipe: the resolved recipe, JSON-ready.
         ranges: the calibrated ranges, JSON-ready.
         lock: content of edgekit.lock.
-        golden_inputs: (samples, ...) by reference input name.
+        golden_inputs: (samples, ...) by input name, raw: before the steps of ``processing``.
+        processing: what the app does around the model.
         associated: content of the files that belong to the model, by name.
         shipped: one for each target.
         machine: that measured.
@@ -88,6 +92,7 @@ class BundleContent:
     created: str
     sources: Mapping[str, str] = field(default_factory=dict)
     calibration_digest: str = ""
+    processing: Processing = field(default_factory=Processing)
     associated: Mapping[str, bytes] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     measurements: tuple[Measurement, ...] = ()
@@ -157,8 +162,9 @@ def _manifest(content: BundleContent) -> tuple[dict[str, bytes], Manifest]:
         sources=dict(content.sources),
         calibration_digest=content.calibration_digest,
         recipe_digest=canonical_json.digest(dict(content.recipe)),
+        processing=content.processing,
         targets=tuple(
-            entry_from_artifact(each.artifact, tolerance=each.tolerance)
+            entry_from_artifact(each.artifact, tolerance=each.tolerance, processing=each.processing)
             for each in sorted(content.shipped, key=lambda each: each.artifact.target)
         ),
         files=tuple(entry_of(path, files[path]) for path in sorted(files)),

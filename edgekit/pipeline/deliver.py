@@ -11,6 +11,7 @@ from pathlib import Path
 from edgekit._version import __version__
 from edgekit.bundle.evidence import AccuracyFacts, LatencyFacts, MachineFacts, Measurement, RatioFacts
 from edgekit.bundle.golden import tolerance_for
+from edgekit.bundle.processing import Processing
 from edgekit.bundle.write import BundleContent, Shipped, write
 from edgekit.dataset import Dataset
 from edgekit.pipeline.judge import Judged
@@ -30,6 +31,7 @@ def deliver(
     *,
     result: ReleaseResult,
     shipped: Mapping[str, Judged],
+    around: Processing,
     data: Dataset,
     ranges: Ranges | None,
     lock_text: str,
@@ -56,7 +58,8 @@ def deliver(
         recipe=json.loads(plan.recipe.resolved_json()),
         ranges=to_json(ranges) if ranges else _NO_RANGES,
         lock=lock_text.encode(),
-        golden_inputs=golden_inputs(data),
+        golden_inputs=golden_inputs(data).raw,
+        processing=around,
         associated={
             name: path.read_bytes() for name, path in associated_files(plan.recipe, base=plan.base).items()
         },
@@ -65,6 +68,7 @@ def deliver(
                 each.artifact,
                 tolerance_for(each.artifact.precision, between=each.scheme.between),
                 each.proof.golden,
+                processing=around,
             )
             for each in shipped.values()
         ),

@@ -1,7 +1,7 @@
 """Recipe -> ModelInfo: what a compiled file may say about the model besides its numbers.
 
     Scale and Normalize steps    ->  (x - mean) / std, per channel: the steps in a row, as one
-    labels.txt of [model] files  ->  the classes of the scored output
+    [model] labels               ->  the classes of the scored output
 
 A step sequence is affine if nothing else changes values: Resize commutes with it (its weights sum to 1),
 Layout moves values, a Cast to an integer type cuts them off unless nothing came before. Other sequences say
@@ -16,18 +16,20 @@ import numpy as np
 
 from edgekit import preprocess
 from edgekit.backends.base import ModelInfo, Normalization
+from edgekit.pipeline import labels
 from edgekit.pipeline.plan import Plan, associated_files
 from edgekit.preprocess import Step
 from edgekit.spec import TensorSpec
 
-LABELS = "labels.txt"
-_CLASS_METRICS = frozenset({"top1", "top5", "accuracy"})
 
-
-def of_plan(plan: Plan, inputs: Sequence[TensorSpec]) -> ModelInfo:
-    """What the recipe of ``plan`` says about a model with these inputs."""
+def of_plan(
+    plan: Plan, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec] | None = None
+) -> ModelInfo:
+    """What the recipe of ``plan`` says about a model with these inputs and outputs."""
     table, scored = plan.recipe.model, plan.recipe.data.evaluation
     files = {name: path.read_bytes() for name, path in associated_files(plan.recipe, base=plan.base).items()}
+    names = labels.of_plan(plan, outputs or ())
+    classes = names is not None and scored.metric in labels.CLASS_METRICS
     found = normalization(plan.recipe.data.preprocess)
     return ModelInfo(
         name=table.name,
@@ -36,18 +38,10 @@ def of_plan(plan: Plan, inputs: Sequence[TensorSpec]) -> ModelInfo:
         author=table.author,
         license=table.license,
         files=files,
-        labels=LABELS if LABELS in files and scored.metric in _CLASS_METRICS else "",
+        labels=names.name if names is not None and classes else "",
         labelled=scored.output,
         normalization={spec.name: found for spec in inputs if found is not None and spec.dtype == "float32"},
     )
-
-
-def class_names(plan: Plan) -> tuple[str, ...]:
-    """The lines of labels.txt; nothing where the recipe has none."""
-    path = associated_files(plan.recipe, base=plan.base).get(LABELS)
-    if path is None or plan.recipe.data.evaluation.metric not in _CLASS_METRICS:
-        return ()
-    return tuple(path.read_text("utf-8", errors="replace").splitlines())
 
 
 def normalization(steps: Sequence[Step]) -> Normalization | None:

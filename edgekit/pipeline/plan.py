@@ -123,17 +123,21 @@ def make(path: Path, *, only: Sequence[str] = (), today: date | None = None) -> 
 
 
 def associated_files(recipe: Recipe, *, base: Path) -> dict[str, Path]:
-    """The files of ``[model] files`` by the name that each has in the bundle.
+    """The files of ``[model] files`` and ``labels`` by the name that each has in the bundle.
 
     Raises:
         RecipeError: one is missing, or two have the same name.
     """
     found: dict[str, Path] = {}
-    for entry in recipe.model.files:
+    labels = recipe.model.labels
+    entries = recipe.model.files
+    if labels and (base / labels).resolve() not in {(base / each).resolve() for each in entries}:
+        entries = (*entries, labels)
+    for entry in entries:
         path = base / entry
         if not path.is_file():
             raise RecipeError(
-                f"file {entry} of [model] files is not at {path}",
+                f"file {entry} of [model] {'labels' if entry == labels else 'files'} is not at {path}",
                 why="what belongs to the model travels in the bundle",
                 remedy="correct the path; it is relative to the recipe",
                 more="docs/recipe.md",

@@ -67,7 +67,7 @@ class Proof:
     Attributes:
         evaluation: task metric with its per-sample statistics.
         labels: (samples,) most likely class per sample, or None where the output is no class score.
-        golden: outputs of the golden inputs, by name, (GOLDEN_SAMPLES, ...).
+        golden: outputs of the golden inputs, by name, (samples, ...).
         drift: against the float reference.
         ran_on: runtime, version, device, threads in words.
         kept_at: file of the first samples' outputs, (DRIFT_SAMPLES or fewer, ...) by name.
@@ -241,7 +241,7 @@ class Prover:
         self, session: Session, subject: Subject, folder: Path, *, against: Proof | None, first: int | None
     ) -> None:
         data = self._data if first is None else head(self._data, first)
-        outputs = golden.record(session, golden_inputs(data))
+        outputs = golden.record(session, golden_inputs(data).ready)
         labels = data.labels
         assert labels is not None  # noqa: S101  dataset.check has refused such data
         found = compare_on(
@@ -300,9 +300,32 @@ def _samples_to_keep(outputs: Mapping[str, npt.NDArray[Any]], count: int) -> int
     return max(1, min(DRIFT_SAMPLES, count, int(KEPT_BYTES / max(each, 1.0))))
 
 
-def golden_inputs(data: Dataset) -> dict[str, npt.NDArray[Any]]:
-    """The first samples of the evaluation set, (GOLDEN_SAMPLES, ...) by input name."""
-    return dict(next(iter(data.batches(min(GOLDEN_SAMPLES, data.count)))))
+@dataclass(frozen=True, eq=False)
+class GoldenInputs:
+    """The same samples twice, (samples, ...) by input name.
+
+    Attributes:
+        raw: before pre-processing: what the bundle holds.
+        ready: what a session takes.
+    """
+
+    raw: Mapping[str, npt.NDArray[Any]]
+    ready: Mapping[str, npt.NDArray[Any]]
+
+
+def golden_inputs(data: Dataset) -> GoldenInputs:
+    """The first samples of the evaluation set; of raw samples of several sizes, those of the first's."""
+    ready = list(itertools.islice(data.samples(), GOLDEN_SAMPLES))
+    raw = ready if data.raw is None else list(itertools.islice(data.raw(), GOLDEN_SAMPLES))
+    kept = [index for index, sample in enumerate(raw) if _shapes(sample) == _shapes(raw[0])]
+    return GoldenInputs(
+        raw={name: np.stack([np.asarray(raw[index][name]) for index in kept]) for name in raw[0]},
+        ready={name: np.stack([ready[index][name] for index in kept]) for name in ready[0]},
+    )
+
+
+def _shapes(sample: Mapping[str, npt.NDArray[Any]]) -> dict[str, tuple[int, ...]]:
+    return {name: np.shape(array) for name, array in sample.items()}
 
 
 _KEPT, _STATISTICS, _MISPAIRED = "kept.npz", "statistics.npz", "mispaired.npz"

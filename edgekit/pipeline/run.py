@@ -29,8 +29,8 @@ from edgekit.pipeline import baseline as baselines
 from edgekit.pipeline import cache as caches
 from edgekit.pipeline import framework as frameworks
 from edgekit.pipeline import info as infos
+from edgekit.pipeline import labels, matrix, prepare, processing, recipe_lines
 from edgekit.pipeline import lock as locks
-from edgekit.pipeline import matrix, prepare, recipe_lines
 from edgekit.pipeline import model as models
 from edgekit.pipeline import plan as plans
 from edgekit.pipeline import workbench as workbenches
@@ -109,7 +109,9 @@ def release(
     with caches.opened(cache_dir or settings.cache_dir(), use=use_cache) as cache:
         live: list[Runner] = []
         canonical = _export(plan, cache, progress, live=live)
+        names = labels.of_plan(plan, canonical.outputs)
         learning, judging = _data(plan, canonical)
+        around = processing.of_plan(plan, canonical, judging)
         baseline = _baseline(plan, judging)
         used_tools = tools(*(each.target.extra for each in plan.targets), _framework_extra(canonical))
         inputs = _input_digests(plan, canonical, learning, judging)
@@ -132,7 +134,7 @@ def release(
             expected=table.expected,
             prepared=prepared,
             stem=plan.stem,
-            info=infos.of_plan(plan, canonical.inputs),
+            info=infos.of_plan(plan, canonical.inputs, canonical.outputs),
             cache=cache,
             progress=progress,
         )
@@ -144,7 +146,7 @@ def release(
             budgets={each.target.name: each.budget for each in plan.targets},
             data=judging,
             reference=bench.reference.labels,
-            classes=infos.class_names(plan),
+            classes=names.names if names else (),
             pictures=table.pictures,
         )
         shipped = {name: o.choice.judged for name, o in outcomes.items() if o.choice.judged is not None}
@@ -183,6 +185,7 @@ def release(
             canonical,
             result=result,
             shipped=shipped,
+            around=around,
             data=judging,
             ranges=prepared.used.ranges if prepared.used else None,
             lock_text=new_lock.text(),
