@@ -27,6 +27,7 @@ from edgekit.pipeline import fallback as _fallback
 from edgekit.pipeline import history as _history
 from edgekit.pipeline import history_file as _history_file
 from edgekit.pipeline import inspect as _inspect
+from edgekit.pipeline import package as _package
 from edgekit.pipeline import profile as _profile
 from edgekit.pipeline import prune as _prune
 from edgekit.pipeline import quantize as _quantize
@@ -44,6 +45,7 @@ from edgekit.pipeline.result import (
     DiffResult,
     HistoryResult,
     InspectResult,
+    PackageResult,
     PruneResult,
     ReleaseResult,
     SustainedResult,
@@ -612,6 +614,38 @@ def verify(
 ) -> VerifyResult:
     """Re-hash a bundle and replay its golden vectors on every runtime that is here."""
     return _verify.verify(Path(bundle), targets=tuple(targets), progress=progress or Silent())
+
+
+def package(
+    bundle: PathLike,
+    *,
+    kinds: Sequence[str],
+    out: PathLike | None = None,
+    targets: Sequence[str] = (),
+    name: str = "",
+    progress: Progress | None = None,
+) -> PackageResult:
+    """Make packages of a bundle for apps (docs/packages.md): ``out/<name>-<version>-<kind>/``.
+
+    Args:
+        bundle: the folder that ``release`` wrote.
+        kinds: "python", "c", "web", "ort-mobile", "android", "ios".
+        out: beside the bundle by default.
+        targets: of the bundle, whose artifacts go in; by default the ones that suit.
+        name: of the package in its own world; from the model's name by default.
+        progress: told about each package.
+
+    Returns:
+        One row for each kind; a refused one has its reason and an exit code.
+
+    Raises:
+        UnknownNameError: a kind or a target that does not exist.
+        VerificationError: the bundle is damaged.
+    """
+    wanted = tuple(_package.Wanted(kind, tuple(targets), name) for kind in kinds)
+    return _package.package(
+        Path(bundle), wanted=wanted, out=Path(out) if out else None, progress=progress or Silent()
+    )
 
 
 def inspect(path: PathLike) -> InspectResult:

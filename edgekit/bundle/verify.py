@@ -26,7 +26,7 @@ from edgekit.bundle import golden, npz
 from edgekit.bundle import manifest as manifest_file
 from edgekit.bundle.evidence import Evidence
 from edgekit.bundle.manifest import FileEntry, Manifest, TargetEntry
-from edgekit.bundle.write import members
+from edgekit.bundle.replace_folder import members
 from edgekit.errors import EdgekitError, ExitCode, MissingBackendError, UnknownNameError, VerificationError
 from edgekit.spec import Artifact, Session
 

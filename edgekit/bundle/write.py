@@ -16,9 +16,8 @@ set.
 from __future__ import annotations
 
 import shutil
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from edgekit.bundle import manifest as manifest_file
 from edgekit.bundle.evidence import Evidence, GoldenOutputs, MachineFacts, Measurement
 from edgekit.bundle.manifest import Manifest, Tolerance, entry_from_artifact, entry_of, safe_path
 from edgekit.bundle.processing import Processing
+from edgekit.bundle.replace_folder import draft_beside, members, put, swap
 from edgekit.errors import InputError, OutputError, VerificationError
 from edgekit.spec import Artifact
 
@@ -119,15 +119,15 @@ def write(content: BundleContent, folder: Path) -> Path:
                 remedy="move that file away, or choose another output folder",
             )
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _temporary(folder) as draft:
+        with draft_beside(folder) as draft:
             for path, body in (reproducible | measured).items():
-                _put(draft / path, body)
-            _put(draft / evidence_file.FILE_NAME, manifest_file.to_bytes(witness))
-            _put(draft / manifest_file.FILE_NAME, manifest_file.to_bytes(described))
+                put(draft / path, body)
+            put(draft / evidence_file.FILE_NAME, manifest_file.to_bytes(witness))
+            put(draft / manifest_file.FILE_NAME, manifest_file.to_bytes(described))
             for path in sorted(foreign):
                 (draft / path).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(folder / path, draft / path, follow_symlinks=False)
-            _swap(draft, folder)
+            swap(draft, folder)
     except OSError as error:
         raise OutputError(
             f"the bundle {folder} cannot be written: {error.strerror or error}",
@@ -245,43 +245,3 @@ def _foreign_files(folder: Path) -> set[str]:
         witness = manifest_file.parse(Evidence, body, name=evidence_file.FILE_NAME)
         own |= {entry.path for entry in witness.files}
     return there - own
-
-
-def members(folder: Path) -> set[str]:
-    """POSIX paths of all files and links below ``folder``, relative to it."""
-    found = set()
-    for path in folder.rglob("*"):
-        if path.is_symlink() or not path.is_dir():
-            found.add(path.relative_to(folder).as_posix())
-    return found
-
-
-def _put(path: Path, body: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(body)
-
-
-@contextmanager
-def _temporary(folder: Path) -> Iterator[Path]:
-    """A new folder beside ``folder``; removed at the end unless it was renamed away."""
-    draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}.draft")
-    draft.mkdir()
-    try:
-        yield draft
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-def _swap(draft: Path, folder: Path) -> None:
-    """Put ``draft`` at ``folder``; the earlier folder comes back if that fails."""
-    if not folder.exists():
-        draft.rename(folder)
-        return
-    earlier = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}.earlier")
-    folder.rename(earlier)
-    try:
-        draft.rename(folder)
-    except BaseException:
-        earlier.rename(folder)
-        raise
-    shutil.rmtree(earlier, ignore_errors=True)

@@ -32,6 +32,7 @@ VIEWS: Mapping[str, str] = {
     "HistoryResult": "view_history:view",
     "SustainedResult": "view_sustained:view",
     "VerifyResult": "view_verbs:view_verify",
+    "PackageResult": "view_package:view",
     "InspectResult": "view_inspect:view",
     "DiffResult": "view_diff:view",
     "DoctorResult": "view_verbs:view_doctor",

@@ -147,6 +147,8 @@ CASES = [
     Case("missing data", nothing, QUANTIZE, 2, "cal.npz does not exist"),
     Case("missing artifact", nothing, "bench no.onnx", 2, "does not exist"),
     Case("missing bundle", nothing, "verify no-bundle", 2, "no-bundle"),
+    Case("missing bundle to package", nothing, "package no-bundle --for python", 2, "no-bundle"),
+    Case("unknown kind of package", nothing, "package no-bundle --for pyhton", 2, "did you mean python"),
     Case("empty model", lambda d: (d / "m.onnx").write_bytes(b""), QUANTIZE, 2, "empty"),
     Case("truncated model", lambda d: truncate(d / "m.onnx"), "inspect m.onnx", 2, "m.onnx"),
     Case("external data outside", external, "inspect m.onnx", 2, "secret.bin"),

@@ -26,6 +26,7 @@ from edgekit.measure.sustained import Plan
 from edgekit.pipeline.bench_sweep import Sweep
 from edgekit.pipeline.clean import CleanResult
 from edgekit.pipeline.diff import Allowed
+from edgekit.pipeline.package import Wanted
 from edgekit.pipeline.prune import Asked, Judging
 from edgekit.pipeline.result import RESULTS
 from edgekit.report.schema import schema
@@ -237,6 +238,14 @@ CASES = [
         (Path("bundle"),),
         {"targets": ("a",)},
         code=8,
+    ),
+    Case(
+        "package bundle --for python --for c --target a --name n -o out",
+        "package.package",
+        result("package"),
+        (Path("bundle"),),
+        {"wanted": (Wanted("python", ("a",), "n"), Wanted("c", ("a",), "n")), "out": Path("out")},
+        code=5,
     ),
     Case(
         "diff old new --max-drop 0.5 --max-latency 1.2 --max-size 1.3",

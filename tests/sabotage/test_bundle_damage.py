@@ -17,8 +17,9 @@ from edgekit.bundle import canonical_json, npz
 from edgekit.bundle.evidence import MachineFacts, Measurement
 from edgekit.bundle.golden import record, tolerance_for
 from edgekit.bundle.manifest import entry_of
+from edgekit.bundle.replace_folder import members
 from edgekit.bundle.verify import Verification, verify
-from edgekit.bundle.write import BundleContent, Shipped, members, write
+from edgekit.bundle.write import BundleContent, Shipped, write
 from edgekit.errors import BackendCrashError, ExitCode
 from edgekit.spec import Array, Artifact, Feeds, IoBinding, Precision, RunOptions, Session, TensorSpec
 

@@ -16,6 +16,7 @@ from edgekit.pipeline.result.doctor import DoctorResult, DoctorRow
 from edgekit.pipeline.result.energy import EnergyRow
 from edgekit.pipeline.result.history import HistoryResult, LevelChangeRow, RunRow, SeriesRow
 from edgekit.pipeline.result.inspect import BundledRow, InspectResult, TargetFit
+from edgekit.pipeline.result.package import PackagedRow, PackageResult, PackageRow
 from edgekit.pipeline.result.phases import EndToEndRow, MemoryRow, PhasesRow, SizeRow, StepRow, StreamsRow
 from edgekit.pipeline.result.profile import KernelRow, ProfileRow, RoofRow
 from edgekit.pipeline.result.prune import PruneResult
@@ -95,6 +96,9 @@ __all__ = [
     "MachineRow",
     "MemoryRow",
     "MinuteRow",
+    "PackageResult",
+    "PackageRow",
+    "PackagedRow",
     "PairRow",
     "ParityRow",
     "PhasesRow",
@@ -134,6 +138,7 @@ RESULTS: dict[str, type] = {
     "bench-history": HistoryResult,
     "bench-sustained": SustainedResult,
     "verify": VerifyResult,
+    "package": PackageResult,
     "inspect": InspectResult,
     "diff": DiffResult,
     "doctor": DoctorResult,

@@ -24,8 +24,9 @@ from edgekit.bundle.evidence import (
 )
 from edgekit.bundle.golden import record, tolerance_for
 from edgekit.bundle.manifest import Manifest
+from edgekit.bundle.replace_folder import members
 from edgekit.bundle.verify import verify
-from edgekit.bundle.write import BundleContent, Shipped, members, write
+from edgekit.bundle.write import BundleContent, Shipped, write
 from edgekit.errors import ExitCode, MissingBackendError
 from edgekit.spec import Array, Artifact, Feeds, IoBinding, Precision, RunOptions, Session, TensorSpec
 

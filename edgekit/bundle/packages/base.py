@@ -1,0 +1,210 @@
+"""What a package is made of: a bundle whose files are checked as they are read, and what was asked for.
+
+Source (folder, manifest, evidence) x artifacts x Options --Package.files--> Contents
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy.typing as npt
+
+from edgekit.bundle import evidence as evidence_file
+from edgekit.bundle import manifest as manifest_file
+from edgekit.bundle import npz
+from edgekit.bundle.evidence import Evidence
+from edgekit.bundle.manifest import FileEntry, Manifest, TargetEntry
+from edgekit.errors import TargetRefusalError, VerificationError
+from edgekit.spec import Array, Artifact, Feeds, IoBinding, Rejection, Session
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+SIGNATURE = "model.sig"
+LABELS = "files/labels.txt"
+_AGAIN = "get the bundle again, or release it again"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A bundle; every file of it that is read has the hash that the manifest or the evidence names.
+
+    Attributes:
+        folder: where it lies.
+        manifest: its reproducible facts.
+        evidence: what the machine that released it measured.
+    """
+
+    folder: Path
+    manifest: Manifest
+    evidence: Evidence
+
+    @classmethod
+    def at(cls, folder: Path) -> Source:
+        """The bundle at ``folder``.
+
+        Raises:
+            InputError: there is no such folder.
+            VerificationError: manifest or evidence is damaged, or the evidence is of another bundle.
+        """
+        manifest = manifest_file.load(folder)
+        body = manifest_file.read_member(folder, evidence_file.FILE_NAME)
+        evidence = manifest_file.parse(Evidence, body, name=evidence_file.FILE_NAME)
+        if evidence.manifest_digest != manifest.digest:
+            raise VerificationError(
+                f"{evidence_file.FILE_NAME} is about another bundle",
+                why="golden vectors of another model would prove nothing",
+                remedy=_AGAIN,
+            )
+        return cls(folder, manifest, evidence)
+
+    @property
+    def signature(self) -> str:
+        """Whether the bundle is signed, in words."""
+        signed = (self.folder / SIGNATURE).is_file()
+        return f"signed ({SIGNATURE}), not checked by `package`" if signed else "unsigned"
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The resolved recipe, JSON-ready."""
+        found: dict[str, Any] = json.loads(self.read(manifest_file.RECIPE))
+        return found
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes of the scored output; () where the recipe gives none."""
+        if LABELS not in {entry.path for entry in self.manifest.files}:
+            return ()
+        return tuple(self.read(LABELS).decode("utf-8").splitlines())
+
+    def read(self, path: str) -> bytes:
+        """Content of a file that the manifest lists.
+
+        Raises:
+            VerificationError: it is missing or not what the manifest says.
+        """
+        return self._checked(path, next(e for e in self.manifest.files if e.path == path))
+
+    def artifact_files(self, entry: TargetEntry) -> dict[str, bytes]:
+        """Content of an artifact's files by their names, the main file first.
+
+        Raises:
+            VerificationError: one is missing or damaged.
+        """
+        return {f.path: self._checked(f"{manifest_file.ARTIFACTS}/{f.path}", f) for f in entry.artifact.files}
+
+    def golden_inputs(self) -> dict[str, npt.NDArray[Any]]:
+        """(samples, ...) by reference input name."""
+        return npz.from_bytes(self.read(manifest_file.GOLDEN_INPUTS), name=manifest_file.GOLDEN_INPUTS)
+
+    def golden_outputs(self, entry: TargetEntry) -> dict[str, npt.NDArray[Any]]:
+        """What the artifact gave where it was released, (samples, ...) by reference output name.
+
+        Raises:
+            TargetRefusalError: it did not run there, so that a package of it could not test itself.
+            VerificationError: the file is damaged.
+        """
+        for each in self.evidence.golden:
+            if each.target == entry.name:
+                return npz.from_bytes(self._checked(each.file.path, each.file), name=each.file.path)
+        raise refusal(
+            f"the bundle has no golden outputs of {entry.name}",
+            entry,
+            rule="golden",
+            reason="it did not run where it was released, and a package must be able to test itself",
+            remedy="release on a machine that has the target's runtime",
+        )
+
+    def _checked(self, path: str, entry: FileEntry) -> bytes:
+        body = manifest_file.read_member(self.folder, path)
+        found = hashlib.sha256(body).hexdigest()
+        if found != entry.sha256:
+            raise VerificationError(
+                f"{path} is damaged: sha256 {found[:12]}… instead of {entry.sha256[:12]}…",
+                why="nothing is packaged from damaged files",
+                remedy=_AGAIN,
+            )
+        return body
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What packages need of the stages beside the bundle, handed down by the pipeline.
+
+    Attributes:
+        open_artifact: opens an artifact on its real runtime.
+        native: arrays in the reference's names, layouts and types -> those of the artifact, by its names.
+    """
+
+    open_artifact: Callable[[Artifact], Session]
+    native: Callable[[Feeds, tuple[IoBinding, ...]], Mapping[str, Array]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for beyond bundle and kind.
+
+    Attributes:
+        name: of the package in its own world (import name, npm name, C prefix); "" = from the model's name.
+        tools: functions of other stages.
+    """
+
+    tools: Tools
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Files of a package by relative POSIX path, and what its user should know."""
+
+    files: Mapping[str, bytes]
+    notes: tuple[str, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+class Package(Protocol):
+    """A kind of package: a module with these names.
+
+    Attributes:
+        BACKENDS: back ends whose artifacts it can hold, the preferred first.
+        HOLDS: "one" artifact, or "one of each" back end.
+        PREFERRED: targets by name that come before others of the same back end.
+    """
+
+    @property
+    def BACKENDS(self) -> tuple[str, ...]:  # noqa: N802 - a constant of a module
+        """Of whose artifacts it can hold one."""
+
+    @property
+    def HOLDS(self) -> Literal["one", "one of each"]:  # noqa: N802 - likewise
+        """How many."""
+
+    @property
+    def PREFERRED(self) -> tuple[str, ...]:  # noqa: N802 - likewise
+        """Which comes first."""
+
+    def unsuitable(self, entry: TargetEntry) -> str:
+        """Why the artifact of a known back end cannot go in, as far as the manifest tells; "" = it can."""
+
+    def files(self, source: Source, chosen: tuple[TargetEntry, ...], *, options: Options) -> Contents:
+        """The package.
+
+        Raises:
+            TargetRefusalError: the artifact cannot be packaged, with every reason.
+            VerificationError: the bundle is damaged, or the package does not compute the golden outputs.
+        """
+
+
+def refusal(what: str, entry: TargetEntry, *, rule: str, reason: str, remedy: str) -> TargetRefusalError:
+    """One reason why an artifact cannot be packaged, as an error with exit code 5."""
+    return TargetRefusalError(
+        what,
+        why=reason,
+        remedy=remedy,
+        more="docs/packages.md",
+        rejections=(Rejection(entry.name, rule, reason, remedy),),
+    )

@@ -1,0 +1,39 @@
+"""Artifact of a bundle -> its specification as one JSON-ready value, which every kind of package carries.
+
+name, version, target, precision, threads, settings
+files        path in the package, SHA-256, size
+inputs, outputs   bindings: reference name, type and shape, the file's own, permutation, scale, zero point
+output_steps, tolerance    of the golden vectors
+preprocess   steps from a raw sample to the model's input (docs/recipe.md)
+labels       classes of the scored output
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgekit.bundle import manifest as manifest_file
+from edgekit.bundle.manifest import TargetEntry
+from edgekit.bundle.packages.base import Source
+
+
+def specification(source: Source, entry: TargetEntry, *, folder: str = "") -> dict[str, Any]:
+    """JSON-ready; ``folder``: where the artifact's files lie in the package, with a final slash."""
+    artifact = manifest_file.to_value(entry.artifact)
+    return {
+        "name": source.manifest.name,
+        "version": source.manifest.version,
+        "manifest_digest": source.manifest.digest,
+        "signature": source.signature,
+        "target": entry.name,
+        "precision": str(entry.precision),
+        "threads": entry.artifact.options.threads,
+        "settings": [list(pair) for pair in entry.artifact.options.settings],
+        "files": [each | {"path": f"{folder}{each['path']}"} for each in artifact["files"]],
+        "inputs": artifact["inputs"],
+        "outputs": artifact["outputs"],
+        "output_steps": artifact["output_steps"],
+        "tolerance": manifest_file.to_value(entry.tolerance),
+        "preprocess": source.recipe.get("data", {}).get("preprocess", []),
+        "labels": list(source.labels),
+    }

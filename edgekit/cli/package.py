@@ -1,0 +1,73 @@
+"""``edgekit package``: bundle -> what an app's build takes in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgekit.cli.console import Console
+from edgekit.errors import ExitCode
+
+EXAMPLES = (
+    "edgekit package dist/digits-cnn-1.0.0 --for python",
+    "edgekit package dist/digits-cnn-1.0.0 --for web --for c -o packages/",
+    "edgekit package dist/digits-cnn-1.0.0 --for python --target litert-cpu --name digits",
+)
+EXIT_CODES = (
+    ExitCode.OK,
+    ExitCode.INTERNAL,
+    ExitCode.BAD_INPUT,
+    ExitCode.TARGET_REFUSES,
+    ExitCode.BACKEND_MISSING,
+    ExitCode.VERIFICATION_FAILED,
+    ExitCode.INTERRUPTED,
+)
+
+
+def run(
+    console: Console,
+    *,
+    bundle: Annotated[Path, typer.Argument(help="The folder that `release` wrote.", show_default=False)],
+    kinds: Annotated[
+        list[str],
+        typer.Option(
+            "--for",
+            metavar="KIND",
+            help="python, c, web, ort-mobile, android or ios (docs/packages.md); repeatable.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--out", help="Folder for <name>-<version>-<kind>/; beside the bundle by default."
+        ),
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--target",
+            metavar="NAME",
+            help="The bundle's artifact that goes in; by default the one that suits; repeatable.",
+        ),
+    ] = None,
+    name: Annotated[
+        str,
+        typer.Option(
+            "--name", help="The package's own name (import name, npm name, C prefix); the model's by default."
+        ),
+    ] = "",
+) -> ExitCode:
+    """Make packages of a bundle: a wheel, a C header, an ES module, `.ort` files, an AAR, a Swift package.
+
+    Each holds the artifact, its specification and golden vectors with which it tests itself. A bundle whose
+    artifacts a kind cannot hold is refused with the reason for each.
+    """
+    with console.working() as progress:
+        from edgekit.pipeline import package
+
+        wanted = tuple(package.Wanted(kind, tuple(target or ()), name) for kind in kinds)
+        result = package.package(bundle, wanted=wanted, out=out, progress=progress)
+    return console.show(result)

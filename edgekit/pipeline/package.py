@@ -1,0 +1,95 @@
+"""`package`: bundle x kinds -> folders that an app's build takes in.
+
+What a kind needs of a runtime or a back end is handed down here: stages do not know each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.backends.bindings import artifact_from_reference
+from edgekit.bundle import packages
+from edgekit.bundle.packages import write as written
+from edgekit.bundle.packages.base import Options, Source, Tools
+from edgekit.bundle.packages.choose import choose
+from edgekit.errors import EdgekitError, ExitCode, MissingBackendError, TargetRefusalError
+from edgekit.pipeline.open import open_artifact
+from edgekit.pipeline.result.package import PackagedRow, PackageResult, PackageRow
+from edgekit.spec import Progress
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One package that is asked for.
+
+    Attributes:
+        kind: a key of ``packages.KINDS``.
+        targets: of the bundle, that go in; () = what suits.
+        name: of the package in its own world; "" = from the model's.
+    """
+
+    kind: str
+    targets: tuple[str, ...] = ()
+    name: str = ""
+
+
+def package(bundle: Path, *, wanted: Sequence[Wanted], out: Path | None, progress: Progress) -> PackageResult:
+    """Write each package as ``out/<name>-<version>-<kind>``, by default beside the bundle.
+
+    A kind that refuses the bundle's artifacts, or whose tool is not here, is in the result's exit code.
+
+    Raises:
+        UnknownNameError: a kind or a target that does not exist; nothing is written.
+        VerificationError: the bundle is damaged; nothing is written.
+    """
+    for each in wanted:
+        packages.load(each.kind)
+    source = Source.at(bundle)
+    folder = out or bundle.resolve().parent
+    rows = tuple(_one(source, each, folder, progress) for each in wanted)
+    code = next((row.exit_code for row in rows if row.exit_code), ExitCode.OK)
+    return PackageResult(bundle, source.signature, rows, code)
+
+
+def tools() -> Tools:
+    """The functions of other stages that packages may call."""
+    return Tools(open_artifact=open_artifact, native=artifact_from_reference)
+
+
+def _one(source: Source, wanted: Wanted, out: Path, progress: Progress) -> PackageRow:
+    progress.stage(f"package for {wanted.kind}")
+    module = packages.load(wanted.kind)
+    try:
+        chosen = choose(source.manifest, module, kind=wanted.kind, asked=wanted.targets)
+        contents = module.files(
+            source,
+            tuple(each.entry for each in chosen),
+            options=Options(tools=tools(), name=wanted.name),
+        )
+    except (TargetRefusalError, MissingBackendError) as error:
+        return _refused(wanted, error)
+    described = written.document(wanted.kind, source, chosen, contents)
+    name = f"{source.manifest.name}-{source.manifest.version}-{wanted.kind}"
+    path = written.write(described, contents, out / name)
+    return PackageRow(
+        kind=wanted.kind,
+        path=path,
+        artifacts=tuple(PackagedRow(c.entry.name, c.entry.precision, c.reason) for c in chosen),
+        files=len(described.files) + 1,
+        size_bytes=sum(entry.size_bytes for entry in described.files)
+        + (path / written.FILE_NAME).stat().st_size,
+        notes=contents.notes,
+        facts=dict(contents.facts),
+    )
+
+
+def _refused(wanted: Wanted, error: EdgekitError) -> PackageRow:
+    return PackageRow(
+        kind=wanted.kind,
+        path=None,
+        exit_code=error.exit_code,
+        reason=f"{error.what}: {error.why}" if error.why else error.what,
+        remedy=error.remedy,
+    )
