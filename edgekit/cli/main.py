@@ -44,9 +44,7 @@ VERBS: dict[str, Verb] = {
     "release": Verb("edgekit.cli.release", "recipe -> proved artifacts for every target, in one bundle"),
     "diff": Verb("edgekit.cli.diff", "two releases -> what changed per target, better or worse"),
     "verify": Verb("edgekit.cli.verify", "bundle -> hashes checked, golden vectors replayed"),
-    "package": Verb(
-        "edgekit.cli.package", "bundle -> wheel, C header, ES module, AAR: what an app takes"
-    ),
+    "package": Verb("edgekit.cli.package", "bundle -> wheel, C header, ES module, AAR: what an app takes"),
     "inspect": Verb("edgekit.cli.inspect", "what is inside a model, an artifact or a bundle"),
     "targets": Verb("edgekit.cli.targets", "the deployment targets, and what each one's runtime has"),
     "doctor": Verb("edgekit.cli.doctor", "what this machine can do, and what to install for the rest"),

@@ -6,7 +6,6 @@ Source (folder, manifest, evidence) x artifacts x Options --Package.files--> Con
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import Any, Literal, Protocol
 import numpy.typing as npt
 
 from edgekit.bundle import evidence as evidence_file
+from edgekit.bundle import golden, npz
 from edgekit.bundle import manifest as manifest_file
-from edgekit.bundle import npz
 from edgekit.bundle.evidence import Evidence
 from edgekit.bundle.manifest import FileEntry, Manifest, TargetEntry
 from edgekit.errors import TargetRefusalError, VerificationError
@@ -25,7 +24,6 @@ from edgekit.spec import Array, Artifact, Feeds, IoBinding, Rejection, Session
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 SIGNATURE = "model.sig"
-LABELS = "files/labels.txt"
 _AGAIN = "get the bundle again, or release it again"
 
 
@@ -68,18 +66,10 @@ class Source:
         signed = (self.folder / SIGNATURE).is_file()
         return f"signed ({SIGNATURE}), not checked by `package`" if signed else "unsigned"
 
-    @property
-    def recipe(self) -> dict[str, Any]:
-        """The resolved recipe, JSON-ready."""
-        found: dict[str, Any] = json.loads(self.read(manifest_file.RECIPE))
-        return found
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Names of the classes of the scored output; () where the recipe gives none."""
-        if LABELS not in {entry.path for entry in self.manifest.files}:
-            return ()
-        return tuple(self.read(LABELS).decode("utf-8").splitlines())
+    def labels(self, entry: TargetEntry) -> tuple[str, ...]:
+        """Names of the classes, in order; () where no output has any."""
+        path = next((each.labels for each in entry.processing.outputs if each.labels), "")
+        return tuple(self.read(path).decode("utf-8-sig").splitlines()) if path else ()
 
     def read(self, path: str) -> bytes:
         """Content of a file that the manifest lists.
@@ -97,9 +87,13 @@ class Source:
         """
         return {f.path: self._checked(f"{manifest_file.ARTIFACTS}/{f.path}", f) for f in entry.artifact.files}
 
-    def golden_inputs(self) -> dict[str, npt.NDArray[Any]]:
-        """(samples, ...) by reference input name."""
+    def golden_raw(self) -> dict[str, npt.NDArray[Any]]:
+        """(samples, ...) by input name, before the steps of ``TargetEntry.processing``."""
         return npz.from_bytes(self.read(manifest_file.GOLDEN_INPUTS), name=manifest_file.GOLDEN_INPUTS)
+
+    def golden_inputs(self, entry: TargetEntry) -> dict[str, npt.NDArray[Any]]:
+        """(samples, ...) by reference input name, as the artifact's session takes them."""
+        return golden.prepared(self.golden_raw(), entry.processing)
 
     def golden_outputs(self, entry: TargetEntry) -> dict[str, npt.NDArray[Any]]:
         """What the artifact gave where it was released, (samples, ...) by reference output name.

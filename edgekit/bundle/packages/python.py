@@ -99,7 +99,7 @@ def files(source: Source, chosen: tuple[TargetEntry, ...], *, options: Options) 
         wheel=wheel,
         table=_table(spec),
         feeds=", ".join(f"{each['reference']['name']!r}: ..." for each in spec["inputs"]),
-        samples=str(len(next(iter(source.golden_inputs().values())))),
+        samples=str(len(next(iter(source.golden_raw().values())))),
         signature=source.signature,
         **words,
     )
@@ -126,7 +126,7 @@ def _explicit(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def _golden(source: Source, entry: TargetEntry) -> dict[str, Any]:
-    held = {f"input/{name}": value for name, value in source.golden_inputs().items()}
+    held = {f"input/{name}": value for name, value in source.golden_inputs(entry).items()}
     return held | {f"output/{name}": value for name, value in source.golden_outputs(entry).items()}
 
 

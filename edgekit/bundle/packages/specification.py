@@ -34,6 +34,6 @@ def specification(source: Source, entry: TargetEntry, *, folder: str = "") -> di
         "outputs": artifact["outputs"],
         "output_steps": artifact["output_steps"],
         "tolerance": manifest_file.to_value(entry.tolerance),
-        "preprocess": source.recipe.get("data", {}).get("preprocess", []),
-        "labels": list(source.labels),
+        "processing": manifest_file.to_value(entry.processing),
+        "labels": list(source.labels(entry)),
     }

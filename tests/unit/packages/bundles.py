@@ -12,11 +12,21 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.backends.base import file_entries
 from edgekit.bundle.evidence import MachineFacts
-from edgekit.bundle.golden import record, tolerance_for
+from edgekit.bundle.golden import prepared, record, tolerance_for
+from edgekit.bundle.processing import InputProcessing, OutputProcessing, Processing, RawTensor
 from edgekit.bundle.write import BundleContent, Shipped, write
 from edgekit.pipeline.open import open_artifact
+from edgekit.preprocess import Scale
 from edgekit.spec import Artifact, IoBinding, Precision, RunOptions, TensorSpec
 
+AROUND = Processing(
+    inputs=(
+        InputProcessing(
+            name="x", raw=RawTensor(dtype="float32", shape=(4,)), steps=(Scale(op="scale", by=0.5),)
+        ),
+    ),
+    outputs=(OutputProcessing(name="y"),),
+)
 INPUTS = {"x": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)}
 
 
@@ -71,16 +81,17 @@ def bundle_of(
     labels: bytes = b"",
     run: bool = True,
     inputs: dict[str, npt.NDArray[Any]] | None = None,
-    recipe: dict[str, Any] | None = None,
+    processing: Processing | None = None,
 ) -> Path:
     """A bundle of ``artifacts`` at ``folder``, with golden outputs from their real runtimes."""
+    around = processing or AROUND
     fed = INPUTS if inputs is None else inputs
 
     def golden(artifact: Artifact) -> dict[str, npt.NDArray[Any]] | None:
         if not run or artifact.options.device != "cpu":
             return None
         with open_artifact(artifact) as session:
-            return record(session, fed)
+            return record(session, prepared(fed, around))
 
     return write(
         BundleContent(
@@ -88,12 +99,15 @@ def bundle_of(
             version=version,
             edgekit_version="0.1",
             model_digest="m" * 8,
-            recipe=recipe or {"schema": 1, "data": {"preprocess": [{"op": "scale", "by": 0.5}]}},
+            recipe={"schema": 1},
             ranges={},
             lock=b"lock\n",
             golden_inputs=fed,
+            processing=around,
             associated={"labels.txt": labels} if labels else {},
-            shipped=tuple(Shipped(each, tolerance_for(each.precision), golden(each)) for each in artifacts),
+            shipped=tuple(
+                Shipped(each, tolerance_for(each.precision), golden(each), around) for each in artifacts
+            ),
             machine=MachineFacts(key="k"),
             created="2026-01-01T00:00:00Z",
         ),
