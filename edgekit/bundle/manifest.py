@@ -37,7 +37,7 @@ RECIPE = "recipe.json"
 LOCK = "edgekit.lock"
 _SCHEMA_FIELD = "schema_"  # "schema" is a method of pydantic's
 
-_SEGMENT = re.compile(r"[^/\\\0:]+")
+_SEGMENT = re.compile(r"[^/\\\x00-\x1f:]+")  # no line feed either: one line of a list is one file
 
 
 def safe_path(path: str) -> str:

@@ -11,13 +11,14 @@ from pathlib import Path
 
 @contextmanager
 def draft_beside(folder: Path) -> Iterator[Path]:
-    """A new folder beside ``folder``; removed at the end unless it was renamed away."""
-    draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}.draft")
-    draft.mkdir()
+    """A new folder of the same name, in a new one beside ``folder`` that is removed at the end."""
+    around = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}.draft")
+    draft = around / folder.name  # a signature names the folder that it is over
+    draft.mkdir(parents=True)
     try:
         yield draft
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(around, ignore_errors=True)
 
 
 def put(path: Path, body: bytes) -> None:

@@ -1,54 +1,53 @@
-"""Folder -> Verification: is this bundle what was released, and does it still compute what it computed?
+"""Folder or archive -> Verification: is it what was released, and does it still compute what it computed?
 
     V1  manifest.json is there, whole, and agrees with its own digest
     V2  evidence.json likewise, and is about this manifest and these artifacts
     V3  every listed file is there with its size and hash; no other file is
-    V4  per target: the raw golden inputs, through the target's steps and the artifact, give the recorded
+    V4 to V7  statement, checksums, signature and root digest hold (``seals``)
+    V8  per target: the raw golden inputs, through the target's steps and the artifact, give the recorded
         outputs within the tolerance
 
-A runtime that is not here leaves V4 of its target "not run" with the reason, unless the target was asked for
-by name. Nothing is run from files whose hashes are wrong. Without a signature this shows corruption, not
-origin.
+An archive is unpacked into a temporary folder, with its evidence archive where that lies beside it, once the
+root digest does not contradict it; then it is checked like a folder.
+
+A runtime that is not here leaves V8 of its target "not run" with the reason, unless the target was asked for
+by name. Nothing is run from files whose hashes or signatures are wrong. Without a signature this shows
+corruption, not origin.
 """
 
 from __future__ import annotations
 
-import hashlib
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy.typing as npt
 
+from edgekit.bundle import archive, checksums, golden, npz, seals
 from edgekit.bundle import evidence as evidence_file
-from edgekit.bundle import golden, npz
 from edgekit.bundle import manifest as manifest_file
+from edgekit.bundle import sign as signatures
+from edgekit.bundle.check import Check, CheckStatus
+from edgekit.bundle.complete import SEALS
 from edgekit.bundle.evidence import Evidence
 from edgekit.bundle.manifest import FileEntry, Manifest, TargetEntry
 from edgekit.bundle.replace_folder import members
-from edgekit.errors import EdgekitError, ExitCode, MissingBackendError, UnknownNameError, VerificationError
+from edgekit.bundle.sign import Origin
+from edgekit.errors import (
+    EdgekitError,
+    ExitCode,
+    InputError,
+    MissingBackendError,
+    UnknownNameError,
+    VerificationError,
+)
 from edgekit.spec import Artifact, Session
 
-CheckStatus = Literal["pass", "fail", "not_run"]
-BLOCK_BYTES = 1 << 20  # files are hashed in pieces, so that memory does not grow with the model
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at.
-
-    Attributes:
-        name: "manifest", "evidence", "file" or "golden".
-        subject: path of the file, or name of the target.
-        status: outcome.
-        detail: the difference, or why it was not run; "" where it passed.
-    """
-
-    name: str
-    subject: str
-    status: CheckStatus
-    detail: str = ""
+Open = Callable[[Artifact], Session]
+_NEEDED_TO_RUN = ("archive", "signature", "root")
+"""Checks that keep everything from being run where they failed."""
 
 
 @dataclass(frozen=True)
@@ -75,52 +74,131 @@ class Verification:
 
 
 def verify(
-    folder: Path, *, open_artifact: Callable[[Artifact], Session], targets: Iterable[str] | None = None
+    bundle: Path,
+    *,
+    open_artifact: Open,
+    targets: Iterable[str] | None = None,
+    origin: Origin | None = None,
 ) -> Verification:
     """Check a bundle.
 
     Args:
-        folder: the bundle.
+        bundle: the folder, or its archive ``<name>-<version>.tar``.
         open_artifact: opens an artifact on its runtime; may raise MissingBackendError.
         targets: names of the targets to replay, which must then be possible; None or none = all that can run.
+        origin: who must have signed it; None = hashes are checked, which finds corruption and no forgery.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: there is no such bundle, or the key of ``origin`` is none.
         UnknownNameError: a target that the bundle does not hold.
         MissingBackendError: a target asked for by name cannot run here.
+    """
+    if origin is not None:
+        signatures.prepare(origin)
+    asked = tuple(dict.fromkeys(targets or ()))
+    if bundle.is_dir() or not bundle.exists():
+        whole = bundle.resolve()  # "." has no name to look for beside it
+        checks = _folder(bundle, asked, open_artifact, origin=origin, roots=(whole.parent, whole.name))
+        return Verification(bundle, tuple(checks))
+    if not bundle.name.endswith(archive.SUFFIX) or bundle.name.endswith(archive.EVIDENCE_SUFFIX):
+        raise InputError(
+            f"{bundle} is no bundle",
+            why="a bundle is a folder <name>-<version>, or its archive <name>-<version>.tar",
+            remedy="give one of the two; the evidence archive is found beside the other one",
+        )
+    with tempfile.TemporaryDirectory(prefix="edgekit-verify-") as made:
+        return Verification(bundle, tuple(_archive(bundle, Path(made), asked, open_artifact, origin=origin)))
+
+
+def _archive(
+    file: Path, into: Path, asked: tuple[str, ...], open_artifact: Open, *, origin: Origin | None
+) -> list[Check]:
+    """An archive, unpacked into ``into`` and checked there."""
+    stem = file.name.removesuffix(archive.SUFFIX)
+    parent = file.resolve().parent
+    root = seals.root(parent, stem)
+    if root.status == "fail":
+        return [root]
+    checks = []
+    beside = parent / f"{stem}{archive.EVIDENCE_SUFFIX}"
+    names: set[str] = set()
+    for each in (file, beside):
+        if each is beside and not beside.is_file():
+            checks.append(
+                Check("archive", beside.name, "not_run", "it is not here: no golden outputs, no evidence")
+            )
+            continue
+        try:
+            names.add(archive.unpack(each, into)[0])
+        except VerificationError as error:
+            return [*checks, Check("archive", each.name, "fail", error.what)]
+        except OSError as error:
+            raise InputError(
+                f"{each.name} cannot be unpacked into {into}: {error.strerror or error}",
+                why="an archive is checked in a temporary folder",
+                remedy="make room, or set TMPDIR to a place that has it",
+            ) from error
+        checks.append(Check("archive", each.name, "pass"))
+    if len(names) > 1:
+        return [*checks, Check("archive", beside.name, "fail", "it is of another bundle")]
+    folder = into / names.pop()
+    lone = not beside.is_file()
+    return checks + _folder(folder, asked, open_artifact, origin=origin, roots=(parent, stem), lone=lone)
+
+
+def _folder(
+    folder: Path,
+    asked: tuple[str, ...],
+    open_artifact: Open,
+    *,
+    origin: Origin | None,
+    roots: tuple[Path, str],
+    lone: bool = False,
+) -> list[Check]:
+    """All checks of a folder.
+
+    Args:
+        folder: of the bundle.
+        asked: targets that must be replayed.
+        open_artifact: see ``verify``.
+        origin: see ``verify``.
+        roots: where its root digest would lie, and for which name.
+        lone: unpacked from an archive without its evidence archive.
     """
     try:
         manifest = manifest_file.load(folder)
     except VerificationError as error:
-        failed = Check("manifest", manifest_file.FILE_NAME, "fail", error.what)
-        return Verification(folder, (failed,))
-    asked = tuple(dict.fromkeys(targets or ()))
+        return [Check("manifest", manifest_file.FILE_NAME, "fail", error.what)]
     held = {entry.name: entry for entry in manifest.targets}
     for name in asked:
         if name not in held:
             raise UnknownNameError("target of the bundle", name, held, listing=f"edgekit inspect {folder}")
     checks = [Check("manifest", manifest_file.FILE_NAME, "pass")]
-    evidence, about = _evidence(folder, manifest)
+    evidence, about = _evidence(folder, manifest, without=lone)
     checks.append(about)
-    checks += _files(folder, manifest, evidence)
-    sound = {check.subject for check in checks if check.name == "file" and check.status == "pass"}
+    files, known = _files(folder, manifest, evidence)
+    checks += files
+    checks += seals.check(folder, manifest, known=known, origin=origin)
+    checks.append(seals.root(*roots))
+    wrong = next((c for c in checks if c.name in _NEEDED_TO_RUN and c.status == "fail"), None)
     for name in asked or held:
+        if wrong is not None:
+            detail = f"{wrong.subject} is not right, and nothing is run from such a bundle"
+            checks.append(Check("golden", name, "not_run", detail))
+            continue
         checks.append(
             _replay(
-                folder,
-                held[name],
-                evidence,
-                sound=sound,
-                open_artifact=open_artifact,
-                required=name in asked,
+                folder, held[name], evidence, sound=known, open_artifact=open_artifact, required=name in asked
             )
         )
-    return Verification(folder, tuple(checks))
+    return checks
 
 
-def _evidence(folder: Path, manifest: Manifest) -> tuple[Evidence | None, Check]:
+def _evidence(folder: Path, manifest: Manifest, *, without: bool) -> tuple[Evidence | None, Check]:
     """V2."""
     name = evidence_file.FILE_NAME
+    if without and not (folder / name).exists():
+        return None, Check("evidence", name, "not_run", "it lies in the evidence archive, which is not here")
     try:
         found = manifest_file.parse(Evidence, manifest_file.read_member(folder, name), name=name)
     except VerificationError as error:
@@ -140,8 +218,8 @@ def _evidence(folder: Path, manifest: Manifest) -> tuple[Evidence | None, Check]
     return found, Check("evidence", name, "pass")
 
 
-def _files(folder: Path, manifest: Manifest, evidence: Evidence | None) -> list[Check]:
-    """V3, in the order of the paths."""
+def _files(folder: Path, manifest: Manifest, evidence: Evidence | None) -> tuple[list[Check], dict[str, str]]:
+    """V3, in the order of the paths; with it the SHA-256 by path of what is right."""
     listed: dict[str, FileEntry] = {entry.path: entry for entry in manifest.files}
     wrong: dict[str, str] = {}
     for entry in evidence.files if evidence else ():
@@ -157,11 +235,12 @@ def _files(folder: Path, manifest: Manifest, evidence: Evidence | None) -> list[
     for path in sorted({*listed, *wrong}):
         detail = wrong.get(path) or _file_difference(folder, listed[path])
         checks.append(Check("file", path, "fail" if detail else "pass", detail))
-    own = {manifest_file.FILE_NAME, evidence_file.FILE_NAME, *listed}
+    known = {check.subject: listed[check.subject].sha256 for check in checks if check.status == "pass"}
+    own = SEALS | {manifest_file.FILE_NAME, evidence_file.FILE_NAME, *listed}
     # Without evidence nobody can say which golden outputs and reports are meant to be here: all are reported.
     for path in sorted(members(folder) - own):
         checks.append(Check("file", path, "fail", "it is not part of the bundle"))  # noqa: PERF401 - reads better
-    return checks
+    return checks, known
 
 
 def _file_difference(folder: Path, entry: FileEntry) -> str:
@@ -175,14 +254,11 @@ def _file_difference(folder: Path, entry: FileEntry) -> str:
         size = file.stat().st_size
         if size != entry.size_bytes:
             return f"it has {size} bytes instead of {entry.size_bytes}"
-        hasher = hashlib.sha256()
-        with file.open("rb") as handle:
-            while block := handle.read(BLOCK_BYTES):
-                hasher.update(block)
+        found = checksums.sha256_of(file)
     except OSError as error:
         return f"it cannot be read: {error.strerror or error}"
-    if hasher.hexdigest() != entry.sha256:
-        return f"its content changed: sha256 {hasher.hexdigest()[:12]}… instead of {entry.sha256[:12]}…"
+    if found != entry.sha256:
+        return f"its content changed: sha256 {found[:12]}… instead of {entry.sha256[:12]}…"
     return ""
 
 
@@ -191,17 +267,19 @@ def _replay(
     entry: TargetEntry,
     evidence: Evidence | None,
     *,
-    sound: set[str],
-    open_artifact: Callable[[Artifact], Session],
+    sound: Mapping[str, str],
+    open_artifact: Open,
     required: bool,
 ) -> Check:
-    """V4 of one target."""
+    """V8 of one target."""
 
     def check(status: CheckStatus, detail: str = "") -> Check:
         return Check("golden", entry.name, status, detail)
 
     if evidence is None:
-        return check("not_run", "the golden outputs are listed in evidence.json, which is damaged")
+        return check(
+            "not_run", "the golden outputs are listed in evidence.json, which is damaged or not here"
+        )
     recorded = {each.target: each.file.path for each in evidence.golden}
     if entry.name not in recorded:
         status: CheckStatus = "fail" if required else "not_run"

@@ -6,6 +6,7 @@
     golden/inputs.npz    fixed inputs                          ranges.json, recipe.json, edgekit.lock
     evidence.json        what this machine measured            (evidence)
     golden/<target>.npz  what this machine's runtimes gave     report/
+    and what lets others check it, archives and root digest included (complete)
 
 Everything is built in a temporary folder beside the final one and renamed into place. An earlier bundle there
 is replaced; files in it that it does not list are somebody else's and are carried over untouched. A folder
@@ -27,10 +28,12 @@ import numpy.typing as npt
 from edgekit.bundle import canonical_json, npz
 from edgekit.bundle import evidence as evidence_file
 from edgekit.bundle import manifest as manifest_file
+from edgekit.bundle.complete import SEALS, complete, pack_beside, put_in_place, refuse_taken
 from edgekit.bundle.evidence import Evidence, GoldenOutputs, MachineFacts, Measurement
 from edgekit.bundle.manifest import Manifest, Tolerance, entry_from_artifact, entry_of, safe_path
 from edgekit.bundle.processing import Processing
 from edgekit.bundle.replace_folder import draft_beside, members, put, swap
+from edgekit.bundle.sign import Signer
 from edgekit.errors import InputError, OutputError, VerificationError
 from edgekit.spec import Artifact
 
@@ -99,8 +102,10 @@ class BundleContent:
     reports: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def write(content: BundleContent, folder: Path) -> Path:
+def write(content: BundleContent, folder: Path, *, signer: Signer | None = None) -> Path:
     """Write the bundle at ``folder`` (its last part is ``<name>-<version>`` by custom) and return it.
+
+    Its archives and its root digest are written beside it (``complete``); ``signer``, if any, signs.
 
     Raises:
         OutputError: the folder holds something that is no bundle, a file of somebody else is in the way, or
@@ -118,20 +123,24 @@ def write(content: BundleContent, folder: Path) -> Path:
                 why="edgekit replaces its own outputs and leaves other files alone",
                 remedy="move that file away, or choose another output folder",
             )
+        refuse_taken(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with draft_beside(folder) as draft:
             for path, body in (reproducible | measured).items():
                 put(draft / path, body)
             put(draft / evidence_file.FILE_NAME, manifest_file.to_bytes(witness))
             put(draft / manifest_file.FILE_NAME, manifest_file.to_bytes(described))
+            own = complete(draft, described, witness, signer=signer)
+            pack_beside(draft, described, own)
             for path in sorted(foreign):
                 (draft / path).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(folder / path, draft / path, follow_symlinks=False)
             swap(draft, folder)
+            put_in_place(draft, folder)
     except OSError as error:
         raise OutputError(
             f"the bundle {folder} cannot be written: {error.strerror or error}",
-            why="nothing was left behind, and an earlier bundle there is unchanged",
+            why="nothing half-written is left; an earlier bundle is whole, or contradicts its root digest",
             remedy="choose a folder that you may write to (-o), or make room",
         ) from error
     return folder
@@ -237,7 +246,7 @@ def _foreign_files(folder: Path) -> set[str]:
             why=f"edgekit replaces its own outputs only ({error.what})",
             remedy="remove the folder if you do not need it, or choose another output folder (-o)",
         ) from error
-    own = {manifest_file.FILE_NAME, evidence_file.FILE_NAME, *(entry.path for entry in earlier.files)}
+    own = SEALS | {manifest_file.FILE_NAME, evidence_file.FILE_NAME, *(entry.path for entry in earlier.files)}
     own |= {f"{manifest_file.GOLDEN}/{entry.name}.npz" for entry in earlier.targets}
     # Where the evidence is gone or damaged, what it listed cannot be told from foreign files and is kept.
     with suppress(VerificationError):

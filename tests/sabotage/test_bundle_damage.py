@@ -14,9 +14,10 @@ import pytest
 
 from edgekit.backends.base import file_entries
 from edgekit.bundle import canonical_json, npz
-from edgekit.bundle.evidence import MachineFacts, Measurement
+from edgekit.bundle.complete import complete, pack_beside
+from edgekit.bundle.evidence import Evidence, MachineFacts, Measurement
 from edgekit.bundle.golden import record, tolerance_for
-from edgekit.bundle.manifest import entry_of
+from edgekit.bundle.manifest import Manifest, entry_of, parse
 from edgekit.bundle.replace_folder import members
 from edgekit.bundle.verify import Verification, verify
 from edgekit.bundle.write import BundleContent, Shipped, write
@@ -138,9 +139,11 @@ def red(found: Verification, *words: str) -> None:
 
 
 FILES = [
+    "SHA256SUMS",
     "artifacts/large-cpu.bin",
     "artifacts/small-cpu.bin",
     "edgekit.lock",
+    "evidence.intoto.json",
     "evidence.json",
     "golden/inputs.npz",
     "golden/large-cpu.npz",
@@ -187,7 +190,8 @@ def test_a_missing_file(bundle: Path, path: str) -> None:
 def test_an_empty_file(bundle: Path, path: str) -> None:
     (bundle / path).write_bytes(b"")
     whole = path in ("manifest.json", "evidence.json")
-    red(checked(bundle), path, "damaged" if whole else "0 bytes instead of")
+    listed = path not in ("SHA256SUMS", "evidence.intoto.json")
+    red(checked(bundle), path, "damaged" if whole else "0 bytes instead of" if listed else "")
 
 
 @pytest.mark.parametrize("path", ["extra.txt", "artifacts/small-cpu.bin.bak", ".hidden", "golden/new/x.npz"])
@@ -374,6 +378,13 @@ def test_golden_outputs_of_a_target_that_is_not_here(bundle: Path) -> None:
     red(checked(bundle), "evidence.json", "third-cpu")
 
 
+def reseal_all(folder: Path) -> None:
+    """Statement, checksums, archives and root digest of what lies there now: a forger's whole work."""
+    described = parse(Manifest, (folder / "manifest.json").read_bytes(), name="manifest.json")
+    witness = parse(Evidence, (folder / "evidence.json").read_bytes(), name="evidence.json")
+    pack_beside(folder, described, complete(folder, described, witness, signer=None))
+
+
 def forge_golden(folder: Path, target: str, change: Callable[[Array], Array]) -> None:
     """Other golden outputs, with hashes and digests that are all right."""
     path = f"golden/{target}.npz"
@@ -385,6 +396,7 @@ def forge_golden(folder: Path, target: str, change: Callable[[Array], Array]) ->
         if entry["target"] == target:
             entry["file"] = entry_of(path, body).model_dump()
     reseal(folder, "evidence.json", evidence)
+    reseal_all(folder)
 
 
 def nudge(amount: float) -> Callable[[Array], Array]:
@@ -418,7 +430,7 @@ def test_the_replay_goes_red_where_hashes_are_forged(bundle: Path, case: Forgery
     forge_golden(bundle, case.target, case.change)
     found = checked(bundle)
     red(found, case.target, "'y'", case.words)
-    assert all(check.status == "pass" for check in found.checks if check.name != "golden")
+    assert all(c.status == "pass" for c in found.checks if c.name not in ("golden", "signature"))
 
 
 def test_a_nudge_within_the_tolerance_stays_green(bundle: Path) -> None:
@@ -435,6 +447,7 @@ def test_golden_outputs_that_are_no_npz(bundle: Path) -> None:
         if entry["target"] == "small-cpu":
             entry["file"] = entry_of(path, b"no zip").model_dump()
     reseal(bundle, "evidence.json", evidence)
+    reseal_all(bundle)
     red(checked(bundle), "small-cpu", "not a readable .npz")
 
 
@@ -447,6 +460,7 @@ def test_golden_outputs_that_are_empty_prove_nothing(bundle: Path) -> None:
         if entry["target"] == "small-cpu":
             entry["file"] = entry_of(path, body).model_dump()
     reseal(bundle, "evidence.json", evidence)
+    reseal_all(bundle)
     red(checked(bundle), "small-cpu", "no output is recorded")
 
 
@@ -485,7 +499,7 @@ def test_damaged_artifacts_are_never_opened(bundle: Path) -> None:
     (bundle / "artifacts" / "small-cpu.bin").write_bytes(b"evil")
     found = checked(bundle, refuse)
     red(found, "artifacts/small-cpu.bin")
-    (skipped,) = [check for check in found.checks if check.status == "not_run"]
+    (skipped,) = [c for c in found.checks if c.status == "not_run" and c.name == "golden"]
     assert "nothing is run from damaged files" in skipped.detail
 
 

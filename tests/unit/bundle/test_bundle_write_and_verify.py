@@ -25,6 +25,7 @@ from edgekit.bundle.evidence import (
 from edgekit.bundle.golden import record, tolerance_for
 from edgekit.bundle.manifest import Manifest
 from edgekit.bundle.replace_folder import members
+from edgekit.bundle.seals import UNSIGNED
 from edgekit.bundle.verify import verify
 from edgekit.bundle.write import BundleContent, Shipped, write
 from edgekit.errors import ExitCode, MissingBackendError
@@ -140,18 +141,20 @@ REPRODUCIBLE = {
     "edgekit.lock",
 }
 MEASURED = {"evidence.json", "golden/small-cpu.npz", "golden/large-cpu.npz", "report/report.json"}
+SEALS = {"evidence.intoto.json", "SHA256SUMS"}
+BESIDE = [f"digits-1.0.0{suffix}" for suffix in ("", ".evidence.tar", ".sha256", ".tar")]
 
 
 def test_the_folder_holds_what_the_design_says(tmp_path: Path) -> None:
     bundle = write(content_in(tmp_path / "work"), tmp_path / "dist" / "digits-1.0.0")
     assert bundle == tmp_path / "dist" / "digits-1.0.0"
-    assert members(bundle) == REPRODUCIBLE | MEASURED
-    assert [p.name for p in bundle.parent.iterdir()] == ["digits-1.0.0"]  # no draft is left
+    assert members(bundle) == REPRODUCIBLE | MEASURED | SEALS
+    assert sorted(p.name for p in bundle.parent.iterdir()) == BESIDE  # no draft is left
 
 
 def test_it_verifies(tmp_path: Path) -> None:
     found = verify(write(content_in(tmp_path / "work"), tmp_path / "b"), open_artifact=Product)
-    assert [c for c in found.checks if c.status != "pass"] == []
+    assert [(c.name, c.detail) for c in found.checks if c.status != "pass"] == [("signature", UNSIGNED)]
     assert (found.ok, found.first_difference, found.exit_code) == (True, "", ExitCode.OK)
     assert {c.subject for c in found.checks if c.name == "golden"} == {"small-cpu", "large-cpu"}
     assert {c.subject for c in found.checks if c.name == "file"} == (REPRODUCIBLE | MEASURED) - {
@@ -248,7 +251,7 @@ def test_an_earlier_bundle_is_replaced_and_foreign_files_stay(tmp_path: Path) ->
     (folder / "notes.txt").write_text("mine")
     (folder / "report" / "mine.csv").write_text("1,2")
     write(content_in(tmp_path / "work"), folder)
-    assert members(folder) == REPRODUCIBLE | MEASURED | {"notes.txt", "report/mine.csv"}
+    assert members(folder) == REPRODUCIBLE | MEASURED | SEALS | {"notes.txt", "report/mine.csv"}
     assert (folder / "notes.txt").read_text() == "mine"
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
@@ -258,7 +261,7 @@ def test_with_damaged_evidence_nothing_unlisted_is_deleted(tmp_path: Path) -> No
     folder = write(replace(content_in(tmp_path / "work"), reports={"old.html": b"old"}), tmp_path / "b")
     (folder / "evidence.json").write_text("{")
     write(content_in(tmp_path / "work"), folder)
-    assert members(folder) == REPRODUCIBLE | MEASURED | {"report/old.html"}
+    assert members(folder) == REPRODUCIBLE | MEASURED | SEALS | {"report/old.html"}
 
 
 def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
@@ -284,7 +287,7 @@ def no_runtime(artifact: Artifact) -> Session:
 def test_a_missing_runtime_is_said_and_not_fatal(tmp_path: Path) -> None:
     bundle = write(content_in(tmp_path / "work"), tmp_path / "b")
     found = verify(bundle, open_artifact=no_runtime)
-    (skipped,) = [check for check in found.checks if check.status == "not_run"]
+    (skipped,) = [c for c in found.checks if c.status == "not_run" and c.name != "signature"]
     assert (skipped.name, skipped.subject) == ("golden", "large-cpu")
     assert "not run here: fake is not installed" in skipped.detail
     assert found.exit_code is ExitCode.OK
