@@ -136,7 +136,7 @@ def _tables(node: Schema, schema: Schema, path: str) -> Iterator[str]:
             rows.append((f"`{key}`", _type(found, schema), _default(key, field, node), meaning))
     if rows:
         title = f"`[{path}]`" if path else "At the top"
-        yield f"### {title}" if path not in {"target", "waiver"} else f"### `[[{path}]]`"
+        yield f"### {title}" if path not in {"target", "waiver", "package"} else f"### `[[{path}]]`"
         if path and ": " in node.get("description", ""):
             yield _sentence(str(node["description"]))
         yield _table(("key", "type", "default", "meaning"), rows)

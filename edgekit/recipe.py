@@ -369,6 +369,23 @@ class WaiverTable(_Closed):
     expires: date = Field(description="the last day on which it holds: 2026-12-31")
 
 
+PackageKind = Literal["python"]
+"""Rows of ``bundle.packages``, which stands above this module: a test holds the two together."""
+
+
+class PackageTable(_Closed):
+    """`[[package]]`: what `release` makes of the bundle, as `edgekit package` does (packages.md)."""
+
+    kind: PackageKind = Field(alias="for", description="kind of package")
+    target: tuple[str, ...] = Field(
+        default=(), description="targets of this recipe whose artifacts go in; by default what suits the kind"
+    )
+    name: str = Field(
+        default="",
+        description="the package's own name: import name, npm name, prefix; from the model's by default",
+    )
+
+
 class Recipe(_Closed):
     """A whole edgekit.toml."""
 
@@ -379,10 +396,16 @@ class Recipe(_Closed):
     budget: BudgetTable = Field(default_factory=BudgetTable)
     target: tuple[TargetTable, ...] = Field(min_length=1, description="at least one")
     waiver: tuple[WaiverTable, ...] = Field(default=(), description="gates that may be missed for a while")
+    package: tuple[PackageTable, ...] = Field(default=(), description="packages beside the bundle")
 
     def resolved_json(self) -> str:
         """The recipe with all defaults filled in, as canonical JSON."""
         return json.dumps(self.model_dump(mode="json", by_alias=True), indent=2, sort_keys=True) + "\n"
+
+    def decisive_json(self) -> str:
+        """What decides which artifacts ship: all but the packages that are made of them."""
+        held = self.model_dump(mode="json", by_alias=True, exclude={"package"})
+        return json.dumps(held, indent=2, sort_keys=True) + "\n"
 
 
 def load(path: Path) -> Recipe:
@@ -426,6 +449,15 @@ def parse(text: str, *, name: str) -> Recipe:
             f"recipe {name} names target {repeated[0]!r} twice",
             why="one artifact per target is released",
             remedy="remove one [[target]]",
+            more=_MORE,
+        )
+    kinds = [table.kind for table in recipe.package]
+    again = next((kind for kind in kinds if kinds.count(kind) > 1), None)
+    if again is not None:
+        raise RecipeError(
+            f"recipe {name} has two [[package]] for {again!r}",
+            why="both would be written into one folder",
+            remedy="remove one; `edgekit package -o FOLDER` writes others",
             more=_MORE,
         )
     return recipe

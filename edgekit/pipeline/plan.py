@@ -58,7 +58,7 @@ class Plan:
         recipe: with defaults filled in.
         path: the recipe's file.
         base: folder that relative paths start from.
-        recipe_digest: over the resolved recipe.
+        recipe_digest: over what decides the artifacts in the resolved recipe.
         targets: those asked for, in the recipe's order.
         files: SHA-256 of each file that travels with the model, by the name it has in the bundle.
         waiving: the recipe's waivers, and the day.
@@ -112,7 +112,7 @@ def make(path: Path, *, only: Sequence[str] = (), today: date | None = None) -> 
         recipe=recipe,
         path=path,
         base=base,
-        recipe_digest=hashlib.sha256(recipe.resolved_json().encode()).hexdigest(),
+        recipe_digest=hashlib.sha256(recipe.decisive_json().encode()).hexdigest(),
         waiving=waiving,
         targets=tuple(_target_plan(table, recipe, base, waiving=waiving) for table in tables),
         files={

@@ -1,6 +1,6 @@
 """`release`: recipe -> bundle. The only module that knows the order of the stages.
 
-plan -> export -> data -> lock -> ranges -> reference -> targets -> agreement -> bundle -> lock
+plan -> export -> data -> lock -> ranges -> reference -> targets -> agreement -> bundle -> lock -> packages
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ from edgekit.pipeline.prepare import Prepared
 from edgekit.pipeline.proof import Proof
 from edgekit.pipeline.prove import ParityData
 from edgekit.pipeline.ranges import shared_samples
+from edgekit.pipeline.release_packages import check_packages, with_packages
 from edgekit.pipeline.result import AgreementRow, CalibrationRow, PairRow, ReleaseResult, TargetRow
 from edgekit.pipeline.snapshot import EVALUATION_DATA
 from edgekit.pipeline.versions import tools
@@ -106,6 +107,7 @@ def release(
         EdgekitError: bad input. Gates that fail, targets that refuse or are not here are in the result.
     """
     plan = plans.make(recipe, only=targets, today=today or datetime.now(UTC).date())
+    check_packages(plan)
     with caches.opened(cache_dir or settings.cache_dir(), use=use_cache) as cache:
         live: list[Runner] = []
         canonical = _export(plan, cache, progress, live=live)
@@ -193,7 +195,7 @@ def release(
             render=render,
         )
         write_text(plan.path.with_name(locks.NAME), new_lock.text())
-        return done
+        return with_packages(done, plan, out=out, progress=progress)
 
 
 def _request(plan: Plan) -> SourceRequest:

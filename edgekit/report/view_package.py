@@ -11,7 +11,7 @@ from edgekit.report.view_rows import status_tone, tone_of
 
 def view(result: PackageResult) -> Page:
     """The packages of one bundle."""
-    blocks: list[Block] = [_table(result.packages), _lines(result.packages)]
+    blocks: list[Block] = [packages_table(result.packages), packages_lines(result.packages)]
     blocks += [
         Facts(row.kind, tuple((name, value) for name, value in row.facts.items()))
         for row in result.packages
@@ -26,7 +26,8 @@ def view(result: PackageResult) -> Page:
     )
 
 
-def _table(rows: tuple[PackageRow, ...]) -> Table:
+def packages_table(rows: tuple[PackageRow, ...], *, title: str = "") -> Table:
+    """What was written for whom."""
     columns = (
         Column("for"),
         Column("artifacts"),
@@ -34,7 +35,7 @@ def _table(rows: tuple[PackageRow, ...]) -> Table:
         Column("size", right=True),
         Column("written"),
     )
-    return Table("", columns, tuple(_cells(row) for row in rows))
+    return Table(title, columns, tuple(_cells(row) for row in rows))
 
 
 def _cells(row: PackageRow) -> tuple[Cell, ...]:
@@ -51,7 +52,8 @@ def _cells(row: PackageRow) -> tuple[Cell, ...]:
     )
 
 
-def _lines(rows: tuple[PackageRow, ...]) -> Lines:
+def packages_lines(rows: tuple[PackageRow, ...]) -> Lines:
+    """Why which artifact went in, why a kind was refused, and notes."""
     found: list[Line] = []
     for row in rows:
         if row.path is None:

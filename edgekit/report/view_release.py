@@ -27,6 +27,7 @@ from edgekit.report.page import (
 from edgekit.report.view_chain import chain_table
 from edgekit.report.view_flips import flips_blocks, groups_chart
 from edgekit.report.view_latency import latency_table
+from edgekit.report.view_package import packages_lines, packages_table
 from edgekit.report.view_pareto import scatter
 from edgekit.report.view_rows import (
     accuracy_cells,
@@ -65,7 +66,9 @@ def view(result: ReleaseResult) -> Page:
     """The whole release."""
     blocks: list[Block] = [_targets_table(result), _reasons(result)]
     blocks += [_problems(row) for row in result.targets if row.exit_code is not ExitCode.OK]
-    blocks += [_waived(result), _not_measured(result), _findings(result), _where(result), scatter(result)]
+    blocks += [_waived(result), _not_measured(result), _findings(result), _where(result)]
+    blocks += [packages_table(result.packages, title="Packages"), packages_lines(result.packages)]
+    blocks.append(scatter(result))
     for row in result.targets:
         blocks += _proof(row)
     blocks += [*_drift(result), _agreement(result), *_calibration(result)]

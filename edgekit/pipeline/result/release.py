@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgekit.errors import ExitCode
+from edgekit.pipeline.result.package import PackageRow
 from edgekit.pipeline.result.rows import (
     AccuracyRow,
     CoverageRow,
@@ -137,6 +138,7 @@ class ReleaseResult:
         recipe: the recipe's path as it was given; "" where it is not known.
         lines: the line of each of its keys ("budget.max_drop_pp", "target.litert-cpu").
         calibration: None where no candidate needed ranges.
+        packages: what was made of the bundle beside it; a bundle's own report is written before them.
     """
 
     name: str
@@ -155,6 +157,7 @@ class ReleaseResult:
     recipe: str = ""
     lines: Mapping[str, int] = field(default_factory=dict)
     calibration: CalibrationRow | None = None
+    packages: tuple[PackageRow, ...] = ()
     schema: str = "edgekit/release-result/2"
 
     @property
