@@ -12,7 +12,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from edgekit.bundle.manifest import Closed, FileEntry, Name, Sha256
+from edgekit.bundle.facts import Closed, Sha256
+from edgekit.bundle.manifest import FileEntry, Name
 
 FILE_NAME = "evidence.json"
 REPORTS = "report"
@@ -73,6 +74,40 @@ class AccuracyFacts(Closed):
     samples: int
 
 
+class GateFacts(Closed):
+    """One line of the budget: what was measured against which limit, and what was decided.
+
+    Attributes:
+        name: of the gate (docs/gates.md).
+        status: "waived" passes although the limit is missed.
+        measured: in words, with unit and interval.
+        limit: in words.
+        reason: why the status is what it is.
+    """
+
+    name: str
+    status: Literal["pass", "fail", "inconclusive", "not_measured", "waived"]
+    measured: str
+    limit: str
+    reason: str = ""
+
+
+class DriftFacts(Closed):
+    """How far one output is from the float reference's, over so many samples.
+
+    Attributes:
+        cosine: None where one of the two is all zero.
+        sqnr_db: None where nothing differs, or the reference is all zero.
+    """
+
+    output: str
+    max_abs: float
+    cosine: float | None = None
+    sqnr_db: float | None = None
+    max_steps: float | None = None
+    samples: int = 0
+
+
 class Measurement(Closed):
     """What was measured of one shipped artifact.
 
@@ -82,6 +117,10 @@ class Measurement(Closed):
         status: of the verdict.
         runtime: what really ran, as "onnxruntime 1.31.1, CPUExecutionProvider".
         not_run: why it could not run here; "" where it did.
+        gates: the verdict, gate by gate.
+        drift: one for each output.
+        memory_bytes: peak while it ran, less what was held before it was loaded.
+        coverage: part of the multiply-accumulates that ran as asked, 0 to 1.
     """
 
     target: Name
@@ -93,6 +132,10 @@ class Measurement(Closed):
     float_latency: LatencyFacts | None = None
     ratio: RatioFacts | None = None
     accuracy: AccuracyFacts | None = None
+    gates: tuple[GateFacts, ...] = ()
+    drift: tuple[DriftFacts, ...] = ()
+    memory_bytes: int | None = None
+    coverage: float | None = None
 
 
 class GoldenOutputs(Closed):

@@ -18,10 +18,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints, ValidationError
 
 from edgekit._version import __version__
 from edgekit.bundle import canonical_json
+from edgekit.bundle.facts import Closed, Facts, Sha256, Transformation
 from edgekit.bundle.processing import Processing
 from edgekit.errors import InputError, VerificationError
 from edgekit.spec import Artifact, IoBinding, Precision, RunOptions
@@ -36,6 +37,7 @@ RANGES = "ranges.json"
 RECIPE = "recipe.json"
 LOCK = "edgekit.lock"
 _SCHEMA_FIELD = "schema_"  # "schema" is a method of pydantic's
+TARGET_FILES = "targets"
 
 _SEGMENT = re.compile(r"[^/\\\x00-\x1f:]+")  # no line feed either: one line of a list is one file
 
@@ -52,15 +54,8 @@ def safe_path(path: str) -> str:
     return path
 
 
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 SafePath = Annotated[str, AfterValidator(safe_path)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
-
-
-class Closed(BaseModel):
-    """Frozen, no unknown keys, no NaN."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
 
 
 class FileEntry(Closed):
@@ -84,7 +79,12 @@ class Tolerance(Closed):
 
 
 class ArtifactEntry(Closed):
-    """A ``spec.Artifact`` without its folder; paths are relative to the bundle's artifacts/."""
+    """A ``spec.Artifact`` without its folder; paths are relative to the bundle's artifacts/.
+
+    Attributes:
+        layouts: one letter for each axis of the artifact's own inputs and outputs, by their names in it;
+            absent where nothing says what the axes are.
+    """
 
     files: tuple[FileEntry, ...] = Field(min_length=1)
     backend: str
@@ -95,20 +95,27 @@ class ArtifactEntry(Closed):
     output_steps: dict[str, float] = Field(default_factory=dict)
     tools: dict[str, str] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    layouts: dict[str, str] = Field(default_factory=dict)
 
 
 class TargetEntry(Closed):
-    """What ships for one target; ``processing`` is what the app does around this artifact."""
+    """What ships for one target.
+
+    Attributes:
+        processing: what the app does around this artifact.
+        provenance: every transformation from the source to the artifact's files, in order.
+    """
 
     name: Name
     precision: Precision
     artifact: ArtifactEntry
     tolerance: Tolerance
     processing: Processing = Field(default_factory=Processing)
+    provenance: tuple[Transformation, ...] = ()
 
 
-class Manifest(Closed):
-    """The reproducible description of a bundle.
+class Manifest(Facts):
+    """The reproducible description of a bundle; the rest of its fields are those of ``Facts``.
 
     Attributes:
         model_digest: of the canonical float model.
@@ -139,9 +146,14 @@ class Manifest(Closed):
 
 
 def entry_from_artifact(
-    artifact: Artifact, *, tolerance: Tolerance, processing: Processing | None = None
+    artifact: Artifact,
+    *,
+    tolerance: Tolerance,
+    processing: Processing | None = None,
+    provenance: tuple[Transformation, ...] = (),
+    layouts: Mapping[str, str] | None = None,
 ) -> TargetEntry:
-    """The manifest's form of an artifact."""
+    """The manifest's form of an artifact; ``layouts`` are those of the reference model, by name."""
     return TargetEntry(
         name=artifact.target,
         precision=artifact.precision,
@@ -159,8 +171,21 @@ def entry_from_artifact(
             output_steps=dict(artifact.output_steps),
             tools=dict(artifact.tools),
             notes=artifact.notes,
+            layouts=_own_layouts(artifact, layouts or {}),
         ),
+        provenance=provenance,
     )
+
+
+def _own_layouts(artifact: Artifact, reference: Mapping[str, str]) -> dict[str, str]:
+    """The reference's letters in the order of the artifact's axes."""
+    found = {}
+    for binding in (*artifact.inputs, *artifact.outputs):
+        letters = reference.get(binding.reference.name, "")
+        if letters and len(letters) == len(binding.shape):
+            order = binding.permutation or tuple(range(len(letters)))
+            found[binding.name] = "".join(letters[axis] for axis in order)
+    return found
 
 
 def artifact_from_entry(entry: TargetEntry, folder: Path) -> Artifact:

@@ -3,6 +3,7 @@
     manifest.json        reproducible facts and hashes         (manifest)
     artifacts/           what ships
     files/               what belongs to the model: vocabulary, labels
+    targets/             the target files as they were
     golden/inputs.npz    fixed inputs                          ranges.json, recipe.json, edgekit.lock
     evidence.json        what this machine measured            (evidence)
     golden/<target>.npz  what this machine's runtimes gave     report/
@@ -30,6 +31,7 @@ from edgekit.bundle import evidence as evidence_file
 from edgekit.bundle import manifest as manifest_file
 from edgekit.bundle.complete import SEALS, complete, pack_beside, put_in_place, refuse_taken
 from edgekit.bundle.evidence import Evidence, GoldenOutputs, MachineFacts, Measurement
+from edgekit.bundle.facts import Facts, Transformation
 from edgekit.bundle.manifest import Manifest, Tolerance, entry_from_artifact, entry_of, safe_path
 from edgekit.bundle.processing import Processing
 from edgekit.bundle.replace_folder import draft_beside, members, put, swap
@@ -49,12 +51,14 @@ class Shipped:
         tolerance: of the golden replay; ``golden.tolerance_for(precision)`` unless there is a reason.
         golden: outputs by reference name for the golden inputs; None where it could not run here.
         processing: what the app does around this artifact.
+        provenance: every transformation from the source to its files.
     """
 
     artifact: Artifact
     tolerance: Tolerance
     golden: Arrays | None = None
     processing: Processing = field(default_factory=Processing)
+    provenance: tuple[Transformation, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,8 @@ class BundleContent:
         golden_inputs: (samples, ...) by input name, raw: before the steps of ``processing``.
         processing: what the app does around the model.
         associated: content of the files that belong to the model, by name.
+        target_files: content of the targets' own files, by target name.
+        facts: what the manifest says beyond this.
         shipped: one for each target.
         machine: that measured.
         created: ISO 8601 time of the release; evidence only.
@@ -97,6 +103,8 @@ class BundleContent:
     calibration_digest: str = ""
     processing: Processing = field(default_factory=Processing)
     associated: Mapping[str, bytes] = field(default_factory=dict)
+    target_files: Mapping[str, bytes] = field(default_factory=dict)
+    facts: Facts = field(default_factory=Facts)
     seconds: Mapping[str, float] = field(default_factory=dict)
     measurements: tuple[Measurement, ...] = ()
     reports: Mapping[str, bytes] = field(default_factory=dict)
@@ -154,6 +162,10 @@ def _manifest(content: BundleContent) -> tuple[dict[str, bytes], Manifest]:
         manifest_file.RECIPE: canonical_json.render(dict(content.recipe)),
         manifest_file.LOCK: content.lock,
         **{f"{manifest_file.FILES}/{safe_path(name)}": body for name, body in content.associated.items()},
+        **{
+            f"{manifest_file.TARGET_FILES}/{safe_path(name)}.toml": body
+            for name, body in content.target_files.items()
+        },
     }
     for each in content.shipped:
         for path, body in _artifact_files(each.artifact).items():
@@ -163,7 +175,9 @@ def _manifest(content: BundleContent) -> tuple[dict[str, bytes], Manifest]:
                     why="a bundle holds one file of each name",
                     remedy="give the targets' artifacts different names",
                 )
+    reference = (*content.facts.inputs, *content.facts.outputs)
     document = Manifest(
+        **dict(content.facts),
         name=content.name,
         version=content.version,
         edgekit_version=content.edgekit_version,
@@ -173,7 +187,13 @@ def _manifest(content: BundleContent) -> tuple[dict[str, bytes], Manifest]:
         recipe_digest=canonical_json.digest(dict(content.recipe)),
         processing=content.processing,
         targets=tuple(
-            entry_from_artifact(each.artifact, tolerance=each.tolerance, processing=each.processing)
+            entry_from_artifact(
+                each.artifact,
+                tolerance=each.tolerance,
+                processing=each.processing,
+                provenance=each.provenance,
+                layouts={tensor.name: tensor.layout for tensor in reference},
+            )
             for each in sorted(content.shipped, key=lambda each: each.artifact.target)
         ),
         files=tuple(entry_of(path, files[path]) for path in sorted(files)),

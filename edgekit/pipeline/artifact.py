@@ -14,7 +14,6 @@ from edgekit.backends import registry
 from edgekit.backends.base import CompileRequest, IoForm, ModelInfo
 from edgekit.backends.refusal import refuse
 from edgekit.errors import InputError, OutputError
-from edgekit.ir import digest
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.came import Variant
 from edgekit.pipeline.versions import tools
@@ -66,7 +65,7 @@ def obtain(
         info=said,
     )
     key = {
-        "model": variant.origin or digest.digest(variant.model),
+        "model": variant.origin or variant.digest,
         "target": target.model_dump(mode="json", by_alias=True),
         "options": to_json(options),
         "stem": request.stem,

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import onnx_ir as ir
 
+from edgekit.ir.digest import digest
 from edgekit.ir.graph import constant, is_onnx, walk
 from edgekit.pipeline.model import Canonical
 from edgekit.quantization.unsigned import with_unsigned_activations
@@ -39,6 +41,11 @@ class Variant:
     quantized: int = 0
     notes: tuple[str, ...] = ()
     origin: str = ""
+
+    @cached_property
+    def digest(self) -> str:
+        """``ir.digest`` of the model: what a release's provenance names."""
+        return digest(self.model)
 
 
 def as_it_came(canonical: Canonical, target: Target) -> Variant:

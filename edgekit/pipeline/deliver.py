@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from edgekit._version import __version__
-from edgekit.bundle.evidence import AccuracyFacts, LatencyFacts, MachineFacts, Measurement, RatioFacts
+from edgekit.bundle.evidence import (
+    AccuracyFacts,
+    DriftFacts,
+    GateFacts,
+    LatencyFacts,
+    MachineFacts,
+    Measurement,
+    RatioFacts,
+)
 from edgekit.bundle.golden import tolerance_for
 from edgekit.bundle.processing import Processing
 from edgekit.bundle.write import BundleContent, Shipped, write
 from edgekit.dataset import Dataset
+from edgekit.pipeline import facts, provenance
 from edgekit.pipeline.judge import Judged
 from edgekit.pipeline.model import Canonical
 from edgekit.pipeline.plan import Plan, associated_files
+from edgekit.pipeline.prepare import Prepared
 from edgekit.pipeline.proof import golden_inputs
 from edgekit.pipeline.result import CandidateRow, LatencyRow, ReleaseResult
 from edgekit.pipeline.snapshot import SAMPLES, samples_of
-from edgekit.spec import Ranges, to_json
+from edgekit.pipeline.source_files import source_files
+from edgekit.spec import to_json
 
 _NO_RANGES: dict[str, object] = {}  # nothing was quantized: the file says so by being empty
 
@@ -33,7 +45,7 @@ def deliver(
     shipped: Mapping[str, Judged],
     around: Processing,
     data: Dataset,
-    ranges: Ranges | None,
+    prepared: Prepared | None,
     lock_text: str,
     out: Path,
     render: Callable[[ReleaseResult], Mapping[str, bytes]] | None,
@@ -45,6 +57,9 @@ def deliver(
         VerificationError: an artifact changed since it was proved.
     """
     folder = out / plan.stem
+    ranges = prepared.ranges if prepared else None
+    sources = source_files(plan.recipe.model.source, base=plan.base, weights=plan.recipe.model.weights)
+    common = provenance.source_steps(sources, canonical)
     done = replace(result, bundle=folder)
     baselines = {
         row.target: row for target in result.targets for row in target.candidates if row.role == "float"
@@ -54,6 +69,9 @@ def deliver(
         version=plan.recipe.model.version,
         edgekit_version=__version__,
         model_digest=canonical.digest,
+        sources=sources,
+        facts=facts.facts(plan, canonical, data=data, ranges=ranges, tools=result.tools),
+        target_files=facts.target_files(plan),
         calibration_digest=ranges.data_digest if ranges else "",
         recipe=json.loads(plan.recipe.resolved_json()),
         ranges=to_json(ranges) if ranges else _NO_RANGES,
@@ -69,6 +87,7 @@ def deliver(
                 tolerance_for(each.artifact.precision, between=each.scheme.between),
                 each.proof.golden,
                 processing=around,
+                provenance=provenance.steps_of(each, canonical, prepared, source=common),
             )
             for each in shipped.values()
         ),
@@ -110,7 +129,35 @@ def _measurement(row: CandidateRow, baseline: CandidateRow) -> Measurement:
         )
         if accuracy
         else None,
+        gates=tuple(
+            GateFacts(
+                name=gate.name,
+                status=gate.status,
+                measured=gate.measured,
+                limit=gate.limit,
+                reason=gate.reason,
+            )
+            for gate in row.gates
+        ),
+        drift=tuple(
+            DriftFacts(
+                output=each.output,
+                max_abs=each.max_abs,
+                cosine=_finite(each.cosine),
+                sqnr_db=_finite(each.sqnr_db),
+                max_steps=each.max_steps,
+                samples=each.samples,
+            )
+            for each in row.drift
+        ),
+        memory_bytes=row.memory_bytes,
+        coverage=row.coverage.share if row.coverage else None,
     )
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no infinity: nothing differs, or there is nothing to compare with."""
+    return value if math.isfinite(value) else None
 
 
 def _latency(row: LatencyRow | None) -> LatencyFacts | None:

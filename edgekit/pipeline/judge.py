@@ -27,13 +27,14 @@ from edgekit.validation.waiver import Waiving
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """One artifact with everything that was found out about it."""
+    """One artifact with everything that was found out about it; ``graph``: digest of what was compiled."""
 
     artifact: Artifact
     proof: Proof
     row: CandidateRow
     verdict: Verdict
     scheme: Scheme
+    graph: str = ""
 
 
 def candidate(
@@ -98,7 +99,7 @@ def candidate(
         coverage=_coverage_row(coverage),
         groups=group_rows(groups, outstanding(budget, groups)),
     )
-    return Judged(artifact, proof, row, verdict, scheme)
+    return Judged(artifact, proof, row, verdict, scheme, graph=variant.digest)
 
 
 def _coverage_row(found: Coverage | None) -> CoverageRow | None:

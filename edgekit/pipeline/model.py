@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 ONNX_TOLERANCE = 1e-4
 PRECISION_KEY = "edgekit.precision"
 """Metadata of an ONNX file whose weights are integers: what `edgekit quantize` made them for."""
+LINEAGE_KEY = "edgekit.provenance"
+"""Metadata of an ONNX file that `edgekit prune` wrote: its transformations, as a manifest has them."""
 _MODEL, _FACTS = "model.onnx", "facts.json"
 _CHANGES = 4  # a module that imports others now than it did is known after one more round
 
@@ -55,6 +57,8 @@ class Canonical:
         notes: what the front end wants the user to know.
         said_precision: what the file says of itself (``PRECISION_KEY``), or "".
         origin: key of the cached export: equal ones are of equal models. "" where nothing is cached.
+        exported: ``ir.digest`` of what the framework exported; "" where the file is read as it is.
+        lineage: what the file says about its own making (``LINEAGE_KEY``), where that is about this graph.
     """
 
     model: ir.Model
@@ -67,6 +71,8 @@ class Canonical:
     notes: tuple[str, ...] = ()
     said_precision: str = ""
     origin: str = ""
+    exported: str = ""
+    lineage: str = ""
 
     @cached_property
     def digest(self) -> str:
@@ -179,13 +185,17 @@ def _make(
     quantized = is_quantized(model)
     canonical = loaded.reference is None and digest.equal(model, loaded.model)
     report = _identical(model, tolerance) if canonical else _proved(request, loaded, model, tolerance, data)
+    exported = digest.digest(loaded.model) if loaded.reference is not None else ""
+    lineage, doubts = _lineage(loaded.model)
     facts = {
         "framework": loaded.framework,
         "parity": to_json(report),
         "quantized": quantized,
         "canonical": canonical,
+        "exported": exported,
+        "lineage": lineage,
         "output_steps": dict(loaded.output_steps),
-        "notes": [*loaded.notes, *_loop_note(model)],
+        "notes": [*loaded.notes, *_loop_note(model), *doubts],
         "said_precision": loaded.model.metadata_props.get(PRECISION_KEY, ""),
         # What a builder imports from outside its folder; its own folder is in the key as a whole.
         "imported": imported_files() if ":" in request.source else {},
@@ -213,6 +223,22 @@ def _loop_note(model: ir.Model) -> tuple[str, ...]:
     return (text,)
 
 
+def _lineage(loaded: ir.Model) -> tuple[str, tuple[str, ...]]:
+    """What the file says about its making, and the note where that is not about the graph in it."""
+    said = loaded.metadata_props.get(LINEAGE_KEY, "")
+    if not said:
+        return "", ()
+    from edgekit.pipeline.lineage import is_about
+
+    if is_about(said, digest.digest(loaded)):
+        return said, ()
+    note = (
+        f"the file's metadata ({LINEAGE_KEY}) is about another graph (it was changed after edgekit "
+        "wrote it, or its inputs are given other sizes): the provenance starts with the file"
+    )
+    return "", (note,)
+
+
 def _identical(model: ir.Model, tolerance: float) -> ParityReport:
     return parity.identical((value.name or "" for value in model.graph.outputs), tolerance=tolerance)
 
@@ -229,6 +255,8 @@ def _canonical(model: ir.Model, facts: dict[str, Any]) -> Canonical:
         output_steps={**(_written_steps(model) if facts["quantized"] else {}), **facts["output_steps"]},
         notes=tuple(facts["notes"]),
         said_precision=facts["said_precision"],
+        exported=facts["exported"],
+        lineage=facts["lineage"],
     )
 
 

@@ -26,14 +26,17 @@ import onnx_ir as ir
 from edgekit import settings
 from edgekit import target as targets_
 from edgekit.backends.onnxruntime import open_model
+from edgekit.bundle.facts import Subject, Transformation
 from edgekit.dataset import Dataset
 from edgekit.errors import ExitCode, InputError
 from edgekit.ir.cost import with_open_sizes
+from edgekit.ir.digest import digest
 from edgekit.ir.external_data import size_bytes
 from edgekit.ir.macs import macs
 from edgekit.pipeline import calibrate, judge, steps
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.evaluation import Evaluated, evaluate_pair
+from edgekit.pipeline.lineage import with_lineage
 from edgekit.pipeline.model import Canonical, canonical_file
 from edgekit.pipeline.prune_speed import Speedometer, slowest
 from edgekit.pipeline.result import GateRow
@@ -46,6 +49,7 @@ from edgekit.pipeline.result.prune import (
     RepairRow,
     WidthRow,
 )
+from edgekit.pipeline.versions import tools
 from edgekit.pipeline.write import write_model
 from edgekit.preprocess import Step
 from edgekit.pruning import widths as widths_
@@ -56,6 +60,7 @@ from edgekit.pruning.recover import recover
 from edgekit.pruning.remove import is_branch, remove
 from edgekit.pruning.sensitivity import output_error, sensitivity
 from edgekit.spec import Progress, RunOptions
+from edgekit.user_code import file_digest
 from edgekit.validation.budget import Budget, Verdict
 from edgekit.validation.budget import judge as hold
 
@@ -132,8 +137,31 @@ def prune(
     found = job.by_speed() if asked.speedup is not None else job.by_part()
     result = job.result(out, found)
     if result.exit_code is ExitCode.OK:
-        write_model(found.model, out)
+        write_model(with_lineage(found.model, canonical.lineage, _step(model, job, found)), out)
     return result
+
+
+def _step(source: Path, job: _Job, found: _Found) -> Transformation:
+    """What the file says of itself, for the provenance of a release that starts with it."""
+    asked, canonical = job.asked, job.canonical
+    details = {
+        "keep": f"{asked.keep:g}" if asked.keep is not None else "",
+        "speedup": f"{asked.speedup:g}" if asked.speedup is not None else "",
+        "importance": asked.importance,
+        "channels removed": str(len(found.gone)),
+        "epochs of recovery": str(asked.recover) if asked.recover else "",
+    }
+    return Transformation(
+        action="pruned",
+        inputs=(
+            Subject(name=source.name, digest=f"sha256:{file_digest(source)}"),
+            Subject(name="canonical graph", digest=f"graph:{canonical.digest}"),
+        ),
+        outputs=(Subject(name="pruned graph", digest=f"graph:{digest(found.model)}"),),
+        using=(Subject(name="calibration data", digest=f"id:{job.data.digest}"),),
+        tools=tools(),
+        details={name: value for name, value in details.items() if value},
+    )
 
 
 def _check(asked: Asked) -> None:

@@ -189,7 +189,7 @@ def release(
             shipped=shipped,
             around=around,
             data=judging,
-            ranges=prepared.used.ranges if prepared.used else None,
+            prepared=prepared.used,
             lock_text=new_lock.text(),
             out=out,
             render=render,

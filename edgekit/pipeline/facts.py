@@ -1,0 +1,105 @@
+"""Plan, canonical model, data -> Facts: what the manifest says that is the same on every machine."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+from edgekit import _resources, preprocess
+from edgekit.bundle.facts import DataFacts, Facts, FloatParent, ModelFacts, TensorFacts
+from edgekit.dataset import Dataset
+from edgekit.ir import io
+from edgekit.ir.external_data import size_bytes
+from edgekit.ir.layout import layouts
+from edgekit.pipeline.model import Canonical
+from edgekit.pipeline.plan import Plan
+from edgekit.preprocess import Step
+from edgekit.recipe import CalibrationTable
+from edgekit.spec import Ranges, TensorSpec
+
+_ONE_FILE_BYTES = 1_900_000_000  # of weights: protobuf holds 2 GB, and the graph needs its part
+_IMAGE_RANK = 4  # the rank that [data] preprocess's layouts speak of
+
+
+def facts(
+    plan: Plan,
+    canonical: Canonical,
+    *,
+    data: Dataset,
+    ranges: Ranges | None,
+    tools: Mapping[str, str],
+) -> Facts:
+    """What is known of a release beyond its artifacts.
+
+    Args:
+        plan: the recipe, resolved.
+        canonical: the model.
+        data: what it was judged on.
+        ranges: what calibration found; None where nothing was calibrated.
+        tools: name -> version of all that took part.
+    """
+    said = {**_declared(plan.recipe.data.preprocess, canonical.inputs), **layouts(canonical.model)}
+    return Facts(
+        model=_model(plan),
+        float_parent=_float_parent(plan, canonical),
+        inputs=tuple(_tensor(spec, said) for spec in canonical.inputs),
+        outputs=tuple(_tensor(spec, said) for spec in canonical.outputs),
+        data=_data(plan, data, ranges),
+        preprocess_id=preprocess.preprocess_id(plan.recipe.data.preprocess),
+        tools=dict(tools),
+    )
+
+
+def target_files(plan: Plan) -> dict[str, bytes]:
+    """Content of the targets' own files, by target name."""
+    found = {}
+    for each in plan.targets:
+        own = each.named.endswith(".toml")
+        path = plan.base / each.named if own else _resources.shipped("targets") / f"{each.named}.toml"
+        found[each.target.name] = path.read_bytes()
+    return found
+
+
+def _model(plan: Plan) -> ModelFacts:
+    table = plan.recipe.model
+    return ModelFacts(description=table.description, author=table.author, license=table.license)
+
+
+def _float_parent(plan: Plan, canonical: Canonical) -> FloatParent:
+    content = io.to_bytes(canonical.model) if size_bytes(canonical.model) <= _ONE_FILE_BYTES else None
+    return FloatParent(
+        graph=canonical.digest,
+        file=f"{plan.stem}.onnx",
+        sha256=None if content is None else hashlib.sha256(content).hexdigest(),
+        size_bytes=None if content is None else len(content),
+        framework=canonical.framework,
+        quantized=canonical.quantized,
+    )
+
+
+def _declared(steps: Sequence[Step], inputs: Sequence[TensorSpec]) -> dict[str, str]:
+    """The layout that pre-processing ends with, for inputs of an image's rank."""
+    ends = [step.to for step in steps if isinstance(step, preprocess.Layout)]
+    if not ends:
+        return {}
+    return {spec.name: ends[-1] for spec in inputs if len(spec.shape) == _IMAGE_RANK}
+
+
+def _tensor(spec: TensorSpec, said: Mapping[str, str]) -> TensorFacts:
+    return TensorFacts(name=spec.name, dtype=spec.dtype, shape=spec.shape, layout=said.get(spec.name, ""))
+
+
+def _data(plan: Plan, judging: Dataset, ranges: Ranges | None) -> tuple[DataFacts, ...]:
+    tables = plan.recipe.data
+    found = []
+    if tables.calibration is not None and ranges is not None:
+        learned = {"digest": ranges.data_digest, "samples": ranges.samples, "method": ranges.method}
+        found.append(_read("calibration", tables.calibration, learned))
+    judged = {"digest": judging.digest, "samples": judging.count, "metric": tables.evaluation.metric}
+    return (*found, _read("evaluation", tables.evaluation, judged))
+
+
+def _read(role: str, table: CalibrationTable, known: Mapping[str, object]) -> DataFacts:
+    return DataFacts.model_validate(
+        {"role": role, "source": table.source, "split": table.split, "seed": table.seed, **known}
+    )

@@ -1,0 +1,238 @@
+"""A release's manifest: facts, and the chain from the source to every shipped file."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+import edgekit
+from edgekit.bundle import manifest as manifest_file
+from edgekit.bundle.evidence import Evidence
+from edgekit.bundle.facts import Subject, Transformation
+from edgekit.bundle.manifest import Manifest
+from edgekit.ir import io
+from edgekit.ir.digest import digest
+from edgekit.pipeline.lineage import is_about, steps
+from edgekit.pipeline.model import LINEAGE_KEY
+from edgekit.pipeline.run import release
+from edgekit.spec import Silent
+
+EXAMPLE = Path(edgekit.__file__).parent / "_examples" / "digits-cnn"
+RECIPE = """
+schema = 1
+[model]
+name = "digits"
+version = "1.0.0"
+source = "digits-cnn.onnx"
+[data]
+calibration = { source = "calibration.npz", samples = 32 }
+evaluation = { source = "evaluation.npz", metric = "top1", samples = 64 }
+preprocess = [
+  { op = "resize", size = [28, 28] }, { op = "scale", by = 0.0625 }, { op = "layout", to = "NCHW" },
+]
+[budget]
+never_slower = false
+max_drop_pp = 100
+[optimize]
+quantize = { precision = "w8a8" }
+[[target]]
+name = "onnxruntime-cpu"
+[[target]]
+name = "openvino-cpu"
+[[target]]
+name = "litert-cpu"
+"""
+
+
+def released(folder: Path) -> Path:
+    result = release(folder / "edgekit.toml", out=folder / "dist", progress=Silent())
+    assert result.bundle is not None
+    return result.bundle
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    here = tmp_path_factory.mktemp("facts")
+    for path in EXAMPLE.iterdir():
+        shutil.copy2(path, here / path.name)
+    (here / "edgekit.toml").write_text(RECIPE)
+    (here / "edgekit.lock").unlink(missing_ok=True)
+    return here
+
+
+@pytest.fixture(scope="module")
+def bundle(folder: Path) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEKIT_CACHE", str(folder / "cache"))
+        return released(folder)
+
+
+@pytest.fixture(scope="module")
+def manifest(bundle: Path) -> Manifest:
+    return manifest_file.load(bundle)
+
+
+def broken_link(chain: Sequence[Transformation]) -> str:
+    """The first step that does not take what the one before gave; "" where the chain holds."""
+    for before, after in itertools.pairwise(chain):
+        if before.outputs[-1].digest not in {each.digest for each in after.inputs}:
+            return after.action
+    return ""
+
+
+def test_the_chain_leads_from_the_source_to_every_shipped_file(manifest: Manifest, folder: Path) -> None:
+    source = hashlib.sha256((folder / "digits-cnn.onnx").read_bytes()).hexdigest()
+    assert manifest.sources == {"digits-cnn.onnx": source}
+    assert len(manifest.targets) == 3
+    for entry in manifest.targets:
+        chain = entry.provenance
+        assert broken_link(chain) == ""
+        assert [each.digest for each in chain[0].inputs] == [f"sha256:{source}"]
+        assert [each.action for each in chain][-2:] == ["quantized", "compiled"]
+        assert {each.digest for each in chain[-1].outputs} == {
+            f"sha256:{file.sha256}" for file in entry.artifact.files
+        }
+        quantized = chain[-2]
+        assert {each.name: each.digest for each in quantized.using}[
+            "plan"
+        ] == f"id:{entry.artifact.plan_digest}"
+        assert quantized.details["precision"] == "w8a8"
+        assert all(step.tools["edgekit"] == manifest.edgekit_version for step in chain)
+
+
+def test_a_chain_with_a_step_missing_or_changed_is_broken(manifest: Manifest) -> None:
+    chain = manifest.targets[0].provenance
+    assert broken_link(chain[:1] + chain[2:]) != ""
+    other = Subject(name="graph", digest="graph:" + "0" * 64)
+    assert broken_link((chain[0].model_copy(update={"outputs": (other,)}), *chain[1:])) == chain[1].action
+
+
+def test_the_ranges_that_a_plan_was_made_from_are_the_bundle_s(manifest: Manifest, bundle: Path) -> None:
+    quantized = manifest.targets[0].provenance[-2]
+    ranges = {each.name: each.digest for each in quantized.using}["ranges"]
+    assert ranges == f"sha256:{hashlib.sha256((bundle / 'ranges.json').read_bytes()).hexdigest()}"
+
+
+def test_the_float_parent_is_what_export_writes(manifest: Manifest, folder: Path, tmp_path: Path) -> None:
+    parent = manifest.float_parent
+    assert parent is not None
+    edgekit.export(str(folder / "digits-cnn.onnx"), out=tmp_path / parent.file)
+    content = (tmp_path / parent.file).read_bytes()
+    assert (parent.sha256, parent.size_bytes) == (hashlib.sha256(content).hexdigest(), len(content))
+    assert parent.graph == digest(io.load(tmp_path / parent.file)) == manifest.model_digest
+
+
+def test_the_interface_names_dynamic_axes_and_layouts(manifest: Manifest) -> None:
+    (image,), (logits,) = manifest.inputs, manifest.outputs
+    assert (image.name, image.dtype, image.layout) == ("image", "float32", "NCHW")
+    assert isinstance(image.shape[0], str)
+    assert logits.layout == ""
+    own = {entry.name: tuple(entry.artifact.layouts.values()) for entry in manifest.targets}
+    assert own == {"litert-cpu": ("NHWC",), "onnxruntime-cpu": ("NCHW",), "openvino-cpu": ("NCHW",)}
+
+
+def test_data_and_tools_are_named(manifest: Manifest) -> None:
+    learned, judged = manifest.data
+    assert (learned.role, learned.source, learned.samples, learned.method) == (
+        "calibration",
+        "calibration.npz",
+        32,
+        "minmax",
+    )
+    assert learned.digest == manifest.calibration_digest
+    assert (judged.role, judged.samples, judged.metric) == ("evaluation", 64, "top1")
+    assert {"edgekit", "python", "onnxruntime", "openvino", "ai-edge-litert"} <= set(manifest.tools)
+
+
+def test_target_files_travel(manifest: Manifest, bundle: Path) -> None:
+    for entry in manifest.targets:
+        path = f"targets/{entry.name}.toml"
+        assert path in {file.path for file in manifest.files}
+        assert f'name = "{entry.name}"' in (bundle / path).read_text("utf-8")
+
+
+def test_the_evidence_has_the_verdict_gate_by_gate(bundle: Path) -> None:
+    content = (bundle / "evidence.json").read_bytes()
+    evidence = manifest_file.parse(Evidence, content, name="evidence.json")
+    for row in evidence.measurements:
+        gates = {gate.name: gate for gate in row.gates}
+        assert gates["accuracy"].status == "pass"
+        assert "[" in gates["accuracy"].measured  # the interval
+        assert row.accuracy is not None
+        assert row.drift[0].output == "logits"
+
+
+def test_a_second_release_gives_the_same_manifest(
+    bundle: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It follows the lock: ranges are written, not computed. Another folder, another cache."""
+    monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
+    shutil.copytree(folder, tmp_path / "again", ignore=shutil.ignore_patterns("dist", "cache"))
+    second = released(tmp_path / "again")
+    assert (second / "manifest.json").read_bytes() == (bundle / "manifest.json").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def pruned(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Path:
+    here = tmp_path_factory.mktemp("pruned")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEKIT_CACHE", str(folder / "cache"))
+        edgekit.prune(
+            EXAMPLE / "digits-cnn.onnx",
+            calibration_data=str(EXAMPLE / "calibration.npz"),
+            preprocess=folder / "edgekit.toml",
+            out=here / "digits-cnn.onnx",
+            keep=0.5,
+        )
+    return here / "digits-cnn.onnx"
+
+
+def test_a_pruned_file_says_of_what(pruned: Path) -> None:
+    model = io.load(pruned)
+    said = model.metadata_props[LINEAGE_KEY]
+    assert is_about(said, digest(model))
+    (step,) = steps(said)
+    source = hashlib.sha256((EXAMPLE / "digits-cnn.onnx").read_bytes()).hexdigest()
+    assert step.action == "pruned"
+    assert step.inputs[0].digest == f"sha256:{source}"
+    assert int(step.details["channels removed"]) > 0
+
+
+def test_a_release_of_a_pruned_file_starts_with_the_pruning(
+    pruned: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
+    for name in ("calibration.npz", "evaluation.npz"):
+        shutil.copy2(folder / name, tmp_path / name)
+    shutil.copy2(pruned, tmp_path / "digits-cnn.onnx")
+    (tmp_path / "edgekit.toml").write_text(RECIPE.split('[[target]]\nname = "openvino', maxsplit=1)[0])
+    (entry,) = manifest_file.load(released(tmp_path)).targets
+    assert entry.provenance[0].action == "pruned"
+    assert broken_link(entry.provenance) == ""
+
+
+def test_metadata_that_is_about_another_graph_is_a_note(
+    pruned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgekit.pipeline.cache import Cache
+    from edgekit.pipeline.model import canonical_file
+
+    monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
+    model = io.load(pruned)
+    said = json.loads(model.metadata_props[LINEAGE_KEY])
+    said[-1]["outputs"][-1]["digest"] = "graph:" + "1" * 64
+    for text in (json.dumps(said), "no json", "[]"):
+        model.metadata_props[LINEAGE_KEY] = text
+        io.save(model, tmp_path / "m.onnx")
+        found = canonical_file(tmp_path / "m.onnx", cache=Cache(tmp_path / "cache"), progress=Silent())
+        assert found.lineage == ""
+        assert any("about another graph" in note for note in found.notes)
+    good = canonical_file(pruned, cache=Cache(tmp_path / "cache"), progress=Silent())
+    assert good.lineage != ""
+    assert not any("about another graph" in note for note in good.notes)
