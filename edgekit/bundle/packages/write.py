@@ -16,12 +16,11 @@ from pydantic import Field
 
 from edgekit._version import __version__
 from edgekit.bundle import manifest as manifest_file
+from edgekit.bundle.facts import Closed, Sha256
 from edgekit.bundle.manifest import (
     ArtifactEntry,
-    Closed,
     FileEntry,
     Name,
-    Sha256,
     Tolerance,
     entry_of,
     safe_path,

@@ -11,7 +11,8 @@ from pydantic import Field
 
 from edgekit.bundle import canonical_json
 from edgekit.bundle.evidence import Evidence
-from edgekit.bundle.manifest import Closed, Manifest, parse, to_bytes
+from edgekit.bundle.facts import Closed
+from edgekit.bundle.manifest import Manifest, parse, to_bytes
 from edgekit.errors import VerificationError
 
 OLD = Path(__file__).parents[2] / "golden" / "bundle"
