@@ -13,7 +13,7 @@ import onnx_ir as ir
 from pydantic import TypeAdapter, ValidationError
 
 from edgekit.bundle.facts import Transformation
-from edgekit.pipeline.model import LINEAGE_KEY
+from edgekit.pipeline.metadata_keys import LINEAGE_KEY
 
 _STEPS: TypeAdapter[tuple[Transformation, ...]] = TypeAdapter(tuple[Transformation, ...])
 

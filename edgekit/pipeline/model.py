@@ -28,6 +28,7 @@ from edgekit.ir.graph import is_onnx, walk
 from edgekit.ir.verify import is_quantized
 from edgekit.passes import canonicalize
 from edgekit.pipeline.cache import Cache
+from edgekit.pipeline.metadata_keys import LINEAGE_KEY
 from edgekit.pipeline.source_digest import source_digest
 from edgekit.pipeline.versions import tools
 from edgekit.spec import Progress, Runner, TensorSpec, from_json, to_json
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
 ONNX_TOLERANCE = 1e-4
 PRECISION_KEY = "edgekit.precision"
 """Metadata of an ONNX file whose weights are integers: what `edgekit quantize` made them for."""
-LINEAGE_KEY = "edgekit.provenance"
-"""Metadata of an ONNX file that `edgekit prune` wrote: its transformations, as a manifest has them."""
 _MODEL, _FACTS = "model.onnx", "facts.json"
 _CHANGES = 4  # a module that imports others now than it did is known after one more round
 

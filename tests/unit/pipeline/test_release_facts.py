@@ -19,7 +19,7 @@ from edgekit.bundle.manifest import Manifest
 from edgekit.ir import io
 from edgekit.ir.digest import digest
 from edgekit.pipeline.lineage import is_about, steps
-from edgekit.pipeline.model import LINEAGE_KEY
+from edgekit.pipeline.metadata_keys import LINEAGE_KEY
 from edgekit.pipeline.run import release
 from edgekit.spec import Silent
 
