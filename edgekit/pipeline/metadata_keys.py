@@ -1,6 +1,6 @@
 """What edgekit writes into the metadata of an ONNX file: the names of the entries.
 
-They stand apart from their readers, so that `edgekit compile` finds out cheaply that there is nothing to read.
+They stand apart from their readers: `edgekit compile` finds out cheaply that there is nothing to read.
 """
 
 from __future__ import annotations
