@@ -32,6 +32,7 @@ from edgekit.pipeline import profile as _profile
 from edgekit.pipeline import prune as _prune
 from edgekit.pipeline import quantize as _quantize
 from edgekit.pipeline import run as _run
+from edgekit.pipeline import signing as _signing
 from edgekit.pipeline import streams as _streams
 from edgekit.pipeline import sustained as _sustained
 from edgekit.pipeline import validate as _validate
@@ -573,10 +574,13 @@ def release(
     dry_run: bool = False,
     use_cache: bool = True,
     cache_dir: PathLike | None = None,
+    sign_key: PathLike | None = None,
+    sign: Literal["sigstore"] | None = None,
     progress: Progress | None = None,
 ) -> ReleaseResult:
-    """Run a recipe's whole job and write the bundle ``out/<name>-<version>/``.
+    """Run a recipe's whole job and write the bundle ``out/<name>-<version>/``, its archives beside it.
 
+    It is signed with the private key (PEM) at ``sign_key`` or in EDGEKIT_SIGN_KEY, or with sigstore.
     Gates that fail are in the result's ``exit_code`` and ``targets``; bad input raises.
     """
     return _run.release(
@@ -589,6 +593,7 @@ def release(
         cache_dir=Path(cache_dir) if cache_dir else None,
         progress=progress or Silent(),
         render=render_release,
+        signer=_signing.signer(Path(sign_key) if sign_key else None, sign),
     )
 
 
@@ -610,10 +615,33 @@ def diff(
 
 
 def verify(
-    bundle: PathLike, *, targets: Sequence[str] = (), progress: Progress | None = None
+    bundle: PathLike,
+    *,
+    targets: Sequence[str] = (),
+    key: PathLike | None = None,
+    identity: str = "",
+    identity_provider: str = "",
+    progress: Progress | None = None,
 ) -> VerifyResult:
-    """Re-hash a bundle and replay its golden vectors on every runtime that is here."""
-    return _verify.verify(Path(bundle), targets=tuple(targets), progress=progress or Silent())
+    """Re-hash a bundle (folder or archive) and replay its golden vectors on every runtime that is here.
+
+    Args:
+        bundle: its path.
+        targets: that must be replayed; none = all that can be.
+        key: public key (PEM) of who must have signed it.
+        identity: who must have signed it with sigstore.
+        identity_provider: the OpenID Connect provider that says so.
+        progress: is told what runs.
+
+    Raises:
+        InputError: there is no such bundle, or the key is none.
+    """
+    return _verify.verify(
+        Path(bundle),
+        targets=tuple(targets),
+        progress=progress or Silent(),
+        origin=_signing.origin(Path(key) if key else None, identity, identity_provider),
+    )
 
 
 def package(

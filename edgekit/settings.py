@@ -4,6 +4,7 @@
 |---|---|---|
 | EDGEKIT_CACHE | folder of the content-addressed cache | the platform's user cache folder |
 | EDGEKIT_DATA | folder of real data for tests and benchmarks | none: such tests are skipped |
+| EDGEKIT_SIGN_KEY | path of the private key that `release` signs with | none: releases are not signed |
 | GITHUB_STEP_SUMMARY | file that a verdict is appended to as markdown; GitHub Actions sets it | none |
 """
 
@@ -39,6 +40,12 @@ def data_dir() -> Path | None:
     """The folder of real data for tests and benchmarks, or None."""
     named = os.environ.get("EDGEKIT_DATA")
     return Path(named) if named and Path(named).is_dir() else None
+
+
+def sign_key() -> Path | None:
+    """The file of the private key that releases are signed with, or None."""
+    named = os.environ.get("EDGEKIT_SIGN_KEY")
+    return Path(named).expanduser() if named else None
 
 
 def step_summary() -> Path | None:

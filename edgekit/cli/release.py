@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,9 +20,16 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "edgekit release",
     "edgekit release model/edgekit.toml -o dist/ --target onnxruntime-cpu --report html:report.html",
+    "edgekit release --sign-key key.pem",
     "edgekit release --dry-run",
 )
 EXIT_CODES = tuple(code for code in ExitCode if code is not ExitCode.VERIFICATION_FAILED)
+
+
+class SignMethod(Enum):
+    """How a bundle is signed without a key file."""
+
+    SIGSTORE = "sigstore"
 
 
 def run(
@@ -43,19 +51,32 @@ def run(
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Neither read nor keep intermediate results.")
     ] = False,
+    sign_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--sign-key",
+            metavar="KEY.pem",
+            help="Sign the bundle with this private key (or with that of EDGEKIT_SIGN_KEY).",
+        ),
+    ] = None,
+    sign: Annotated[
+        SignMethod | None, typer.Option("--sign", help="Sign the bundle with the identity that runs this.")
+    ] = None,
     cache_dir: flags.CacheDir = None,
     report: flags.Reports = None,
 ) -> ExitCode:
     """Run a recipe's whole job: export, calibrate, quantize, compile, prove, choose, and write the bundle.
 
     Every target gets the fastest artifact that is proved to stay inside the budgets. The bundle holds
-    artifacts, manifest, golden vectors and reports (json, markdown, html). Where a gate fails, nothing is
-    written.
+    artifacts, manifest, golden vectors and reports (json, markdown, html); its archives and its root digest
+    lie beside it. Where a gate fails, nothing is written.
     """
     reports = parse_reports(report or (), verb="release")
     with console.working() as progress:
         from edgekit.pipeline import run as pipeline
+        from edgekit.pipeline import signing
 
+        signer = signing.signer(sign_key, sign.value if sign else None)
         result = pipeline.release(
             recipe,
             out=out,
@@ -66,6 +87,7 @@ def run(
             cache_dir=cache_dir,
             progress=progress,
             render=_render,
+            signer=signer,
         )
     return console.show(result, reports=reports)
 

@@ -21,6 +21,7 @@ from edgekit.bundle.evidence import (
 )
 from edgekit.bundle.golden import tolerance_for
 from edgekit.bundle.processing import Processing
+from edgekit.bundle.sign import Signer
 from edgekit.bundle.write import BundleContent, Shipped, write
 from edgekit.dataset import Dataset
 from edgekit.pipeline import facts, provenance
@@ -48,6 +49,7 @@ def deliver(
     prepared: Prepared | None,
     lock_text: str,
     out: Path,
+    signer: Signer | None,
     render: Callable[[ReleaseResult], Mapping[str, bytes]] | None,
 ) -> ReleaseResult:
     """Write the bundle ``out/<name>-<version>`` and give the result that names it.
@@ -99,7 +101,7 @@ def deliver(
             SAMPLES: samples_of({name: each.proof.evaluation for name, each in shipped.items()}),
         },
     )
-    write(content, folder)
+    write(content, folder, signer=signer)
     return done
 
 

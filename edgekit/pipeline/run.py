@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from edgekit import dataset, settings
+from edgekit.bundle.sign import Signer
 from edgekit.dataset import Dataset, DataSource
 from edgekit.errors import (
     EdgekitError,
@@ -100,8 +101,9 @@ def release(
     progress: Progress,
     render: Render | None = None,
     today: date | None = None,
+    signer: Signer | None = None,
 ) -> ReleaseResult:
-    """Run the whole job; ``today`` is the day that waivers are held against.
+    """Run the whole job; ``today`` is the day that waivers are held against, ``signer`` signs the bundle.
 
     Raises:
         EdgekitError: bad input. Gates that fail, targets that refuse or are not here are in the result.
@@ -192,6 +194,7 @@ def release(
             prepared=prepared.used,
             lock_text=new_lock.text(),
             out=out,
+            signer=signer,
             render=render,
         )
         write_text(plan.path.with_name(locks.NAME), new_lock.text())
