@@ -11,10 +11,19 @@ import re
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from edgekit import spdx
 from edgekit.errors import RecipeError, closest
 from edgekit.preprocess import Step
 from edgekit.spec import Activation, Precision, TensorSpec
@@ -54,6 +63,16 @@ OWN_METRIC = r"^.+:[A-Za-z_][A-Za-z0-9_]*$"
 
 class _Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+def _license(value: str) -> str:
+    wrong = spdx.problem(value) if value else ""
+    if wrong:
+        raise ValueError(wrong)
+    return value
+
+
+License = Annotated[str, AfterValidator(_license)]
 
 
 class InputTable(_Closed):
@@ -128,7 +147,16 @@ class ModelTable(_Closed):
     )
     description: str = Field(default="", description="what the model does; written into a .tflite")
     author: str = Field(default="", description="who made it; written into a .tflite")
-    license: str = Field(default="", description="terms of use; written into a .tflite")
+    license: License = Field(
+        default="",
+        description='terms of use as an SPDX expression: "Apache-2.0", "MIT OR Apache-2.0", '
+        '"LicenseRef-our-terms"; in the BOM, the model card and a .tflite',
+    )
+    url: str = Field(default="", description="where more is to be found about the model")
+    intended_use: str = Field(default="", description="what it is made for; in the BOM and the model card")
+    limitations: tuple[str, ...] = Field(
+        default=(), description="what it is not good for, a sentence each; in the BOM and the model card"
+    )
 
 
 class CalibrationTable(_Closed):
@@ -140,6 +168,12 @@ class CalibrationTable(_Closed):
         default=None, ge=1, description="at most so many, drawn with `seed`; all by default"
     )
     seed: int = Field(default=0, description="of the draw")
+    license: License = Field(
+        default="", description='terms of the data as an SPDX expression: "CC-BY-4.0"; in the BOM'
+    )
+    author: str = Field(default="", description="who made the data; in the BOM and the model card")
+    description: str = Field(default="", description="what the data is; in the BOM and the model card")
+    url: str = Field(default="", description="where the data comes from")
 
 
 class EvaluationTable(CalibrationTable):

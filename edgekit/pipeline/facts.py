@@ -62,7 +62,14 @@ def target_files(plan: Plan) -> dict[str, bytes]:
 
 def _model(plan: Plan) -> ModelFacts:
     table = plan.recipe.model
-    return ModelFacts(description=table.description, author=table.author, license=table.license)
+    return ModelFacts(
+        description=table.description,
+        author=table.author,
+        license=table.license,
+        url=table.url,
+        intended_use=table.intended_use,
+        limitations=table.limitations,
+    )
 
 
 def _float_parent(plan: Plan, canonical: Canonical) -> FloatParent:
@@ -100,6 +107,5 @@ def _data(plan: Plan, judging: Dataset, ranges: Ranges | None) -> tuple[DataFact
 
 
 def _read(role: str, table: CalibrationTable, known: Mapping[str, object]) -> DataFacts:
-    return DataFacts.model_validate(
-        {"role": role, "source": table.source, "split": table.split, "seed": table.seed, **known}
-    )
+    said = table.model_dump(include={"source", "split", "seed", "license", "author", "description", "url"})
+    return DataFacts.model_validate({"role": role, **said, **known})
