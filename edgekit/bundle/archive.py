@@ -7,9 +7,9 @@
     U3 no path twice, in order, none that lies in another          U4 not more files or bytes than the limits
     U5 packing the unpacked files again gives the same bytes
 
-U5 checks every byte, padding and headers included, without any digest beside the archive. Format:
-POSIX.1-2001 (pax), whose extended headers hold long and non-ASCII names only. Uncompressed: compressors
-differ in bytes between versions, and weights hardly shrink.
+U5 checks every byte of headers and padding, without any digest beside the archive; names and content are what
+the manifest in it checks. Format: POSIX.1-2001 (pax), whose extended headers hold long and non-ASCII names
+only. Uncompressed: compressors differ in bytes between versions, and weights hardly shrink.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ EARLIEST_S = 315_532_800  # 1980-01-01 UTC: what a zip can hold too, so that nob
 MODE = 0o644
 MAX_FILES = 10_000  # a bundle has some tens; a million empty files would fill a file system's table
 MAX_BYTES = 64 << 30  # far above any model for an edge device
+MAX_NAME_BYTES = 255  # of Linux and of most file systems
 BLOCK_BYTES = 1 << 20
 
 
@@ -108,9 +109,11 @@ def _check(entry: tarfile.TarInfo, path: str, *, root: str, earlier: list[str], 
     if entry.type != tarfile.REGTYPE or entry.issparse():
         raise _refused(f"{name!r} is no plain file")
     try:
-        safe_path(name)
+        parts = safe_path(name).split("/")
     except ValueError:
         raise _refused(f"{name!r} is no path inside the bundle") from None
+    if any(len(part.encode()) > MAX_NAME_BYTES for part in parts):
+        raise _refused(f"a name in it is longer than {MAX_NAME_BYTES} bytes")
     if not path or name != f"{root}/{path}":
         raise _refused(f"{name!r} is not below {root!r}")
     if earlier and path <= earlier[-1]:
