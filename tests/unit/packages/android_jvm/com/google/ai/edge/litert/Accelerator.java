@@ -1,0 +1,6 @@
+package com.google.ai.edge.litert;
+
+public enum Accelerator {
+    CPU,
+    GPU
+}
