@@ -42,8 +42,8 @@ def apk(tmp_path: Path) -> Path:
          "-0", "tflite", "--version-code", "1", "--version-name", "1.2.0", "-F", plain)  # fmt: skip
     said(zipalign, "-p", "4", plain, aligned)
     key = tmp_path / "key.p12"
-    said(keytool, "-genkeypair", "-keystore", key, "-storetype", "PKCS12", "-storepass", SECRET, "-alias", "k",
-         "-keyalg", "EC", "-dname", "CN=test", "-validity", "1")  # fmt: skip
+    said(keytool, "-genkeypair", "-keystore", key, "-storetype", "PKCS12", "-storepass", SECRET,
+         "-alias", "k", "-keyalg", "EC", "-dname", "CN=test", "-validity", "1")  # fmt: skip
     said(apksigner, "sign", "--ks", key, "--ks-pass", f"pass:{SECRET}", "--out", signed, aligned)
     return signed
 
