@@ -621,9 +621,11 @@ def verify(
     key: PathLike | None = None,
     identity: str = "",
     identity_provider: str = "",
+    device: str | None = None,
+    given: Given | None = None,
     progress: Progress | None = None,
 ) -> VerifyResult:
-    """Re-hash a bundle (folder or archive) and replay its golden vectors on every runtime that is here.
+    """Re-hash a bundle (folder or archive) and replay its golden vectors here, or on ``device``.
 
     Args:
         bundle: its path.
@@ -631,6 +633,8 @@ def verify(
         key: public key (PEM) of who must have signed it.
         identity: who must have signed it with sigstore.
         identity_provider: the OpenID Connect provider that says so.
+        device: as ``--device`` takes it.
+        given: how it is used (``edgekit.measure.device_list.Given``).
         progress: is told what runs.
 
     Raises:
@@ -641,6 +645,7 @@ def verify(
         targets=tuple(targets),
         progress=progress or Silent(),
         origin=_signing.origin(Path(key) if key else None, identity, identity_provider),
+        device=_chosen([device], None, given)[0] if device else None,
     )
 
 

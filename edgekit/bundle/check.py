@@ -13,8 +13,8 @@ class Check:
     """One thing that was looked at.
 
     Attributes:
-        name: "archive", "manifest", "evidence", "file", "attestation", "checksums", "signature", "root" or
-            "golden".
+        name: "archive", "manifest", "evidence", "file", "attestation", "checksums", "signature", "root",
+            "golden" or "placement".
         subject: path of the file, or name of the target.
         status: outcome.
         detail: the difference, or why it was not run; "" where it passed.

@@ -144,10 +144,12 @@ class GoldenOutputs(Closed):
     Attributes:
         target: of the artifact that ran.
         file: its arrays by reference output name.
+        ran: what the session said of itself: runtime, version, device, kernels.
     """
 
     target: Name
     file: FileEntry
+    ran: dict[str, str] = Field(default_factory=dict)
 
 
 class Evidence(Closed):

@@ -12,8 +12,8 @@ steps, others relative to the recorded output's range.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from edgekit.bundle.manifest import Tolerance
 from edgekit.bundle.processing import Processing
 from edgekit.errors import DataError
 from edgekit.preprocess import apply
-from edgekit.spec import Precision, Runner
+from edgekit.spec import Array, Feeds, Precision, Runner
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -85,6 +85,20 @@ def _fixed_batch(session: Runner, inputs: Arrays) -> int | None:
     return None
 
 
+@runtime_checkable
+class OnesOwnLoop(Protocol):
+    """A Runner that would rather have all batches at once: a device far away, for one."""
+
+    def run_each(self, batches: Sequence[Feeds]) -> list[dict[str, Array]]:
+        """The outputs of each batch; all are of one shape."""
+
+
+def _run_each(session: Runner, batches: Sequence[Feeds]) -> list[dict[str, Array]]:
+    if isinstance(session, OnesOwnLoop):
+        return session.run_each(batches)
+    return [dict(session.run(batch)) for batch in batches]
+
+
 def record(session: Runner, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
     """The session's outputs for ``inputs``, batch by batch where its batch size is fixed.
 
@@ -105,7 +119,7 @@ def record(session: Runner, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
     feeds = {spec.name: inputs[spec.name] for spec in session.inputs}
     batch = _fixed_batch(session, feeds)
     if batch is None:
-        return dict(session.run(feeds))
+        return _run_each(session, [feeds])[0]
     total = max(len(value) for value in feeds.values())
     if total % batch or any(len(value) != total for value in feeds.values()):
         raise DataError(
@@ -113,10 +127,9 @@ def record(session: Runner, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
             why="the artifact takes batches of that size only",
             remedy="record a multiple of the batch size",
         )
-    parts = [
-        session.run({name: value[start : start + batch] for name, value in feeds.items()})
-        for start in range(0, total, batch)
-    ]
+    starts = range(0, total, batch)
+    batches = [{name: value[start : start + batch] for name, value in feeds.items()} for start in starts]
+    parts = _run_each(session, batches)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

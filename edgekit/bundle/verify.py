@@ -5,47 +5,43 @@
     V3  every listed file is there with its size and hash; no other file is
     V4 to V7  statement, checksums, signature and root digest hold (``seals``)
     V8  per target: the raw golden inputs, through the target's steps and the artifact, give the recorded
-        outputs within the tolerance
+        outputs within the tolerance (``replay``)
+    V9  per target: what ran is what the artifact asks for (``placement``)
 
 An archive is unpacked into a temporary folder, with its evidence archive where that lies beside it, once the
 root digest does not contradict it; then it is checked like a folder.
 
-A runtime that is not here leaves V8 of its target "not run" with the reason, unless the target was asked for
-by name. Nothing is run from files whose hashes or signatures are wrong. Without a signature this shows
-corruption, not origin.
+A runtime that is not here leaves V8 and V9 of its target "not run" with the reason, unless the target was
+asked for by name. Nothing is run from files whose hashes or signatures are wrong. Without a signature this
+shows corruption, not origin.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy.typing as npt
-
-from edgekit.bundle import archive, checksums, golden, npz, seals
+from edgekit.bundle import archive, checksums, seals
 from edgekit.bundle import evidence as evidence_file
 from edgekit.bundle import manifest as manifest_file
 from edgekit.bundle import sign as signatures
-from edgekit.bundle.check import Check, CheckStatus
+from edgekit.bundle.check import Check
 from edgekit.bundle.complete import SEALS
 from edgekit.bundle.evidence import Evidence
-from edgekit.bundle.manifest import FileEntry, Manifest, TargetEntry
+from edgekit.bundle.manifest import FileEntry, Manifest
 from edgekit.bundle.replace_folder import members
+from edgekit.bundle.replay import Open, Opening, as_asked, replay
 from edgekit.bundle.sign import Origin
 from edgekit.errors import (
-    EdgekitError,
     ExitCode,
     InputError,
-    MissingBackendError,
     UnknownNameError,
     VerificationError,
 )
-from edgekit.spec import Artifact, Session
+from edgekit.spec import Artifact
 
-Open = Callable[[Artifact], Session]
 _NEEDED_TO_RUN = ("archive", "signature", "root")
 """Checks that keep everything from being run where they failed."""
 
@@ -79,6 +75,7 @@ def verify(
     open_artifact: Open,
     targets: Iterable[str] | None = None,
     origin: Origin | None = None,
+    stand_in: Callable[[Artifact], str] = as_asked,
 ) -> Verification:
     """Check a bundle.
 
@@ -87,6 +84,7 @@ def verify(
         open_artifact: opens an artifact on its runtime; may raise MissingBackendError.
         targets: names of the targets to replay, which must then be possible; None or none = all that can run.
         origin: who must have signed it; None = hashes are checked, which finds corruption and no forgery.
+        stand_in: why an artifact is opened on something else than it asks for; "" = it is not.
 
     Raises:
         InputError: there is no such bundle, or the key of ``origin`` is none.
@@ -95,10 +93,10 @@ def verify(
     """
     if origin is not None:
         signatures.prepare(origin)
-    asked = tuple(dict.fromkeys(targets or ()))
+    asked, opening = tuple(dict.fromkeys(targets or ())), Opening(open_artifact, stand_in)
     if bundle.is_dir() or not bundle.exists():
         whole = bundle.resolve()  # "." has no name to look for beside it
-        checks = _folder(bundle, asked, open_artifact, origin=origin, roots=(whole.parent, whole.name))
+        checks = _folder(bundle, asked, opening, origin=origin, roots=(whole.parent, whole.name))
         return Verification(bundle, tuple(checks))
     if not bundle.name.endswith(archive.SUFFIX) or bundle.name.endswith(archive.EVIDENCE_SUFFIX):
         raise InputError(
@@ -107,11 +105,11 @@ def verify(
             remedy="give one of the two; the evidence archive is found beside the other one",
         )
     with tempfile.TemporaryDirectory(prefix="edgekit-verify-") as made:
-        return Verification(bundle, tuple(_archive(bundle, Path(made), asked, open_artifact, origin=origin)))
+        return Verification(bundle, tuple(_archive(bundle, Path(made), asked, opening, origin=origin)))
 
 
 def _archive(
-    file: Path, into: Path, asked: tuple[str, ...], open_artifact: Open, *, origin: Origin | None
+    file: Path, into: Path, asked: tuple[str, ...], opening: Opening, *, origin: Origin | None
 ) -> list[Check]:
     """An archive, unpacked into ``into`` and checked there."""
     stem = file.name.removesuffix(archive.SUFFIX)
@@ -143,13 +141,13 @@ def _archive(
         return [*checks, Check("archive", beside.name, "fail", "it is of another bundle")]
     folder = into / names.pop()
     lone = not beside.is_file()
-    return checks + _folder(folder, asked, open_artifact, origin=origin, roots=(parent, stem), lone=lone)
+    return checks + _folder(folder, asked, opening, origin=origin, roots=(parent, stem), lone=lone)
 
 
 def _folder(
     folder: Path,
     asked: tuple[str, ...],
-    open_artifact: Open,
+    opening: Opening,
     *,
     origin: Origin | None,
     roots: tuple[Path, str],
@@ -160,7 +158,7 @@ def _folder(
     Args:
         folder: of the bundle.
         asked: targets that must be replayed.
-        open_artifact: see ``verify``.
+        opening: how artifacts are opened.
         origin: see ``verify``.
         roots: where its root digest would lie, and for which name.
         lone: unpacked from an archive without its evidence archive.
@@ -186,11 +184,7 @@ def _folder(
             detail = f"{wrong.subject} is not right, and nothing is run from such a bundle"
             checks.append(Check("golden", name, "not_run", detail))
             continue
-        checks.append(
-            _replay(
-                folder, held[name], evidence, sound=known, open_artifact=open_artifact, required=name in asked
-            )
-        )
+        checks += replay(folder, held[name], evidence, sound=known, opening=opening, required=name in asked)
     return checks
 
 
@@ -260,50 +254,3 @@ def _file_difference(folder: Path, entry: FileEntry) -> str:
     if found != entry.sha256:
         return f"its content changed: sha256 {found[:12]}… instead of {entry.sha256[:12]}…"
     return ""
-
-
-def _replay(
-    folder: Path,
-    entry: TargetEntry,
-    evidence: Evidence | None,
-    *,
-    sound: Mapping[str, str],
-    open_artifact: Open,
-    required: bool,
-) -> Check:
-    """V8 of one target."""
-
-    def check(status: CheckStatus, detail: str = "") -> Check:
-        return Check("golden", entry.name, status, detail)
-
-    if evidence is None:
-        return check(
-            "not_run", "the golden outputs are listed in evidence.json, which is damaged or not here"
-        )
-    recorded = {each.target: each.file.path for each in evidence.golden}
-    if entry.name not in recorded:
-        status: CheckStatus = "fail" if required else "not_run"
-        return check(status, "the bundle has no golden outputs of it: it did not run where it was released")
-    needed = [f"{manifest_file.ARTIFACTS}/{file.path}" for file in entry.artifact.files]
-    needed += [manifest_file.GOLDEN_INPUTS, recorded[entry.name]]
-    damaged = [path for path in needed if path not in sound]
-    if damaged:
-        return check("not_run", f"{damaged[0]} is damaged, and nothing is run from damaged files")
-    try:
-        inputs = _arrays(folder, manifest_file.GOLDEN_INPUTS)
-        outputs = _arrays(folder, recorded[entry.name])
-        artifact = manifest_file.artifact_from_entry(entry, folder / manifest_file.ARTIFACTS)
-        with open_artifact(artifact) as session:
-            found = golden.record(session, golden.prepared(inputs, entry.processing))
-    except MissingBackendError as error:
-        if required:
-            raise
-        return check("not_run", f"not run here: {error.what}")
-    except EdgekitError as error:
-        return check("fail", error.what)
-    difference = golden.compare(found, outputs, steps=entry.artifact.output_steps, tolerance=entry.tolerance)
-    return check("fail" if difference else "pass", difference)
-
-
-def _arrays(folder: Path, path: str) -> Mapping[str, npt.NDArray[Any]]:
-    return npz.from_bytes(manifest_file.read_member(folder, path), name=path)

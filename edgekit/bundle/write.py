@@ -52,6 +52,7 @@ class Shipped:
         golden: outputs by reference name for the golden inputs; None where it could not run here.
         processing: what the app does around this artifact.
         provenance: every transformation from the source to its files.
+        ran: what the session of ``golden`` said of itself.
     """
 
     artifact: Artifact
@@ -59,6 +60,7 @@ class Shipped:
     golden: Arrays | None = None
     processing: Processing = field(default_factory=Processing)
     provenance: tuple[Transformation, ...] = ()
+    ran: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -230,6 +232,7 @@ def _evidence(content: BundleContent, described: Manifest) -> tuple[dict[str, by
         each.artifact.target: npz.to_bytes(each.golden) for each in content.shipped if each.golden is not None
     }
     reports = {f"{evidence_file.REPORTS}/{safe_path(path)}": body for path, body in content.reports.items()}
+    ran = {each.artifact.target: dict(each.ran) for each in content.shipped}
     paths = {target: f"{manifest_file.GOLDEN}/{target}.npz" for target in golden}
     document = Evidence(
         manifest_digest=described.digest,
@@ -238,7 +241,7 @@ def _evidence(content: BundleContent, described: Manifest) -> tuple[dict[str, by
         seconds=dict(content.seconds),
         measurements=content.measurements,
         golden=tuple(
-            GoldenOutputs(target=target, file=entry_of(paths[target], golden[target]))
+            GoldenOutputs(target=target, file=entry_of(paths[target], golden[target]), ran=ran[target])
             for target in sorted(golden)
         ),
         reports=tuple(entry_of(path, reports[path]) for path in sorted(reports)),

@@ -14,7 +14,8 @@ E4 "block" samples of one round in ns · E5 "failed" an artifact that is out, an
 E6 "alive" every few seconds, with the machine's state · E7 "summary" peak memory, state, who used the CPU ·
 E8 "installed" · E9 "rounds" the machine's state before the first of them · E10 "idle" its state before the
 first turn, several times in a rest where there is a meter · E11 "turn" of a sustained run, state at its end ·
-E12 "launched" as E7, after each launch but the last. E2, E3 and E4 say of which launch.
+E12 "launched" as E7, after each launch but the last. E2, E3 and E4 say of which launch · E13 "outputs" of a
+replay: what an artifact gave for one batch, an .npz in pieces of base64.
 
 L1 standard input is the life-line: when it ends (a lost connection), children end and the folder goes.
 L2 native code may print where it likes: a child's descriptor 1 is moved away before any of it is loaded.
@@ -22,6 +23,7 @@ L2 native code may print where it likes: a child's descriptor 1 is moved away be
 
 from __future__ import annotations
 
+import base64
 import gc
 import hashlib
 import json
@@ -37,7 +39,7 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 PROTOCOL = 2  # edgekit refuses another number: agent and edgekit travel together
 
@@ -62,6 +64,7 @@ ALIVE_S = 2.0  # between two signs of life; edgekit gives a silent device up aft
 REPLY_S = 300.0  # for one answer of a child: a round is one inference at least
 DYING_S = 10.0  # a dying process may write a core file first
 HASHED_BYTES = 1 << 16
+PIECE_BYTES = 3 << 16  # of outputs in one line: a multiple of 3, so that pieces join as base64 does
 QUOTED = 400  # characters of a child's last words
 LEAST_PYTHON = (3, 9)
 
@@ -83,6 +86,10 @@ TELLING_FEATURES = (
     *("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme"),
 )
 
+# A process starts its children by this name, where it cannot by its own: an emulator without binfmt_misc.
+OWN_PYTHON = "EDGEKIT_AGENT_PYTHON"
+EMULATED = "EDGEKIT_EMULATED"  # whoever knows that a machine is emulated says by what
+
 _writing = threading.Lock()
 
 
@@ -99,6 +106,10 @@ def emit(event: str, **values: Any) -> None:
 Processes = Dict[int, Tuple[str, int, float, float]]  # at run time: Python 3.9
 PROC, SYS = Path("/proc"), Path("/sys")  # parameters below, so that tests can show another machine
 CPU_ZONES = ("cpu", "pkg", "soc", "core")  # in the type of a thermal zone; "acpitz" or "iwlwifi" are not it
+FAMILIES = (
+    *(("x86", "x86"), ("i386", "x86"), ("i686", "x86"), ("amd64", "x86")),
+    *(("arm", "arm"), ("aarch64", "arm")),
+)
 CPU_SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "soc_thermal")  # hwmon drivers of CPUs
 
 
@@ -403,6 +414,39 @@ def versions() -> dict[str, str]:
     return found
 
 
+def _family(architecture: str) -> str:
+    """x86_64 and i686 -> x86, aarch64 and armv7l -> arm: a kernel runs the smaller ones of its family too."""
+    name = architecture.lower()
+    return next((family for prefix, family in FAMILIES if name.startswith(prefix)), name)
+
+
+def emulated(proc: Path = PROC, sys: Path = SYS, *, own: str = "") -> str:
+    """By what this process is emulated, as far as anything shows it; "" = nothing does.
+
+    User-mode QEMU gives its guest an own uname, /proc/cpuinfo and /proc/self/exe, and leaves the rest of
+    /proc and /sys as the host has them (linux-user/syscall.c). A whole machine that is emulated shows
+    nothing that a virtual one does not: EDGEKIT_EMULATED says so, or ``emulated = true`` in devices.toml.
+    """
+    if os.environ.get(EMULATED):
+        return os.environ[EMULATED]
+    own = own or platform.machine()
+    try:
+        program = os.readlink(str(proc / "thread-self/exe")).rpartition("/")[2]  # noqa: PTH115 - Python 3.9
+    except OSError:
+        program = ""
+    if program.startswith("qemu-"):
+        return f"QEMU ({program})"
+    if "VirtualApple" in _text(proc / "cpuinfo"):
+        return "Rosetta"
+    kernel = _text(proc / "sys/kernel/arch").strip()  # Linux 6.1
+    if not kernel:  # "cpu:type:x86,ven0000...", "cpu:type:aarch64:feature:..."
+        said = _text(sys / "devices/system/cpu/modalias").partition("cpu:type:")[2]
+        kernel = said.split(",")[0].split(":")[0].strip()
+    if kernel and _family(kernel) != _family(own):
+        return f"{own} on a {kernel} kernel"
+    return ""
+
+
 def machine(proc: Path = PROC, sys: Path = SYS) -> dict[str, Any]:
     """Facts of this machine that stay: CPU, features, cores, limits, memory, clock, system, versions."""
     fields = _fields(_text(proc / "cpuinfo"))
@@ -427,6 +471,7 @@ def machine(proc: Path = PROC, sys: Path = SYS) -> dict[str, Any]:
         "cpu": fields.get("model name") or fields.get("Hardware") or arm or model or platform.processor(),
         "board": model,
         "architecture": platform.machine(),
+        "emulated": emulated(proc, sys),
         "features": cpu_features(proc),
         "cores": len(usable_cores()),
         "cpu_limit": cpu_limit(proc, sys),
@@ -454,6 +499,15 @@ class Refusal(Exception):
 
 
 Invoke = Callable[[], Optional[float]]  # ns by the runtime's own clock, where that is the better one
+
+
+class Opened(NamedTuple):
+    """An artifact on its runtime: other inputs of the same shapes, one inference, its outputs, what runs."""
+
+    refill: Callable[[List[Any]], None]
+    invoke: Invoke
+    fetch: Callable[[List[str]], List[Any]]
+    facts: Dict[str, str]
 
 
 def pin(cores: list[int]) -> None:
@@ -498,7 +552,7 @@ def _import_numpy() -> Any:
     return np
 
 
-def _onnxruntime(artifact: dict[str, Any], feeds: list[Any]) -> tuple[Invoke, dict[str, str]]:
+def _onnxruntime(artifact: dict[str, Any], feeds: list[Any]) -> Opened:
     """As edgekit/backends/onnxruntime_engine.py: every option said, no fall-back to another device."""
     try:
         import onnxruntime as ort
@@ -520,7 +574,8 @@ def _onnxruntime(artifact: dict[str, Any], feeds: list[Any]) -> tuple[Invoke, di
     provider = "CPUExecutionProvider"
     if artifact["device"] == "cuda":
         provider = "CUDAExecutionProvider"
-        entries["session.disable_cpu_ep_fallback"] = "1"
+        entries.setdefault("session.disable_cpu_ep_fallback", "1")  # "0" only where a recipe allows it
+        entries["session.record_ep_graph_assignment_info"] = "1"
         if provider not in ort.get_available_providers():
             raise Refusal("missing", "this onnxruntime has no CUDA provider", "install onnxruntime-gpu there")
     for name, value in entries.items():
@@ -529,16 +584,39 @@ def _onnxruntime(artifact: dict[str, Any], feeds: list[Any]) -> tuple[Invoke, di
     if session.get_providers()[0] != provider:
         raise Refusal("missing", f"the session came up on {session.get_providers()[0]}", "check the driver")
     binding = session.io_binding()
-    for tensor, array in zip(artifact["inputs"], feeds):
-        binding.bind_cpu_input(tensor["name"], array)
-    for output in session.get_outputs():
-        binding.bind_output(output.name, "cpu")
+    held = [output.name for output in session.get_outputs()]
+
+    def refill(arrays: list[Any]) -> None:
+        binding.clear_binding_inputs()
+        for tensor, array in zip(artifact["inputs"], arrays):
+            binding.bind_cpu_input(tensor["name"], array)
+
+    def fetch(names: list[str]) -> list[Any]:
+        found = dict(zip(held, binding.copy_outputs_to_cpu()))
+        return [found[name] for name in names]
+
+    refill(feeds)
+    for name in held:
+        binding.bind_output(name, "cpu")
     facts = {
         "runtime": "onnxruntime",
         "version": ort.__version__,
         "providers": ",".join(session.get_providers()),
     }
-    return lambda: session.run_with_iobinding(binding), facts
+    placed = _placed(session) if provider != "CPUExecutionProvider" else ""
+    if placed:
+        facts["placed"] = placed
+    return Opened(refill, lambda: session.run_with_iobinding(binding), fetch, facts)
+
+
+def _placed(session: Any) -> str:
+    """How many nodes each provider has got: "CUDA 53"; "" where this ONNX Runtime cannot say."""
+    ask = getattr(session, "get_provider_graph_assignment_info", None)
+    counts: Dict[str, int] = {}
+    for part in ask() if ask else ():
+        name = part.ep_name.replace("ExecutionProvider", "")
+        counts[name] = counts.get(name, 0) + len(part.get_nodes())
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
 def _tflite_module() -> tuple[Any, str]:
@@ -555,7 +633,7 @@ def _tflite_module() -> tuple[Any, str]:
     raise _missing(" or ".join(TFLITE_MODULES), ImportError("; ".join(reasons)), "ai-edge-litert")
 
 
-def _litert(artifact: dict[str, Any], feeds: list[Any]) -> tuple[Invoke, dict[str, str]]:
+def _litert(artifact: dict[str, Any], feeds: list[Any]) -> Opened:
     """As edgekit/backends/litert/engine.py; ai_edge_litert, or its predecessor tflite_runtime."""
     numpy = _import_numpy()
     module, version = _tflite_module()
@@ -591,21 +669,30 @@ def _litert(artifact: dict[str, Any], feeds: list[Any]) -> tuple[Invoke, dict[st
         if tuple(detail["shape"]) != array.shape:
             interpreter.resize_tensor_input(detail["index"], list(array.shape), strict=True)
     interpreter.allocate_tensors()
-    for tensor, array in zip(artifact["inputs"], feeds):
-        interpreter.set_tensor(details[tensor["name"]]["index"], array)
+
+    def refill(arrays: list[Any]) -> None:
+        for tensor, array in zip(artifact["inputs"], arrays):
+            interpreter.set_tensor(details[tensor["name"]]["index"], array)
+
+    def fetch(wanted: list[str]) -> list[Any]:
+        found = {each["name"]: each["index"] for each in interpreter.get_output_details()}
+        return [interpreter.get_tensor(found[name]) for name in wanted]
+
+    refill(feeds)
     name, _, number = version.partition(" ")
     names = [each["op_name"].upper() for each in interpreter._get_ops_details()]
     delegated = any(each == "DELEGATE" or "XNNPACK" in each for each in names)
     facts = {"runtime": name, "version": number, "kernels": "xnnpack" if delegated else "builtin"}
-    return interpreter.invoke, facts
+    return Opened(refill, interpreter.invoke, fetch, facts)
 
 
-def _openvino(artifact: dict[str, Any], feeds: list[Any]) -> tuple[Invoke, dict[str, str]]:
+def _openvino(artifact: dict[str, Any], feeds: list[Any]) -> Opened:
     """As edgekit/backends/openvino_engine.py: static shapes, float stays float unless a setting says so."""
     try:
         import openvino
     except ImportError as error:
         raise _missing("openvino", error) from error
+    numpy = _import_numpy()
     core = openvino.Core()
     model = core.read_model(artifact["file"])
     names = [tensor["name"] for tensor in artifact["inputs"]]
@@ -619,15 +706,25 @@ def _openvino(artifact: dict[str, Any], feeds: list[Any]) -> tuple[Invoke, dict[
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
         **dict(artifact["settings"]),
     }
-    request = core.compile_model(model, "CPU", config).create_infer_request()
-    for name, array in zip(names, feeds):
-        request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
+    compiled = core.compile_model(model, "CPU", config)
+    request = compiled.create_infer_request()
+
+    def refill(arrays: list[Any]) -> None:
+        for name, array in zip(names, arrays):
+            request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
+
+    def fetch(wanted: list[str]) -> list[Any]:
+        return [numpy.array(request.get_tensor(name).data) for name in wanted]
+
+    refill(feeds)
 
     def invoke() -> float:
         request.infer(share_outputs=True)
         return float(request.latency * 1e6)  # as edgekit/backends/openvino_engine.py, where the reason stands
 
-    return invoke, {"runtime": "openvino", "version": openvino.get_version()}
+    devices = ",".join(compiled.get_property("EXECUTION_DEVICES"))
+    facts = {"runtime": "openvino", "version": openvino.get_version(), "devices": devices}
+    return Opened(refill, invoke, fetch, facts)
 
 
 def _prepared(backend: str) -> float:
@@ -650,12 +747,17 @@ def _prepared(backend: str) -> float:
 OPENERS = {"onnxruntime": _onnxruntime, "litert": _litert, "openvino": _openvino}
 
 
+def _stored(file: str, count: int) -> list[Any]:
+    """The arrays of a job's .npz (arr_0, arr_1, ...)."""
+    with _import_numpy().load(file, allow_pickle=False) as stored:
+        return [stored[f"arr_{index}"] for index in range(count)]
+
+
 def _feeds(artifact: dict[str, Any], seed: int) -> list[Any]:
-    """Arrays in the order of the inputs: from the job's .npz (arr_0, arr_1, ...), or drawn."""
-    numpy = _import_numpy()
+    """Arrays in the order of the inputs: the job's, or drawn."""
     if artifact.get("feeds"):
-        with numpy.load(artifact["feeds"], allow_pickle=False) as stored:
-            return [stored[f"arr_{index}"] for index in range(len(artifact["inputs"]))]
+        return _stored(artifact["feeds"], len(artifact["inputs"]))
+    numpy = _import_numpy()
     random = numpy.random.default_rng(seed)
     arrays = []
     for tensor in artifact["inputs"]:
@@ -704,6 +806,7 @@ class _Held:
 
     def __init__(self) -> None:
         self.invoke: Invoke | None = None
+        self.opened: Opened | None = None
         self.feeds: list[Any] = []  # OpenVINO and ONNX Runtime read them where they are
         self.before: int | None = None
         self.old_mark = 0
@@ -713,6 +816,8 @@ class _Held:
             return self.open(message["artifact"], message["seed"])
         if message["op"] == "time":
             return {"ns": thinned(self.time(message["runs"]), message.get("keep"))}
+        if message["op"] == "replay":
+            return self.replay(message["feeds"], message["outputs"], into=message["into"])
         peak = _status_bytes("VmHWM")
         if not peak or not self.before or peak <= self.old_mark:
             return {"peak": None}
@@ -733,7 +838,8 @@ class _Held:
         self.old_mark = _set_back_peak()
         self.before = _status_bytes("VmRSS")
         begin = time.perf_counter_ns()
-        self.invoke, facts = OPENERS[artifact["backend"]](artifact, self.feeds)
+        self.opened = OPENERS[artifact["backend"]](artifact, self.feeds)
+        self.invoke, facts = self.opened.invoke, self.opened.facts
         load_ns = time.perf_counter_ns() - begin
         facts.update(device=artifact["device"], threads=str(artifact["threads"]))
         facts["numpy"] = _import_numpy().__version__
@@ -749,6 +855,16 @@ class _Held:
             "baseline_bytes": self.before,
             "loaded_bytes": max(0, held - self.before) if held and self.before else None,
         }
+
+    def replay(self, feeds: str, outputs: list[str], *, into: str) -> dict[str, Any]:
+        """One inference on other inputs; what it gives is in the file ``into``."""
+        if self.opened is None:
+            raise Refusal("error", "nothing is open")
+        self.feeds = _stored(feeds, len(self.feeds))
+        self.opened.refill(self.feeds)
+        self.opened.invoke()
+        _import_numpy().savez(into, *self.opened.fetch(outputs))
+        return {}
 
     def time(self, runs: int) -> list[int]:
         invoke, clock = self.invoke, time.perf_counter_ns
@@ -807,7 +923,7 @@ class Child:
         self.name, self._log = name, log
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, str(Path(__file__).resolve()), "child"],
+                [os.environ.get(OWN_PYTHON) or sys.executable, str(Path(__file__).resolve()), "child"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -1028,11 +1144,39 @@ class Sustained(Bench):
             )
 
 
+class Replay(Bench):
+    """One artifact after the other, each on every batch of the job: what it gives, not how long it takes."""
+
+    def run(self) -> None:
+        """E1, E2, E5, E7, E13."""
+        emit("start", machine={**machine(), **self.reading()})
+        for index, artifact in enumerate(self.job["artifacts"]):
+            name = artifact["name"]
+            child = self.children[name] = Child(name, self.folder / f"child-{index}.log")
+            if self.guarded(name, lambda: self.replayed(child, artifact)):  # noqa: B023 - called at once
+                self.children.pop(name).end()
+        emit("summary", peak_bytes={}, machine=self.reading())
+
+    def replayed(self, child: Child, artifact: dict[str, Any]) -> bool:
+        opened = child.ask(self.limit_s, op="open", artifact=artifact, seed=0)
+        emit("opened", artifact=child.name, **opened)
+        given = self.folder / "outputs.npz"
+        for index, feeds in enumerate(artifact["batches"]):
+            child.ask(self.limit_s, op="replay", feeds=feeds, outputs=artifact["outputs"], into=str(given))
+            content = given.read_bytes()
+            for begin in range(0, len(content), PIECE_BYTES):
+                piece = base64.b64encode(content[begin : begin + PIECE_BYTES]).decode("ascii")
+                last = begin + PIECE_BYTES >= len(content)
+                emit("outputs", artifact=child.name, batch=index, npz=piece, last=last)
+        return True
+
+
 def run(job_path: Path) -> None:
     """Measure what the job says, until it is done or nobody listens any more (L1)."""
     job, folder = json.loads(job_path.read_text("utf-8")), job_path.resolve().parent
     os.chdir(folder)
-    bench = (Sustained if job.get("sustained") else Bench)(job, folder)
+    kind = Replay if job.get("replay") else Sustained if job.get("sustained") else Bench
+    bench = kind(job, folder)
 
     def leave(code: int) -> None:
         bench.end()

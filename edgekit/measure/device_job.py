@@ -194,10 +194,10 @@ def record(
         EdgekitError: the agent could not start.
     """
     device.put(_files(job))
-    python = _installed(device, options) if options.install else options.python
+    python = installed(device, options) if options.install else options.python
     lines = device.lines([python, AGENT, "run", JOB], silence_s=SILENCE_S, limit_s=options.limit_s)
     with contextlib.closing(cast("Generator[str]", lines)):  # whoever stops reading hangs up
-        return recorded(_heard(_events(lines), follow), enough=enough)
+        return recorded(_heard(events_of(lines), follow), enough=enough)
 
 
 def _heard(events: Iterable[Event], follow: Callable[[Event], None] | None) -> Iterator[Event]:
@@ -249,7 +249,7 @@ def _files(job: Job) -> dict[str, Path | bytes]:
     files: dict[str, Path | bytes] = {AGENT: Path(agent.__file__)}
     for index, artifact in enumerate(job.artifacts):
         files.update({f"a{index}/{name}": path for name, path in artifact.files.items()})
-        files[f"a{index}/{_FEEDS}"] = _npz(artifact.inputs.values())
+        files[f"a{index}/{_FEEDS}"] = npz(artifact.inputs.values())
     files[JOB] = json.dumps(_document(job)).encode()
     return files
 
@@ -258,7 +258,8 @@ _FEEDS = "edgekit-feeds.npz"
 _DRAWN = 1000  # launches whose order is in the job; later ones alternate
 
 
-def _npz(arrays: Iterable[Array]) -> bytes:
+def npz(arrays: Iterable[Array]) -> bytes:
+    """As the agent reads them: arr_0, arr_1, ..."""
     held = io.BytesIO()
     np.savez(held, *arrays)
     return held.getvalue()
@@ -294,10 +295,10 @@ def _document(job: Job) -> dict[str, Any]:
     }
 
 
-def _installed(device: Device, options: DeviceOptions) -> str:
+def installed(device: Device, options: DeviceOptions) -> str:
     """The interpreter of the environment that the agent made."""
     command = [options.python, AGENT, "install", JOB]
-    for event in _events(device.lines(command, silence_s=INSTALL_SILENCE_S, limit_s=options.limit_s)):
+    for event in events_of(device.lines(command, silence_s=INSTALL_SILENCE_S, limit_s=options.limit_s)):
         if event["event"] == "installed":
             return str(event["python"])
         if event["event"] == "failed":
@@ -310,7 +311,8 @@ def _installed(device: Device, options: DeviceOptions) -> str:
     raise LostDeviceError("the device ended while it installed", why="its pip gave no result")
 
 
-def _events(lines: Iterable[str]) -> Iterator[Event]:
+def events_of(lines: Iterable[str]) -> Iterator[Event]:
+    """The agent's lines as events; R5."""
     for line in lines:
         if not line.startswith("{"):
             continue  # R5

@@ -9,6 +9,7 @@
     install = false
     benchmark_model = "tools/benchmark_model"      # relative to this file
     timeout_s = 900
+    emulated = false                     # true: an emulator that does not show that it is one
 
 A ``--device`` is an address (``device_address``) or a name of this file. What the command line says wins.
 """
@@ -43,6 +44,7 @@ class DeviceEntry(BaseModel):
     install: bool = False
     benchmark_model: Path | None = None
     timeout_s: float = Field(default=LIMIT_S, gt=0)
+    emulated: bool = False
 
 
 class _File(BaseModel):
@@ -138,6 +140,7 @@ def _named(entry: DeviceEntry, folder: Path) -> NamedDevice:
         install=entry.install,
         benchmark_model=folder / entry.benchmark_model if entry.benchmark_model else None,
         limit_s=entry.timeout_s,
+        emulated=entry.emulated,
     )
     return NamedDevice(entry.name, device_address.parse(entry.address), options, entry.threads)
 
@@ -149,4 +152,5 @@ def _overridden(options: DeviceOptions, given: Given) -> DeviceOptions:
         install=given.install or options.install,
         benchmark_model=given.benchmark_model or options.benchmark_model,
         limit_s=given.limit_s or options.limit_s,
+        emulated=options.emulated,
     )

@@ -32,6 +32,7 @@ class DeviceOptions:
         install: make a virtual environment in the folder with what is needed, by the device's own pip.
         benchmark_model: LiteRT's benchmark_model built for the device, for one without Python.
         limit_s: for all of it.
+        emulated: whoever set it up says that no processor of the kind is there; its times are no measurement.
     """
 
     python: str = "python3"
@@ -39,6 +40,7 @@ class DeviceOptions:
     install: bool = False
     benchmark_model: Path | None = None
     limit_s: float = LIMIT_S
+    emulated: bool = False
 
 
 class LostDeviceError(EdgekitError):

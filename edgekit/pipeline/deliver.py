@@ -90,6 +90,7 @@ def deliver(
                 each.proof.golden,
                 processing=around,
                 provenance=provenance.steps_of(each, canonical, prepared, source=common),
+                ran=each.proof.facts,
             )
             for each in shipped.values()
         ),

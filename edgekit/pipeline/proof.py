@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,7 @@ class Proof:
         drift: against the float reference.
         ran_on: runtime, version, device, threads in words.
         kept_at: file of the first samples' outputs, (DRIFT_SAMPLES or fewer, ...) by name.
+        facts: of the session.
     """
 
     evaluation: Evaluation
@@ -79,6 +80,7 @@ class Proof:
     drift: tuple[DriftRow, ...]
     ran_on: str
     kept_at: Path | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
 
     def kept(self) -> dict[str, npt.NDArray[Any]]:
         """The first samples' outputs; empty where none could be kept."""
@@ -264,6 +266,7 @@ class Prover:
             golden=outputs,
             drift=drift_rows(away.outputs) if away else (),
             ran_on=describe(session.facts),
+            facts=dict(session.facts),
         )
         _store(folder, proof)
 
@@ -349,6 +352,7 @@ def _store(folder: Path, proof: Proof) -> None:
         "output": dict(evaluation.output),
         "drift": [to_json(row) for row in proof.drift],
         "ran_on": proof.ran_on,
+        "facts": dict(proof.facts),
     }
     (folder / "proof.json").write_text(json.dumps(document))
 
@@ -372,6 +376,7 @@ def _restore(folder: Path, metric: TaskMetric) -> Proof:
         drift=tuple(from_json(DriftRow, row) for row in document["drift"]),
         ran_on=document["ran_on"],
         kept_at=folder / _KEPT,
+        facts=document["facts"],
     )
 
 

@@ -312,7 +312,14 @@ def view_verify(result: VerifyResult) -> Page:
         )
         for row in result.rows
     )
-    return _page(f"Verified {result.bundle}", (Table("", columns, rows),), code=result.exit_code)
+    blocks: tuple[Block, ...] = (Table("", columns, rows),)
+    if result.device is not None:
+        said = ", ".join(f"{name}: {value}" for name, value in result.device.facts.items())
+        lines = [Line(f"golden vectors were replayed on {result.device.name} ({said})", "muted")]
+        if "emulated" in result.device.facts:
+            lines.append(Line("it is emulated: numerics hold, times would mean nothing", "warn"))
+        blocks = (*blocks, Lines("", tuple(lines)))
+    return _page(f"Verified {result.bundle}", blocks, code=result.exit_code)
 
 
 def view_doctor(result: DoctorResult) -> Page:

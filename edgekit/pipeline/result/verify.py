@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,10 +21,19 @@ class VerifyRow:
 
 
 @dataclass(frozen=True)
+class DeviceFacts:
+    """A device and what it said of itself: cpu, architecture, and by what it is "emulated", if it is."""
+
+    name: str
+    facts: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class VerifyResult:
-    """A bundle re-hashed and replayed."""
+    """A bundle re-hashed and replayed; on ``device`` where one was named."""
 
     bundle: Path
     rows: tuple[VerifyRow, ...]
     exit_code: ExitCode
+    device: DeviceFacts | None = None
     schema: str = "edgekit/verify-result/1"

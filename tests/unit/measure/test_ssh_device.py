@@ -147,7 +147,7 @@ def test_a_device_that_takes_too_long_keeps_its_samples(sshd: Sshd, tmp_path: Pa
 def test_a_banner_of_the_login_shell_is_passed_over() -> None:
     """R5"""
     lines = ["Welcome!", "{not json}", '{"edgekit": 99, "event": "start"}', '["a"]', "{}"]
-    assert list(device_job._events(lines)) == []
+    assert list(device_job.events_of(lines)) == []
 
 
 def refused(sshd: Sshd, **changes: Any) -> EdgekitError:

@@ -124,7 +124,7 @@ def test_several_devices_run_at_the_same_time(model: Path) -> None:
 
 def test_a_lost_device_keeps_what_had_arrived(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[str] = []
-    real = device_job._events
+    real = device_job.events_of
 
     def breaks(lines: Any) -> Any:
         for event in real(lines):
@@ -133,7 +133,7 @@ def test_a_lost_device_keeps_what_had_arrived(model: Path, monkeypatch: pytest.M
                 return
             yield event
 
-    monkeypatch.setattr(device_job, "_events", breaks)
+    monkeypatch.setattr(device_job, "events_of", breaks)
     found = measured(model, plan=Plan(1000, minute_s=0.5, idle_s=0.1))
     (row,) = found.rows
     assert found.exit_code is ExitCode.INCONCLUSIVE

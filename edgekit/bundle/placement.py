@@ -1,0 +1,84 @@
+"""Artifact x what a session says of itself -> whether what was asked for is what ran; a reason where not.
+
+ONNX Runtime comes up on the CPU in silence where a provider fails, and TFLite leaves to its builtin kernels
+what XNNPACK does not take: outputs are right or nearly so, and the speed is another one. So:
+
+    X1  a GPU was asked for: its provider is the session's first, and no node is on another one, unless the
+        artifact allows it
+    X2  ONNX Runtime on a CPU: no other provider has a part
+    X3  LiteRT: XNNPACK took operators, unless the artifact asks for the builtin kernels, or had none that
+        XNNPACK takes where it was released
+    X4  OpenVINO on a CPU: the CPU alone executes
+
+A runtime of none of these says nothing that could be checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from edgekit.spec import Artifact
+from edgekit.target import NO_CPU_FALLBACK
+
+_GPU_PROVIDERS = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
+_TELLING = {"onnxruntime": ("providers",), "litert": ("kernels",), "openvino": ("devices", "device")}
+"""Back end -> the facts of which one says what ran."""
+
+
+def is_told(artifact: Artifact, facts: Mapping[str, str]) -> bool:
+    """Whether the session says what ran."""
+    return any(facts.get(name) for name in _TELLING.get(artifact.backend, ()))
+
+
+def difference(artifact: Artifact, facts: Mapping[str, str], *, recorded: Mapping[str, str]) -> str:
+    """Why what ran is not what the artifact asks for; "" where it is, or where nobody says (``is_told``).
+
+    Args:
+        artifact: with its options.
+        facts: of the session (``spec.Session.facts``).
+        recorded: of the session of the machine that released; empty where nobody wrote them down.
+    """
+    if not is_told(artifact, facts):
+        return ""
+    match artifact.backend:
+        case "onnxruntime":
+            return _onnxruntime(artifact, facts)
+        case "litert":
+            return _litert(artifact, facts, recorded)
+        case "openvino":
+            ran = (facts.get("devices") or facts.get("device", "")).lower()
+            return (
+                ""
+                if ran == artifact.options.device
+                else f"{artifact.options.device} was asked for, and {ran} executes"
+            )
+        case _:
+            return ""
+
+
+def _onnxruntime(artifact: Artifact, facts: Mapping[str, str]) -> str:
+    """X1 and X2."""
+    settings = dict(artifact.options.settings)
+    providers = [each for each in facts.get("providers", "").split(",") if each]
+    if artifact.options.device == "cpu":
+        others = [each for each in providers if each != "CPUExecutionProvider"]
+        return f"the CPU was asked for, and {', '.join(providers)} came up" if others else ""
+    wanted = _GPU_PROVIDERS.get(settings.get("provider", "cuda"), "")
+    if providers[0] != wanted:
+        return f"{wanted} was asked for, and {', '.join(providers)} came up"
+    if settings.get(NO_CPU_FALLBACK) == "0":
+        return ""
+    placed = facts.get("placed", "")
+    on_cpu = "CPU" in [part.rpartition(" ")[0] for part in placed.split(", ")]
+    return f"{wanted} was asked for, and nodes run on the CPU: {placed}" if on_cpu else ""
+
+
+def _litert(artifact: Artifact, facts: Mapping[str, str], recorded: Mapping[str, str]) -> str:
+    """X3."""
+    asked = dict(artifact.options.settings).get("kernels", "xnnpack")
+    if asked != "xnnpack" or recorded.get("kernels") == "builtin":
+        return ""
+    if facts["kernels"] == "xnnpack":
+        return ""
+    runtime = f"{facts.get('runtime', 'the runtime')} {facts.get('version', '')}".strip()
+    return f"XNNPACK was asked for, and {runtime} runs its {facts['kernels']} kernels"
