@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.backends.bindings import artifact_from_reference
+from edgekit.backends.onnxruntime_ort_format import ort_from_onnx
 from edgekit.bundle import packages
 from edgekit.bundle.packages import write as written
 from edgekit.bundle.packages.base import Options, Source, Tools
@@ -55,7 +56,7 @@ def package(bundle: Path, *, wanted: Sequence[Wanted], out: Path | None, progres
 
 def tools() -> Tools:
     """The functions of other stages that packages may call."""
-    return Tools(open_artifact=open_artifact, native=artifact_from_reference)
+    return Tools(open_artifact=open_artifact, ort_from_onnx=ort_from_onnx, native=artifact_from_reference)
 
 
 def _one(source: Source, wanted: Wanted, out: Path, progress: Progress) -> PackageRow:

@@ -125,16 +125,25 @@ class Source:
         return body
 
 
+class OrtFromOnnx(Protocol):
+    """ONNX Runtime's converter."""
+
+    def __call__(self, content: bytes, *, stem: str) -> Mapping[str, bytes]:
+        """Files by name, each starting with ``stem`` or "required_operators_and_types"."""
+
+
 @dataclass(frozen=True)
 class Tools:
     """What packages need of the stages beside the bundle, handed down by the pipeline.
 
     Attributes:
         open_artifact: opens an artifact on its real runtime.
+        ort_from_onnx: ONNX bytes -> .ort files and configurations, by name.
         native: arrays in the reference's names, layouts and types -> those of the artifact, by its names.
     """
 
     open_artifact: Callable[[Artifact], Session]
+    ort_from_onnx: OrtFromOnnx
     native: Callable[[Feeds, tuple[IoBinding, ...]], Mapping[str, Array]]
 
 

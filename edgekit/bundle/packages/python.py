@@ -58,15 +58,22 @@ _NUMPY_TYPES = frozenset(("bool", *_INTEGERS, "float16", "float32", "float64"))
 
 
 def unsuitable(entry: TargetEntry) -> str:
-    """A type that NumPy lacks, or a scale for each channel of an input."""
+    """A binding or a setting that the runner does not know."""
+    if why := unsuitable_binding(entry):
+        return why
+    for name, _ in entry.artifact.options.settings:
+        if not RUNTIMES[entry.artifact.backend].takes.fullmatch(name):
+            return f"it runs with the setting {name}, which the runner does not know"
+    return ""
+
+
+def unsuitable_binding(entry: TargetEntry) -> str:
+    """A type that NumPy lacks, or a scale for each channel of an input or output."""
     for each in (*entry.artifact.inputs, *entry.artifact.outputs):
         if each.dtype not in _NUMPY_TYPES:
             return f"{each.name} is {each.dtype}, which NumPy has not"
         if each.quant is not None and len(each.quant.scale) != 1:
             return f"{each.name} has a scale for each channel, and the runner knows one"
-    for name, _ in entry.artifact.options.settings:
-        if not RUNTIMES[entry.artifact.backend].takes.fullmatch(name):
-            return f"it runs with the setting {name}, which the runner does not know"
     return ""
 
 
@@ -77,33 +84,41 @@ def files(source: Source, chosen: tuple[TargetEntry, ...], *, options: Options) 
     module = names.asked_identifier(options.name) if options.name else names.identifier(source.manifest.name)
     version, note = names.python_version(source.manifest.version)
     title = f"{source.manifest.name} {source.manifest.version}"
-    words = {
-        "title": title,
-        "runtime": runtime.title,
-        "distribution": runtime.distribution,
-        "edgekit": __version__,
-        "module": module,
-    }
-    spec = _explicit(specification(source, entry, folder="model/"))
-    inside = {
-        f"{module}/__init__.py": runner(entry.artifact.backend, words).encode(),
-        f"{module}/__main__.py": filled("python/main.txt", **words).encode(),
-        f"{module}/specification.json": canonical_json.render(spec),
-        f"{module}/golden.npz": npz.to_bytes(_golden(source, entry)),
-        **{f"{module}/model/{path}": body for path, body in source.artifact_files(entry).items()},
-    }
+    spec = specification(source, entry, folder="model/")
+    inside = python_files(source, entry, spec, module=module)
+    inside |= {f"{module}/model/{path}": body for path, body in source.artifact_files(entry).items()}
     name = names.distribution(options.name or source.manifest.name)
     wheel, body = _wheel(name, version, inside, summary=f"{title} on {runtime.title}", runtime=runtime)
     readme = filled(
         "python/readme.txt",
+        title=title,
+        module=module,
         wheel=wheel,
         table=_table(spec),
         feeds=", ".join(f"{each['reference']['name']!r}: ..." for each in spec["inputs"]),
         samples=str(len(next(iter(source.golden_raw().values())))),
         signature=source.signature,
-        **words,
     )
     return Contents({wheel: body, "README.md": readme.encode()}, notes=(note,) if note else ())
+
+
+def python_files(
+    source: Source, entry: TargetEntry, spec: dict[str, Any], *, module: str
+) -> dict[str, bytes]:
+    """The runner, its self-test, specification and golden vectors below ``module``/, without the artifact."""
+    runtime = RUNTIMES[entry.artifact.backend]
+    words = {
+        "title": f"{source.manifest.name} {source.manifest.version}",
+        "runtime": runtime.title,
+        "distribution": runtime.distribution,
+        "edgekit": __version__,
+    }
+    return {
+        f"{module}/__init__.py": runner(entry.artifact.backend, words).encode(),
+        f"{module}/__main__.py": filled("python/main.txt", module=module).encode(),
+        f"{module}/specification.json": canonical_json.render(_explicit(spec)),
+        f"{module}/golden.npz": npz.to_bytes(_golden(source, entry)),
+    }
 
 
 def runner(backend: str, words: Mapping[str, str]) -> str:

@@ -1,0 +1,81 @@
+"""Artifact for ONNX Runtime -> .ort files, reduced-operator configuration, the command of a minimal build.
+
+    <stem>.ort                           for the CPU provider (and XNNPACK)
+    <stem>.with_runtime_opt.ort          for NNAPI and Core ML
+    required_operators_and_types*.config what a minimal build must hold
+    check/                               NumPy and onnxruntime: python -m check --self-test
+
+Both .ort files run on the ONNX Runtime of this machine before anything is written, and must give the golden
+outputs.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from edgekit.bundle import golden
+from edgekit.bundle.manifest import TargetEntry, artifact_from_entry, entry_of
+from edgekit.bundle.packages.base import Contents, Options, Source
+from edgekit.bundle.packages.python import python_files, unsuitable_binding
+from edgekit.bundle.packages.specification import specification
+from edgekit.bundle.packages.templates import filled
+from edgekit.errors import VerificationError
+from edgekit.spec import FileEntry
+
+BACKENDS = ("onnxruntime",)
+HOLDS: Literal["one"] = "one"
+PREFERRED = ("onnxruntime-arm64", "onnxruntime-cpu")
+RUNTIME_OPT = ".with_runtime_opt"
+
+
+def unsuitable(entry: TargetEntry) -> str:
+    """What the check in Python cannot hold."""
+    return unsuitable_binding(entry)
+
+
+def files(source: Source, chosen: tuple[TargetEntry, ...], *, options: Options) -> Contents:
+    """.ort files, configurations, README, check."""
+    entry = chosen[0]
+    onnx = next(iter(source.artifact_files(entry).values()))
+    stem = f"{source.manifest.name}-{source.manifest.version}"
+    made = options.tools.ort_from_onnx(onnx, stem=stem)
+    held = {name: body for name, body in made.items() if name.endswith(".ort")}
+    for name in held:
+        _replay(source, entry, held, name, options=options)
+    spec = specification(source, entry)
+    spec["files"] = [entry_of(name, held[name]).model_dump() | {"path": f"../{name}"} for name in held]
+    title = f"{source.manifest.name} {source.manifest.version}"
+    readme = filled(
+        "ort-mobile/readme.txt", title=title, stem=stem, signature=source.signature, target=entry.name
+    )
+    check = python_files(source, entry, spec, module="check")
+    return Contents({**made, **check, "README.md": readme.encode()})
+
+
+def _replay(
+    source: Source, entry: TargetEntry, held: Mapping[str, bytes], name: str, *, options: Options
+) -> None:
+    """Run one .ort file here.
+
+    Raises:
+        VerificationError: it does not compute the golden outputs within the tolerance.
+    """
+    wanted = source.golden_outputs(entry)
+    with tempfile.TemporaryDirectory(prefix="edgekit-ort-") as folder:
+        (Path(folder) / name).write_bytes(held[name])
+        file = entry_of(name, held[name])
+        held_file = FileEntry(name, file.sha256, file.size_bytes)
+        artifact = replace(artifact_from_entry(entry, Path(folder)), files=(held_file,))
+        with options.tools.open_artifact(artifact) as session:
+            found = golden.record(session, source.golden_inputs(entry))
+    difference = golden.compare(found, wanted, steps=entry.artifact.output_steps, tolerance=entry.tolerance)
+    if difference:
+        raise VerificationError(
+            f"{name} does not compute what {entry.name} computed where it was released: {difference}",
+            why="ONNX Runtime's optimizations for ARM changed the numbers by more than the release allows",
+            remedy="report it as a bug, with the bundle",
+        )
