@@ -132,6 +132,10 @@ class OrtFromOnnx(Protocol):
         """Files by name, each starting with ``stem`` or "required_operators_and_types"."""
 
 
+def _not_handed_down(content: bytes, *, stem: str) -> Mapping[str, bytes]:
+    raise AssertionError(len(content), stem)
+
+
 @dataclass(frozen=True)
 class Tools:
     """What packages need of the stages beside the bundle, handed down by the pipeline.
@@ -143,8 +147,8 @@ class Tools:
     """
 
     open_artifact: Callable[[Artifact], Session]
-    ort_from_onnx: OrtFromOnnx
     native: Callable[[Feeds, tuple[IoBinding, ...]], Mapping[str, Array]]
+    ort_from_onnx: OrtFromOnnx = _not_handed_down
 
 
 @dataclass(frozen=True)
