@@ -29,6 +29,9 @@ Scheme = Annotated[
 NO_CPU_FALLBACK = "session.disable_cpu_ep_fallback"
 """ONNX Runtime's session configuration key; "1" on a GPU unless a recipe allows otherwise."""
 
+PORTABLE = "executorch.portable"
+"""Setting of ExecuTorch's targets: "refuse" kernels outside of the delegate unless a recipe allows them."""
+
 
 class _Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -119,11 +122,12 @@ class RunDefaults(_Closed):
     def options(self, *, threads: int | None = None, allow_fallback: bool = False) -> RunOptions:
         """The run options with ``threads`` in place of the default where given.
 
-        ``allow_fallback``: operators may run on the CPU beside a GPU; a CUDA graph does not hold both.
+        ``allow_fallback``: operators may run on the CPU beside a GPU; a CUDA graph does not hold both. Or
+        outside of a delegate.
         """
         settings = dict(self.settings)
         if allow_fallback:
-            settings |= {NO_CPU_FALLBACK: "0", "cuda.graph": "0"}
+            settings |= {PORTABLE: "allow"} if PORTABLE in settings else {NO_CPU_FALLBACK: "0", "cuda.graph": "0"}
         return RunOptions(threads or self.threads, self.device, tuple(sorted(settings.items())))
 
 

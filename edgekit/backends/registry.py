@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from edgekit.target import Target
 
 BUILT_IN: Mapping[str, str] = {
+    "executorch": "edgekit.backends.executorch:ExecuTorch",
     "litert": "edgekit.backends.litert.backend:LiteRt",
     "onnxruntime": "edgekit.backends.onnxruntime:OnnxRuntime",
     "openvino": "edgekit.backends.openvino:OpenVino",

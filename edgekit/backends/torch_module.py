@@ -14,14 +14,22 @@ Source: PyTorch, torch.export and scaled_dot_product_attention; Vaswani et al. 2
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
 
-from edgekit.backends.torch_operators import OPERATORS, PARAMETERS, Call, Tensor, UnsupportedError, dtype_of
+from edgekit.backends.torch_operators import (
+    OPERATORS,
+    PARAMETERS,
+    Call,
+    Operator,
+    Tensor,
+    UnsupportedError,
+    dtype_of,
+)
 from edgekit.ir.graph import constant, has_subgraphs, is_onnx, rank, sole_reader
 from edgekit.spec import Rejection
 
@@ -32,11 +40,11 @@ OPEN_SIZE = 2  # of a dynamic axis while it is traced: torch.export takes 0 and 
 _FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 
 
-def rejections(model: ir.Model) -> Iterator[Rejection]:
+def rejections(model: ir.Model, *, operators: Collection[str] = OPERATORS) -> Iterator[Rejection]:
     """Operators, and computed parameters, that ``module_of`` has no counterpart for; needs no torch."""
     for node in model.graph:
         name = node.name or node.op_type
-        if has_subgraphs(node) or not is_onnx(node, *OPERATORS):
+        if has_subgraphs(node) or not is_onnx(node, *operators):
             yield Rejection(
                 node=name,
                 rule="operator",
@@ -187,15 +195,22 @@ def _shape(value: ir.Value | None) -> tuple[int, ...]:
     return () if array is None else array.shape
 
 
-def module_of(model: ir.Model) -> Any:
+def module_of(
+    model: ir.Model, *, operators: Mapping[str, Operator] = OPERATORS, steps: Steps | None = None
+) -> Any:
     """The torch.nn.Module of ``model``, in evaluation mode, on the CPU.
+
+    Args:
+        model: canonical, or what a compiler made of it.
+        operators: how each of its operators is computed.
+        steps: the rewrites; A1 to A3 where it is left out.
 
     Raises:
         UnsupportedError: an element type that PyTorch has not.
     """
     import torch
 
-    steps = steps_of(model)
+    steps = steps_of(model) if steps is None else steps
     arrays = _constants(model, steps)
 
     class Graph(torch.nn.Module):  # type: ignore[misc]
@@ -213,7 +228,7 @@ def module_of(model: ir.Model) -> Any:
             found = _Values(self, values)
             for node in model.graph:
                 if id(node) not in steps.skipped:
-                    _compute(torch, node, steps.special.get(id(node)), found)
+                    _compute(torch, node, steps.special.get(id(node)), found, operators)
             return tuple(found[_name(each)] for each in model.graph.outputs)
 
     return Graph().eval()
@@ -233,14 +248,20 @@ class _Values:
         return place
 
 
-def _compute(torch: Any, node: ir.Node, special: Attention | Linear | None, values: _Values) -> None:
+def _compute(
+    torch: Any,
+    node: ir.Node,
+    special: Attention | Linear | None,
+    values: _Values,
+    operators: Mapping[str, Operator],
+) -> None:
     if isinstance(special, Attention):
         values.computed[_name(node.outputs[0])] = _attention(torch, special, values)
     elif isinstance(special, Linear):
         values.computed.update(_linear(torch, special, values))
     else:
         inputs = tuple(None if each is None else values[_name(each)] for each in node.inputs)
-        result = OPERATORS[node.op_type](Call(torch, node, inputs))
+        result = operators[node.op_type](Call(torch, node, inputs))
         parts = result if isinstance(result, tuple | list) else (result,)
         values.computed.update(zip(map(_name, node.outputs), parts, strict=False))
 
@@ -306,8 +327,10 @@ def _tensors(torch: Any, arrays: Mapping[str, Array]) -> dict[str, Tensor]:
     return {name: torch.from_numpy(np.array(array, order="C", copy=True)) for name, array in arrays.items()}
 
 
-def exported(model: ir.Model, module: Any, *, device: str) -> Any:
+def exported(model: ir.Model, module: Any, *, device: str, largest: int | None = None) -> Any:
     """torch.export of ``module`` on ``device``; open sizes of the inputs stay open.
+
+    ``largest``: the bound of each open size, from 1; None = no bound.
 
     Raises:
         UnsupportedError: PyTorch cannot keep an open size open.
@@ -315,7 +338,7 @@ def exported(model: ir.Model, module: Any, *, device: str) -> Any:
     import torch
 
     module = module.to(device)
-    feeds, sizes = sample_inputs(torch, model.graph.inputs, device=device)
+    feeds, sizes = sample_inputs(torch, model.graph.inputs, device=device, largest=largest)
     try:
         with torch.no_grad():
             return torch.export.export(module, feeds, dynamic_shapes=(sizes,) if any(sizes) else None)
@@ -324,17 +347,27 @@ def exported(model: ir.Model, module: Any, *, device: str) -> Any:
 
 
 def sample_inputs(
-    torch: Any, inputs: Sequence[ir.Value], *, device: str
+    torch: Any, inputs: Sequence[ir.Value], *, device: str, largest: int | None = None
 ) -> tuple[tuple[Tensor, ...], tuple[dict[int, Any] | None, ...]]:
     """Zeros for every input, with OPEN_SIZE for open sizes, and which axes are open."""
     feeds, sizes = [], []
+    bounded: dict[str, Any] = {}  # one Dim for each name: equal names are equal sizes
     for value in inputs:
         assert value.shape is not None  # noqa: S101  the canonical form has types and shapes
         assert value.dtype is not None  # noqa: S101
         shape = [dim if isinstance(dim, int) else OPEN_SIZE for dim in value.shape]
         feeds.append(torch.zeros(shape, dtype=dtype_of(torch, value.dtype), device=device))
         opened = {
-            axis: torch.export.Dim.DYNAMIC for axis, dim in enumerate(value.shape) if not isinstance(dim, int)
+            axis: torch.export.Dim.DYNAMIC if largest is None else _bounded(torch, dim, largest, bounded)
+            for axis, dim in enumerate(value.shape)
+            if not isinstance(dim, int)
         }
         sizes.append(opened or None)
     return tuple(feeds), tuple(sizes)
+
+
+def _bounded(torch: Any, dim: ir.SymbolicDim, largest: int, known: dict[str, Any]) -> Any:
+    name = dim.value or f"unnamed{len(known)}"
+    if name not in known:
+        known[name] = torch.export.Dim(f"size{len(known)}", min=1, max=largest)
+    return known[name]

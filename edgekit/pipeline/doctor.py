@@ -22,6 +22,7 @@ _PACKAGES = (
     ("ai-edge-litert", "litert", "target litert-cpu"),
     ("flatbuffers", "litert", "target litert-cpu"),
     ("openvino", "openvino", "target openvino-cpu"),
+    ("executorch", "executorch", "target executorch-xnnpack"),
     ("scikit-learn", "data", "data set digits"),
     ("pillow", "data", "folders of images"),
 )

@@ -172,10 +172,12 @@ def _target_plan(table: TargetTable, recipe: Recipe, base: Path, *, waiving: Wai
             remedy='write precision = "w8a8" in its [[target]] table, or leave io_dtype out',
             more="docs/recipe.md",
         )
-    if table.allow_fallback and (target.backend, target.run.device) != ("onnxruntime", "cuda"):
+    delegated = targets.PORTABLE in target.run.settings
+    if table.allow_fallback and not delegated and (target.backend, target.run.device) != ("onnxruntime", "cuda"):
         raise RecipeError(
             f"target {target.name} has allow_fallback, and there is nothing that it could fall back from",
-            why="only ONNX Runtime's providers for GPUs leave operators to the CPU",
+            why="only ONNX Runtime's providers for GPUs leave operators to the CPU, and ExecuTorch's delegate "
+            "to portable kernels",
             remedy="leave allow_fallback out of its [[target]] table",
             more="docs/gpu.md",
         )

@@ -15,6 +15,7 @@ _BY_EXTRA = {
     "litert": ("ai-edge-litert", "flatbuffers"),
     "openvino": ("openvino",),
     "torch": ("torch",),
+    "executorch": ("executorch", "torch", "torchao", "flatbuffers"),
     "keras": ("keras", "tf2onnx"),
 }
 
