@@ -389,7 +389,8 @@ class TargetTable(_Closed):
     allow_fallback: bool = Field(
         default=False,
         description="on a GPU: operators that its provider lacks may run on the CPU; `bench` lists them with "
-        "their share of the time. Without it they are an error",
+        "their share of the time. With ExecuTorch: operators that its delegate lacks may run in portable "
+        "kernels. Without it they are an error",
     )
     budget: TargetBudgetTable = Field(default_factory=TargetBudgetTable)
 

@@ -127,7 +127,9 @@ class RunDefaults(_Closed):
         """
         settings = dict(self.settings)
         if allow_fallback:
-            settings |= {PORTABLE: "allow"} if PORTABLE in settings else {NO_CPU_FALLBACK: "0", "cuda.graph": "0"}
+            settings |= (
+                {PORTABLE: "allow"} if PORTABLE in settings else {NO_CPU_FALLBACK: "0", "cuda.graph": "0"}
+            )
         return RunOptions(threads or self.threads, self.device, tuple(sorted(settings.items())))
 
 

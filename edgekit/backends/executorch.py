@@ -1,8 +1,8 @@
 """Model -> .pte -> ExecuTorch with its XNNPACK delegate; target executorch-xnnpack.
 
-The program is exported by PyTorch from the canonical graph, float or QDQ, which came from the PyTorch source (or
-any other) with its parity proved: so the scales are those of the one calibration, and no PyTorch source is needed
-to compile. Integers inside equal those of the plan on every other target.
+The program is exported by PyTorch from the canonical graph, float or QDQ, which came from the PyTorch source
+(or any other) with its parity proved: so the scales are those of the one calibration, and compiling needs no
+PyTorch source. Integers inside equal those of the plan on every other target.
 
 C1 structural rules of the target (``backends.refusal``)
 C2 an operator that has no counterpart in ``backends.executorch_operators``

@@ -1,12 +1,12 @@
 """.pte file -> a method of ExecuTorch's runtime, inside the worker.
 
     bind:    feeds as tensors over the same memory
-    invoke:  method.execute: the delegates and what lies between them
+    invoke:  the method: the delegates and what lies between them
     fetch:   outputs as arrays
 
-A program of this target lets XNNPACK compute. Kernels outside of the delegate are an error when the file is
-opened, unless the setting ``executorch.portable`` is "allow"; facts "delegates" and "outside" say what is there.
-Threads are those of the process's one pool. The pip runtime writes an ETDump where it is asked to: what really
+A program of this target lets XNNPACK compute. Kernels outside of the delegate are an error when the file
+is opened, unless the setting ``executorch.portable`` is "allow"; facts "delegates" and "outside" say what is
+there. Threads are those of the process's one pool. The pip runtime writes an ETDump on request: what really
 ran (``executed``, ``profile``) comes from a second method that writes one (``executorch_trace``).
 
 Source: docs.pytorch.org/executorch, "Runtime Python API reference" and "ETDump".
@@ -14,6 +14,7 @@ Source: docs.pytorch.org/executorch, "Runtime Python API reference" and "ETDump"
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -47,8 +48,9 @@ class ExecuTorchEngine:
         settings = checked(dict(options.settings))
         calls = calls_of(path)  # before native code sees the file
         hold_to_delegate(path, calls, allowed=settings[PORTABLE] == "allow")
-        self._torch, self._runtime, native = _loaded()
-        if not self._runtime.backend_registry.is_available(XNNPACK):
+        self._torch, self._native = _loaded()
+        native = self._native
+        if not native._is_available(XNNPACK):
             raise MissingBackendError(
                 "this ExecuTorch is built without XNNPACK",
                 why="the target's artifacts are computed by it",
@@ -90,7 +92,7 @@ class ExecuTorchEngine:
             InputError: an open size is larger than the file's bound.
         """
         try:
-            self._results = self._method.execute(self._feeds)
+            self._results = self._method(self._feeds)
         except RuntimeError as error:
             if any(max(each.shape, default=0) > self._largest for each in self._feeds):
                 raise InputError(
@@ -156,8 +158,8 @@ class ExecuTorchEngine:
         program = self._opened(self._path, trace=True)
         method = program.load_method(_METHOD)
         for _ in range(profiling.WARM_UP if runs else 1):
-            method.execute(self._feeds)
-        times = profiling.in_turn(self.invoke, lambda: method.execute(self._feeds), runs)
+            method(self._feeds)
+        times = profiling.in_turn(self.invoke, lambda: method(self._feeds), runs)
         with tempfile.TemporaryDirectory(prefix="edgekit-profile-") as folder:
             written = Path(folder) / "events.etdp"
             program.write_etdump_result_to_file(str(written), str(Path(folder) / "debug.bin"))
@@ -167,7 +169,12 @@ class ExecuTorchEngine:
 
     def _opened(self, path: Path, *, trace: bool = False) -> Any:
         try:
-            return self._runtime.load_program(path, enable_etdump=trace)
+            return self._native._load_program(
+                str(path),
+                enable_etdump=trace,
+                debug_buffer_size=0,
+                program_verification=self._native.Verification.InternalConsistency,
+            )
         except RuntimeError as error:
             raise ModelFileError(
                 f"{path.name} is not a readable ExecuTorch program",
@@ -190,13 +197,17 @@ def hold_to_delegate(path: Path, calls: Calls, *, allowed: bool) -> None:
     raise ModelFileError(
         f"XNNPACK computes {what} in {path.name}",
         why="ExecuTorch's portable kernels are single loops without vectors, many times slower",
-        remedy="compile it with edgekit, or write allow_fallback = true in the [[target]] table of the recipe",
+        remedy="compile it with edgekit, or write allow_fallback = true in its [[target]] table",
         more="docs/executorch.md",
     )
 
 
-def _loaded() -> tuple[Any, Any, Any]:
-    """PyTorch, ExecuTorch's runtime, and the module of its native functions."""
-    torch = imported("torch")
-    native = imported("executorch.extension.pybindings.portable_lib")
-    return torch, imported("executorch.runtime").Runtime.get(), native
+def _loaded() -> tuple[Any, Any]:
+    """PyTorch, and the module of ExecuTorch's native functions.
+
+    ``portable_lib`` gives the same names, and imports the compiler for the class of one warning: 4 of 6
+    seconds. On Windows it also sets the path of libraries.
+    """
+    torch = imported("torch")  # first: the native module takes its libraries from there
+    package = "executorch.extension.pybindings"
+    return torch, imported(f"{package}.{'portable_lib' if sys.platform == 'win32' else '_C'}")

@@ -50,9 +50,9 @@ def calls_of(path: Path) -> Calls:
         ModelFileError: it is no .pte file.
     """
     content = path.read_bytes()
+    if content[4:6] != _IDENTIFIER:
+        raise _unreadable(path, "its identifier is not that of an ExecuTorch program")
     try:
-        if content[4:6] != _IDENTIFIER:
-            raise ValueError("its identifier is not that of an ExecuTorch program")
         return _calls(content)
     except (ValueError, IndexError, TypeError, ArithmeticError) as error:
         raise _unreadable(path, str(error)) from error
@@ -81,6 +81,7 @@ def _calls(content: bytes) -> Calls:
 
 
 def root(content: bytes) -> Any:
+    """The table that a flatbuffer starts with."""
     import flatbuffers
     from flatbuffers.table import Table
 
@@ -94,6 +95,7 @@ def _slot(table: Any, field: int) -> int:
 
 
 def table_of(table: Any, field: int) -> Any:
+    """The table in field number ``field``, None where it is left out."""
     from flatbuffers.table import Table
 
     place = _slot(table, field)
@@ -101,6 +103,7 @@ def table_of(table: Any, field: int) -> Any:
 
 
 def tables(table: Any, field: int) -> list[Any]:
+    """The tables of the vector in field number ``field``."""
     from flatbuffers.table import Table
 
     offset = table.Offset(4 + 2 * field)
@@ -111,11 +114,13 @@ def tables(table: Any, field: int) -> list[Any]:
 
 
 def text(table: Any, field: int) -> str:
+    """The string in field number ``field``, "" where it is left out."""
     place = _slot(table, field)
     return bytes(table.String(place)).decode("utf-8") if place else ""
 
 
 def number(table: Any, field: int, flags: str) -> int:
+    """The integer in field number ``field``, 0 where it is left out; ``flags`` names its type."""
     from flatbuffers import number_types
 
     place = _slot(table, field)

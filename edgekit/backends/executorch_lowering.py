@@ -2,7 +2,7 @@
 
     Dequantize(int32 bias)      -> float32 constant    XNNPACK quantizes it again with the same two scales
     Dequantize(int8 weight)     -> zero points as int64, which PyTorch's operator wants
-    MatMul(x, W: (in, out))     -> Linear(x, W^T: (out, in)), channels on axis 0; + a constant vector behind it
+    MatMul(x, W: (in, out))     -> Linear(x, W^T: (out, in)), with the constant vector that is added behind it
 
 The integers and the scales are the plan's own: nothing is calibrated or rounded here a second time. A float32
 holds a bias of less than 2^24 steps exactly (L1); a larger one is refused.
@@ -53,7 +53,9 @@ def _dequantize(graph: ir.Graph, node: ir.Node) -> None:
         return
     if weight.dtype == np.int32:
         if np.abs(weight.astype(np.int64)).max(initial=0) >= _EXACT:
-            raise LargeBiasError(f"bias {node.inputs[0].name if node.inputs[0] else ''} has 2^24 steps or more")
+            raise LargeBiasError(
+                f"bias {node.inputs[0].name if node.inputs[0] else ''} has 2^24 steps or more"
+            )
         real = (weight.astype(np.float64) * scale.astype(np.float64)).astype(np.float32)
         output = node.outputs[0]
         ir.convenience.replace_all_uses_with(output, _new(graph, f"{output.name}_real", real))
@@ -120,10 +122,7 @@ def _replace(graph: ir.Graph, old: ir.Node, new: ir.Node) -> None:
     result.shape, result.type = output.shape, output.type
     result.name, output.name = output.name, f"{output.name}_replaced"
     graph.insert_before(old, new)
-    ir.convenience.replace_all_uses_with(output, result)
-    for index, value in enumerate(graph.outputs):
-        if value is output:
-            graph.outputs[index] = result
+    ir.convenience.replace_all_uses_with(output, result, replace_graph_outputs=True)
     graph.remove(old, safe=True)
 
 

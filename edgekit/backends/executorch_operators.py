@@ -1,13 +1,13 @@
 """One ONNX operator on torch tensors, as XNNPACK's partitioner recognizes it.
 
-    QuantizeLinear    -> quantized_decomposed.quantize_per_tensor, in int8: u8 with zero point z is s8 with z - 128
+    QuantizeLinear    -> quantized_decomposed.quantize_per_tensor in int8: u8 with zero point z is s8, z - 128
     DequantizeLinear  -> quantized_decomposed.dequantize_per_tensor, or _per_channel for a weight
     Clip              -> hardtanh where both bounds are constants: a convolution fuses it
     Squeeze, ...      -> reshape with one -1: a delegate takes it, and a squeeze it does not
 
 The rest is ``torch_operators``. A weight has the integers -127..127, as the plan made them.
 
-Source: executorch/backends/xnnpack/partition/config/generic_node_configs.py (1.5), one class for each operator.
+Source: executorch/backends/xnnpack/partition/config/generic_node_configs.py (1.5), a class for each operator.
 """
 
 from __future__ import annotations

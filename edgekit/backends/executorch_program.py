@@ -2,13 +2,13 @@
 
     .onnx --lowered--> graph --torch.export--> program --XnnpackPartitioner--> delegates and the rest --> .pte
 
-A file has a bound for open sizes (setting ``executorch.largest``): memory is planned ahead of time. Inputs lie
-where the caller has them and are not planned. The same model gives the same bytes.
+A file has a bound for open sizes (setting ``executorch.largest``): memory is planned ahead of time. Inputs
+lie where the caller has them and are not planned. The same model gives the same bytes.
 
 PyTorch chooses a kernel for convolutions while it traces, although no kernel of its own will run; two of its
 libraries bound the batch there (fewer than 16), so they are switched off.
 
-Source: docs.pytorch.org/executorch, "XNNPACK backend" and "Memory planning"; PyTorch, _subclasses/fake_impls.py (conv).
+Source: docs.pytorch.org/executorch, "XNNPACK backend" and "Memory planning"; PyTorch, fake_impls.py (conv).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""ETDump of a few inferences -> the kernels that ran, in XNNPACK's and ExecuTorch's own words, with their times.
+"""ETDump of a few inferences -> the kernels that ran, in XNNPACK's and ExecuTorch's own words, with times.
 
     "Convolution (NHWC, QC8) IGEMM #1"     inside the delegate: operator, layout and type, kernel, number
     "native_call_addmm.out"                a kernel of ExecuTorch's own, outside of it
@@ -25,7 +25,7 @@ _PORTABLE = "native_call_"
 _FREE = ("executorch_prim::", "sym_size", "sym_numel")
 _MULTIPLYING = ("Convolution", "Deconvolution", "Fully Connected", "Batch Matrix Multiply")
 _MULTIPLYING_PORTABLE = ("convolution", "addmm", "mm.", "bmm", "linear", "matmul")
-# XNNPACK writes types as QS8 (int8), QC8 and QC8W (per channel), S8, F32, F16, and X8, X32 where it moves bytes
+# XNNPACK writes types as QS8 (int8), QC8 and QC8W (per channel), S8, F32, F16, and X8 where it moves bytes
 _TYPES = (
     (re.compile(r"\b(QS8|QC8|QU8|QD8|S8|U8)\w*"), "int8"),
     (re.compile(r"\bF32\b"), "float32"),
@@ -94,7 +94,8 @@ def _profiled(content: bytes) -> Iterator[tuple[str, float]]:
         for event in tables(run, 3):
             found = table_of(event, 0)
             if found is not None:
-                yield text(found, 0), (_long(found, 7) - _long(found, 6)) / 1e3
+                # what a delegate reports has the name of its own as identifier (field 4)
+                yield text(found, 0) or text(found, 4), (_long(found, 7) - _long(found, 6)) / 1e3
 
 
 def _long(table: Any, field: int) -> int:

@@ -210,8 +210,8 @@ def module_of(
     """
     import torch
 
-    steps = steps_of(model) if steps is None else steps
-    arrays = _constants(model, steps)
+    found = steps_of(model) if steps is None else steps
+    arrays = _constants(model, found)
 
     class Graph(torch.nn.Module):  # type: ignore[misc]
         """The nodes of one ONNX graph."""
@@ -225,11 +225,11 @@ def module_of(
 
         def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
             values = dict(zip((_name(each) for each in model.graph.inputs), inputs, strict=True))
-            found = _Values(self, values)
+            known = _Values(self, values)
             for node in model.graph:
-                if id(node) not in steps.skipped:
-                    _compute(torch, node, steps.special.get(id(node)), found, operators)
-            return tuple(found[_name(each)] for each in model.graph.outputs)
+                if id(node) not in found.skipped:
+                    _compute(torch, node, found.special.get(id(node)), known, operators)
+            return tuple(known[_name(each)] for each in model.graph.outputs)
 
     return Graph().eval()
 

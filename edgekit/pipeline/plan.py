@@ -173,11 +173,15 @@ def _target_plan(table: TargetTable, recipe: Recipe, base: Path, *, waiving: Wai
             more="docs/recipe.md",
         )
     delegated = targets.PORTABLE in target.run.settings
-    if table.allow_fallback and not delegated and (target.backend, target.run.device) != ("onnxruntime", "cuda"):
+    if (
+        table.allow_fallback
+        and not delegated
+        and (target.backend, target.run.device) != ("onnxruntime", "cuda")
+    ):
         raise RecipeError(
             f"target {target.name} has allow_fallback, and there is nothing that it could fall back from",
-            why="only ONNX Runtime's providers for GPUs leave operators to the CPU, and ExecuTorch's delegate "
-            "to portable kernels",
+            why="only ONNX Runtime's providers for GPUs leave operators to the CPU, and only ExecuTorch's "
+            "delegate leaves them to portable kernels",
             remedy="leave allow_fallback out of its [[target]] table",
             more="docs/gpu.md",
         )
