@@ -55,7 +55,7 @@ def run() -> Report:
                 seconds, lock = _release(home / name / "edgekit.toml", home / f"dist{index}", home / "cache")
                 times.append(seconds)
                 locks.append(lock)
-                (bundle,) = (home / f"dist{index}").iterdir()
+                (bundle,) = (path for path in (home / f"dist{index}").iterdir() if path.is_dir())
                 hashes.append(reproducible_files(bundle))
         changed = [path for path in hashes[0] if hashes[0][path] != hashes[1].get(path)]
         bars += [
