@@ -9,6 +9,7 @@ license-expression, which CycloneDX's library brings along. It is imported when 
 from __future__ import annotations
 
 import re
+from functools import cache
 
 from edgekit.errors import closest
 
@@ -35,13 +36,11 @@ _OFTEN = {
 def problem(expression: str) -> str:
     """What is wrong with ``expression``, with the closest identifiers; "" where nothing is."""
     from cyclonedx import spdx
-    from license_expression import get_spdx_licensing
 
-    known = [key for key in get_spdx_licensing().known_symbols if not key.startswith("LicenseRef-")]
-    names = set(known)
+    known = _identifiers()
     for token in re.split(r"[()\s]+", expression):
         name = token.removesuffix("+")
-        if not name or name in _OPERATORS or name in names or _OWN.fullmatch(name):
+        if not name or name in _OPERATORS or name in known or _OWN.fullmatch(name):
             continue
         if not spdx.is_supported_id(name):  # identifiers that SPDX has deprecated are still identifiers
             return _unknown(expression, name, known)
@@ -50,8 +49,16 @@ def problem(expression: str) -> str:
     return f"{expression!r} is no SPDX license expression: identifiers are joined by AND, OR and WITH"
 
 
-def _unknown(expression: str, name: str, known: list[str]) -> str:
-    by_lower = {key.lower(): key for key in known}
+@cache
+def _identifiers() -> frozenset[str]:
+    """Of licences and of exceptions; reading them takes 40 ms."""
+    from license_expression import get_spdx_licensing
+
+    return frozenset(key for key in get_spdx_licensing().known_symbols if not key.startswith("LicenseRef-"))
+
+
+def _unknown(expression: str, name: str, known: frozenset[str]) -> str:
+    by_lower = {key.lower(): key for key in sorted(known)}
     often = [_OFTEN[each.lower()] for each in (expression.strip(), name) if each.lower() in _OFTEN]
     near = [
         by_lower[each]

@@ -4,6 +4,7 @@
     artifacts/           what ships
     files/               what belongs to the model: vocabulary, labels
     targets/             the target files as they were
+    sbom.cdx.json        bill of materials                     (bom)
     golden/inputs.npz    fixed inputs                          ranges.json, recipe.json, edgekit.lock
     evidence.json        what this machine measured            (evidence)
     golden/<target>.npz  what this machine's runtimes gave     report/
@@ -26,13 +27,14 @@ from typing import Any
 
 import numpy.typing as npt
 
-from edgekit.bundle import canonical_json, npz
+from edgekit.bundle import bom, canonical_json, npz
 from edgekit.bundle import evidence as evidence_file
 from edgekit.bundle import manifest as manifest_file
 from edgekit.bundle.complete import SEALS, complete, pack_beside, put_in_place, refuse_taken
 from edgekit.bundle.evidence import Evidence, GoldenOutputs, MachineFacts, Measurement
 from edgekit.bundle.facts import Facts, Transformation
-from edgekit.bundle.manifest import Manifest, Tolerance, entry_from_artifact, entry_of, safe_path
+from edgekit.bundle.manifest import FileEntry, Manifest, Tolerance, entry_from_artifact, entry_of, safe_path
+from edgekit.bundle.packages_used import UsedPackage
 from edgekit.bundle.processing import Processing
 from edgekit.bundle.replace_folder import draft_beside, members, put, swap
 from edgekit.bundle.sign import Signer
@@ -82,6 +84,7 @@ class BundleContent:
         associated: content of the files that belong to the model, by name.
         target_files: content of the targets' own files, by target name.
         facts: what the manifest says beyond this.
+        packages: what is installed of the tools that took part.
         shipped: one for each target.
         machine: that measured.
         created: ISO 8601 time of the release; evidence only.
@@ -107,6 +110,7 @@ class BundleContent:
     associated: Mapping[str, bytes] = field(default_factory=dict)
     target_files: Mapping[str, bytes] = field(default_factory=dict)
     facts: Facts = field(default_factory=Facts)
+    packages: tuple[UsedPackage, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     measurements: tuple[Measurement, ...] = ()
     reports: Mapping[str, bytes] = field(default_factory=dict)
@@ -198,9 +202,15 @@ def _manifest(content: BundleContent) -> tuple[dict[str, bytes], Manifest]:
             )
             for each in sorted(content.shipped, key=lambda each: each.artifact.target)
         ),
-        files=tuple(entry_of(path, files[path]) for path in sorted(files)),
+        files=_listed(files),
     )
-    return files, manifest_file.sealed(document)
+    # It is about all the others, and its serial number is derived from them.
+    files[bom.FILE_NAME] = bom.to_bytes(document, content.packages)
+    return files, manifest_file.sealed(document.model_copy(update={"files": _listed(files)}))
+
+
+def _listed(files: Mapping[str, bytes]) -> tuple[FileEntry, ...]:
+    return tuple(entry_of(path, files[path]) for path in sorted(files))
 
 
 def _artifact_files(artifact: Artifact) -> dict[str, bytes]:

@@ -25,6 +25,7 @@ from edgekit.bundle.sign import Signer
 from edgekit.bundle.write import BundleContent, Shipped, write
 from edgekit.dataset import Dataset
 from edgekit.pipeline import facts, provenance
+from edgekit.pipeline.installed import used_packages
 from edgekit.pipeline.judge import Judged
 from edgekit.pipeline.model import Canonical
 from edgekit.pipeline.plan import Plan, associated_files
@@ -74,6 +75,9 @@ def deliver(
         sources=sources,
         facts=facts.facts(plan, canonical, data=data, ranges=ranges, tools=result.tools),
         target_files=facts.target_files(plan),
+        packages=used_packages(
+            {*result.tools, *(name for each in shipped.values() for name in each.artifact.tools)}
+        ),
         calibration_digest=ranges.data_digest if ranges else "",
         recipe=json.loads(plan.recipe.resolved_json()),
         ranges=to_json(ranges) if ranges else _NO_RANGES,

@@ -38,12 +38,17 @@ def tools(*extras: str) -> dict[str, str]:
     }
 
 
-@cache
 def code_digest() -> str:
-    """SHA-256 over edgekit's own modules: a changed compiler never serves results of the old one."""
+    """The start of ``code_sha256``: a changed compiler never serves results of the old one."""
+    return code_sha256()[:16]
+
+
+@cache
+def code_sha256() -> str:
+    """SHA-256 over edgekit's own modules."""
     root = Path(__file__).parents[1]
     sha = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         sha.update(path.relative_to(root).as_posix().encode())
         sha.update(path.read_bytes())
-    return sha.hexdigest()[:16]
+    return sha.hexdigest()

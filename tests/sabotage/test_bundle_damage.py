@@ -152,6 +152,7 @@ FILES = [
     "ranges.json",
     "recipe.json",
     "report/report.json",
+    "sbom.cdx.json",
 ]
 
 

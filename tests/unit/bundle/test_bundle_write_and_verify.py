@@ -139,6 +139,7 @@ REPRODUCIBLE = {
     "ranges.json",
     "recipe.json",
     "edgekit.lock",
+    "sbom.cdx.json",
 }
 MEASURED = {"evidence.json", "golden/small-cpu.npz", "golden/large-cpu.npz", "report/report.json"}
 SEALS = {"evidence.intoto.json", "SHA256SUMS"}

@@ -150,6 +150,20 @@ def test_data_and_tools_are_named(manifest: Manifest) -> None:
     assert {"edgekit", "python", "onnxruntime", "openvino", "ai-edge-litert"} <= set(manifest.tools)
 
 
+def test_the_bill_of_materials_follows_the_official_schema(bundle: Path) -> None:
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    text = (bundle / "sbom.cdx.json").read_text("utf-8")
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    value = json.loads(text)
+    tools = {each["name"]: each for each in value["metadata"]["tools"]["components"]}
+    assert {"edgekit", "numpy", "onnxruntime", "openvino", "ai-edge-litert", "python"} <= set(tools)
+    assert all(each["licenses"] for each in tools.values())
+    hashed = {name for name, each in tools.items() if "hashes" in each}
+    assert {"edgekit", "numpy", "onnxruntime"} <= hashed
+
+
 def test_target_files_travel(manifest: Manifest, bundle: Path) -> None:
     for entry in manifest.targets:
         path = f"targets/{entry.name}.toml"
