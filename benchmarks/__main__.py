@@ -8,6 +8,7 @@ import sys
 SUITES = (
     "startup",
     "release_repeat",
+    "bundle_flips",
     "int8_quality",
     "int8_latency",
     "int8_accuracy",
