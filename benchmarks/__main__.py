@@ -32,6 +32,7 @@ SUITES = (
     "change_points",
     "pruned_random_graphs",
     "pruning",
+    "sparsity",
     "bench_power",
 )
 

@@ -40,6 +40,7 @@ from edgekit.pipeline import verify as _verify
 from edgekit.pipeline.bench_sweep import LIMIT_S
 from edgekit.pipeline.bench_sweep import Sweep as _Sweep
 from edgekit.pipeline.open import open_artifact
+from edgekit.pipeline.prune_judge import Judging
 from edgekit.pipeline.result import (
     BenchResult,
     DebugResult,
@@ -53,6 +54,7 @@ from edgekit.pipeline.result import (
     ValidateResult,
     VerifyResult,
 )
+from edgekit.pruning.zeros import asked_pattern
 from edgekit.report import render_release
 from edgekit.spec import Artifact, Precision, Progress, Session, Silent, TensorSpec
 
@@ -155,6 +157,9 @@ def prune(
     out: PathLike,
     keep: float | None = None,
     speedup: float | None = None,
+    sparsity: float | None = None,
+    pattern: str | None = None,
+    require_speedup: bool = False,
     targets: Sequence[str] = ("onnxruntime-cpu",),
     threads: int | None = None,
     importance: Literal["obs", "activation", "magnitude"] = "obs",
@@ -168,14 +173,17 @@ def prune(
     expected: float | None = None,
     progress: Progress | None = None,
 ) -> PruneResult:
-    """Remove channels of a float ONNX model and solve the weights that stay anew (docs/pruning.md).
+    """Remove channels or zero weights of a float ONNX model; solve what stays anew (docs/pruning.md).
 
     Args:
         model: the float .onnx file.
         calibration_data: as for ``calibrate``; no labels are read.
         out: the file to write.
         keep: the part of each group's channels that stays; or
-        speedup: how many times faster on every target, measured end to end.
+        speedup: how many times faster on every target, measured end to end; or
+        sparsity: the part of the weights that becomes zero; or
+        pattern: "2:4": two of four weights behind each other stay.
+        require_speedup: zeros that save no time on a target are a failure.
         targets: where it is measured.
         threads: inside an operator; the target's own by default.
         importance: what decides which channels go.
@@ -193,15 +201,26 @@ def prune(
         What was made and measured. A gate that failed is in ``exit_code``, and then nothing was written.
 
     Raises:
-        InputError: nothing in the model may go, or both or neither of keep and speedup.
+        InputError: nothing in the model may go, or not exactly one of keep, speedup, sparsity and pattern.
         DataError: the data does not fit the model.
     """
     return _prune.prune(
         Path(model),
         calibration_data=calibration_data,
         out=Path(out),
-        asked=_prune.Asked(keep, speedup, tuple(targets), threads, importance, recover, samples, seed),
-        judging=_prune.Judging(eval_data, metric, max_drop_pp, expected),
+        asked=_prune.Asked(
+            keep=keep,
+            speedup=speedup,
+            zeros=asked_pattern(sparsity, pattern),
+            targets=tuple(targets),
+            threads=threads,
+            importance=importance,
+            recover=recover,
+            samples=samples,
+            seed=seed,
+            require_speedup=require_speedup,
+        ),
+        judging=Judging(eval_data, metric, max_drop_pp, expected),
         progress=progress or Silent(),
         preprocess=Path(preprocess) if preprocess else None,
     )

@@ -15,6 +15,7 @@ EXAMPLES = (
     "edgekit prune model.onnx --calibration-data train.npz --speedup 1.5 -o pruned.onnx",
     "edgekit prune model.onnx --calibration-data train.npz --speedup 1.5 --target litert-cpu -o pruned.onnx",
     "edgekit prune model.onnx --calibration-data train.npz --keep 0.7 -o pruned.onnx",
+    "edgekit prune model.onnx --calibration-data train.npz --pattern 2:4 -o sparse.onnx",
     "edgekit prune model.onnx --calibration-data a.npz --keep 0.5 --eval-data b.npz --max-drop 1 -o p.onnx",
 )
 EXIT_CODES = (
@@ -46,6 +47,18 @@ def run(
         float | None,
         typer.Option("--keep", help="In place of --speedup: the part of each group's channels that stays."),
     ] = None,
+    sparsity: Annotated[
+        float | None,
+        typer.Option("--sparsity", help="Or: the part of the weights that becomes zero, channels staying."),
+    ] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option("--pattern", help="Or: N of M weights behind each other stay, as 2:4."),
+    ] = None,
+    require_speedup: Annotated[
+        bool,
+        typer.Option("--require-speedup", help="Exit 4 where zeros save no time on a target."),
+    ] = False,
     targets: flags.Targets = None,
     threads: flags.Threads = None,
     importance: Annotated[
@@ -72,10 +85,15 @@ def run(
     cache_dir: flags.CacheDir = None,
     report: flags.Reports = None,
 ) -> ExitCode:
-    """Remove channels, solve the weights that stay anew, and measure what that gives on the target."""
+    """Remove channels or zero weights, solve those that stay anew, and measure what the target gives back.
+
+    Zeros count for size; where a target has kernels that leave them out, the gain is measured.
+    """
     reports = parse_reports(report or (), verb="prune")
     with console.working() as progress:
         from edgekit.pipeline import prune
+        from edgekit.pipeline.prune_judge import Judging
+        from edgekit.pruning.zeros import asked_pattern
 
         result = prune.prune(
             model,
@@ -84,14 +102,16 @@ def run(
             asked=prune.Asked(
                 keep=keep,
                 speedup=speedup,
+                zeros=asked_pattern(sparsity, pattern),
                 targets=tuple(targets or ("onnxruntime-cpu",)),
                 threads=threads,
                 importance=importance,
                 recover=recover,
                 samples=samples,
                 seed=seed,
+                require_speedup=require_speedup,
             ),
-            judging=prune.Judging(eval_data, metric, max_drop, expected),
+            judging=Judging(eval_data, metric, max_drop, expected),
             progress=progress,
             preprocess=preprocess,
             cache_dir=cache_dir,

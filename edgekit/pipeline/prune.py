@@ -1,5 +1,7 @@
 """`prune`: float ONNX x calibration data -> fewer channels, weights solved anew, and the speed that it gave.
 
+    --sparsity, --pattern: ``prune_zeros``; what follows removes channels
+
     dependencies -> order of channels -> widths -> remove -> reconstruct -> (recover) -> measure, judge
 
 --keep      one part for every group.
@@ -35,10 +37,12 @@ from edgekit.ir.external_data import size_bytes
 from edgekit.ir.macs import macs
 from edgekit.pipeline import calibrate, judge, steps
 from edgekit.pipeline.cache import Cache
-from edgekit.pipeline.evaluation import Evaluated, evaluate_pair
+from edgekit.pipeline.evaluation import Evaluated
 from edgekit.pipeline.lineage import with_lineage
 from edgekit.pipeline.model import Canonical, canonical_file
+from edgekit.pipeline.prune_judge import Judging, in_memory
 from edgekit.pipeline.prune_speed import Speedometer, slowest
+from edgekit.pipeline.prune_zeros import ZerosAsked, with_zeros
 from edgekit.pipeline.result import GateRow
 from edgekit.pipeline.result.prune import (
     CellRow,
@@ -59,10 +63,10 @@ from edgekit.pruning.reconstruct import reconstruct
 from edgekit.pruning.recover import recover
 from edgekit.pruning.remove import is_branch, remove
 from edgekit.pruning.sensitivity import output_error, sensitivity
-from edgekit.spec import Progress, RunOptions
+from edgekit.pruning.zeros import Pattern
+from edgekit.spec import Progress
 from edgekit.user_code import file_digest
-from edgekit.validation.budget import Budget, Verdict
-from edgekit.validation.budget import judge as hold
+from edgekit.validation.budget import Verdict
 
 STEP = 8  # channels of a kernel's block: 8 floats of AVX2 and NEON pairs; wider ones show in the table (W1)
 TRIES = 5  # P1
@@ -71,7 +75,6 @@ TOO_FAST = 1.04  # two per cent are the noise of a measurement, and widths come 
 BACK = (0.8, 0.6, 0.4, 0.2)  # P2, of the speed beyond 1
 LOOKED_AT = 256  # samples for a cell's error: it ranks widths, the whole is judged on all
 REMEDY = "a smaller --speedup (the search says what the budget allows), --recover 20, or more samples"
-HELD_BYTES = 2**30  # calibration data of this size is read and pre-processed once
 
 
 @dataclass(frozen=True)
@@ -79,31 +82,25 @@ class Asked:
     """What the caller wants.
 
     Attributes:
-        keep: part of every group's channels; None where ``speedup`` decides.
-        speedup: how many times faster on every target; None where ``keep`` decides.
+        keep: part of every group's channels that stays; or
+        speedup: how many times faster on every target; or
+        zeros: which weights become zero (``prune_zeros``). One of the three.
         targets: where it is measured.
         importance: what decides which channels go.
         recover: epochs of distillation after the repair; 0 = none.
+        require_speedup: zeros that save no time on a target are a failure there.
     """
 
     keep: float | None = None
     speedup: float | None = None
+    zeros: Pattern | None = None
     targets: tuple[str, ...] = ("onnxruntime-cpu",)
     threads: int | None = None
     importance: Method = "obs"
     recover: int = 0
     samples: int | None = None
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class Judging:
-    """Labelled data that the result is held against; ``data`` is "" where there is none."""
-
-    data: str = ""
-    metric: str = "top1"
-    max_drop_pp: float | None = None
-    expected: float | None = None
+    require_speedup: bool = False
 
 
 def prune(
@@ -133,43 +130,79 @@ def prune(
     data = calibrate.load(
         canonical, calibration_data, samples=asked.samples, seed=asked.seed, preprocess=done_first
     )
-    job = _Job(canonical, _held(data), asked, judging, done_first, progress)
+    if asked.zeros is not None:
+        zeros = ZerosAsked(asked.zeros, asked.targets, asked.threads, asked.seed, asked.require_speedup)
+        made, result = with_zeros(
+            canonical, data, zeros, judging, preprocess=done_first, out=out, progress=progress
+        )
+        if result.exit_code is ExitCode.OK:
+            details = {
+                "zeros": str(asked.zeros),
+                "weights zeroed": str(sum(row.zeros for row in result.sparse)),
+            }
+            step = _step(model, canonical, data, made, details)
+            write_model(with_lineage(made, canonical.lineage, step), out)
+        return result
+    job = _Job(canonical, in_memory(data), asked, judging, done_first, progress)
     found = job.by_speed() if asked.speedup is not None else job.by_part()
     result = job.result(out, found)
     if result.exit_code is ExitCode.OK:
-        write_model(with_lineage(found.model, canonical.lineage, _step(model, job, found)), out)
+        step = _step(model, canonical, data, found.model, _details(asked, len(found.gone)))
+        write_model(with_lineage(found.model, canonical.lineage, step), out)
     return result
 
 
-def _step(source: Path, job: _Job, found: _Found) -> Transformation:
+def _step(
+    source: Path, canonical: Canonical, data: Dataset, made: ir.Model, details: Mapping[str, str]
+) -> Transformation:
     """What the file says of itself, for the provenance of a release that starts with it."""
-    asked, canonical = job.asked, job.canonical
-    details = {
-        "keep": f"{asked.keep:g}" if asked.keep is not None else "",
-        "speedup": f"{asked.speedup:g}" if asked.speedup is not None else "",
-        "importance": asked.importance,
-        "channels removed": str(len(found.gone)),
-        "epochs of recovery": str(asked.recover) if asked.recover else "",
-    }
     return Transformation(
         action="pruned",
         inputs=(
             Subject(name=source.name, digest=f"sha256:{file_digest(source)}"),
             Subject(name="canonical graph", digest=f"graph:{canonical.digest}"),
         ),
-        outputs=(Subject(name="pruned graph", digest=f"graph:{digest(found.model)}"),),
-        using=(Subject(name="calibration data", digest=f"id:{job.data.digest}"),),
+        outputs=(Subject(name="pruned graph", digest=f"graph:{digest(made)}"),),
+        using=(Subject(name="calibration data", digest=f"id:{data.digest}"),),
         tools=tools(),
         details={name: value for name, value in details.items() if value},
     )
 
 
+def _details(asked: Asked, gone: int) -> dict[str, str]:
+    return {
+        "keep": f"{asked.keep:g}" if asked.keep is not None else "",
+        "speedup": f"{asked.speedup:g}" if asked.speedup is not None else "",
+        "importance": asked.importance,
+        "channels removed": str(gone),
+        "epochs of recovery": str(asked.recover) if asked.recover else "",
+    }
+
+
 def _check(asked: Asked) -> None:
-    if (asked.keep is None) == (asked.speedup is None):
+    if sum(each is not None for each in (asked.keep, asked.speedup, asked.zeros)) != 1:
         raise InputError(
-            "prune needs --keep or --speedup, and not both",
-            why="one says how many channels stay, the other how fast the result has to be",
-            remedy="--speedup 1.5, or --keep 0.7",
+            "prune needs one of --speedup, --keep, --sparsity and --pattern",
+            why="the first two remove channels, the others make single weights zero",
+            remedy="--speedup 1.5, or --keep 0.7, or --sparsity 0.5, or --pattern 2:4",
+        )
+    if asked.zeros is not None and not 0 < asked.zeros.part < 1:
+        raise InputError(
+            f"--sparsity {asked.zeros.part:g} is no part of the weights",
+            why="it lies between 0 and 1",
+            remedy="--sparsity 0.5 makes every other weight zero",
+        )
+    if asked.require_speedup and asked.zeros is None:
+        raise InputError(
+            "--require-speedup goes with --sparsity or --pattern",
+            why="--speedup is measured and required anyway, and --keep promises no speed",
+            remedy="leave it out",
+        )
+    if asked.recover and asked.zeros is not None:
+        raise InputError(
+            "--recover goes with --speedup or --keep",
+            why="training would fill the zeros again",
+            remedy="leave it out: weights with zeros among them are solved from the data anyway",
         )
     if asked.keep is not None and not 0 < asked.keep < 1:
         raise InputError(
@@ -183,15 +216,6 @@ def _check(asked: Asked) -> None:
             why="1 is the float model's speed",
             remedy="--speedup 1.5",
         )
-
-
-def _held(data: Dataset) -> Dataset:
-    """The same data, in memory where it is small: it is passed over once for each layer."""
-    first = next(iter(data.batches(1)))
-    if sum(array.nbytes for array in first.values()) * data.count > HELD_BYTES:
-        return data
-    held = list(data.samples())
-    return replace(data, samples=lambda: held)
 
 
 @dataclass(frozen=True, eq=False)
@@ -390,28 +414,10 @@ class _Job:
         made = _Found(model, gone, rows)
         if not self.judging.data:
             return made
-        evaluated = self._evaluated(model)
-        return replace(made, evaluated=evaluated, verdict=self._held_against(evaluated))
-
-    def _evaluated(self, model: ir.Model) -> Evaluated:
-        with (
-            open_model(self.canonical.model, RunOptions()) as reference,
-            open_model(model, RunOptions()) as candidate,
-        ):
-            return evaluate_pair(
-                reference,
-                candidate,
-                source=self.judging.data,
-                metric=self.judging.metric,
-                samples=None,
-                output_steps={},
-                progress=self.progress,
-                preprocess=self.preprocess,
-                expected=self.judging.expected,
-            )
-
-    def _held_against(self, evaluated: Evaluated) -> Verdict:
-        return hold(Budget(max_drop_pp=self.judging.max_drop_pp), drop=evaluated.drop)
+        evaluated = self.judging.evaluated(
+            self.canonical.model, model, preprocess=self.preprocess, progress=self.progress
+        )
+        return replace(made, evaluated=evaluated, verdict=self.judging.held(evaluated))
 
     def result(self, out: Path, found: _Found) -> PruneResult:
         """All of it as plain values."""

@@ -28,18 +28,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from edgekit.ir.graph import add_initializer, constant, is_onnx, sole_reader
+from edgekit.ir.graph import constant, is_onnx, sole_reader
 from edgekit.pruning.branches import in_place
 from edgekit.pruning.dependency import Dependencies
-from edgekit.pruning.layers import (
-    Floats,
-    Layer,
-    answers,
-    layers,
-    patches,
-    positions,
-    weight_from_rows,
-)
+from edgekit.pruning.layers import Layer, answers, layers, patches, positions
+from edgekit.pruning.least_squares import Sums, bias_moved, solution, sums_of, with_bias, write_rows
 from edgekit.pruning.stream import IN_STEP, OpenModel, values
 from edgekit.pruning.ties import Numbers
 from edgekit.spec import Array, BatchStream, Progress, Silent
@@ -119,47 +112,12 @@ def reconstruct(
         layer = next(each for each in layers(result) if each.name == name)
         added = _addition(layer, result)
         if layer.name in changed or (added and added[1] in touched):
-            sums = _sums(
+            sums = sums_of_layer(
                 found, result, layer, gone, open_model=open_model, batches=batches, count=count, seed=seed
             )
             repairs.append(_solve(result, layer, sums))
         (progress or Silent()).advance()
     return result, tuple(repairs)
-
-
-@dataclass(eq=False)
-class Sums:
-    """Of one part of the batches; x has a last column of ones.
-
-    Attributes:
-        square: (groups, columns + 1, columns + 1) sum of x x^T.
-        cross: (groups, rows, columns + 1) sum of y x^T.
-        energy: sum of y^2.
-        total: (groups, rows) sum of y.
-        seen: patches.
-    """
-
-    square: Floats
-    cross: Floats
-    energy: float
-    total: Floats
-    seen: int
-
-    def __add__(self, other: Sums) -> Sums:
-        return Sums(
-            self.square + other.square,
-            self.cross + other.cross,
-            self.energy + other.energy,
-            self.total + other.total,
-            self.seen + other.seen,
-        )
-
-    def error(self, weight: Floats) -> float:
-        """Mean squared error of (groups, rows, columns + 1) as a part of the variance of y."""
-        fit = np.einsum("grc,gcd,grd->", weight, self.square, weight, optimize=True)
-        error = float(fit - 2 * (weight * self.cross).sum() + self.energy)
-        variance = self.energy - float((self.total**2).sum()) / self.seen
-        return max(error, 0.0) / max(variance, 1e-30)
 
 
 def _mean_in_place(
@@ -228,7 +186,7 @@ def _addition(layer: Layer, model: ir.Model) -> tuple[str, str] | None:
     return (reader.outputs[0].name or "", other.name or "") if same else None
 
 
-def _sums(
+def sums_of_layer(
     found: Dependencies,
     model: ir.Model,
     layer: Layer,
@@ -239,7 +197,10 @@ def _sums(
     count: int,
     seed: int,
 ) -> tuple[Sums, Sums]:
-    """(of the batches that are fitted, of those that judge)."""
+    """Sums of (the batches that are fitted, those that judge): what ``layer`` reads, and what it should give.
+
+    ``gone``: channels that ``model`` has no more; none where only its weights differ from the float model's.
+    """
     added = _addition(layer, model)
     wanted = added[0] if added else layer.output
     kept = _kept(found, wanted, gone)
@@ -264,21 +225,9 @@ def _sums(
         at = positions(layer, value.shape, count=count, rng=rng)
         x, y = patches(layer, value, at=at), answers(layer, target, at=at)
         judges = number % CHECKED == CHECKED - 1
-        new = _of_batch(x, y)
+        new = sums_of(x, y)
         parts[judges] = parts[judges] + new if judges in parts else new
     return parts[False], parts.get(True, parts[False])
-
-
-def _of_batch(x: Array, y: Array) -> Sums:
-    one = np.concatenate([x, np.ones((*x.shape[:2], 1), x.dtype)], axis=2)
-    turned = one.transpose(0, 2, 1)
-    return Sums(
-        (turned @ one).astype(np.float64),
-        (y.transpose(0, 2, 1) @ one).astype(np.float64),
-        float((y.astype(np.float64) ** 2).sum()),
-        y.sum(axis=1, dtype=np.float64),
-        y.shape[1],
-    )
 
 
 def _kept(found: Dependencies, name: str, gone: frozenset[int]) -> list[Array | None]:
@@ -298,63 +247,16 @@ def _cut(value: Array, kept: list[Array | None]) -> Array:
 def _solve(model: ir.Model, layer: Layer, sums: tuple[Sums, Sums]) -> Repair:
     """C1: choose the ridge, solve with all, write into ``model``."""
     fitted, judging = sums
-    old = _with_bias(layer)
-    moved = _bias_moved(old, fitted) if layer.takes_bias else old
-    errors = {ridge: judging.error(_solution(fitted, moved, ridge, layer)) for ridge in RIDGES}
+    old = with_bias(layer)
+    moved = bias_moved(old, fitted) if layer.takes_bias else old
+    errors = {ridge: judging.error(solution(fitted, moved, ridge, layer)) for ridge in RIDGES}
     bias_only = judging.error(moved)
     best = min(errors, key=lambda ridge: errors[ridge])
     both = fitted + judging if judging is not fitted else fitted
     if errors[best] < bias_only:
-        chosen, after, ridge = _solution(both, moved, best, layer), errors[best], best
+        chosen, after, ridge = solution(both, moved, best, layer), errors[best], best
     else:
-        chosen = _bias_moved(old, both) if layer.takes_bias else old
+        chosen = bias_moved(old, both) if layer.takes_bias else old
         after, ridge = bias_only, 0.0
-    _write(model, layer, chosen)
+    write_rows(model, layer, chosen)
     return Repair(layer.name, judging.error(old), bias_only, after, ridge)
-
-
-def _with_bias(layer: Layer) -> Floats:
-    """(groups, rows, columns + 1)."""
-    groups, rows = layer.weight.shape[:2]
-    bias = constant(layer.bias) if layer.bias is not None else None
-    column = np.zeros((groups, rows)) if bias is None else np.asarray(bias, np.float64).reshape(groups, rows)
-    return np.concatenate([layer.weight, column[:, :, None]], axis=2)
-
-
-def _bias_moved(weight: Floats, sums: Sums) -> Floats:
-    """The same weight, with the bias at which the mean error is zero."""
-    mean = sums.square[:, :, -1] / sums.seen  # (groups, columns + 1); the last is 1
-    off = sums.total / sums.seen - np.einsum("grc,gc->gr", weight, mean)
-    return np.concatenate([weight[:, :, :-1], (weight[:, :, -1] + off)[:, :, None]], axis=2)
-
-
-def _solution(sums: Sums, start: Floats, ridge: float, layer: Layer) -> Floats:
-    """The minimum; the bias is free, or absent (C4)."""
-    columns = sums.square.shape[1] - 1
-    scale = np.trace(sums.square[:, :columns, :columns], axis1=1, axis2=2) / max(columns, 1)
-    damp = np.zeros_like(sums.square)
-    diagonal = np.arange(columns)
-    damp[:, diagonal, diagonal] = (ridge * np.maximum(scale, 1e-12))[:, None]
-    left = sums.square + damp
-    right = sums.cross + start @ damp
-    if not layer.takes_bias:
-        solved = np.linalg.solve(left[:, :-1, :-1], right[:, :, :-1].transpose(0, 2, 1)).transpose(0, 2, 1)
-        return np.concatenate([solved, start[:, :, -1:]], axis=2)
-    left[:, -1, -1] += 1e-9 * left[:, -1, -1]
-    return np.asarray(np.linalg.solve(left, right.transpose(0, 2, 1)).transpose(0, 2, 1))
-
-
-def _write(model: ir.Model, layer: Layer, rows: Floats) -> None:
-    """Into the initializers of ``model``: new arrays, the old ones are shared."""
-    weight = model.graph.initializers[layer.weight_name]
-    kind = weight.dtype.numpy() if weight.dtype is not None else np.float32
-    array = weight_from_rows(layer, rows[:, :, :-1]).astype(kind)
-    weight.const_value = ir.tensor(np.ascontiguousarray(array), name=layer.weight_name)
-    if not layer.takes_bias:
-        return
-    bias = rows[:, :, -1].ravel().astype(kind)
-    if layer.bias is not None:
-        layer.bias.const_value = ir.tensor(bias, name=layer.bias.name)
-    elif bias.any():
-        layer.node.resize_inputs(3)
-        layer.node.replace_input_with(2, add_initializer(model.graph, f"{layer.name}_bias", bias))

@@ -20,7 +20,8 @@ def view(result: PruneResult) -> Page:
         ("parameters", _share(result.parameters, result.float_parameters)),
         ("multiply-accumulates", _share(result.macs, result.float_macs)),
         ("size", f"{number.size(result.size_bytes)} (float: {number.size(result.float_size_bytes)})"),
-        ("channels chosen by", f"{result.importance}, {result.samples} samples"),
+        *_compressed(result),
+        ("chosen by", f"{result.importance}, {result.samples} samples"),
         *((("recovered", f"{result.recovered} epochs of distillation"),) if result.recovered else ()),
         ("output error", f"{100 * result.output_error:.3g} % of the outputs' variance, on calibration data"),
         *accuracy_items(result.accuracy),
@@ -30,12 +31,18 @@ def view(result: PruneResult) -> Page:
         _speeds(result),
         gates_table("Gates", [("", gate) for gate in result.gates]),
         _widths(result),
+        _zeros(result),
         _search(result),
         _table(result),
         _repairs(result),
         Lines(
             "Channels that stay",
             tuple(Line(f"{row.weight}: {row.channels}: {row.reason}") for row in result.kept),
+            folded=True,
+        ),
+        Lines(
+            "Layers without zeros",
+            tuple(Line(f"{row.layer}: {row.weights}: {row.reason}") for row in result.dense),
             folded=True,
         ),
         Lines("Notes", tuple(Line(text) for text in result.notes)),
@@ -51,6 +58,34 @@ def _share(now: int | None, before: int | None) -> str:
     if now is None or not before:
         return number.ABSENT
     return f"{now:,} of {before:,} ({100 * now / before:.3g} %)"
+
+
+def _compressed(result: PruneResult) -> tuple[tuple[str, str], ...]:
+    if result.compressed_bytes is None or result.float_compressed_bytes is None:
+        return ()
+    now, before = number.size(result.compressed_bytes), number.size(result.float_compressed_bytes)
+    return (("size compressed", f"{now} (float: {before})"),)
+
+
+def _zeros(result: PruneResult) -> Table:
+    columns = (
+        Column("layer"),
+        Column("weights", right=True),
+        Column("zeros", right=True),
+        Column("smallest zeroed", right=True),
+        Column("solved", right=True),
+    )
+    rows = tuple(
+        (
+            Cell(row.layer),
+            Cell(f"{row.weights:,}"),
+            Cell(f"{100 * row.zeros / row.weights:.3g} %"),
+            Cell(f"{100 * row.before:.3g} %"),
+            Cell(f"{100 * row.after:.3g} %"),
+        )
+        for row in result.sparse
+    )
+    return Table("Zeros, and the squared error of each layer's output, of its variance", columns, rows)
 
 
 def _speeds(result: PruneResult) -> Table:

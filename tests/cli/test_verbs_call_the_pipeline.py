@@ -27,8 +27,10 @@ from edgekit.pipeline.bench_sweep import Sweep
 from edgekit.pipeline.clean import CleanResult
 from edgekit.pipeline.diff import Allowed
 from edgekit.pipeline.package import Wanted
-from edgekit.pipeline.prune import Asked, Judging
+from edgekit.pipeline.prune import Asked
+from edgekit.pipeline.prune_judge import Judging
 from edgekit.pipeline.result import RESULTS
+from edgekit.pruning.zeros import Pattern
 from edgekit.report.schema import schema
 from edgekit.spec import Precision, Progress, TensorSpec
 
@@ -119,10 +121,25 @@ CASES = [
         {
             "calibration_data": "d.npz",
             "out": Path("p.onnx"),
-            "asked": Asked(None, 1.5, ("a", "b"), 2, "activation", 3, 8, 3),
+            "asked": Asked(
+                speedup=1.5,
+                targets=("a", "b"),
+                threads=2,
+                importance="activation",
+                recover=3,
+                samples=8,
+                seed=3,
+            ),
             "judging": Judging("e", "auc", 1.0),
             "preprocess": None,
         },
+    ),
+    Case(
+        "prune m.onnx --calibration-data d.npz -o p.onnx --pattern 2:4 --require-speedup",
+        "prune.prune",
+        result("prune"),
+        (Path("m.onnx"),),
+        {"asked": Asked(zeros=Pattern(0.5, 4), require_speedup=True), "judging": Judging()},
     ),
     Case(
         "quantize m.onnx --ranges r.json -o q.onnx --target litert-cpu --precision w8a8 --eval-data e.npz "

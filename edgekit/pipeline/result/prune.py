@@ -53,6 +53,34 @@ class RepairRow:
 
 
 @dataclass(frozen=True)
+class SparseRow:
+    """One layer with zeros: squared error as a part of its output's variance, on samples held back.
+
+    Attributes:
+        layer: name of the node.
+        weights: how many it has.
+        zeros: how many of them are zero.
+        before: with as many of its smallest weights set to zero and its bias moved.
+        after: solved.
+    """
+
+    layer: str
+    weights: int
+    zeros: int
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class DenseRow:
+    """One layer that got no zeros, and why."""
+
+    layer: str
+    weights: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class CellRow:
     """One row of the table that widths are chosen by: one group at one width, the rest as it was.
 
@@ -100,10 +128,12 @@ class PruneResult:
     """A smaller model. ``path`` was written unless a gate failed.
 
     Attributes:
-        importance: what decided which channels go: "obs", "activation" or "magnitude".
+        importance: what decided which channels go: "obs", "activation" or "magnitude"; "zeros, 2:4" where
+            single weights became zero.
         samples: of the calibration data that were used.
-        parameters: floating-point numbers in the pruned model.
-        macs: multiply-accumulates of one inference; None where a size is unknown.
+        parameters: floating-point numbers in the pruned model; those that are not zero.
+        macs: multiply-accumulates of one inference; None where a size is unknown, and for zeros.
+        compressed_bytes: of the weights, deflated; None where channels went.
         output_error: mean squared difference from the float model's outputs, as a part of their variance, on
             calibration samples.
         speeds: one row for each target that was measured.
@@ -125,6 +155,10 @@ class PruneResult:
     widths: tuple[WidthRow, ...]
     kept: tuple[KeptRow, ...] = ()
     repairs: tuple[RepairRow, ...] = ()
+    compressed_bytes: int | None = None
+    float_compressed_bytes: int | None = None
+    sparse: tuple[SparseRow, ...] = ()
+    dense: tuple[DenseRow, ...] = ()
     speeds: tuple[PruneSpeedRow, ...] = ()
     table: tuple[CellRow, ...] = ()
     search: tuple[PruneStepRow, ...] = ()

@@ -69,8 +69,8 @@ def test_a_part_of_the_channels_is_written_and_reported(model: Path) -> None:
 @pytest.mark.parametrize(
     ("keep", "speedup", "said"),
     [
-        (None, None, "prune needs --keep or --speedup"),
-        (0.5, 1.5, "prune needs --keep or --speedup"),
+        (None, None, "prune needs one of --speedup, --keep"),
+        (0.5, 1.5, "prune needs one of --speedup, --keep"),
         (1.5, None, "--keep 1.5 is no part"),
         (None, 0.9, "--speedup 0.9 is not faster"),
     ],

@@ -1,0 +1,60 @@
+"""Float model x pruned model x labelled data -> what the pruning cost, and whether the budget allows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import onnx_ir as ir
+
+from edgekit.backends.onnxruntime import open_model
+from edgekit.dataset import Dataset
+from edgekit.pipeline.evaluation import Evaluated, evaluate_pair
+from edgekit.preprocess import Step
+from edgekit.spec import Progress, RunOptions
+from edgekit.validation.budget import Budget, Verdict
+from edgekit.validation.budget import judge as hold
+
+HELD_BYTES = 2**30  # calibration data of this size is read and pre-processed once
+
+
+@dataclass(frozen=True)
+class Judging:
+    """Labelled data that the result is held against; ``data`` is "" where there is none."""
+
+    data: str = ""
+    metric: str = "top1"
+    max_drop_pp: float | None = None
+    expected: float | None = None
+
+    def evaluated(
+        self, reference: ir.Model, candidate: ir.Model, *, preprocess: tuple[Step, ...], progress: Progress
+    ) -> Evaluated:
+        """Both models on the same samples."""
+        with (
+            open_model(reference, RunOptions()) as float_session,
+            open_model(candidate, RunOptions()) as session,
+        ):
+            return evaluate_pair(
+                float_session,
+                session,
+                source=self.data,
+                metric=self.metric,
+                samples=None,
+                output_steps={},
+                progress=progress,
+                preprocess=preprocess,
+                expected=self.expected,
+            )
+
+    def held(self, evaluated: Evaluated) -> Verdict:
+        """Against the budget."""
+        return hold(Budget(max_drop_pp=self.max_drop_pp), drop=evaluated.drop)
+
+
+def in_memory(data: Dataset) -> Dataset:
+    """The same data, in memory where it is small: it is passed over once for each layer."""
+    first = next(iter(data.batches(1)))
+    if sum(array.nbytes for array in first.values()) * data.count > HELD_BYTES:
+        return data
+    held = list(data.samples())
+    return replace(data, samples=lambda: held)

@@ -1,0 +1,121 @@
+"""Patches of a layer's input x the answers that it should give -> its weights, by normal equations.
+
+    min over W, b of  sum |W x + b - y|^2 + ridge * |W - W0|^2
+
+What is kept of the data are sums of products, so memory does not grow with the samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from edgekit.ir.graph import add_initializer, constant
+from edgekit.pruning.layers import Floats, Layer, weight_from_rows
+from edgekit.spec import Array
+
+
+@dataclass(eq=False)
+class Sums:
+    """Of one part of the batches; x has a last column of ones.
+
+    Attributes:
+        square: (groups, columns + 1, columns + 1) sum of x x^T.
+        cross: (groups, rows, columns + 1) sum of y x^T.
+        energy: sum of y^2.
+        total: (groups, rows) sum of y.
+        seen: patches.
+    """
+
+    square: Floats
+    cross: Floats
+    energy: float
+    total: Floats
+    seen: int
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(
+            self.square + other.square,
+            self.cross + other.cross,
+            self.energy + other.energy,
+            self.total + other.total,
+            self.seen + other.seen,
+        )
+
+    def error(self, weight: Floats) -> float:
+        """Mean squared error of (groups, rows, columns + 1) as a part of the variance of y."""
+        fit = np.einsum("grc,gcd,grd->", weight, self.square, weight, optimize=True)
+        error = float(fit - 2 * (weight * self.cross).sum() + self.energy)
+        variance = self.energy - float((self.total**2).sum()) / self.seen
+        return max(error, 0.0) / max(variance, 1e-30)
+
+
+def sums_of(x: Array, y: Array) -> Sums:
+    """Of (groups, count, columns) and (groups, count, rows)."""
+    one = np.concatenate([x, np.ones((*x.shape[:2], 1), x.dtype)], axis=2)
+    turned = one.transpose(0, 2, 1)
+    return Sums(
+        (turned @ one).astype(np.float64),
+        (y.transpose(0, 2, 1) @ one).astype(np.float64),
+        float((y.astype(np.float64) ** 2).sum()),
+        y.sum(axis=1, dtype=np.float64),
+        y.shape[1],
+    )
+
+
+def with_bias(layer: Layer) -> Floats:
+    """(groups, rows, columns + 1)."""
+    groups, rows = layer.weight.shape[:2]
+    bias = constant(layer.bias) if layer.bias is not None else None
+    column = np.zeros((groups, rows)) if bias is None else np.asarray(bias, np.float64).reshape(groups, rows)
+    return np.concatenate([layer.weight, column[:, :, None]], axis=2)
+
+
+def bias_moved(weight: Floats, sums: Sums) -> Floats:
+    """The same weight, with the bias at which the mean error is zero."""
+    mean = sums.square[:, :, -1] / sums.seen  # (groups, columns + 1); the last is 1
+    off = sums.total / sums.seen - np.einsum("grc,gc->gr", weight, mean)
+    return np.concatenate([weight[:, :, :-1], (weight[:, :, -1] + off)[:, :, None]], axis=2)
+
+
+def normal_equations(sums: Sums, start: Floats, ridge: float) -> tuple[Floats, Floats]:
+    """(A, B) of W A = B: A (groups, columns + 1, columns + 1), B (groups, rows, columns + 1).
+
+    The ridge is a part of the mean second moment of a column, and pulls towards ``start``.
+    """
+    columns = sums.square.shape[1] - 1
+    scale = np.trace(sums.square[:, :columns, :columns], axis1=1, axis2=2) / max(columns, 1)
+    damp = np.zeros((len(scale), columns + 1))
+    damp[:, :columns] = (ridge * np.maximum(scale, 1e-12))[:, None]
+    left = sums.square.copy()
+    diagonal = np.arange(columns + 1)
+    left[:, diagonal, diagonal] += damp
+    return left, sums.cross + start * damp[:, None, :]
+
+
+def solution(sums: Sums, start: Floats, ridge: float, layer: Layer) -> Floats:
+    """The minimum, (groups, rows, columns + 1); the bias is free, where the node has one."""
+    left, right = normal_equations(sums, start, ridge)
+    if not layer.takes_bias:
+        solved = np.linalg.solve(left[:, :-1, :-1], right[:, :, :-1].transpose(0, 2, 1)).transpose(0, 2, 1)
+        return np.concatenate([solved, start[:, :, -1:]], axis=2)
+    left[:, -1, -1] += 1e-9 * left[:, -1, -1]
+    return np.asarray(np.linalg.solve(left, right.transpose(0, 2, 1)).transpose(0, 2, 1))
+
+
+def write_rows(model: ir.Model, layer: Layer, rows: Floats) -> None:
+    """Into the initializers of ``model``: new arrays, the old ones are shared."""
+    weight = model.graph.initializers[layer.weight_name]
+    kind = weight.dtype.numpy() if weight.dtype is not None else np.float32
+    array = weight_from_rows(layer, rows[:, :, :-1]).astype(kind)
+    weight.const_value = ir.tensor(np.ascontiguousarray(array), name=layer.weight_name)
+    if not layer.takes_bias:
+        return
+    bias = rows[:, :, -1].ravel().astype(kind)
+    if layer.bias is not None:
+        layer.bias.const_value = ir.tensor(bias, name=layer.bias.name)
+    elif bias.any():
+        layer.node.resize_inputs(3)
+        layer.node.replace_input_with(2, add_initializer(model.graph, f"{layer.name}_bias", bias))
