@@ -404,7 +404,7 @@ class WaiverTable(_Closed):
     expires: date = Field(description="the last day on which it holds: 2026-12-31")
 
 
-PackageKind = Literal["android", "ios", "python", "ort-mobile"]
+PackageKind = Literal["android", "ios", "python", "ort-mobile", "web"]
 """Rows of ``bundle.packages``, which stands above this module: a test holds the two together."""
 
 

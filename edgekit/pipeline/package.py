@@ -6,15 +6,16 @@ What a kind needs of a runtime or a back end is handed down here: stages do not 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgekit.backends.bindings import artifact_from_reference
+from edgekit.backends.litert.fix_batch import with_fixed_batch
 from edgekit.backends.onnxruntime_ort_format import ort_from_onnx
 from edgekit.bundle import packages
 from edgekit.bundle.packages import write as written
 from edgekit.bundle.packages.base import Options, Source, Tools
-from edgekit.bundle.packages.choose import choose
+from edgekit.bundle.packages.choose import choose, left_out
 from edgekit.errors import EdgekitError, ExitCode, MissingBackendError, TargetRefusalError
 from edgekit.pipeline.open import open_artifact
 from edgekit.pipeline.result.package import PackagedRow, PackageResult, PackageRow
@@ -56,7 +57,12 @@ def package(bundle: Path, *, wanted: Sequence[Wanted], out: Path | None, progres
 
 def tools() -> Tools:
     """The functions of other stages that packages may call."""
-    return Tools(open_artifact=open_artifact, ort_from_onnx=ort_from_onnx, native=artifact_from_reference)
+    return Tools(
+        open_artifact=open_artifact,
+        native=artifact_from_reference,
+        ort_from_onnx=ort_from_onnx,
+        fixed_batch=with_fixed_batch,
+    )
 
 
 def _one(source: Source, wanted: Wanted, out: Path, progress: Progress) -> PackageRow:
@@ -71,6 +77,8 @@ def _one(source: Source, wanted: Wanted, out: Path, progress: Progress) -> Packa
         )
     except (TargetRefusalError, MissingBackendError) as error:
         return _refused(wanted, error)
+    if not wanted.targets:
+        contents = replace(contents, notes=(*contents.notes, *left_out(source.manifest, module, chosen)))
     described = written.document(wanted.kind, source, chosen, contents)
     name = f"{source.manifest.name}-{source.manifest.version}-{wanted.kind}"
     path = written.write(described, contents, out / name)

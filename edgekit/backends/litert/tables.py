@@ -114,7 +114,7 @@ def parse(content: bytes, *, name: str) -> tuple[tuple[Graph, ...], dict[str, st
             why="its bytes 4 to 7 are not TFL3" if content else "it is empty",
             remedy=COPY_AGAIN,
         )
-    schema = _schema()
+    schema = tflite_schema()
     try:
         model = schema.Model.GetRootAs(content, 0)
         return _graphs(model, schema, size=len(content)), _facts(model, size=len(content))
@@ -127,7 +127,12 @@ def parse(content: bytes, *, name: str) -> tuple[tuple[Graph, ...], dict[str, st
         ) from error
 
 
-def _schema() -> ModuleType:
+def tflite_schema() -> ModuleType:
+    """The generated code of schema.fbs.
+
+    Raises:
+        MissingBackendError: ai-edge-litert, which holds it, is not installed.
+    """
     try:
         from ai_edge_litert import schema_py_generated as schema
     except ImportError as error:

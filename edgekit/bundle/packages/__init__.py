@@ -31,6 +31,7 @@ KINDS: Mapping[str, Kind] = {
     "ios": Kind("edgekit.bundle.packages.ios", "Swift package with the model and a wrapper for LiteRT"),
     "python": Kind("edgekit.bundle.packages.python", "wheel with the artifact and a runner of 50 lines"),
     "ort-mobile": Kind("edgekit.bundle.packages.ort_mobile", ".ort files, operators of a minimal build"),
+    "web": Kind("edgekit.bundle.packages.web", "ES module for ONNX Runtime (wasm) and LiteRT.js, demo page"),
 }
 
 

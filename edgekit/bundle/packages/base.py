@@ -132,8 +132,19 @@ class OrtFromOnnx(Protocol):
         """Files by name, each starting with ``stem`` or "required_operators_and_types"."""
 
 
-def _not_handed_down(content: bytes, *, stem: str) -> Mapping[str, bytes]:
+class FixedBatch(Protocol):
+    """Closes the free batch of a .tflite."""
+
+    def __call__(self, content: bytes, *, name: str) -> bytes:
+        """The file; ``name`` is what messages call it."""
+
+
+def _no_converter(content: bytes, *, stem: str) -> Mapping[str, bytes]:
     raise AssertionError(len(content), stem)
+
+
+def _no_fixing(content: bytes, *, name: str) -> bytes:
+    raise AssertionError(len(content), name)
 
 
 @dataclass(frozen=True)
@@ -143,12 +154,14 @@ class Tools:
     Attributes:
         open_artifact: opens an artifact on its real runtime.
         ort_from_onnx: ONNX bytes -> .ort files and configurations, by name.
+        fixed_batch: .tflite bytes -> the same with batch 1 where the batch is free.
         native: arrays in the reference's names, layouts and types -> those of the artifact, by its names.
     """
 
     open_artifact: Callable[[Artifact], Session]
     native: Callable[[Feeds, tuple[IoBinding, ...]], Mapping[str, Array]]
-    ort_from_onnx: OrtFromOnnx = _not_handed_down
+    ort_from_onnx: OrtFromOnnx = _no_converter
+    fixed_batch: FixedBatch = _no_fixing
 
 
 @dataclass(frozen=True)

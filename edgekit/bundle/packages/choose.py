@@ -26,6 +26,19 @@ class Chosen:
     reason: str
 
 
+def left_out(manifest: Manifest, package: Package, chosen: tuple[Chosen, ...]) -> tuple[str, ...]:
+    """What of the kind's own back ends does not go in although nothing else of its back end does, and why."""
+    held = {each.entry.artifact.backend for each in chosen}
+    if package.HOLDS == "one":
+        return ()
+    return tuple(
+        f"{entry.name} is left out: {why}"
+        for entry in manifest.targets
+        if entry.artifact.backend in package.BACKENDS and entry.artifact.backend not in held
+        if (why := _why_not(entry, package))
+    )
+
+
 def choose(
     manifest: Manifest, package: Package, *, kind: str, asked: tuple[str, ...] = ()
 ) -> tuple[Chosen, ...]:

@@ -11,20 +11,14 @@ outputs.
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
 from typing import Literal
 
-from edgekit.bundle import golden
-from edgekit.bundle.manifest import TargetEntry, artifact_from_entry, entry_of
+from edgekit.bundle.manifest import TargetEntry, entry_of
 from edgekit.bundle.packages.base import Contents, Options, Source
 from edgekit.bundle.packages.python import python_files, unsuitable_binding
+from edgekit.bundle.packages.replay import replay
 from edgekit.bundle.packages.specification import specification
 from edgekit.bundle.packages.templates import filled
-from edgekit.errors import VerificationError
-from edgekit.spec import FileEntry
 
 BACKENDS = ("onnxruntime",)
 HOLDS: Literal["one"] = "one"
@@ -44,8 +38,8 @@ def files(source: Source, chosen: tuple[TargetEntry, ...], *, options: Options) 
     stem = f"{source.manifest.name}-{source.manifest.version}"
     made = options.tools.ort_from_onnx(onnx, stem=stem)
     held = {name: body for name, body in made.items() if name.endswith(".ort")}
-    for name in held:
-        _replay(source, entry, held, name, options=options)
+    for name, body in held.items():
+        replay(source, entry, {name: body}, tools=options.tools)
     spec = specification(source, entry)
     spec["files"] = [entry_of(name, held[name]).model_dump() | {"path": f"../{name}"} for name in held]
     title = f"{source.manifest.name} {source.manifest.version}"
@@ -54,28 +48,3 @@ def files(source: Source, chosen: tuple[TargetEntry, ...], *, options: Options) 
     )
     check = python_files(source, entry, spec, module="check")
     return Contents({**made, **check, "README.md": readme.encode()})
-
-
-def _replay(
-    source: Source, entry: TargetEntry, held: Mapping[str, bytes], name: str, *, options: Options
-) -> None:
-    """Run one .ort file here.
-
-    Raises:
-        VerificationError: it does not compute the golden outputs within the tolerance.
-    """
-    wanted = source.golden_outputs(entry)
-    with tempfile.TemporaryDirectory(prefix="edgekit-ort-") as folder:
-        (Path(folder) / name).write_bytes(held[name])
-        file = entry_of(name, held[name])
-        held_file = FileEntry(name, file.sha256, file.size_bytes)
-        artifact = replace(artifact_from_entry(entry, Path(folder)), files=(held_file,))
-        with options.tools.open_artifact(artifact) as session:
-            found = golden.record(session, source.golden_inputs(entry))
-    difference = golden.compare(found, wanted, steps=entry.artifact.output_steps, tolerance=entry.tolerance)
-    if difference:
-        raise VerificationError(
-            f"{name} does not compute what {entry.name} computed where it was released: {difference}",
-            why="ONNX Runtime's optimizations for ARM changed the numbers by more than the release allows",
-            remedy="report it as a bug, with the bundle",
-        )

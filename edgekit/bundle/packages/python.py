@@ -24,7 +24,7 @@ from edgekit.bundle import canonical_json, deterministic_zip, npz
 from edgekit.bundle.manifest import TargetEntry
 from edgekit.bundle.packages import names
 from edgekit.bundle.packages.base import Contents, Options, Source
-from edgekit.bundle.packages.specification import specification
+from edgekit.bundle.packages.specification import specification, with_permutations
 from edgekit.bundle.packages.templates import filled, raw
 
 BACKENDS = ("onnxruntime", "litert", "openvino")
@@ -116,7 +116,7 @@ def python_files(
     return {
         f"{module}/__init__.py": runner(entry.artifact.backend, words).encode(),
         f"{module}/__main__.py": filled("python/main.txt", module=module).encode(),
-        f"{module}/specification.json": canonical_json.render(_explicit(spec)),
+        f"{module}/specification.json": canonical_json.render(with_permutations(spec)),
         f"{module}/golden.npz": npz.to_bytes(_golden(source, entry)),
     }
 
@@ -131,13 +131,6 @@ def runner(backend: str, words: Mapping[str, str]) -> str:
         call=called.rstrip(),
         **words,
     )
-
-
-def _explicit(spec: dict[str, Any]) -> dict[str, Any]:
-    """Every binding with a permutation, so that the runner needs no case for none."""
-    for each in (*spec["inputs"], *spec["outputs"]):
-        each["permutation"] = each["permutation"] or list(range(len(each["reference"]["shape"])))
-    return spec
 
 
 def _golden(source: Source, entry: TargetEntry) -> dict[str, Any]:

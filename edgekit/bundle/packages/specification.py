@@ -37,3 +37,10 @@ def specification(source: Source, entry: TargetEntry, *, folder: str = "") -> di
         "processing": manifest_file.to_value(entry.processing),
         "labels": list(source.labels(entry)),
     }
+
+
+def with_permutations(spec: dict[str, Any]) -> dict[str, Any]:
+    """Every binding with a permutation, so that generated code needs no case for none."""
+    for each in (*spec["inputs"], *spec["outputs"]):
+        each["permutation"] = each["permutation"] or list(range(len(each["reference"]["shape"])))
+    return spec

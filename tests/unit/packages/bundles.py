@@ -73,6 +73,34 @@ def onnx_artifact(
     )
 
 
+HOSTILE = ("</script>'\"; process.exit(0); //", "y*/ int main(){return 0;} /*\\\n#include <x>")
+
+
+def hostile_artifact(folder: Path) -> tuple[Artifact, dict[str, npt.NDArray[Any]]]:
+    """y = x + x under names that would be code wherever they are pasted into code; and its inputs."""
+    x, y = HOSTILE
+    graph = helper.make_graph(
+        [helper.make_node("Add", [x, x], [y])],
+        "hostile",
+        [helper.make_tensor_value_info(x, TensorProto.FLOAT, ["batch", 4])],
+        [helper.make_tensor_value_info(y, TensorProto.FLOAT, ["batch", 4])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "hostile.onnx").write_bytes(model.SerializeToString())
+    artifact = Artifact(
+        folder=folder,
+        files=file_entries(folder, ["hostile.onnx"]),
+        target="onnxruntime-cpu",
+        backend="onnxruntime",
+        precision=Precision.FP32,
+        options=RunOptions(),
+        inputs=(binding(x, 4),),
+        outputs=(binding(y, 4),),
+    )
+    return artifact, {x: INPUTS["x"]}
+
+
 def bundle_of(
     folder: Path,
     *artifacts: Artifact,
