@@ -49,7 +49,7 @@ EXIT_CODE_MEANINGS: dict[ExitCode, str] = {
     ExitCode.TARGET_REFUSES: "target refuses the model, or takes less of it than the coverage gate wants",
     ExitCode.BACKEND_MISSING: "back-end, extra or device missing",
     ExitCode.INCONCLUSIVE: "inconclusive (more samples or runs needed)",
-    ExitCode.VERIFICATION_FAILED: "verification failed (hash, manifest, golden vectors)",
+    ExitCode.VERIFICATION_FAILED: "verification failed (hash, signature, golden vectors)",
     ExitCode.INTERRUPTED: "interrupted",
 }
 

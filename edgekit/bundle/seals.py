@@ -26,8 +26,8 @@ from edgekit.bundle.manifest import Manifest, read_member
 from edgekit.bundle.sign import Origin
 from edgekit.errors import VerificationError
 
-UNSIGNED = "the bundle is not signed: this checked corruption, not origin"
-UNASKED = "signed, and no --key or --identity was given: this checked corruption, not origin"
+UNSIGNED = "the bundle is not signed: corruption was checked, not origin"
+UNASKED = "signed, and no --key or --identity was given: corruption was checked, not origin"
 EARLIER = "it is not here: an earlier edgekit wrote the bundle, or it was removed"
 
 

@@ -6,6 +6,7 @@ are "not run", with the reason. Where none could be, the first reason is the err
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from edgekit import target as targets_
@@ -62,7 +63,7 @@ def verify(
     found = bundles.verify(
         bundle, open_artifact=opened, targets=targets or None, origin=origin, stand_in=stand_in
     )
-    return VerifyResult(bundle, _rows(found.checks), found.exit_code)
+    return _result(found, bundle)
 
 
 def _place(artifact: Artifact) -> Place | None:
@@ -103,7 +104,18 @@ def _on_device(
         )
     said = seen[0].machine if seen else {}
     facts = {name: _words(said[name]) for name in _FACTS if said.get(name)}
-    return VerifyResult(bundle, _rows(found.checks), found.exit_code, DeviceFacts(device.name, facts))
+    return replace(_result(found, bundle), device=DeviceFacts(device.name, facts))
+
+
+def _result(found: bundles.Verification, bundle: Path) -> VerifyResult:
+    said = [check for check in found.checks if check.name == "signature"]
+    return VerifyResult(
+        bundle,
+        _rows(found.checks),
+        found.exit_code,
+        first_difference=found.first_difference,
+        origin=said[0].detail if said else "",
+    )
 
 
 def _words(value: object) -> str:

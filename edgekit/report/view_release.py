@@ -204,7 +204,8 @@ def _findings(result: ReleaseResult) -> Lines:
 def _where(result: ReleaseResult) -> Facts:
     bundle = str(result.bundle) if result.bundle else "none was written"
     lock = f"{result.lock}: {result.lock_reason}" if result.lock_reason else result.lock
-    return Facts("Written", (("bundle", bundle), ("lock", lock)))
+    beside = (("archive", f"{bundle}.tar, {bundle}.evidence.tar"), ("digest", f"{bundle}.sha256"))
+    return Facts("Written", (("bundle", bundle), *(beside if result.bundle else ()), ("lock", lock)))
 
 
 def _proof(row: TargetRow) -> list[Block]:

@@ -313,6 +313,11 @@ def view_verify(result: VerifyResult) -> Page:
         for row in result.rows
     )
     blocks: tuple[Block, ...] = (Table("", columns, rows),)
+    if result.origin or result.first_difference:
+        origin = Line(f"signature: {result.origin}", "muted")
+        first = Line(f"first difference: {result.first_difference}", "bad")
+        said_of_it = (*((origin,) if result.origin else ()), *((first,) if result.first_difference else ()))
+        blocks = (*blocks, Lines("", said_of_it))
     if result.device is not None:
         said = ", ".join(f"{name}: {value}" for name, value in result.device.facts.items())
         lines = [Line(f"golden vectors were replayed on {result.device.name} ({said})", "muted")]

@@ -30,10 +30,17 @@ class DeviceFacts:
 
 @dataclass(frozen=True)
 class VerifyResult:
-    """A bundle re-hashed and replayed; on ``device`` where one was named."""
+    """A bundle re-hashed and replayed; on ``device`` where one was named.
+
+    Attributes:
+        first_difference: subject and detail of the first row that failed; "" where none did.
+        origin: who vouches for the bundle, or why nobody does, in words.
+    """
 
     bundle: Path
     rows: tuple[VerifyRow, ...]
     exit_code: ExitCode
     device: DeviceFacts | None = None
+    first_difference: str = ""
+    origin: str = ""
     schema: str = "edgekit/verify-result/1"

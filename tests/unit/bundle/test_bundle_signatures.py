@@ -98,7 +98,7 @@ def test_an_unsigned_bundle_says_that_it_checked_corruption_only(tmp_path: Path)
     found = verify(folder, open_artifact=Product)
     assert found.ok
     assert status(found, "model.sig") == ("not_run", UNSIGNED)
-    assert "corruption, not origin" in UNSIGNED
+    assert "corruption was checked, not origin" in UNSIGNED
 
 
 def test_a_signature_nobody_asked_for_is_not_called_checked(signed: Signed) -> None:
