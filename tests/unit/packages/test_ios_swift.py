@@ -15,6 +15,7 @@ import pytest
 from edgekit.backends.bindings import artifact_from_reference
 from edgekit.bundle.packages.base import Source
 from edgekit.preprocess import apply
+from edgekit.spec import Array
 from tests.unit.packages.mobile_bundle import STEPS, bundle
 from tests.unit.packages.test_android_package import SUFFIX
 from tests.unit.packages.test_ios_package import KIT, packaged
@@ -67,9 +68,9 @@ def test_the_sources_compute_what_numpy_computes_and_fall_back_with_the_reason(t
     _compare(folder, out)
 
     model = resources / "model/model.tflite"
-    body = bytearray(model.read_bytes())
-    body[100] ^= 1
-    model.write_bytes(body)
+    flipped = bytearray(model.read_bytes())
+    flipped[100] ^= 1
+    model.write_bytes(flipped)
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1
     assert "model.tflite is damaged: sha256" in done.stdout
@@ -84,7 +85,7 @@ def _compare(folder: Path, out: Path) -> None:
         feeds = {name: array[number][None] for name, array in raw.items()}
         feeds["photo"] = apply(raw["photo"][number], STEPS)[None]
         inside = artifact_from_reference(feeds, entry.artifact.inputs)
-        expected = {}
+        expected: dict[str, tuple[str, Array]] = {}
         for at, each in enumerate(entry.artifact.inputs):
             expected[f"input_{at}_{number}"] = (each.reference.dtype, feeds[each.reference.name])
             expected[f"inside_{at}_{number}"] = (each.dtype, inside[each.name])
