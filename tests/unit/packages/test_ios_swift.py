@@ -34,8 +34,8 @@ def compiled(files: dict[str, bytes], work: Path) -> Path:
         if path.startswith(f"{KIT}/") and path.endswith(".swift"):
             (work / Path(path).name).write_bytes(body)
     sources = sorted(path.name for path in work.glob("*.swift"))
-    for path in HOST.glob("*.swift"):
-        shutil.copy(path, work / path.name)
+    for stand_in in HOST.glob("*.swift"):
+        shutil.copy(stand_in, work / stand_in.name)
     for module in ("CryptoKit", "LiteRT"):
         command = [swiftc, "-emit-module", "-emit-object", "-parse-as-library", "-module-name", module]
         subprocess.run([*command, f"{module}.swift", "-o", f"{module}.o"], cwd=work, check=True, timeout=600)
