@@ -4,6 +4,7 @@
     artifacts/           what ships
     files/               what belongs to the model: vocabulary, labels
     targets/             the target files as they were
+    README.md            model card                            (model_card)
     sbom.cdx.json        bill of materials                     (bom)
     golden/inputs.npz    fixed inputs                          ranges.json, recipe.json, edgekit.lock
     evidence.json        what this machine measured            (evidence)
@@ -27,7 +28,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from edgekit.bundle import bom, canonical_json, npz
+from edgekit.bundle import bom, canonical_json, model_card, npz
 from edgekit.bundle import evidence as evidence_file
 from edgekit.bundle import manifest as manifest_file
 from edgekit.bundle.complete import SEALS, complete, pack_beside, put_in_place, refuse_taken
@@ -204,6 +205,8 @@ def _manifest(content: BundleContent) -> tuple[dict[str, bytes], Manifest]:
         ),
         files=_listed(files),
     )
+    files[model_card.FILE_NAME] = model_card.card(document).encode("utf-8")
+    document = document.model_copy(update={"files": _listed(files)})
     # It is about all the others, and its serial number is derived from them.
     files[bom.FILE_NAME] = bom.to_bytes(document, content.packages)
     return files, manifest_file.sealed(document.model_copy(update={"files": _listed(files)}))
@@ -243,6 +246,10 @@ def _evidence(content: BundleContent, described: Manifest) -> tuple[dict[str, by
     }
     reports = {f"{evidence_file.REPORTS}/{safe_path(path)}": body for path, body in content.reports.items()}
     ran = {each.artifact.target: dict(each.ran) for each in content.shipped}
+    if content.measurements:
+        words = content.machine.facts.get("cpu", "")
+        measured = model_card.card(described, measured=content.measurements, machine=words)
+        reports[f"{evidence_file.REPORTS}/{model_card.MEASURED_NAME}"] = measured.encode("utf-8")
     paths = {target: f"{manifest_file.GOLDEN}/{target}.npz" for target in golden}
     document = Evidence(
         manifest_digest=described.digest,
@@ -281,6 +288,7 @@ def _foreign_files(folder: Path) -> set[str]:
         ) from error
     own = SEALS | {manifest_file.FILE_NAME, evidence_file.FILE_NAME, *(entry.path for entry in earlier.files)}
     own |= {f"{manifest_file.GOLDEN}/{entry.name}.npz" for entry in earlier.targets}
+    own |= {f"{evidence_file.REPORTS}/{model_card.MEASURED_NAME}"}
     # Where the evidence is gone or damaged, what it listed cannot be told from foreign files and is kept.
     with suppress(VerificationError):
         body = manifest_file.read_member(folder, evidence_file.FILE_NAME)

@@ -139,6 +139,7 @@ def red(found: Verification, *words: str) -> None:
 
 
 FILES = [
+    "README.md",
     "SHA256SUMS",
     "artifacts/large-cpu.bin",
     "artifacts/small-cpu.bin",
@@ -151,6 +152,7 @@ FILES = [
     "manifest.json",
     "ranges.json",
     "recipe.json",
+    "report/model-card.md",
     "report/report.json",
     "sbom.cdx.json",
 ]
@@ -240,7 +242,7 @@ def test_files_that_cannot_be_read(bundle: Path, monkeypatch: pytest.MonkeyPatch
         patched.setattr(Path, "is_dir", lambda self: True)
         patched.setattr(Path, "is_symlink", lambda self: False)
         patched.setattr(Path, "rglob", lambda self, pattern: iter(()))
-        red(checked(bundle), "artifacts/large-cpu.bin", "cannot be read: Permission denied")
+        red(checked(bundle), "README.md", "cannot be read: Permission denied")
 
 
 def read(folder: Path, path: str) -> dict[str, Any]:

@@ -140,8 +140,15 @@ REPRODUCIBLE = {
     "recipe.json",
     "edgekit.lock",
     "sbom.cdx.json",
+    "README.md",
 }
-MEASURED = {"evidence.json", "golden/small-cpu.npz", "golden/large-cpu.npz", "report/report.json"}
+MEASURED = {
+    "evidence.json",
+    "golden/small-cpu.npz",
+    "golden/large-cpu.npz",
+    "report/report.json",
+    "report/model-card.md",
+}
 SEALS = {"evidence.intoto.json", "SHA256SUMS"}
 BESIDE = [f"digits-1.0.0{suffix}" for suffix in ("", ".evidence.tar", ".sha256", ".tar")]
 

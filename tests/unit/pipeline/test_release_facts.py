@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import edgekit
@@ -250,3 +254,25 @@ def test_metadata_that_is_about_another_graph_is_a_note(
     good = canonical_file(pruned, cache=Cache(tmp_path / "cache"), progress=Silent())
     assert good.lineage != ""
     assert not any("about another graph" in note for note in good.notes)
+
+
+BLOCK = re.compile(
+    r"^(?P<target>[a-z-]+) \(`pip install [^`]+`\):\n\n```python\n(?P<code>.*?)```", re.M | re.S
+)
+
+
+def test_the_lines_of_the_model_card_run(bundle: Path) -> None:
+    """As they stand there, one process for each target, in the bundle's folder."""
+    blocks = {m["target"]: m["code"] for m in BLOCK.finditer((bundle / "README.md").read_text("utf-8"))}
+    assert set(blocks) == {"onnxruntime-cpu", "openvino-cpu", "litert-cpu"}
+    answers = {}
+    for target, code in blocks.items():
+        printing = f"{code}\nimport json\nprint(json.dumps(next(iter(outputs.values())).tolist()))"
+        done = subprocess.run(
+            [sys.executable, "-c", printing], cwd=bundle, capture_output=True, check=True, text=True
+        )
+        answers[target] = np.asarray(json.loads(done.stdout.splitlines()[-1]))
+        assert answers[target].shape == (1, 10)
+    spread = np.ptp(answers["onnxruntime-cpu"])
+    for target, answer in answers.items():  # one plan, three runtimes: a few steps apart
+        assert np.abs(answer - answers["onnxruntime-cpu"]).max() < 0.2 * spread, target
