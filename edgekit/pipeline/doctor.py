@@ -25,6 +25,7 @@ _PACKAGES = (
     ("executorch", "executorch", "target executorch-xnnpack"),
     ("scikit-learn", "data", "data set digits"),
     ("pillow", "data", "folders of images"),
+    ("model-signing", "sign", "release --sign-key, verify --key"),
 )
 
 

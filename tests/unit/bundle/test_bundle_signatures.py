@@ -18,7 +18,7 @@ from edgekit.bundle.seals import UNASKED, UNSIGNED
 from edgekit.bundle.sign import KeyOrigin, Signer
 from edgekit.bundle.verify import Verification, verify
 from edgekit.bundle.write import write
-from edgekit.errors import InputError, VerificationError
+from edgekit.errors import InputError, MissingBackendError, VerificationError
 from edgekit.pipeline import signing
 from edgekit.spec import Artifact, Session
 from tests.sabotage.test_bundle_damage import Product, content_in
@@ -473,3 +473,18 @@ def test_any_flipped_byte_of_a_statement_is_found(signed: Signed, seed: int) -> 
             continue
         assert name == attest.SIGNED_NAME
         assert after == before
+
+
+def test_without_the_extra_the_install_line_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    private, public = make_key(tmp_path)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for ask in (
+        lambda: sign.with_key(private),
+        sign.with_sigstore,
+        lambda: sign.prepare(KeyOrigin(public)),
+    ):
+        with pytest.raises(MissingBackendError, match="model-signing is not installed") as caught:
+            ask()
+        assert caught.value.remedy == 'pip install "edgekit[sign]"'
