@@ -95,7 +95,7 @@ def test_damage_is_one_error_with_exit_code_2(
 def test_a_damaged_bundle_is_exit_code_8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "manifest.json").write_text("{}")
     assert run(["inspect", str(tmp_path), "-q"]) == 8
-    assert "manifest.json is damaged" in capsys.readouterr().err
+    assert "manifest.json contradicts its own digest" in capsys.readouterr().err
 
 
 def test_narrow_terminals_cut_names_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
