@@ -24,6 +24,7 @@ from edgekit.backends.litert.layouts import Layout
 from edgekit.backends.litert.operands import Operand
 from edgekit.backends.litert.ops import hybrid
 from edgekit.backends.litert.runtime_versions import first_runtime
+from edgekit.backends.litert.sparse import with_sparse_filters
 from edgekit.backends.litert.tensors import Tensor
 from edgekit.backends.refusal import refuse, structural_rejections
 from edgekit.errors import EdgekitError, OutputError
@@ -87,7 +88,7 @@ def translate(
     if io.dtype != "float32" and not lowered.rejections:
         graph, rejections = with_integer_io(lowered.graph, io.dtype)
         lowered = replace(lowered, graph=graph, rejections=rejections)
-    graph = with_half_constants(lowered.graph) if half else lowered.graph
+    graph = with_half_constants(lowered.graph) if half else with_sparse_filters(lowered.graph)
     return Compiled(
         replace(lowered, graph=graph),
         tuple(

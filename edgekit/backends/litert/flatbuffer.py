@@ -21,6 +21,7 @@ from edgekit.backends.litert.tensors import (
     EqualBytes,
     Graph,
     Operator,
+    Rows,
     Tensor,
     every_graph,
     signature,
@@ -248,7 +249,35 @@ def _tensor(tensor: Tensor, buffers: _Buffers, schema: ModuleType) -> Any:
         out.quantization = _quantization(tensor.quant, schema)
     if tensor.blocks is not None:
         out.quantization = _blocks(tensor.blocks, schema)
+    if tensor.rows is not None:
+        out.sparsity = _sparsity(tensor.rows, written_shape(tensor.shape), schema)
     return out
+
+
+def _sparsity(rows: Rows, shape: tuple[int, ...], schema: ModuleType) -> Any:
+    """All axes but the last are dense, and the last is compressed; axes lie in their own order."""
+    out = schema.SparsityParametersT()
+    out.traversalOrder = np.arange(len(shape), dtype=np.int32)
+    out.dimMetadata = []
+    for axis, size in enumerate(shape):
+        each = schema.DimensionMetadataT()
+        each.format, each.denseSize = schema.DimensionType.DENSE, size
+        if axis == len(shape) - 1:
+            each.format, each.denseSize = schema.DimensionType.SPARSE_CSR, 0
+            each.arraySegmentsType, each.arraySegments = _indices(rows.ends, schema)
+            each.arrayIndicesType, each.arrayIndices = _indices(rows.columns, schema)
+        out.dimMetadata.append(each)
+    return out
+
+
+def _indices(values: tuple[int, ...], schema: ModuleType) -> tuple[int, Any]:
+    """The narrowest vector that holds them."""
+    largest = max(values, default=0)
+    kinds = (("Uint8", np.uint8), ("Uint16", np.uint16), ("Int32", np.int32))
+    name, kind = next((name, kind) for name, kind in kinds if largest <= np.iinfo(kind).max)
+    vector = getattr(schema, f"{name}VectorT")()
+    vector.values = np.asarray(values, kind)
+    return getattr(schema.SparseIndexVector, f"{name}Vector"), vector
 
 
 def _quantization(quant: QuantParams, schema: ModuleType) -> Any:

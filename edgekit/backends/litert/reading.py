@@ -102,7 +102,7 @@ def _layers(operators: list[Operator]) -> tuple[LayerCost, ...]:
     roots = _roots(operators)
     found = []
     for each in operators:
-        read_here = {} if each.name == "DEQUANTIZE" else _parameters(each, roots)
+        read_here = {} if each.name in {"DEQUANTIZE", "DENSIFY"} else _parameters(each, roots)
         fresh = [tensor for key, tensor in read_here.items() if key not in counted]
         counted.update(read_here)
         sizes = [tensor.size_bytes for tensor in each.outputs]
@@ -125,11 +125,11 @@ def _layers(operators: list[Operator]) -> tuple[LayerCost, ...]:
 
 
 def _roots(operators: list[Operator]) -> dict[tuple[int, int], Tensor]:
-    """Outputs of DEQUANTIZE whose input is a constant (float16 weights are stored so) -> that constant."""
+    """Outputs of DEQUANTIZE, DENSIFY whose input is a constant (float16, sparse weights) -> that constant."""
     return {
         each.outputs[0].key: each.inputs[0]
         for each in operators
-        if each.name == "DEQUANTIZE"
+        if each.name in {"DEQUANTIZE", "DENSIFY"}
         and each.outputs
         and each.inputs[0] is not None
         and each.inputs[0].stored_bytes

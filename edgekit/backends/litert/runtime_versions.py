@@ -28,6 +28,7 @@ FIRST_RUNTIME: dict[str, str] = {
     "CONV_3D_TRANSPOSE": "2.6",
     "COS": "1.14",
     "CUMSUM": "2.4",
+    "DENSIFY": "2.2",
     "DEPTHWISE_CONV_2D": "1.5 1.12 1.14 2.2 2.3 2.3 2.11",
     "DEPTH_TO_SPACE": "2.1 2.5",
     "DEQUANTIZE": "1.13.1 1.14 1.15 2.2 2.7 2.18",

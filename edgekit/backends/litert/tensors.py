@@ -35,6 +35,19 @@ class Blocks:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Where the elements of a sparse tensor stand: compressed rows along its last axis.
+
+    Attributes:
+        ends: of each row, how many elements stand before and in it; the first is 0.
+        columns: of each element.
+    """
+
+    ends: tuple[int, ...]
+    columns: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class Tensor:
     """One TFLite tensor.
@@ -46,6 +59,7 @@ class Tensor:
         quant: scale(s) and zero point(s); ``axis`` counts stored axes.
         data: the constant's elements, or None; of int4 the bytes (``packed_int4``).
         blocks: scales in blocks, in place of ``quant``.
+        rows: ``data`` holds what is not zero, and this says where it stands.
         variable: whether it keeps its elements from one inference to the next.
     """
 
@@ -55,6 +69,7 @@ class Tensor:
     quant: QuantParams | None = None
     data: Array | None = None
     blocks: Blocks | None = None
+    rows: Rows | None = None
     variable: bool = False
 
 
