@@ -68,3 +68,8 @@ def default(name: str, value: str | None) -> None:
 def child_environment() -> dict[str, str]:
     """The environment for a worker process: this one, with telemetry and banners off whatever it says."""
     return {**os.environ, **QUIET_WORKER_ENVIRONMENT}
+
+
+def environment() -> dict[str, str]:
+    """All variables: what a CI says about its job (``cli.ci_comment``, ``cli.ci_attach``)."""
+    return dict(os.environ)

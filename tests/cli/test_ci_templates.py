@@ -25,12 +25,13 @@ import yaml
 from edgekit.cli import pre_commit
 from edgekit.errors import ExitCode
 from edgekit.pipeline.init import init
+from tests.cli.fake_forge import running
 
 ROOT = Path(__file__).parents[2]
 ACTION = ROOT / "docs" / "ci" / "action.yml"
 GITLAB = ROOT / "docs" / "ci" / "gitlab.yml"
 HOOKS = ROOT / ".pre-commit-hooks.yaml"
-REPORTS = ("edgekit.csv", "edgekit.html", "edgekit.json", "edgekit.sarif", "edgekit.xml")
+REPORTS = ("edgekit.csv", "edgekit.html", "edgekit.json", "edgekit.md", "edgekit.sarif", "edgekit.xml")
 BASH = shutil.which("bash")
 pytestmark = pytest.mark.skipif(BASH is None, reason="no bash here")
 
@@ -90,6 +91,7 @@ def checkout(shared: Path, tmp_path: Path) -> Checkout:
     recipe.write_text(text, "utf-8")
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("GITHUB_", "EDGEKIT_"))},
+        "no_proxy": "127.0.0.1",
         "PATH": f"{shared / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
         "EDGEKIT_CACHE": str(shared / "cache"),
@@ -130,9 +132,14 @@ def variables(step: Mapping[str, Any], **inputs: str) -> dict[str, str]:
     }
 
 
+def cached(checkout: Checkout) -> dict[str, str]:
+    """The recipe, and the cache that these tests share."""
+    return {"recipe": "model/edgekit.toml", "cache": checkout.environment["EDGEKIT_CACHE"]}
+
+
 def test_the_action_releases_and_the_job_has_a_page(checkout: Checkout, tmp_path: Path) -> None:
     release = step("Release")
-    done = checkout.run(release["run"], **variables(release, recipe="model/edgekit.toml"))
+    done = checkout.run(release["run"], **variables(release, **cached(checkout)))
     assert done.returncode == ExitCode.OK, done.stderr
     check_reports(checkout.folder / "edgekit-reports", code=0)
     assert (checkout.folder / "dist" / "digits-cnn-1.0.0" / "manifest.json").is_file()
@@ -143,7 +150,7 @@ def test_the_action_releases_and_the_job_has_a_page(checkout: Checkout, tmp_path
 def test_the_action_is_red_with_the_code_and_the_reason(checkout: Checkout, tmp_path: Path) -> None:
     checkout.limit("max_size_bytes = 1000")
     release = step("Release")
-    inputs = {"recipe": "model/edgekit.toml", "targets": "onnxruntime-cpu", "arguments": "--dry-run -q"}
+    inputs = {"targets": "onnxruntime-cpu", "arguments": "--dry-run -q", **cached(checkout)}
     done = checkout.run(release["run"], **variables(release, **inputs))
     assert done.returncode == ExitCode.LATENCY_OR_SIZE_GATE, done.stderr
     check_reports(checkout.folder / "edgekit-reports", code=4)
@@ -218,7 +225,12 @@ def gitlab(checkout: Checkout, **more: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_gitlab_job_releases(checkout: Checkout) -> None:
-    done = gitlab(checkout)
+    with running() as forge:
+        done = gitlab(checkout, **forge.gitlab(request="7"))
+    (note,) = forge.comments
+    assert "<!-- edgekit: model/edgekit.toml -->" in note["body"]
+    assert "**Verdict: pass**" in note["body"]
+    assert forge.releases == {}
     assert done.returncode == ExitCode.OK, done.stderr
     check_reports(checkout.folder / "edgekit-reports", code=0)
     job = loaded(GITLAB)["edgekit-release"]
@@ -230,7 +242,11 @@ def test_the_gitlab_job_releases(checkout: Checkout) -> None:
 
 def test_the_gitlab_job_is_red(checkout: Checkout) -> None:
     checkout.limit("max_size_bytes = 1000")
-    done = gitlab(checkout, EDGEKIT_ARGUMENTS="--dry-run -q")
+    with running() as forge:
+        done = gitlab(checkout, EDGEKIT_ARGUMENTS="--dry-run -q", **forge.gitlab(request="7", tag="v1"))
+    (note,) = forge.comments
+    assert "bytes too large" in note["body"]
+    assert forge.releases == {}
     assert done.returncode == ExitCode.LATENCY_OR_SIZE_GATE, done.stderr
     check_reports(checkout.folder / "edgekit-reports", code=4)
     allowed = loaded(GITLAB)["edgekit-release"]["allow_failure"]["exit_codes"]
