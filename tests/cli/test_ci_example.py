@@ -179,7 +179,15 @@ def gitlab(repository: Repository, job_variables: dict[str, str]) -> subprocess.
     assert set(own["variables"]) <= set(job["variables"])
     given = {**job["variables"], **own["variables"], "EDGEKIT_CACHE": ".edgekit-cache", **job_variables}
     return subprocess.run(
-        [str(BASH), "--noprofile", "--norc", "-eo", "pipefail", "-c", "\n".join([*job["before_script"], *job["script"]])],
+        [
+            str(BASH),
+            "--noprofile",
+            "--norc",
+            "-eo",
+            "pipefail",
+            "-c",
+            "\n".join([*job["before_script"], *job["script"]]),
+        ],
         cwd=repository.folder,
         env=repository.environment | given,
         capture_output=True,
