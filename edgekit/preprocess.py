@@ -66,7 +66,13 @@ class Cast(_Step):
     dtype: Literal["float32", "uint8", "int64", "int32"]
 
 
-Step = Annotated[Resize | Scale | Normalize | Layout | Cast, Field(discriminator="op")]
+class Bytes(_Step):
+    """x -> uint8: rounded half to even, and clamped to 0..255. What an app has after it resized a picture."""
+
+    op: Literal["bytes"]
+
+
+Step = Annotated[Resize | Scale | Normalize | Layout | Cast | Bytes, Field(discriminator="op")]
 
 
 def preprocess_id(steps: Sequence[Step]) -> str:
@@ -99,6 +105,8 @@ def _one(x: npt.NDArray[Any], step: Step) -> npt.NDArray[Any]:
             return np.ascontiguousarray(np.moveaxis(image, -1, 0)) if step.to == "NCHW" else image
         case Cast():
             return x.astype(step.dtype)
+        case Bytes():
+            return np.asarray(np.clip(np.rint(x), 0, 255), np.uint8)
 
 
 def _image(x: npt.NDArray[Any], step: Step) -> npt.NDArray[Any]:

@@ -26,7 +26,7 @@ from pydantic import (
 from edgekit import spdx
 from edgekit.errors import RecipeError, closest
 from edgekit.preprocess import Step
-from edgekit.spec import Activation, Precision, TensorSpec
+from edgekit.spec import Activation, Embedding, Precision, TensorSpec
 
 _MORE = "docs/recipe.md"
 # the keys of validation.budget.GATE_CODES, which stands above this module; a test holds them equal
@@ -144,6 +144,11 @@ class ModelTable(_Closed):
     )
     nms: NmsTable | None = Field(
         default=None, description="what suppresses a detector's candidates (embed.md)"
+    )
+    embed: tuple[Embedding, ...] = Field(
+        default=(),
+        description="steps that the artifact does itself: uint8-input, normalize, softmax, sigmoid, nms "
+        "(embed.md)",
     )
     description: str = Field(default="", description="what the model does; written into a .tflite")
     author: str = Field(default="", description="who made it; written into a .tflite")
@@ -385,6 +390,9 @@ class TargetTable(_Closed):
     io_layout: Literal["auto", "model"] = Field(
         default="auto",
         description="auto: the compiler may choose (image inputs channels-last); model: the model's own axes",
+    )
+    embed: tuple[Embedding, ...] | None = Field(
+        default=None, description="in place of [model] embed here; [] = nothing is inside"
     )
     allow_fallback: bool = Field(
         default=False,

@@ -62,6 +62,9 @@ def normalization(steps: Sequence[Step]) -> Normalization | None:
             case preprocess.Cast():
                 if changed and step.dtype != "float32":
                     return None
+            case preprocess.Bytes():
+                if changed:
+                    return None
             case preprocess.Resize():
                 pass
     if not changed or not np.all(factor):

@@ -16,7 +16,7 @@ from edgekit.backends.base import IoForm
 from edgekit.errors import RecipeError, UnknownNameError
 from edgekit.quantization.overrides import Override
 from edgekit.recipe import BudgetTable, Recipe, TargetBudgetTable, TargetTable
-from edgekit.spec import Precision, RunOptions, TensorSpec
+from edgekit.spec import Embedding, Precision, RunOptions, TensorSpec
 from edgekit.target import Target
 from edgekit.validation.budget import Budget
 from edgekit.validation.waiver import Waiver, Waiving
@@ -38,6 +38,7 @@ class TargetPlan:
     budget: Budget = field(default_factory=Budget)
     waiving: Waiving | None = None
     named: str = ""
+    embed: tuple[Embedding, ...] = ()
 
     @property
     def candidates(self) -> tuple[Precision, ...]:
@@ -196,6 +197,7 @@ def _target_plan(table: TargetTable, recipe: Recipe, base: Path, *, waiving: Wai
         budget=budget_of(recipe.budget, table.budget),
         waiving=waiving,
         named=table.name,
+        embed=recipe.model.embed if table.embed is None else table.embed,
         overrides=tuple(
             Override(Precision(each.precision), each.nodes, each.operators)
             for each in recipe.optimize.override

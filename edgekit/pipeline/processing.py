@@ -26,7 +26,7 @@ from edgekit.pipeline.model import Canonical
 from edgekit.pipeline.plan import Plan
 from edgekit.preprocess import Layout, Resize, Step
 from edgekit.recipe import NmsTable
-from edgekit.spec import TensorSpec
+from edgekit.spec import Activation, TensorSpec
 
 Color = Literal["RGB", "BGR", "gray", ""]
 _COLORS = frozenset({1, 3, 4})  # channels of a picture
@@ -104,10 +104,18 @@ def _output(spec: TensorSpec, plan: Plan, outputs: Sequence[TensorSpec]) -> Outp
     return OutputProcessing(
         name=spec.name,
         role=roles.get(spec.name, ""),
-        activation=model.activation if scored else "none",
+        activation=activation_of(plan) if scored else "none",
         axis=labels.axis if labels and labels.output == spec.name else -1,
         labels=f"files/{labels.name}" if labels and labels.output == spec.name else "",
     )
+
+
+def activation_of(plan: Plan) -> Activation:
+    """What the recipe says, or what it embeds anywhere."""
+    embedded = {each for target in plan.targets for each in target.embed}
+    if plan.recipe.model.activation != "none" or not embedded & {"softmax", "sigmoid"}:
+        return plan.recipe.model.activation
+    return "softmax" if "softmax" in embedded else "sigmoid"
 
 
 def scored_names(plan: Plan, outputs: Sequence[TensorSpec]) -> tuple[str, ...]:

@@ -12,7 +12,11 @@ from dataclasses import replace
 import onnx_ir as ir
 
 from edgekit.errors import InputError
+from edgekit.ir.verify import QDQ
 from edgekit.passes import canonicalize
+from edgekit.passes.absorb_quantized_input import AbsorbQuantizedInput
+from edgekit.passes.base import run
+from edgekit.passes.embed_boundary import PREFIX
 from edgekit.pipeline.came import Variant, as_it_came, came_as
 from edgekit.pipeline.model import Canonical
 from edgekit.pipeline.prepare import Prepared
@@ -26,7 +30,7 @@ from edgekit.quantization.plan import QuantPlan
 from edgekit.quantization.restore.choose import applied
 from edgekit.quantization.saturation import as_fitting, as_unsigned, cross_cpu, find, saturating_on
 from edgekit.quantization.weights import NoEligibleWeightError, place_weights
-from edgekit.spec import Precision, Range
+from edgekit.spec import Precision, Range, Rejection
 from edgekit.target import Target
 
 
@@ -93,7 +97,7 @@ def _static(
         )
     plan = plan_of(prepared, target, scheme, overrides=overrides)
     return Variant(
-        model=apply(prepared.model, plan),
+        model=absorbed(apply(prepared.model, plan)),
         precision=scheme.precision,
         plan_digest=plan.digest,
         output_steps=output_steps(prepared.model, plan),
@@ -112,7 +116,7 @@ def plan_of(
         RecipeError: an override matches nothing.
     """
     model = prepared.model
-    kept = {**scheme.keep_float, **kept_float(model, overrides)}
+    kept = {**scheme.keep_float, **kept_float(model, overrides), **embedded_nodes(model)}
     rules = target.placed(scheme.placement)
     plan = place(model, rules, prepared.ranges.tensors, precision=scheme.precision, keep_float=kept)
     if scheme.weights == "exact":  # on every target: what one of them needs is in the plan that all share
@@ -120,6 +124,20 @@ def plan_of(
     decided = prepared.restoration
     plan = applied(plan, decided if scheme.corrected else replace(decided, corrections={}))
     return as_unsigned(plan, saturating_on(model, plan, target)) if scheme.weights == "uint8" else plan
+
+
+def embedded_nodes(model: ir.Model) -> dict[str, Rejection]:
+    """What was embedded at the model's ends, as ``place`` takes it: it stays float, or is absorbed."""
+    said = "it is a step of the app, which is inside: exact in float"
+    names = [node.name for node in model.graph if node.name and node.name.startswith(PREFIX)]
+    return {name: Rejection(name, "embedded", said, "nothing to do: it runs in float") for name in names}
+
+
+def absorbed(model: ir.Model) -> ir.Model:
+    """The same numbers, with embedded bytes as the integers of the first operator where they are that."""
+    if not any((node.name or "").startswith(PREFIX) for node in model.graph):
+        return model
+    return run(model, (AbsorbQuantizedInput(),), rules=QDQ, known=frozenset({"canonical"}))
 
 
 def _with_integer_weights(
