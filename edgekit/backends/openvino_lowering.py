@@ -22,6 +22,7 @@ import onnx_ir as ir
 
 from edgekit.backends.openvino_short_constants import with_short_constants
 from edgekit.backends.openvino_small_weights import with_foldable_weights
+from edgekit.backends.requantized_bytes import with_requantized_bytes
 from edgekit.backends.small_weights import WEIGHT_ONLY, is_small
 from edgekit.ir.graph import constant, is_onnx, shape_of
 from edgekit.spec import Precision, RunOptions
@@ -34,7 +35,7 @@ HINT = "INFERENCE_PRECISION_HINT"
 def lowered(model: ir.Model, precision: Precision) -> ir.Model:
     """The form of ``model`` that OpenVINO gets; the model itself where there is nothing to lower."""
     if precision.is_static:
-        return with_short_constants(model)
+        return with_short_constants(with_requantized_bytes(model, "in place"))
     return with_foldable_weights(model) if precision in WEIGHT_ONLY and is_small(model) else model
 
 

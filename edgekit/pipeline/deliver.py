@@ -46,6 +46,7 @@ def deliver(
     result: ReleaseResult,
     shipped: Mapping[str, Judged],
     around: Processing,
+    left: Mapping[str, Processing],
     data: Dataset,
     prepared: Prepared | None,
     lock_text: str,
@@ -54,6 +55,8 @@ def deliver(
     render: Callable[[ReleaseResult], Mapping[str, bytes]] | None,
 ) -> ReleaseResult:
     """Write the bundle ``out/<name>-<version>`` and give the result that names it.
+
+    ``around`` is what an app does around the model; ``left`` what is left of it, by target that embeds steps.
 
     Raises:
         OutputError: the folder cannot be written, or holds something that is no bundle.
@@ -92,7 +95,7 @@ def deliver(
                 each.artifact,
                 tolerance_for(each.artifact.precision, between=each.scheme.between),
                 each.proof.golden,
-                processing=around,
+                processing=left.get(each.artifact.target, around),
                 provenance=provenance.steps_of(each, canonical, prepared, source=common),
                 ran=each.proof.facts,
             )

@@ -1,9 +1,9 @@
 """Workbench of a model x Embedded -> workbench of the same model with steps inside.
 
-The embedded model is a float truth of its own: it takes what the app has, and its candidates are held against
-it. It is proved against the model that it was made from: on samples, both give the same answer once the app's
-part is done for one (``bundle.answers``); accuracy of both is a finding. Ranges and restoration are those of the
-model, learned once; what is new has ranges by definition (bytes are 0..255, probabilities 0..1).
+The embedded model is a float truth of its own: it takes what the app has, and its candidates are held
+against it. It is proved against the model that it was made from: on samples, both give the same answer once
+the app's part is done for one (``bundle.answers``); accuracy of both is a finding. Ranges and restoration are
+the model's own, learned once; what is new has ranges by definition (bytes 0..255, probabilities 0..1).
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from edgekit.pipeline.embedding import Embedded
 from edgekit.pipeline.evaluation import BOOTSTRAP_SEED
 from edgekit.pipeline.model import Canonical
 from edgekit.pipeline.prepare import Prepared
+from edgekit.pipeline.workbench import Workbench
 from edgekit.spec import RunOptions
-from edgekit.validation.evaluate import Evaluation
 from edgekit.validation.statistics import paired_drop
 from edgekit.validation.streaming import run_in_batches
 
@@ -129,8 +129,9 @@ def _away(wanted: npt.NDArray[Any], found: npt.NDArray[Any]) -> float:
     return gap / (float(np.ptp(one)) or 1.0) if np.isfinite(gap) else float("inf")
 
 
-def finding(model: Evaluation, inside: Evaluation, embedded: Embedded) -> str:
-    """What both score, in a sentence."""
+def finding(before: Workbench, after: Workbench, embedded: Embedded) -> str:
+    """What both float truths score, in a sentence."""
+    model, inside = before.reference.evaluation, after.reference.evaluation
     drop = paired_drop(model, inside, seed=BOOTSTRAP_SEED)
     return (
         f"embedded {', '.join(embedded.asked)}: {model.row.id} {inside.value:.4g}; the model with these steps"

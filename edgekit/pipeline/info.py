@@ -23,14 +23,21 @@ from edgekit.spec import TensorSpec
 
 
 def of_plan(
-    plan: Plan, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec] | None = None
+    plan: Plan,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec] | None = None,
+    *,
+    steps: Sequence[Step] | None = None,
 ) -> ModelInfo:
-    """What the recipe of ``plan`` says about a model with these inputs and outputs."""
+    """What the recipe of ``plan`` says about a model with these inputs and outputs.
+
+    ``steps`` are what the app does where others are embedded; the recipe's by default.
+    """
     table, scored = plan.recipe.model, plan.recipe.data.evaluation
     files = {name: path.read_bytes() for name, path in associated_files(plan.recipe, base=plan.base).items()}
     names = labels.of_plan(plan, outputs or ())
     classes = names is not None and scored.metric in labels.CLASS_METRICS
-    found = normalization(plan.recipe.data.preprocess)
+    found = normalization(plan.recipe.data.preprocess if steps is None else steps)
     return ModelInfo(
         name=table.name,
         version=table.version,

@@ -6,7 +6,7 @@ plan -> export -> data -> lock -> ranges -> reference -> targets -> agreement ->
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from edgekit import dataset, settings
+from edgekit.bundle.processing import Processing
 from edgekit.bundle.sign import Signer
 from edgekit.dataset import Dataset, DataSource
 from edgekit.errors import (
@@ -28,9 +29,9 @@ from edgekit.errors import (
 from edgekit.frontends.source import SourceRequest
 from edgekit.pipeline import baseline as baselines
 from edgekit.pipeline import cache as caches
+from edgekit.pipeline import embedded_bench, embedding, labels, matrix, prepare, processing, recipe_lines
 from edgekit.pipeline import framework as frameworks
 from edgekit.pipeline import info as infos
-from edgekit.pipeline import labels, matrix, prepare, processing, recipe_lines
 from edgekit.pipeline import lock as locks
 from edgekit.pipeline import model as models
 from edgekit.pipeline import plan as plans
@@ -41,6 +42,8 @@ from edgekit.pipeline.candidates import Outcome, try_target
 from edgekit.pipeline.complete_rows import complete
 from edgekit.pipeline.deliver import deliver
 from edgekit.pipeline.doctor import machine_row
+from edgekit.pipeline.embedded_bench import Sides
+from edgekit.pipeline.embedding import Embedded
 from edgekit.pipeline.judge import Judged
 from edgekit.pipeline.lock import Lock, LockedTarget
 from edgekit.pipeline.model import Canonical
@@ -55,8 +58,9 @@ from edgekit.pipeline.snapshot import EVALUATION_DATA
 from edgekit.pipeline.versions import tools
 from edgekit.pipeline.workbench import Workbench
 from edgekit.pipeline.write import write_text
+from edgekit.preprocess import Step
 from edgekit.recipe import CalibrationTable, EvaluationTable
-from edgekit.spec import Progress, Runner
+from edgekit.spec import Embedding, Progress, Runner
 
 Framework = tuple[str, Proof] | None
 Render = Callable[[ReleaseResult], Mapping[str, bytes]]
@@ -116,6 +120,10 @@ def release(
         names = labels.of_plan(plan, canonical.outputs)
         learning, judging = _data(plan, canonical)
         around = processing.of_plan(plan, canonical, judging)
+        insides = {
+            asked: embedding.decide(asked, plan.recipe, canonical, whole=around, data=judging)
+            for asked in dict.fromkeys(each.embed for each in plan.targets if each.embed)
+        }
         baseline = _baseline(plan, judging)
         used_tools = tools(*(each.target.extra for each in plan.targets), _framework_extra(canonical))
         inputs = _input_digests(plan, canonical, learning, judging)
@@ -129,20 +137,13 @@ def release(
             progress=progress,
         )
         table = plan.recipe.data.evaluation
-        bench = workbenches.make(
-            canonical,
-            judging=judging,
-            learning=learning,
-            metric=workbenches.metric_of(table.metric, base=plan.base),
-            output=table.output,
-            expected=table.expected,
-            prepared=prepared,
-            stem=plan.stem,
-            info=infos.of_plan(plan, canonical.inputs, canonical.outputs),
-            cache=cache,
-            progress=progress,
+        bench = replace(
+            _bench(plan, canonical, (learning, judging), prepared, kept=(cache, progress)), baseline=baseline
         )
-        outcomes, rows = _try_all(plan, replace(bench, baseline=baseline), locking.lock)
+        benches: dict[tuple[Embedding, ...], Workbench] = {(): bench}
+        for asked, inside in insides.items():
+            benches[asked] = _embedded(plan, bench, inside, whole=around)
+        outcomes, rows = _try_all(plan, benches, locking.lock)
         framework = frameworks.prove(_request(plan), canonical, bench, live=live)
         rows = complete(
             rows,
@@ -169,6 +170,7 @@ def release(
                 *canonical.notes,
                 *prepared.findings,
                 *_shared(learning, judging, cache),
+                *(embedded_bench.finding(bench, benches[asked], each) for asked, each in insides.items()),
                 *(finding for outcome in outcomes.values() for finding in outcome.findings),
                 *_useless_waivers(plan, outcomes),
             ),
@@ -190,6 +192,7 @@ def release(
             result=result,
             shipped=shipped,
             around=around,
+            left={each.target.name: insides[each.embed].processing for each in plan.targets if each.embed},
             data=judging,
             prepared=prepared.used,
             lock_text=new_lock.text(),
@@ -220,6 +223,55 @@ def _export(plan: Plan, cache: Cache, progress: Progress, *, live: list[Runner])
     return models.obtain(
         _request(plan), tolerance=table.tolerance, cache=cache, progress=progress, data=proving, live=live
     )
+
+
+def _bench(
+    plan: Plan,
+    canonical: Canonical,
+    data: tuple[Dataset | None, Dataset],
+    prepared: Callable[[], Prepared],
+    *,
+    kept: tuple[Cache, Progress],
+    steps: Sequence[Step] | None = None,
+) -> Workbench:
+    """What candidates are proved against; ``steps`` are the app's where others are embedded."""
+    table = plan.recipe.data.evaluation
+    cache, progress = kept
+    return workbenches.make(
+        canonical,
+        judging=data[1],
+        learning=data[0],
+        metric=workbenches.metric_of(table.metric, base=plan.base),
+        output=table.output,
+        expected=table.expected,
+        prepared=prepared,
+        stem=plan.stem,
+        info=infos.of_plan(plan, canonical.inputs, canonical.outputs, steps=steps),
+        cache=cache,
+        progress=progress,
+    )
+
+
+def _embedded(plan: Plan, bench: Workbench, inside: Embedded, *, whole: Processing) -> Workbench:
+    """The workbench of the model with steps inside, which takes what the app has then."""
+    tables = plan.recipe.data
+    bench.progress.stage(f"embed {', '.join(inside.asked)}")
+    canonical = embedded_bench.canonical_of(bench.canonical, inside)
+    judging = _load(tables.evaluation, plan, canonical, labelled=True, steps=inside.steps)
+    learning = None
+    if bench.learning is not None and tables.calibration is not None:
+        learning = _load(tables.calibration, plan, canonical, labelled=False, steps=inside.steps)
+    embedded_bench.prove(Sides(bench.canonical, bench.data, canonical, judging), inside, whole=whole)
+    prepared = embedded_bench.once(lambda: embedded_bench.prepared_of(bench.prepared(), inside))
+    made = _bench(
+        plan,
+        canonical,
+        (learning, judging),
+        prepared,
+        kept=(bench.cache, bench.progress),
+        steps=inside.steps,
+    )
+    return replace(made, baseline=bench.baseline)
 
 
 def _matrix(outcomes: Mapping[str, Outcome], bench: Workbench, framework: Framework) -> tuple[PairRow, ...]:
@@ -274,8 +326,15 @@ def _shared(learning: Dataset | None, judging: Dataset, cache: Cache) -> tuple[s
     return shared_samples(learning, judging, cache=cache) if learning is not None else ()
 
 
-def _load(table: CalibrationTable, plan: Plan, canonical: Canonical, *, labelled: bool) -> Dataset:
-    steps = plan.recipe.data.preprocess
+def _load(
+    table: CalibrationTable,
+    plan: Plan,
+    canonical: Canonical,
+    *,
+    labelled: bool,
+    steps: Sequence[Step] | None = None,
+) -> Dataset:
+    steps = plan.recipe.data.preprocess if steps is None else steps
     data = dataset.load(_source_of(table), inputs=canonical.inputs, base=plan.base, preprocess=steps)
     dataset.check(data, canonical.inputs, labelled=labelled)
     return data
@@ -395,7 +454,7 @@ class _Prepared:
 
 
 def _try_all(
-    plan: Plan, bench: Workbench, lock: Lock | None
+    plan: Plan, benches: Mapping[tuple[Embedding, ...], Workbench], lock: Lock | None
 ) -> tuple[dict[str, Outcome], tuple[TargetRow, ...]]:
     """Every target, also after one failed: the report names all reasons at once."""
     outcomes: dict[str, Outcome] = {}
@@ -403,7 +462,7 @@ def _try_all(
     for target in plan.targets:
         name = target.target.name
         try:
-            outcome = try_target(target, bench, locked=lock.targets[name] if lock else None)
+            outcome = try_target(target, benches[target.embed], locked=lock.targets[name] if lock else None)
         except (TargetRefusalError, MissingBackendError, NonFiniteOutputError) as error:
             rows.append(_failed_row(target, error))
             continue

@@ -27,6 +27,20 @@ def evaluation() -> Iterator[dict[str, np.ndarray]]:
     yield from _batches(**EVALUATION)
 
 
+def calibration_bytes() -> Iterator[dict[str, np.ndarray]]:
+    """The same as ``calibration``, as a camera gives it: uint8, 0 to 255."""
+    yield from map(_as_bytes, calibration())
+
+
+def evaluation_bytes() -> Iterator[dict[str, np.ndarray]]:
+    """The same as ``evaluation``, as a camera gives it."""
+    yield from map(_as_bytes, evaluation())
+
+
+def _as_bytes(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {**batch, "image": np.rint(batch["image"] * 255).astype(np.uint8)}
+
+
 def _batches(count: int, split: str, seed: int) -> Iterator[dict[str, np.ndarray]]:
     scenes = generate(count, split=split, seed=seed)
     for first in range(0, count, BATCH):

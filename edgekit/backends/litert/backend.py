@@ -27,6 +27,7 @@ from edgekit.backends.litert.runtime_versions import first_runtime
 from edgekit.backends.litert.sparse import with_sparse_filters
 from edgekit.backends.litert.tensors import Tensor
 from edgekit.backends.refusal import refuse, structural_rejections
+from edgekit.backends.requantized_bytes import with_requantized_bytes
 from edgekit.errors import EdgekitError, OutputError
 from edgekit.spec import (
     Artifact,
@@ -75,6 +76,7 @@ def translate(
         precision: dynamic and w8 keep integer weights before float activations (``ops.hybrid``).
     """
     io = io or IoForm()
+    model = with_requantized_bytes(model, "behind")
     dtypes = {value.name: units.dtype_of(value) for value in (*model.graph.inputs, *model.graph.outputs)}
     half = has_half(model)
     if half:
