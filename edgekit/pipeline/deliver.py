@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,6 +39,21 @@ from edgekit.spec import to_json
 _NO_RANGES: dict[str, object] = {}  # nothing was quantized: the file says so by being empty
 
 
+@dataclass(frozen=True, eq=False)
+class Inside:
+    """A form of the model with steps of the app inside.
+
+    Attributes:
+        processing: what is left to the app.
+        canonical: its float form.
+        prepared: what its integers were made from; None where nothing was.
+    """
+
+    processing: Processing
+    canonical: Canonical
+    prepared: Prepared | None
+
+
 def deliver(
     plan: Plan,
     canonical: Canonical,
@@ -46,7 +61,7 @@ def deliver(
     result: ReleaseResult,
     shipped: Mapping[str, Judged],
     around: Processing,
-    left: Mapping[str, Processing],
+    inside: Mapping[str, Inside],
     data: Dataset,
     prepared: Prepared | None,
     lock_text: str,
@@ -56,7 +71,7 @@ def deliver(
 ) -> ReleaseResult:
     """Write the bundle ``out/<name>-<version>`` and give the result that names it.
 
-    ``around`` is what an app does around the model; ``left`` what is left of it, by target that embeds steps.
+    ``around`` is what an app does around the model; ``inside``, by target, where the artifact does some of it.
 
     Raises:
         OutputError: the folder cannot be written, or holds something that is no bundle.
@@ -95,11 +110,17 @@ def deliver(
                 each.artifact,
                 tolerance_for(each.artifact.precision, between=each.scheme.between),
                 each.proof.golden,
-                processing=left.get(each.artifact.target, around),
-                provenance=provenance.steps_of(each, canonical, prepared, source=common),
+                processing=form.processing,
+                provenance=provenance.steps_of(
+                    each,
+                    form.canonical,
+                    form.prepared,
+                    source=provenance.embedded(common, form.canonical, form.processing.embedded),
+                ),
                 ran=each.proof.facts,
             )
             for each in shipped.values()
+            for form in (inside.get(each.artifact.target, Inside(around, canonical, prepared)),)
         ),
         machine=MachineFacts(key=result.machine.key, facts=dict(result.machine.facts)),
         created=datetime.now(UTC).isoformat(timespec="seconds"),

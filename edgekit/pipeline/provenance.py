@@ -5,6 +5,7 @@
 P1  an ONNX source is canonicalized as it is; one that says it was pruned (``lineage``) starts with that
 P2  float32, and bfloat16 (a run option): compiled from the canonical graph
 P3  float16: converted; static quantization: restored where that was decided, quantized by a plan
+P3a steps that a target embeds: embedded, before everything that is that target's own
 P4  a source that came quantized: its float forms are dequantized, its own form is compiled as it came
 Each step's last output is among the inputs of the next.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from edgekit.bundle import canonical_json
@@ -66,6 +67,17 @@ def source_steps(sources: Mapping[str, str], canonical: Canonical) -> tuple[Tran
         )
     )
     return tuple(steps)
+
+
+def embedded(
+    source: tuple[Transformation, ...], canonical: Canonical, asked: Sequence[str]
+) -> tuple[Transformation, ...]:
+    """``source``, and that steps of the app went inside; ``source`` itself where none did."""
+    if not asked:
+        return source
+    after = Subject(name="graph with steps inside", digest=f"graph:{canonical.digest}")
+    step = _step("embedded", source[-1].outputs[-1], after, "onnx-ir", "numpy")
+    return (*source, step.model_copy(update={"details": {"steps": ", ".join(asked)}}))
 
 
 def steps_of(

@@ -40,7 +40,7 @@ from edgekit.pipeline.baseline import Baseline
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.candidates import Outcome, try_target
 from edgekit.pipeline.complete_rows import complete
-from edgekit.pipeline.deliver import deliver
+from edgekit.pipeline.deliver import Inside, deliver
 from edgekit.pipeline.doctor import machine_row
 from edgekit.pipeline.embedded_bench import Sides
 from edgekit.pipeline.embedding import Embedded
@@ -192,7 +192,11 @@ def release(
             result=result,
             shipped=shipped,
             around=around,
-            left={each.target.name: insides[each.embed].processing for each in plan.targets if each.embed},
+            inside={
+                each.target.name: _inside(insides[each.embed], benches[each.embed], prepared.used)
+                for each in plan.targets
+                if each.embed
+            },
             data=judging,
             prepared=prepared.used,
             lock_text=new_lock.text(),
@@ -272,6 +276,12 @@ def _embedded(plan: Plan, bench: Workbench, inside: Embedded, *, whole: Processi
         steps=inside.steps,
     )
     return replace(made, baseline=bench.baseline)
+
+
+def _inside(embedded: Embedded, bench: Workbench, used: Prepared | None) -> Inside:
+    """What the bundle says of a model with steps inside; its ranges are those of the file ranges.json."""
+    prepared = replace(bench.prepared(), ranges=used.ranges) if used is not None else None
+    return Inside(embedded.processing, bench.canonical, prepared)
 
 
 def _matrix(outcomes: Mapping[str, Outcome], bench: Workbench, framework: Framework) -> tuple[PairRow, ...]:

@@ -152,7 +152,7 @@ def test_int8(case: Case, target: str, tmp_path: Path) -> None:
 
 
 def bias_of(case: Case, folder: Path) -> float:
-    """Mean error of an int8 sum of 27 bytes, in steps of its output, without the border: 0 but for roundings."""
+    """Mean error of an int8 sum of 27 bytes, in steps of its output: 0 but for roundings. No border."""
     text = """<ir_version: 10, opset_import: ["" : 21]>
     g (float[batch, 3, 12, 12] x) => (float[batch, 1, 12, 12] y) <float[1, 3, 3, 3] w, float[1] b>
     { y = Conv<pads = [1, 1, 1, 1]>(x, w, b) }"""

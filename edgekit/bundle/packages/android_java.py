@@ -98,6 +98,8 @@ def _call(step: Step) -> str:
             return "Steps.channelsFirst(x)" if step.to == "NCHW" else "Steps.image(x)"
         case preprocess.Cast():
             return "" if step.dtype == "float32" else "Steps.truncate(x)"
+        case preprocess.Bytes():
+            return "Steps.bytes(x)"
 
 
 def _floats(values: Iterable[float]) -> str:

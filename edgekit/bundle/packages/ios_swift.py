@@ -124,6 +124,8 @@ def _steps(steps: Iterable[Step]) -> Iterable[str]:
             case preprocess.Cast():
                 if step.dtype != "float32":
                     yield ".truncate"
+            case preprocess.Bytes():
+                yield ".bytes"
 
 
 def _floats(values: Iterable[float]) -> str:

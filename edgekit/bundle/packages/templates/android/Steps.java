@@ -109,6 +109,15 @@ public final class Steps {
         return x;
     }
 
+    /** Rounded half to even, from 0 to 255. */
+    static Sample bytes(Sample x) {
+        float[] out = new float[x.values.length];
+        for (int at = 0; at < out.length; at++) {
+            out[at] = (float) Math.max(0.0, Math.min(255.0, Math.rint(x.values[at])));
+        }
+        return new Sample(out, x.shape);
+    }
+
     /** Cut off towards zero, as a cast to an integer type does. */
     static Sample truncate(Sample x) {
         float[] out = new float[x.values.length];

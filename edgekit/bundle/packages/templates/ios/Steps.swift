@@ -33,6 +33,8 @@ enum Step {
     case channelsFirst
     case image
     case truncate
+    /// Rounded half to even, from 0 to 255.
+    case bytes
 
     func apply(to x: Sample) throws -> Sample {
         switch self {
@@ -49,6 +51,9 @@ enum Step {
             return try x.image()
         case .truncate:
             return try Sample(values: x.values.map { $0.rounded(.towardZero) }, shape: x.shape)
+        case .bytes:
+            let values = x.values.map { max(0, min(255, $0.rounded(.toNearestOrEven))) }
+            return try Sample(values: values, shape: x.shape)
         }
     }
 

@@ -32,12 +32,21 @@ const OPERATIONS = {
     const found = image(tensor);
     return step.to === "NCHW" ? transposed(found, [2, 0, 1]) : found;
   },
+  bytes(tensor) {
+    return { data: Uint8Array.from(tensor.data, (x) => evenly(Math.min(Math.max(Number(x), 0), 255))), dims: tensor.dims };
+  },
   cast(tensor, step) {
     const integer = step.dtype !== "float32";
     const values = Array.from(tensor.data, (x) => (integer ? Math.trunc(Number(x)) : Number(x)));
     return { data: arrayOf(step.dtype, step.dtype === "int64" ? values.map(BigInt) : values), dims: tensor.dims };
   },
 };
+
+/** Rounded half to even. */
+function evenly(x) {
+  const down = Math.floor(x);
+  return x - down === 0.5 ? down + (down % 2) : Math.round(x);
+}
 
 function image({ data, dims }) {
   if (dims.length !== 2 && dims.length !== 3) throw new Error(`an image has 2 or 3 axes, not ${dims.length}`);
