@@ -71,7 +71,7 @@ def deliver(
 ) -> ReleaseResult:
     """Write the bundle ``out/<name>-<version>`` and give the result that names it.
 
-    ``around`` is what an app does around the model; ``inside``, by target, where the artifact does some of it.
+    ``around`` is what an app does around the model; ``inside``, by target, where an artifact does some of it.
 
     Raises:
         OutputError: the folder cannot be written, or holds something that is no bundle.
