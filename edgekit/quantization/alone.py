@@ -27,6 +27,7 @@ import onnx_ir as ir
 from edgekit.errors import InputError
 from edgekit.ir.graph import constant, has_subgraphs, is_float32, rank
 from edgekit.quantization.arithmetic import dequantize, quantize
+from edgekit.quantization.bias_place import bias_place
 from edgekit.quantization.plan import QuantOperator, QuantPlan, QuantWeight
 from edgekit.quantization.weights import weight_index
 from edgekit.spec import Array
@@ -189,14 +190,15 @@ class _Instrumented:
         """S1: what single inputs of the head read instead."""
         operator = self._operators[source.operators[0]]
         return {}, {
-            (operator.name, index): self._stands_for(planned)
-            for index, planned in self._planned(operator)
+            (node.name or "", index): self._stands_for(planned)
+            for node, index, planned in self._planned(operator)
             if planned is not None
         }
 
-    def _planned(self, operator: QuantOperator) -> Iterator[tuple[int, QuantWeight | None]]:
-        yield weight_index(self._nodes[operator.name].op_type), operator.weight
-        yield 2, operator.bias
+    def _planned(self, operator: QuantOperator) -> Iterator[tuple[ir.Node, int, QuantWeight | None]]:
+        head = self._nodes[operator.name]
+        yield head, weight_index(head.op_type), operator.weight
+        yield *bias_place([self._nodes[name] for name in operator.nodes]), operator.bias
 
     def _stands_for(self, planned: QuantWeight) -> ir.Value:
         array = constant(self.graph.initializers[planned.name])

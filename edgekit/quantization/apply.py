@@ -28,6 +28,7 @@ from edgekit.ir.digest import digest
 from edgekit.ir.graph import add_initializer, constant, free_name, is_onnx
 from edgekit.ir.verify import QDQ, verify
 from edgekit.quantization.arithmetic import quantize, quantize_as, quantize_blocks, unsigned
+from edgekit.quantization.bias_place import bias_place
 from edgekit.quantization.plan import QuantOperator, QuantPlan, QuantWeight
 from edgekit.quantization.weights import weight_index
 from edgekit.spec import Array, QuantParams
@@ -52,7 +53,7 @@ def apply(model: ir.Model, plan: QuantPlan) -> ir.Model:
     values = _values(graph)
     made: _Constants = {}
     for operator in plan.operators:
-        _quantize_constants(graph, operator, nodes[operator.name], made)
+        _quantize_constants(graph, operator, [nodes[name] for name in operator.nodes], made)
     made_by_kernel = {operator.output for operator in plan.operators}
     heads = {operator.name for operator in plan.operators}
     for name, params in plan.activations.items():
@@ -128,18 +129,21 @@ _Constants = dict[tuple[QuantWeight, tuple[float, ...]], tuple[ir.Value, ir.Valu
 was added to it."""
 
 
-def _quantize_constants(graph: ir.Graph, operator: QuantOperator, node: ir.Node, made: _Constants) -> None:
-    weight, bias = operator.weight, operator.bias
+def _quantize_constants(
+    graph: ir.Graph, operator: QuantOperator, nodes: list[ir.Node], made: _Constants
+) -> None:
+    weight, bias, node = operator.weight, operator.bias, nodes[0]
     if weight is not None:
         index = weight_index(node.op_type)
         source = graph.initializers[weight.name]
         node.replace_input_with(index, _dequantized_constant(graph, weight, source, node=node, made=made))
     if bias is not None:
         source = _bias_source(graph, bias, len(operator.correction))
-        if len(node.inputs) < 3:
-            node.resize_inputs(3)
+        node, index = bias_place(nodes)
+        if len(node.inputs) <= index:
+            node.resize_inputs(index + 1)
         result = _dequantized_constant(graph, bias, source, node=node, made=made, added=operator.correction)
-        node.replace_input_with(2, result)
+        node.replace_input_with(index, result)
 
 
 def _bias_source(graph: ir.Graph, bias: QuantWeight, channels: int) -> ir.Value:

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from edgekit.errors import RecipeError, closest
 from edgekit.ir.graph import constant, float_attribute, int_attribute, is_float32, is_onnx, rank
 from edgekit.passes.fuse_activation import clip_bounds
+from edgekit.quantization.bias_place import bias_value
 from edgekit.target import Target
 
 Match = Sequence[ir.Node]
@@ -22,6 +23,8 @@ Match = Sequence[ir.Node]
 Predicate = Callable[[Match], str]
 
 BLOCK = 32  # values that share the scale of an int4 weight: MatMulNBits' usual block, and what w4 means here
+
+MOVES = ("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice")
 
 SMALLEST_WEIGHT = 1024
 """Elements. Below, a float weight costs less than finding the scale of its input does; TFLite's converter has
@@ -93,6 +96,20 @@ def _table(match: Match) -> str:
         return "its table is not finite"
     if int_attribute(head, "axis", 0) % 2:
         return "it gathers columns, not rows"
+    return ""
+
+
+def _const_bias(match: Match) -> str:
+    bias, weight = constant(bias_value(match)), constant(match[0].inputs[1])
+    if bias is None or bias.dtype != np.float32 or weight is None or bias.shape != weight.shape[-1:]:
+        return "what is added to it is not one constant for each output"
+    return ""
+
+
+def _unmoved(match: Match) -> str:
+    moves = [use.node for use in match[-1].outputs[0].uses() if is_onnx(use.node, *MOVES)]
+    if moves:
+        return f"{moves[0].op_type} moves its result: OpenVINO would move integers, and not inside attention"
     return ""
 
 
@@ -182,6 +199,8 @@ CONSTRAINTS: Mapping[str, Predicate] = {
     "whole-blocks": _whole_blocks,
     "table": _table,
     "weight-rank-2": _weight_rank_2,
+    "const-bias": _const_bias,
+    "unmoved": _unmoved,
     "clip-from-zero": _clip_from_zero,
     "two-activations": _two_activations,
     "all-activations": _all_activations,

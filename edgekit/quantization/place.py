@@ -6,7 +6,8 @@
     share    values that a kernel wants in one scale are joined (MaxPool, Reshape, Concat, ...)
     scale    range -> scale and zero point; prescribed scales (Softmax) as the target says
 
-D1: the fused activation is inside the kernel: the integer value is the Relu's output, not the Conv's.
+D1: the fused activation is inside the kernel: the integer value is the Relu's output, not the Conv's. A bias
+    that is added behind a MatMul is inside too (MatMul+Add).
 D2: a Clip from 0 to m ends the range at m, so that saturation does the clamping.
 D3: a shared group takes the union of its ranges; a group with a prescribed scale takes that one, and an
     operator whose other values do not fit into it stays float.
@@ -42,6 +43,7 @@ from edgekit.quantization.arithmetic import (
     weight_params,
     with_room_for_bias,
 )
+from edgekit.quantization.bias_place import bias_value
 from edgekit.quantization.constraints import (
     CONSTRAINTS,
     FROM_INT8,
@@ -55,6 +57,8 @@ from edgekit.quantization.plan import QuantOperator, QuantPlan, QuantWeight, pla
 from edgekit.quantization.shared import Groups
 from edgekit.spec import Precision, QuantParams, Range, Rejection
 from edgekit.target import Kernel, Target
+
+COMMUTATIVE = ("Add",)  # fused behind a head whichever operand its result is
 
 __all__ = ["QuantOperator", "QuantPlan", "QuantWeight", "place", "plan_from_json"]
 
@@ -202,7 +206,7 @@ def _chain(node: ir.Node, kernel: Kernel) -> list[ir.Node] | None:
         following = sole_reader(nodes[-1].outputs[0])
         if following is None or not is_onnx(following, operator):
             return None
-        if following.inputs[0] is not nodes[-1].outputs[0]:
+        if following.inputs[0] is not nodes[-1].outputs[0] and operator not in COMMUTATIVE:
             return None
         nodes.append(following)
     return nodes
@@ -388,7 +392,7 @@ def _weight(
         return None, None
     axis = 1 if item.head.op_type == "MatMul" else 0  # (out, in, ...) for Conv and Gemm, (in, out) for MatMul
     params = weight_params(item.kernel.weight, array, axis=axis)
-    bias = item.head.inputs[2] if len(item.head.inputs) > 2 else None
+    bias = bias_value(item.nodes)
     bias_array = constant(bias)
     if bias is None or bias_array is None or bias.name is None:
         return QuantWeight(source.name, params), None

@@ -7,7 +7,8 @@ B2: later operators see earlier corrections, in one pass: in the integer graph e
     the batch, to the mean that the float graph has on that batch, and what it was moved by is averaged over
     the batches. (With batch 1 and no positions to average over, an operator then sees exact inputs: the
     correction is that of its own error alone.)
-B3: an operator without a bias input (MatMul) has no place for it; one without a bias gets one.
+B3: an operator without a place for a bias (MatMul without an Add) gets no correction; a Conv or Gemm without
+    a bias gets one.
 B4: an operator that a plan leaves float loses its correction: the error is not made.
 B5: a correction below half a step of the bias rounds to nothing and is dropped with all of its operator.
 
@@ -134,7 +135,8 @@ def _corrected(operator: QuantOperator, plan: QuantPlan, correction: tuple[float
 def _takes_bias(model: ir.Model, operator: QuantOperator) -> bool:
     """B3."""
     node = next(node for node in model.graph if node.name == operator.name)
-    return operator.weight is not None and is_onnx(node, "Conv", "Gemm") and bool(rank(node.outputs[0]))
+    has_place = operator.bias is not None or is_onnx(node, "Conv", "Gemm")
+    return operator.weight is not None and has_place and bool(rank(node.outputs[0]))
 
 
 def _is_felt(correction: Floats, operator: QuantOperator, plan: QuantPlan) -> bool:
@@ -145,13 +147,24 @@ def _is_felt(correction: Floats, operator: QuantOperator, plan: QuantPlan) -> bo
     return bool(np.isfinite(correction).all() and (np.abs(correction) > 0.5 * scale).any())
 
 
+def _channel_axis(node: ir.Node) -> int:
+    """Of the output: (n, channels, ...) of a Conv or Gemm, (..., channels) of a MatMul."""
+    return -1 if is_onnx(node, "MatMul") else 1
+
+
 def _with_means(model: ir.Model, operators: list[QuantOperator]) -> tuple[ir.Model, tuple[str, ...]]:
     """``model`` that gives the mean of each operator's output and nothing else."""
     clone = model.clone()
     nodes = {node.name: node for node in clone.graph}
     names = tuple(f"edgekit_mean_{number}" for number in range(len(operators)))
     values = [
-        reduced(clone.graph, "ReduceMean", nodes[operator.name].outputs[0], axis=1, name=name)
+        reduced(
+            clone.graph,
+            "ReduceMean",
+            nodes[operator.name].outputs[0],
+            axis=_channel_axis(nodes[operator.name]),
+            name=name,
+        )
         for name, operator in zip(names, operators, strict=True)
     ]
     clone.graph.outputs.clear()
@@ -167,7 +180,8 @@ def _moved_to_means(model: ir.Model, operators: list[QuantOperator]) -> tuple[ir
     for number, operator in enumerate(operators):
         value = nodes[operator.name].outputs[0]
         readers = tuple(value.uses())
-        mean = reduced(graph, "ReduceMean", value, axis=1, name=f"edgekit_own_mean_{number}")
+        axis = _channel_axis(nodes[operator.name])
+        mean = reduced(graph, "ReduceMean", value, axis=axis, name=f"edgekit_own_mean_{number}")
         wanted = ir.Value(name=f"edgekit_mean_{number}", shape=mean.shape, type=mean.type)
         graph.inputs.append(wanted)
         shift = ir.node("Sub", [wanted, mean], name=f"edgekit_shift_{number}")

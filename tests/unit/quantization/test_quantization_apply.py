@@ -248,3 +248,28 @@ def test_per_channel_matmul_on_sequences(
     assert kernels(quantized)["QLinearMatMul"] == 1
     difference = np.abs(evaluate(quantized, feeds)[0] - evaluate(model, feeds)[0])
     assert difference.max() <= 4 * output_steps(model, plan)["y"]
+
+
+@pytest.mark.parametrize("added", ["a, t", "t, a"])
+def test_a_bias_behind_a_product_is_int32_and_in_its_kernel(
+    added: str, build: Build, evaluate: Evaluate, exact_ranges: Ranges, kernels: Kernels
+) -> None:
+    """ONNX Runtime makes one QGemm of it: the Add is no kernel of its own."""
+    model = build(
+        "g (float[6, 5, 8] x) => (float[6, 5, 3] y) <float[8, 3] d, float[3] t> "
+        f"{{ a = MatMul(x, d) y = Add({added}) }}",
+        d=normal(8, 3),
+        t=normal(3) * np.float32(20),
+    )
+    feeds = {"x": normal(6, 5, 8)}
+    plan = place(model, load("portable"), exact_ranges(model, feeds))
+    quantized = apply(model, plan)
+    (operator,) = plan.operators
+    assert operator.bias is not None
+    assert operator.bias.params.dtype == "int32"
+    assert set(plan.activations) == {"x", "y"}
+    found = kernels(quantized)
+    assert found["QGemm"] == 1
+    assert found["Add"] + found["QLinearAdd"] + found["MatMul"] + found["Gemm"] == 0
+    difference = np.abs(evaluate(quantized, feeds)[0] - evaluate(model, feeds)[0])
+    assert difference.max() <= 2 * output_steps(model, plan)["y"]

@@ -112,6 +112,34 @@ CASES = (
         everywhere("Reshape", "Gemm"),
     ),
     Case(
+        "a bias behind a product is inside, on whichever side it stands",
+        "g (float[n, 4, 8] x) => (float[n, 4, 3] y, float[n, 4, 3] z)"
+        " <float[8, 3] d, float[3] t = {1, 2, 3}> "
+        "{ a = MatMul(x, d) y = Add(a, t) b = MatMul(x, d) c = Add(t, b) z = Relu(c) }",
+        everywhere("MatMul+Add", "MatMul+Add+Relu"),
+    ),
+    Case(
+        "a bias in front of a move stays float where OpenVINO has attention behind it",
+        "g (float[n, 4, 8] x) => (float[n, 3, 4] y) <float[8, 3] d, float[3] t = {1, 2, 3}> "
+        "{ a = MatMul(x, d) b = Add(a, t) c = Transpose <perm = [0, 2, 1]> (b) y = Softmax(c) }",
+        {**everywhere("MatMul"), "litert-cpu": ["MatMul+Add", "Transpose"]},
+    ),
+    Case(
+        "what is not one value for each output is no bias",
+        "g (float[n, 4, 3] x) => (float[n, 4, 3] y) <float[3, 3] d, float[1, 4, 3] t> "
+        "{ a = MatMul(x, d) y = Add(a, t) }",
+        everywhere("MatMul"),
+        reason_everywhere(y="two-activations"),
+        {"d": WEIGHTS["d"][:3], "t": np.ones((1, 4, 3), np.float32)},
+    ),
+    Case(
+        "a product that others read too is not fused with its bias",
+        "g (float[n, 4, 8] x) => (float[n, 4, 3] y, float[n, 4, 3] a)"
+        " <float[8, 3] d, float[3] t = {1, 2, 3}> { a = MatMul(x, d) y = Add(a, t) }",
+        everywhere("MatMul"),
+        reason_everywhere(y="two-activations"),
+    ),
+    Case(
         "two branches meet",
         f"g (float[n, 1, 6, 6] x) => (float[n, 2, 4, 4] y) <{CONV}> "
         "{ a = Conv(x, w) b = Relu(a) c = Conv(x, w) d = Add(b, c) y = Relu(d) }",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -264,3 +264,34 @@ def test_control_flow_behind_a_rounding_is_said(build: Build, exact_ranges: Rang
         pytest.skip("this target leaves the operator in front of the If float")
     with pytest.raises(NotRankedError, match="graph of its own"):
         list(alone(model, plan, sources(model, plan)))
+
+
+def test_a_bias_behind_a_product_rounds_with_its_weight(build: Build, exact_ranges: Ranges) -> None:
+    """S1: with a bias in steps of 300 the Add reads 9900 for 10000, which is all the damage there is."""
+    rng = np.random.default_rng(0)
+    model = build(
+        "g (float[n, 5, 8] x) => (float[n, 5, 3] y) <float[8, 3] d, float[3] t> "
+        "{ a = MatMul(x, d) y = Add(t, a) }",
+        d=rng.normal(size=(8, 3)).astype(np.float32),
+        t=np.array([1e4, -1e4, 3e3], np.float32),
+    )
+    images = rng.normal(size=(SAMPLES, 5, 8)).astype(np.float32)
+    plan = place(model, target.load("onnxruntime-cpu"), exact_ranges(model, {"x": images}))
+    (operator,) = plan.operators
+    assert operator.bias is not None
+    coarse = replace(operator.bias, params=replace(operator.bias.params, scale=(300.0,) * 3))
+    noises = [
+        {each.value: each.noise for each in rank(model, made, open_model=open_model, batches=batches).damages}
+        for made in (plan, replace(plan, operators=(replace(operator, bias=coarse),)))
+        for batches in [_batches_of(images)]
+    ]
+    assert noises[0]["d"] < 1e-8
+    assert noises[1]["d"] == pytest.approx(2 * 100.0**2 / (2 * 1e4**2 + 3e3**2), rel=0.02)
+
+
+def _batches_of(images: Floats) -> Callable[[int], Iterator[dict[str, Array]]]:
+    def batches(size: int) -> Iterator[dict[str, Array]]:
+        for start in range(0, len(images), size):
+            yield {"x": images[start : start + size]}
+
+    return batches

@@ -203,3 +203,46 @@ def test_a_shift_that_no_bias_can_express_is_dropped(shifted: Shifted) -> None:
     assert correct_bias._is_felt(np.full(16, 8 * half * 100), operator, shifted.plan)
     assert not correct_bias._is_felt(np.full(16, np.nan), operator, shifted.plan)
     assert not correct_bias._is_felt(np.full(16, 1.0), replace(operator, weight=None), shifted.plan)
+
+
+@pytest.fixture
+def product(build: Build, exact_ranges: Ranges) -> Callable[[str], Shifted]:
+    """MatMul with coarse weights and ``body`` behind it; its channels are on the last axis."""
+
+    def make(body: str) -> Shifted:
+        weight = draw(16, 12) * np.float32(0.02)
+        weight[0] = 1.0
+        text = "g (float[n, 9, 16] x) => (float[n, 9, 12] y) <float[16, 12] d, float[12] t>"
+        model = build(f"{text} {{ a = MatMul(x, d) {body} }}", d=weight, t=draw(12))
+        feeds = {"x": np.abs(draw(64, 9, 16)) + np.float32(2)}
+        return Shifted(model, feeds, place(model, load("onnxruntime-cpu"), exact_ranges(model, feeds)))
+
+    return make
+
+
+def test_a_product_is_corrected_where_a_bias_stands_behind_it(
+    product: Callable[[str], Shifted], stream: Stream, open_session: Open, evaluate: Evaluate
+) -> None:
+    """B3: its mean error goes into the constant of the Add."""
+    made = product("y = Add(a, t)")
+    found = correct_bias.corrections(
+        made.model, made.plan, open_model=open_session, batches=stream(made.feeds), count=64
+    )
+    wanted = evaluate(made.model, made.feeds)[0]
+    plans = (made.plan, correct_bias.corrected(made.plan, found))
+    step = made.plan.activations["y"].scale[0]
+    before, after = (
+        np.abs((wanted - evaluate(apply(made.model, plan), made.feeds)[0]).mean(axis=(0, 1))).max() / step
+        for plan in plans
+    )
+    assert before > 1
+    assert after < 0.25
+
+
+def test_a_product_without_a_bias_has_no_place_for_one(
+    product: Callable[[str], Shifted], stream: Stream, open_session: Open
+) -> None:
+    made = product("y = Mul(a, t)")
+    assert not correct_bias.corrections(
+        made.model, made.plan, open_model=open_session, batches=stream(made.feeds), count=64
+    )
