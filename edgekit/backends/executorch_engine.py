@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -25,18 +24,16 @@ from typing import TYPE_CHECKING, Any
 from edgekit.backends import profiling
 from edgekit.backends.executorch_file import XNNPACK, Calls, calls_of
 from edgekit.backends.executorch_program import LARGEST, checked, imported
-from edgekit.backends.executorch_trace import Event, events_of
+from edgekit.backends.executorch_trace import Event, events_of, executed_in, kernels_of
 from edgekit.backends.installed import installed_version
 from edgekit.errors import EdgekitError, InputError, MissingBackendError, ModelFileError
-from edgekit.spec import Executed, KernelTime, Profile, RunOptions
+from edgekit.spec import Profile, RunOptions
 from edgekit.target import PORTABLE
 
 if TYPE_CHECKING:
     from edgekit.spec import Array
 
 _METHOD = "forward"
-OUTSIDE = "portable"
-"""The device, as ``spec.Executed`` has it, of a kernel outside of the delegate."""
 
 
 class ExecuTorchEngine:
@@ -112,43 +109,13 @@ class ExecuTorchEngine:
     def executed(self) -> list[dict[str, Any]]:
         """What ran in one inference, by the runtime's own events."""
         _, recorded = self._traced(0)
-        rows: dict[str, Executed] = {}
-        for event in recorded[0]:
-            device = OUTSIDE if event.outside else "cpu"
-            row = Executed((event.name,), event.operator, device, event.precision, event.multiplies)
-            rows.setdefault(event.name, row)
-        return [asdict(row) for row in rows.values()]
+        return [asdict(row) for row in executed_in(recorded[0])]
 
     def profile(self, runs: int) -> dict[str, Any]:
         """Every kernel with its times, from a second method that runs in turn with this one."""
         times, recorded = self._traced(runs)
-        found: dict[str, list[float]] = defaultdict(list)
-        counts: dict[str, int] = defaultdict(int)
-        for run in recorded[-runs:]:
-            sums: dict[str, float] = defaultdict(float)
-            for event in run:
-                sums[event.name] += event.us
-            for name, us in sums.items():
-                found[name].append(us)
-        first: dict[str, Event] = {}
-        for event in recorded[-1]:
-            first.setdefault(event.name, event)
-            counts[event.name] += 1
-        kernels = tuple(
-            KernelTime(
-                names=(),
-                operator=event.operator,
-                kernel=event.kernel,
-                device="cpu",
-                precision=event.precision,
-                multiplies=event.multiplies,
-                outside=event.outside,
-                calls=counts[name],
-                us=tuple(found[name]),
-            )
-            for name, event in first.items()
-        )
-        clock = "ExecuTorch's ETDump, nanoseconds"
+        clock = "ExecuTorch's ETDump; whole microseconds inside XNNPACK"
+        kernels = kernels_of(recorded[-runs:])
         return asdict(Profile(kernels, tuple(times[0]), tuple(times[1]), clock))
 
     def _traced(self, runs: int) -> tuple[tuple[list[float], list[float]], list[list[Event]]]:

@@ -3,7 +3,7 @@
     "Convolution (NHWC, QC8) IGEMM #1"     inside the delegate: operator, layout and type, kernel, number
     "native_call_addmm.out"                a kernel of ExecuTorch's own, outside of it
 
-The events of one inference end with "Method::execute". Times are nanoseconds of the runtime's clock.
+The events of one inference end with "Method::execute". Times are whole microseconds in XNNPACK.
 
 Source: executorch/devtools/etdump/etdump_schema_flatcc.fbs (1.5): numbers of fields in the order of the file.
 """
@@ -11,12 +11,17 @@ Source: executorch/devtools/etdump/etdump_schema_flatcc.fbs (1.5): numbers of fi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgekit.backends.executorch_file import root, table_of, tables, text
+from edgekit.errors import EdgekitError
+from edgekit.spec import Executed, KernelTime
+
+OUTSIDE = "portable"
+"""The device, as ``spec.Executed`` has it, of a kernel outside of the delegate."""
 
 _IDENTIFIER = b"ED00"
 _END = "Method::execute"
@@ -84,6 +89,45 @@ def events_of(path: Path) -> list[list[Event]]:
         elif not name.startswith(_FRAMES) and not any(each in name for each in _FREE):
             current.append(Event(name, us))
     return done
+
+
+def executed_in(run: Sequence[Event]) -> tuple[Executed, ...]:
+    """The kernels of one inference. Each delegate counts its own: two of one name are two kernels."""
+    return tuple(
+        Executed(
+            (each.name,),
+            each.operator,
+            OUTSIDE if each.outside else "cpu",
+            each.precision,
+            each.multiplies,
+        )
+        for each in run
+    )
+
+
+def kernels_of(runs: Sequence[Sequence[Event]]) -> tuple[KernelTime, ...]:
+    """Each kernel with its times: by its place, since two delegates may have kernels of one name.
+
+    Raises:
+        EdgekitError: two inferences ran different kernels.
+    """
+    names = {tuple(each.name for each in run) for run in runs}
+    if len(names) != 1:
+        raise EdgekitError("ExecuTorch's trace holds inferences of different kernels")
+    return tuple(
+        KernelTime(
+            names=(),
+            operator=same[0].operator,
+            kernel=same[0].kernel,
+            device="cpu",
+            precision=same[0].precision,
+            multiplies=same[0].multiplies,
+            outside=same[0].outside,
+            calls=1,
+            us=tuple(each.us for each in same),
+        )
+        for same in zip(*runs, strict=True)
+    )
 
 
 def _profiled(content: bytes) -> Iterator[tuple[str, float]]:

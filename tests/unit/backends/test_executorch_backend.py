@@ -26,7 +26,14 @@ from edgekit.backends.executorch_trace import Event
 from edgekit.backends.installed import installed_version
 from edgekit.backends.onnxruntime import open_model
 from edgekit.backends.worker import WorkerSession
-from edgekit.errors import ExitCode, InputError, MissingBackendError, ModelFileError, TargetRefusalError
+from edgekit.errors import (
+    EdgekitError,
+    ExitCode,
+    InputError,
+    MissingBackendError,
+    ModelFileError,
+    TargetRefusalError,
+)
 from edgekit.ir.graph import constant
 from edgekit.passes import canonicalize
 from edgekit.quantization.apply import apply
@@ -150,6 +157,7 @@ def test_int8_gives_the_integers_of_the_plan_and_xnnpack_runs_integer_kernels(in
     assert sum(row.multiplies for row in rows) == 3
     assert profile is not None
     assert all(len(each.us) == 2 and not each.outside for each in profile.kernels)
+    assert len(profile.kernels) == len(rows)
     assert {each.operator for each in profile.kernels} >= {"Convolution", "Fully Connected"}
 
 
@@ -319,6 +327,17 @@ def test_the_runtimes_words_are_understood(
     found = Event(name, 1.0)
     assert (found.operator, found.precision) == (operator, precision)
     assert (found.multiplies, found.outside) == (multiplies, outside)
+
+
+def test_kernels_of_one_name_in_two_delegates_are_two() -> None:
+    runs = [
+        [Event("Convolution (NHWC, F32) IGEMM #1", us), Event("Convolution (NHWC, F32) IGEMM #1", 2 * us)]
+        for us in (1.0, 3.0)
+    ]
+    assert [each.us for each in executorch_trace.kernels_of(runs)] == [(1.0, 3.0), (2.0, 6.0)]
+    assert len(executorch_trace.executed_in(runs[0])) == 2
+    with pytest.raises(EdgekitError, match="different kernels"):
+        executorch_trace.kernels_of([runs[0], runs[1][:1]])
 
 
 def test_kernels_are_named_in_words() -> None:
