@@ -1,7 +1,8 @@
 """The same release, twice: other folder, home, user, clock, zone, locale, mask and hash seed, cold caches.
 
 Every byte of the archive of the reproducible set is the same, for the runtimes that are installed; with a
-time stamp in it, it is not (sabotage). The second run follows the lock of the first.
+time stamp in it, it is not (sabotage). The second run follows the lock of the first, and it is signed with a
+key from the environment, where that can be: the signature is outside of what is compared.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.bundle.sign import KeyOrigin
 from edgekit.bundle.verify import verify
 from edgekit.pipeline.open import open_artifact
+from tests.unit.bundle.signing_keys import make_key, needs_signing
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "edgekit" / "_examples" / "digits-cnn"
@@ -100,9 +103,15 @@ def recipe_in(folder: Path, targets: tuple[str, ...]) -> Path:
 
 
 def released(
-    place: Somewhere, home: Path, *, lock: Path | None, targets: tuple[str, ...], more: str = ""
+    place: Somewhere,
+    home: Path,
+    *,
+    lock: Path | None,
+    targets: tuple[str, ...],
+    more: str = "",
+    key: bool = False,
 ) -> Path:
-    """``dist/`` of a release in a process of its own."""
+    """``dist/`` of a release in a process of its own; signed with a key of its own where ``key`` is set."""
     work = home / place.name
     recipe = recipe_in(work / "recipe", targets)
     if lock is not None:
@@ -124,6 +133,8 @@ def released(
         "EDGEKIT_CACHE": str(work / "cache"),
         "TMPDIR": str(work / "home"),
     }
+    if key:
+        environment["EDGEKIT_SIGN_KEY"] = str(make_key(work / "keys")[0])
     command = [sys.executable, "-m", "edgekit", "release", str(recipe), "-o", str(work / "dist")]
     become: list[str] = []
     if place.as_nobody and os.geteuid() == 0 and shutil.which("setpriv"):
@@ -166,7 +177,8 @@ def home() -> Iterator[Path]:
 def test_the_same_bytes_elsewhere(home: Path) -> None:
     targets = tuple(name for name, package in RUNTIMES.items() if find_spec(package) is not None)
     first = released(HERE, home, lock=None, targets=targets)
-    second = released(THERE, home, lock=home / HERE.name / "recipe" / "edgekit.lock", targets=targets)
+    lock, signs = home / HERE.name / "recipe" / "edgekit.lock", not needs_signing.args[0]
+    second = released(THERE, home, lock=lock, targets=targets, key=signs)
     one, other = first / ARCHIVE, second / ARCHIVE
     assert differences(one, other) == []
     assert one.read_bytes() == other.read_bytes()
@@ -178,7 +190,8 @@ def test_the_same_bytes_elsewhere(home: Path) -> None:
     if os.geteuid() == 0 and shutil.which("setpriv"):
         assert other.stat().st_uid == NOBODY  # so was the user
     assert other.stat().st_mode & 0o077 == 0  # and the mask
-    found = verify(second / "digits-cnn-1.0.0", open_artifact=open_artifact)
+    origin = KeyOrigin(home / THERE.name / "keys" / "key-public.pem") if signs else None
+    found = verify(second / "digits-cnn-1.0.0", open_artifact=open_artifact, origin=origin)
     assert found.ok, found.first_difference
     assert {c.subject for c in found.checks if c.name == "golden" and c.status == "pass"} == set(targets)
 

@@ -20,6 +20,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from edgekit.backends.base import IoForm
+from edgekit.bundle.sign import KeyOrigin, SigstoreOrigin
 from edgekit.cli.main import run
 from edgekit.errors import ExitCode, MissingBackendError, TargetRefusalError
 from edgekit.measure.sustained import Plan
@@ -254,6 +255,22 @@ CASES = [
         result("verify"),
         (Path("bundle"),),
         {"targets": ("a",)},
+        code=8,
+    ),
+    Case(
+        "verify bundle.tar --key public.pem",
+        "verify.verify",
+        result("verify"),
+        (Path("bundle.tar"),),
+        {"origin": KeyOrigin(Path("public.pem"))},
+        code=8,
+    ),
+    Case(
+        "verify bundle --identity me@example.com --identity-provider https://example.com",
+        "verify.verify",
+        result("verify"),
+        (Path("bundle"),),
+        {"origin": SigstoreOrigin("me@example.com", "https://example.com")},
         code=8,
     ),
     Case(
