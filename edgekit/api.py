@@ -595,12 +595,16 @@ def release(
     cache_dir: PathLike | None = None,
     sign_key: PathLike | None = None,
     sign: Literal["sigstore"] | None = None,
+    evidence: Sequence[PathLike] = (),
+    key: PathLike | None = None,
     progress: Progress | None = None,
 ) -> ReleaseResult:
     """Run a recipe's whole job and write the bundle ``out/<name>-<version>/``, its archives beside it.
 
     It is signed with the private key (PEM) at ``sign_key`` or in EDGEKIT_SIGN_KEY, or with sigstore.
-    Gates that fail are in the result's ``exit_code`` and ``targets``; bad input raises.
+    What a device measured (files of ``evidence``, which the holder of ``key`` must have signed) chooses for
+    the targets that it is about. Gates that fail are in the result's ``exit_code`` and ``targets``; bad
+    input raises.
     """
     return _run.release(
         Path(recipe),
@@ -613,6 +617,8 @@ def release(
         progress=progress or Silent(),
         render=render_release,
         signer=_signing.signer(Path(sign_key) if sign_key else None, sign),
+        evidence=tuple(map(Path, evidence)),
+        evidence_origin=_signing.origin(Path(key) if key else None),
     )
 
 

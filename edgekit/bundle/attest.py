@@ -67,7 +67,7 @@ def read(content: bytes, *, name: str, manifest_json: bytes, origin: Origin | No
     Raises:
         VerificationError: it is damaged, of another bundle, or not signed by ``origin``.
     """
-    value = _checked(_plain(content, name=name, origin=origin), name=name)
+    value = _checked(unsealed(content, name=name, origin=origin), name=name)
     if value.get("subject") != _subjects(manifest_json):  # E2
         raise VerificationError(
             f"{name} is about other files",
@@ -85,8 +85,12 @@ def read(content: bytes, *, name: str, manifest_json: bytes, origin: Origin | No
     return found
 
 
-def _plain(content: bytes, *, name: str, origin: Origin | None) -> bytes:
-    """E4: the statement itself."""
+def unsealed(content: bytes, *, name: str, origin: Origin | None) -> bytes:
+    """E4: the statement itself, out of a plain or a signed one.
+
+    Raises:
+        VerificationError: ``origin`` was asked for, and did not sign.
+    """
     if not dsse.is_bundle(content):
         if origin is not None:
             raise VerificationError(

@@ -145,11 +145,13 @@ class GoldenOutputs(Closed):
         target: of the artifact that ran.
         file: its arrays by reference output name.
         ran: what the session said of itself: runtime, version, device, kernels.
+        label: of a candidate that does not ship; "" = of what ships.
     """
 
     target: Name
     file: FileEntry
     ran: dict[str, str] = Field(default_factory=dict)
+    label: str = ""
 
 
 class Evidence(Closed):

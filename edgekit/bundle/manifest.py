@@ -113,6 +113,26 @@ class TargetEntry(Closed):
     processing: Processing = Field(default_factory=Processing)
     provenance: tuple[Transformation, ...] = ()
 
+    @property
+    def subject(self) -> str:
+        """What checks call it."""
+        return self.name
+
+
+class CandidateEntry(TargetEntry):
+    """One artifact of a target whose choice is open; files of those that do not ship have their own folder.
+
+    Attributes:
+        label: the candidate's name among the target's others ("fp32", "w8a8-mixed").
+    """
+
+    label: Name
+
+    @property
+    def subject(self) -> str:
+        """What checks call it."""
+        return f"{self.name} {self.label}"
+
 
 class Manifest(Facts):
     """The reproducible description of a bundle; the rest of its fields are those of ``Facts``.
@@ -123,6 +143,8 @@ class Manifest(Facts):
         calibration_digest: of the selected calibration samples; "" where nothing was calibrated.
         recipe_digest: of recipe.json's content.
         processing: from a raw sample to the model, and from its outputs to an answer, with nothing embedded.
+        candidates: by target and label, of targets whose speed could not be measured: what ships and every
+            other artifact inside the budgets. Empty where the choice is made.
         files: every file of the reproducible set except this one, sorted by path.
         digest: SHA-256 of this document's canonical text without this field.
     """
@@ -137,12 +159,29 @@ class Manifest(Facts):
     recipe_digest: Sha256
     processing: Processing = Field(default_factory=Processing)
     targets: tuple[TargetEntry, ...]
+    candidates: tuple[CandidateEntry, ...] = ()
     files: tuple[FileEntry, ...]
     digest: str = ""
 
     def artifacts(self, folder: Path) -> dict[str, Artifact]:
         """The shipped artifacts of the bundle at ``folder``, by target name."""
         return {entry.name: artifact_from_entry(entry, folder / ARTIFACTS) for entry in self.targets}
+
+    @property
+    def entries(self) -> tuple[TargetEntry, ...]:
+        """Everything that can be run: what ships, and the candidates beside it."""
+        shipped = [(each.name, each.artifact) for each in self.targets]
+        return (
+            *self.targets,
+            *(each for each in self.candidates if (each.name, each.artifact) not in shipped),
+        )
+
+    def open_choices(self) -> dict[str, tuple[CandidateEntry, ...]]:
+        """The candidates of each target whose choice is open, in the order in which they were tried."""
+        found: dict[str, tuple[CandidateEntry, ...]] = {}
+        for each in self.candidates:
+            found[each.name] = (*found.get(each.name, ()), each)
+        return found
 
 
 def entry_from_artifact(
@@ -175,6 +214,14 @@ def entry_from_artifact(
         ),
         provenance=provenance,
     )
+
+
+def candidate_entry(entry: TargetEntry, label: str, *, folder: str) -> CandidateEntry:
+    """``entry`` as a candidate whose files lie in ``folder`` below artifacts/ ("" or "candidates/.../")."""
+    held = entry.artifact
+    moved = tuple(each.model_copy(update={"path": f"{folder}{each.path}"}) for each in held.files)
+    own = {name: getattr(entry, name) for name in TargetEntry.model_fields}
+    return CandidateEntry(**{**own, "artifact": held.model_copy(update={"files": moved})}, label=label)
 
 
 def _own_layouts(artifact: Artifact, reference: Mapping[str, str]) -> dict[str, str]:

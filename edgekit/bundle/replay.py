@@ -17,7 +17,7 @@ from edgekit.bundle import golden, npz, placement
 from edgekit.bundle import manifest as manifest_file
 from edgekit.bundle.check import Check, CheckStatus
 from edgekit.bundle.evidence import Evidence
-from edgekit.bundle.manifest import TargetEntry
+from edgekit.bundle.manifest import CandidateEntry, TargetEntry
 from edgekit.errors import EdgekitError, ExitCode, MissingBackendError
 from edgekit.spec import Artifact, Session
 
@@ -66,15 +66,16 @@ def replay(
         MissingBackendError: it was, and cannot run.
         EdgekitError: a device went away (exit 7).
     """
+    label, subject = entry.label if isinstance(entry, CandidateEntry) else "", entry.subject
 
     def check(status: CheckStatus, detail: str = "") -> tuple[Check, ...]:
-        return (Check("golden", entry.name, status, detail),)
+        return (Check("golden", subject, status, detail),)
 
     if evidence is None:
         return check(
             "not_run", "the golden outputs are listed in evidence.json, which is damaged or not here"
         )
-    recorded = {each.target: each for each in evidence.golden}
+    recorded = {each.target: each for each in evidence.golden if each.label == label}
     if entry.name not in recorded:
         status: CheckStatus = "fail" if required else "not_run"
         return check(status, "the bundle has no golden outputs of it: it did not run where it was released")
@@ -100,20 +101,25 @@ def replay(
             raise
         return check("fail", error.what)
     difference = golden.compare(found, outputs, steps=entry.artifact.output_steps, tolerance=entry.tolerance)
-    about = _placement(artifact, facts, there.ran, why_not=opening.stand_in(artifact))
+    about = _placement(artifact, facts, there.ran, subject=subject, why_not=opening.stand_in(artifact))
     return (*check("fail" if difference else "pass", difference), *about)
 
 
 def _placement(
-    artifact: Artifact, facts: Mapping[str, str], recorded: Mapping[str, str], *, why_not: str
+    artifact: Artifact,
+    facts: Mapping[str, str],
+    recorded: Mapping[str, str],
+    *,
+    subject: str,
+    why_not: str,
 ) -> tuple[Check, ...]:
     """V9; nothing where the back end does not say what ran."""
     if why_not:
-        return (Check("placement", artifact.target, "not_run", why_not),)
+        return (Check("placement", subject, "not_run", why_not),)
     if not placement.is_told(artifact, facts):
         return ()
     detail = placement.difference(artifact, facts, recorded=recorded)
-    return (Check("placement", artifact.target, "fail" if detail else "pass", detail),)
+    return (Check("placement", subject, "fail" if detail else "pass", detail),)
 
 
 def _arrays(folder: Path, path: str) -> Mapping[str, npt.NDArray[Any]]:

@@ -179,12 +179,15 @@ def _folder(
     checks += seals.check(folder, manifest, known=known, origin=origin)
     checks.append(seals.root(*roots))
     wrong = next((c for c in checks if c.name in _NEEDED_TO_RUN and c.status == "fail"), None)
-    for name in asked or held:
+    order = asked or tuple(held)
+    runnable = [each for each in manifest.entries if each.name in order]
+    for entry in sorted(runnable, key=lambda each: order.index(each.name)):
         if wrong is not None:
             detail = f"{wrong.subject} is not right, and nothing is run from such a bundle"
-            checks.append(Check("golden", name, "not_run", detail))
+            checks.append(Check("golden", entry.subject, "not_run", detail))
             continue
-        checks += replay(folder, held[name], evidence, sound=known, opening=opening, required=name in asked)
+        required = entry.name in asked
+        checks += replay(folder, entry, evidence, sound=known, opening=opening, required=required)
     return checks
 
 
@@ -204,7 +207,12 @@ def _evidence(folder: Path, manifest: Manifest, *, without: bool) -> tuple[Evide
         if shipped.get(row.target) != row.artifact_sha256:
             detail = f"its measurement of {row.target} is of another artifact"
             return found, Check("evidence", name, "fail", detail)
-    unknown = [entry.target for entry in found.golden if entry.target not in shipped]
+    labels = {(entry.name, entry.label) for entry in manifest.candidates}
+    unknown = [
+        f"{entry.target} {entry.label}".strip()
+        for entry in found.golden
+        if entry.target not in shipped or (entry.label and (entry.target, entry.label) not in labels)
+    ]
     if unknown:
         return found, Check(
             "evidence", name, "fail", f"it has golden outputs of {unknown[0]}, which is not here"
@@ -219,7 +227,7 @@ def _files(folder: Path, manifest: Manifest, evidence: Evidence | None) -> tuple
     for entry in evidence.files if evidence else ():
         if listed.setdefault(entry.path, entry) != entry:
             wrong[entry.path] = "manifest and evidence disagree about it"
-    for target in manifest.targets:
+    for target in manifest.entries:
         for entry in target.artifact.files:
             path = f"{manifest_file.ARTIFACTS}/{entry.path}"
             whole = listed.get(path)

@@ -34,7 +34,16 @@ from edgekit.bundle import manifest as manifest_file
 from edgekit.bundle.complete import SEALS, complete, pack_beside, put_in_place, refuse_taken
 from edgekit.bundle.evidence import Evidence, GoldenOutputs, MachineFacts, Measurement
 from edgekit.bundle.facts import Facts, Transformation
-from edgekit.bundle.manifest import FileEntry, Manifest, Tolerance, entry_from_artifact, entry_of, safe_path
+from edgekit.bundle.manifest import (
+    FileEntry,
+    Manifest,
+    TargetEntry,
+    Tolerance,
+    candidate_entry,
+    entry_from_artifact,
+    entry_of,
+    safe_path,
+)
 from edgekit.bundle.packages_used import UsedPackage
 from edgekit.bundle.processing import Processing
 from edgekit.bundle.replace_folder import draft_beside, members, put, swap
@@ -56,6 +65,7 @@ class Shipped:
         processing: what the app does around this artifact.
         provenance: every transformation from the source to its files.
         ran: what the session of ``golden`` said of itself.
+        label: the candidate's name among the target's others; "" where nobody asks.
     """
 
     artifact: Artifact
@@ -64,6 +74,7 @@ class Shipped:
     processing: Processing = field(default_factory=Processing)
     provenance: tuple[Transformation, ...] = ()
     ran: Mapping[str, str] = field(default_factory=dict)
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,6 +98,8 @@ class BundleContent:
         facts: what the manifest says beyond this.
         packages: what is installed of the tools that took part.
         shipped: one for each target.
+        candidates: of targets whose choice is open, by target and in the order in which they were tried; what
+            ships is among them.
         machine: that measured.
         created: ISO 8601 time of the release; evidence only.
         seconds: how long each stage took; evidence only.
@@ -112,6 +125,7 @@ class BundleContent:
     target_files: Mapping[str, bytes] = field(default_factory=dict)
     facts: Facts = field(default_factory=Facts)
     packages: tuple[UsedPackage, ...] = ()
+    candidates: tuple[Shipped, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     measurements: tuple[Measurement, ...] = ()
     reports: Mapping[str, bytes] = field(default_factory=dict)
@@ -174,8 +188,8 @@ def _manifest(content: BundleContent) -> tuple[dict[str, bytes], Manifest]:
             for name, body in content.target_files.items()
         },
     }
-    for each in content.shipped:
-        for path, body in _artifact_files(each.artifact).items():
+    for each in (*content.shipped, *beside(content)):
+        for path, body in _artifact_files(each.artifact, folder=_folder_of(each, content)).items():
             if files.setdefault(path, body) != body:
                 raise OutputError(
                     f"two artifacts have a file {path} with different content",
@@ -183,6 +197,7 @@ def _manifest(content: BundleContent) -> tuple[dict[str, bytes], Manifest]:
                     remedy="give the targets' artifacts different names",
                 )
     reference = (*content.facts.inputs, *content.facts.outputs)
+    layouts = {tensor.name: tensor.layout for tensor in reference}
     document = Manifest(
         **dict(content.facts),
         name=content.name,
@@ -194,14 +209,11 @@ def _manifest(content: BundleContent) -> tuple[dict[str, bytes], Manifest]:
         recipe_digest=canonical_json.digest(dict(content.recipe)),
         processing=content.processing,
         targets=tuple(
-            entry_from_artifact(
-                each.artifact,
-                tolerance=each.tolerance,
-                processing=each.processing,
-                provenance=each.provenance,
-                layouts={tensor.name: tensor.layout for tensor in reference},
-            )
-            for each in sorted(content.shipped, key=lambda each: each.artifact.target)
+            _entry(each, layouts) for each in sorted(content.shipped, key=lambda each: each.artifact.target)
+        ),
+        candidates=tuple(
+            candidate_entry(_entry(each, layouts), each.label, folder=_folder_of(each, content))
+            for each in sorted(content.candidates, key=lambda each: each.artifact.target)
         ),
         files=_listed(files),
     )
@@ -216,11 +228,33 @@ def _listed(files: Mapping[str, bytes]) -> tuple[FileEntry, ...]:
     return tuple(entry_of(path, files[path]) for path in sorted(files))
 
 
-def _artifact_files(artifact: Artifact) -> dict[str, bytes]:
+def _entry(each: Shipped, layouts: Mapping[str, str]) -> TargetEntry:
+    return entry_from_artifact(
+        each.artifact,
+        tolerance=each.tolerance,
+        processing=each.processing,
+        provenance=each.provenance,
+        layouts=layouts,
+    )
+
+
+def beside(content: BundleContent) -> tuple[Shipped, ...]:
+    """The candidates that do not ship."""
+    return tuple(each for each in content.candidates if _folder_of(each, content))
+
+
+def _folder_of(each: Shipped, content: BundleContent) -> str:
+    """Where its files lie below artifacts/: the folder itself for what ships, else one of the candidate's."""
+    if any(each.artifact == one.artifact for one in content.shipped):
+        return ""
+    return f"candidates/{each.artifact.target}/{each.label}/"
+
+
+def _artifact_files(artifact: Artifact, *, folder: str) -> dict[str, bytes]:
     """Content of an artifact's files by path in the bundle, once their hashes are what they were."""
     found = {}
     for entry in artifact.files:
-        path = f"{manifest_file.ARTIFACTS}/{safe_path(entry.path)}"
+        path = f"{manifest_file.ARTIFACTS}/{folder}{safe_path(entry.path)}"
         try:
             body = (artifact.folder / entry.path).read_bytes()
         except OSError as error:
@@ -241,30 +275,44 @@ def _artifact_files(artifact: Artifact) -> dict[str, bytes]:
 
 def _evidence(content: BundleContent, described: Manifest) -> tuple[dict[str, bytes], Evidence]:
     """The files that only this machine gives, by path, and the evidence that lists them."""
-    golden = {
-        each.artifact.target: npz.to_bytes(each.golden) for each in content.shipped if each.golden is not None
-    }
     reports = {f"{evidence_file.REPORTS}/{safe_path(path)}": body for path, body in content.reports.items()}
-    ran = {each.artifact.target: dict(each.ran) for each in content.shipped}
     if content.measurements:
         words = content.machine.facts.get("cpu", "")
         measured = model_card.card(described, measured=content.measurements, machine=words)
         reports[f"{evidence_file.REPORTS}/{model_card.MEASURED_NAME}"] = measured.encode("utf-8")
-    paths = {target: f"{manifest_file.GOLDEN}/{target}.npz" for target in golden}
+    entries, bodies = _golden(content)
     document = Evidence(
         manifest_digest=described.digest,
         created=content.created,
         machine=content.machine,
         seconds=dict(content.seconds),
         measurements=content.measurements,
-        golden=tuple(
-            GoldenOutputs(target=target, file=entry_of(paths[target], golden[target]), ran=ran[target])
-            for target in sorted(golden)
-        ),
+        golden=entries,
         reports=tuple(entry_of(path, reports[path]) for path in sorted(reports)),
     )
-    files = {paths[target]: body for target, body in golden.items()} | reports
-    return files, manifest_file.sealed(document)
+    return bodies | reports, manifest_file.sealed(document)
+
+
+def _golden(content: BundleContent) -> tuple[tuple[GoldenOutputs, ...], dict[str, bytes]]:
+    """The recorded outputs of what ships and of the candidates, and their files by path."""
+    ran = [each for each in (*content.shipped, *beside(content)) if each.golden is not None]
+    entries, bodies = [], {}
+    for each in sorted(ran, key=lambda each: (each.artifact.target, _label(each, content))):
+        target, label = each.artifact.target, _label(each, content)
+        path = (
+            f"{manifest_file.GOLDEN}/{target}.{label}.npz"
+            if label
+            else f"{manifest_file.GOLDEN}/{target}.npz"
+        )
+        bodies[path] = npz.to_bytes(each.golden or {})
+        file = entry_of(path, bodies[path])
+        entries.append(GoldenOutputs(target=target, file=file, ran=dict(each.ran), label=label))
+    return tuple(entries), bodies
+
+
+def _label(each: Shipped, content: BundleContent) -> str:
+    """No label for what ships."""
+    return each.label if _folder_of(each, content) else ""
 
 
 def _foreign_files(folder: Path) -> set[str]:

@@ -26,6 +26,7 @@ EXAMPLES = (
     "edgekit bench model.tflite --device ssh://pi@pi5.local --python /opt/bench/bin/python",
     "edgekit bench model.tflite --device pi5 --device pixel8",
     "edgekit bench model.tflite --device adb:1A2B3C --benchmark-model ./benchmark_model",
+    "edgekit bench dist/digits-cnn-1.0.0 --device pi5 --evidence pi5.json --sign-key key.pem",
 )
 # 1 and 2 stand also for an artifact: its native code died, or its runtime refused the file
 EXIT_CODES = (
@@ -35,6 +36,7 @@ EXIT_CODES = (
     ExitCode.LATENCY_OR_SIZE_GATE,
     ExitCode.BACKEND_MISSING,
     ExitCode.INCONCLUSIVE,
+    ExitCode.VERIFICATION_FAILED,
     ExitCode.INTERRUPTED,
 )
 
@@ -190,6 +192,25 @@ def run(
             rich_help_panel=_PANEL,
         ),
     ] = None,
+    evidence: Annotated[
+        Path | None,
+        typer.Option(
+            "--evidence",
+            metavar="FILE",
+            help="ARTIFACT is a bundle: measure the candidates of its open choices on the device, and write "
+            "what `edgekit release --evidence` chooses by (docs/devices.md).",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    sign_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--sign-key",
+            metavar="KEY.pem",
+            help="Sign the evidence with this private key (or with that of EDGEKIT_SIGN_KEY).",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
     timeout: Annotated[
         float | None,
         typer.Option(
@@ -241,7 +262,18 @@ def run(
             from edgekit.pipeline.end_to_end import check_end_to_end, with_end_to_end
 
             check_end_to_end(recipe, devices=device or (), batches=sweep.batches)
-        if device:
+        if evidence:
+            from edgekit.pipeline import bench_bundle, signing
+
+            result = bench_bundle.bench_bundle(
+                *bench_bundle.alone(paths, on, baseline=baseline),
+                sweep=sweep,
+                seed=seed,
+                progress=progress,
+                evidence=evidence,
+                signer=signing.signer(sign_key),
+            )
+        elif device:
             from edgekit.pipeline import bench_devices
 
             result = bench_devices.bench_on_devices(

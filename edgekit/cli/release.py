@@ -23,7 +23,7 @@ EXAMPLES = (
     "edgekit release --sign-key key.pem",
     "edgekit release --dry-run",
 )
-EXIT_CODES = tuple(code for code in ExitCode if code is not ExitCode.VERIFICATION_FAILED)
+EXIT_CODES = tuple(ExitCode)  # VERIFICATION_FAILED: evidence of other files, or damaged
 
 
 class SignMethod(Enum):
@@ -62,6 +62,19 @@ def run(
     sign: Annotated[
         SignMethod | None, typer.Option("--sign", help="Sign the bundle with the identity that runs this.")
     ] = None,
+    evidence: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--evidence",
+            metavar="FILE",
+            help="Choose by what a device measured (`edgekit bench BUNDLE --device D --evidence FILE`); "
+            "one file for each target.",
+        ),
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", metavar="PUBLIC.pem", help="Public key of who must have signed the evidence."),
+    ] = None,
     cache_dir: flags.CacheDir = None,
     report: flags.Reports = None,
 ) -> ExitCode:
@@ -69,7 +82,8 @@ def run(
 
     Every target gets the fastest artifact that is proved to stay inside the budgets. The bundle holds
     artifacts, manifest, golden vectors and reports (json, markdown, html); its archives and its root digest
-    lie beside it. Where a gate fails, nothing is written.
+    lie beside it. Where a gate fails, nothing is written. A target whose device is not here ships all that
+    may be chosen there, and --evidence chooses.
     """
     reports = parse_reports(report or (), verb="release")
     with console.working() as progress:
@@ -88,6 +102,8 @@ def run(
             progress=progress,
             render=_render,
             signer=signer,
+            evidence=tuple(evidence or ()),
+            evidence_origin=signing.origin(key),
         )
     return console.show(result, reports=reports)
 

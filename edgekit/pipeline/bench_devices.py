@@ -95,11 +95,25 @@ def bench_on_devices(
         LostDeviceError: D1, a device that was lost before anything had arrived.
     """
     paths = paths_of(artifacts, baseline)
-    held = _aligned({str(path): artifact_at(path) for path in paths}, progress)
+    held = {str(path): artifact_at(path) for path in paths}
+    against = str(baseline) if baseline else ""
+    return measure(held, devices=devices, against=against, sweep=sweep, seed=seed, progress=progress)
+
+
+def measure(
+    artifacts: Mapping[str, Artifact],
+    *,
+    devices: Sequence[NamedDevice],
+    against: str,
+    sweep: Sweep,
+    seed: int,
+    progress: Progress,
+) -> BenchResult:
+    """``bench_on_devices`` of artifacts by the names that results call them; ``against`` is one, or ""."""
+    held = _aligned(artifacts, progress)
     cases, refused = _cases(held, sweep, seed=seed)
     progress.stage(f"measure latency on {', '.join(device.name for device in devices)}")
     groups = [[case for case in cases if (case.batch, case.threads) == group] for group in sweep.groups()]
-    against = str(baseline) if baseline else ""
 
     def refereed(device: NamedDevice) -> tuple[Job, Referee]:
         keys = [{case.name: case.key for case in group} for group in groups if group]
@@ -258,8 +272,22 @@ def _row(case: _Case, found: Comparison, outcome: Outcome, *, launch_s: float, j
         phases=phases_row(recording.launches.get(case.key, [])),
         memory=memory_row(recording.launches.get(case.key, []), peak_bytes=peak),
         size=size_row(case.artifact),
-        caveats=caveats(case.cores, threads, facts.get("cores", ""), system=NOT_HERE),
+        caveats=(
+            *caveats(case.cores, threads, facts.get("cores", ""), system=NOT_HERE),
+            *_emulated(outcome),
+        ),
     )
+
+
+def emulated(outcome: Outcome) -> str:
+    """By what the device's processor is emulated; "" = it is not, as far as anybody says."""
+    said = str(outcome.recording.machine.get("emulated", "")) if outcome.recording else ""
+    return said or ("as devices.toml says" if outcome.device.options.emulated else "")
+
+
+def _emulated(outcome: Outcome) -> tuple[str, ...]:
+    by = emulated(outcome)
+    return (f"emulated by {by}: not a measurement",) if by else ()
 
 
 def _failures(outcome: Outcome, cases: Sequence[_Case]) -> Iterator[FailedRow]:
@@ -286,6 +314,7 @@ def device_row(outcome: Outcome) -> DeviceRow:
     facts = {key: _word(value) for key, value in said.items() if key not in _COUNTED}
     at_end = said.get("at_end", {})
     facts.update({f"{key} at the end": _word(value) for key, value in at_end.items() if key not in _COUNTED})
+    facts["emulated"] = emulated(outcome)
     return DeviceRow(
         outcome.device.name,
         "incomplete" if reason else "complete",

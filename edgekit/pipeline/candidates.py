@@ -10,12 +10,13 @@ from edgekit.errors import NonFiniteOutputError, TargetRefusalError, Verificatio
 from edgekit.measure.machine import cpu_features
 from edgekit.pipeline import artifact as artifacts
 from edgekit.pipeline import coverage as coverages
-from edgekit.pipeline import judge, latency, mixed, search, variant
+from edgekit.pipeline import judge, latency, mixed, open_choice, search, variant
 from edgekit.pipeline.came import Variant
 from edgekit.pipeline.evaluation import BOOTSTRAP_SEED
 from edgekit.pipeline.judge import Judged
 from edgekit.pipeline.latency import Timed
-from edgekit.pipeline.lock import LockedTarget
+from edgekit.pipeline.lock import LockedScheme, LockedTarget
+from edgekit.pipeline.open_choice import Measured
 from edgekit.pipeline.partial import partial_schemes
 from edgekit.pipeline.plan import TargetPlan
 from edgekit.pipeline.proof import Opener, Place, Proof, open_at, options_at, subject_of, where
@@ -37,11 +38,18 @@ from edgekit.validation.statistics import paired_drop
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What was tried for one target, and what ships."""
+    """What was tried for one target, and what ships.
+
+    Attributes:
+        candidates: where the choice waits for a device, or was made by its evidence: all that may ship.
+        chosen_by: digest of that evidence; "" = the choice is open, or was made here.
+    """
 
     judged: tuple[Judged, ...]
     choice: Choice
     findings: tuple[str, ...] = ()
+    candidates: tuple[Judged, ...] = ()
+    chosen_by: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,39 +66,85 @@ class Made:
         return self.scheme.label
 
 
-def try_target(plan: TargetPlan, bench: Workbench, *, locked: LockedTarget | None) -> Outcome:
+def try_target(
+    plan: TargetPlan, bench: Workbench, *, locked: LockedTarget | None, measured: Measured | None = None
+) -> Outcome:
     """Make, prove, time and judge the candidates of one target, and choose.
+
+    Args:
+        plan: the target, and what is wanted there.
+        bench: what candidates are made from and held against.
+        locked: what the lock says of it.
+        measured: what a device measured of its candidates; then that decides.
 
     Raises:
         TargetRefusalError: the target cannot hold the model.
         MissingBackendError: the target's runtime is not here and nothing stands in for its numerics.
-        VerificationError: the lock names other bytes than those that were made.
+        VerificationError: the lock names other bytes than were made, or the device measured others.
+        UndecidedEvidenceError: what the device measured does not decide.
     """
-    trial = Trial(plan, bench, where(plan.target, plan.options))
+    trial = Trial(plan, bench, where(plan.target, plan.options), measured=measured)
     if locked:
-        schemes = [locked.scheme]
+        schemes = list(locked.schemes)
     else:
         native = [precision for precision in plan.candidates if trial.is_native(precision)]
         came = bench.canonical.quantized
         schemes = [scheme for each in native for scheme in schemes_of(each, plan, quantized=came)]
     trial.add([Scheme(Precision.FP32), *(each for each in schemes if each.precision is not Precision.FP32)])
     if locked:
-        _hold_to_lock(plan, trial.made, locked)
+        for each in (locked, *locked.candidates):
+            _hold_to_lock(plan, trial.made, each)
     else:
         trial.mix()
         trial.thin()
         trial.narrow()
     judged = trial.judged()
+    if measured is not None:
+        return _by_evidence(trial, judged, measured, plan=plan, locked=locked)
+    follows = None if locked is None else locked.scheme
     choice = search.choose(
         judged[0],
-        judged[1:],
+        [each for each in judged[1:] if follows is None or each.scheme == follows],
         wanted=locked.precision if locked else plan.precision,
         locked=locked is not None,
     )
-    if trial.refused:
-        choice = replace(choice, reason="; ".join((choice.reason, *trial.refused)))
+    if locked:
+        schemes = [each.scheme for each in locked.candidates]
+        waiting = tuple(each for each in judged if each.scheme in schemes)
+    else:
+        wait = not trial.is_timed
+        waiting = open_choice.waiting(judged, chosen=choice.judged, wanted=plan.precision) if wait else ()
+    chosen_by = locked.chosen_by if locked else ""
+    said = [open_choice.said(waiting)] if waiting and not chosen_by else []
+    return _outcome(trial, judged, choice, waiting, reasons=said, chosen_by=chosen_by)
+
+
+def _by_evidence(
+    trial: Trial, judged: list[Judged], measured: Measured, *, plan: TargetPlan, locked: LockedTarget | None
+) -> Outcome:
+    """The rule of ``search`` over what ran on the device as it should."""
+    kept, refused = open_choice.decide(measured, judged, target=plan.target.name)
+    choice = search.choose(kept[0], kept[1:], wanted=plan.precision, locked=False)
+    held = open_choice.waiting(judged, chosen=choice.judged, wanted=plan.precision)
+    if locked is not None:
+        held = tuple(each for each in judged if each.scheme in locked.schemes)
+    said = [f"speed is that of {measured.by}", *refused]
+    return _outcome(trial, judged, choice, held, reasons=said, chosen_by=measured.digest)
+
+
+def _outcome(
+    trial: Trial,
+    judged: list[Judged],
+    choice: Choice,
+    candidates: tuple[Judged, ...],
+    *,
+    reasons: Sequence[str],
+    chosen_by: str,
+) -> Outcome:
+    choice = replace(choice, reason="; ".join((choice.reason, *reasons, *trial.refused)))
     marked = tuple(search.mark_shipped(each) if each is choice.judged else each for each in judged)
-    return Outcome(marked, choice, (*trial.fallbacks(), *trial.lost_groups(choice.judged)))
+    findings = (*trial.fallbacks(), *trial.lost_groups(choice.judged))
+    return Outcome(marked, choice, findings, candidates, chosen_by if candidates else "")
 
 
 def schemes_of(precision: Precision, plan: TargetPlan, *, quantized: bool = False) -> tuple[Scheme, ...]:
@@ -124,14 +178,22 @@ class Trial:
         refused: rungs of an open choice that are no candidates, in words.
     """
 
-    def __init__(self, plan: TargetPlan, bench: Workbench, place: Place) -> None:
+    def __init__(
+        self, plan: TargetPlan, bench: Workbench, place: Place, *, measured: Measured | None = None
+    ) -> None:
         self._plan, self._bench, self._place = plan, bench, place
+        self._measured = measured
         self._proofs: dict[str, Proof] = {}
         self._timed: dict[str, Timed] = {}
         self._coverage: dict[str, Coverage | None] = {}
         self._groups: dict[str, tuple[Group, ...]] = {}
         self.made: list[Made] = []
         self.refused: list[str] = []
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether latencies measured here mean anything for the target."""
+        return self._place.timed
 
     def is_native(self, precision: Precision) -> bool:
         """Whether this machine computes in ``precision``; else the rung says nothing here and is left out.
@@ -342,6 +404,9 @@ class Trial:
 
     def _time(self) -> dict[str, Timed]:
         """Latencies by label; empty where a figure would mean nothing for the target."""
+        if self._measured is not None:
+            made = {each.label: each.artifact for each in self.made}
+            return open_choice.timed(self._measured, made, target=self._plan.target.name)
         if not self._place.timed:
             return {}
         bench = self._bench
@@ -426,7 +491,7 @@ def _make(plan: TargetPlan, scheme: Scheme, bench: Workbench) -> Made:
     return Made(scheme, made, artifact)
 
 
-def _hold_to_lock(plan: TargetPlan, made: Sequence[Made], locked: LockedTarget) -> None:
+def _hold_to_lock(plan: TargetPlan, made: Sequence[Made], locked: LockedScheme) -> None:
     shipped = next(each for each in made if each.label == locked.scheme.label)
     files = {entry.path: entry.sha256 for entry in shipped.artifact.files}
     if files != locked.files:

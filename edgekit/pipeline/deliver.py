@@ -60,6 +60,7 @@ def deliver(
     *,
     result: ReleaseResult,
     shipped: Mapping[str, Judged],
+    waiting: Mapping[str, tuple[Judged, ...]],
     around: Processing,
     inside: Mapping[str, Inside],
     data: Dataset,
@@ -72,6 +73,7 @@ def deliver(
     """Write the bundle ``out/<name>-<version>`` and give the result that names it.
 
     ``around`` is what an app does around the model; ``inside``, by target, where an artifact does some of it.
+    ``waiting``: by target, the candidates among which a device has to choose; what ships is one of them.
 
     Raises:
         OutputError: the folder cannot be written, or holds something that is no bundle.
@@ -85,6 +87,20 @@ def deliver(
     baselines = {
         row.target: row for target in result.targets for row in target.candidates if row.role == "float"
     }
+
+    def entry(each: Judged) -> Shipped:
+        form = inside.get(each.artifact.target, Inside(around, canonical, prepared))
+        source = provenance.embedded(common, form.canonical, form.processing.embedded)
+        return Shipped(
+            each.artifact,
+            tolerance_for(each.artifact.precision, between=each.scheme.between),
+            each.proof.golden,
+            processing=form.processing,
+            provenance=provenance.steps_of(each, form.canonical, form.prepared, source=source),
+            ran=each.proof.facts,
+            label=each.scheme.label,
+        )
+
     content = BundleContent(
         name=plan.recipe.model.name,
         version=plan.recipe.model.version,
@@ -105,23 +121,8 @@ def deliver(
         associated={
             name: path.read_bytes() for name, path in associated_files(plan.recipe, base=plan.base).items()
         },
-        shipped=tuple(
-            Shipped(
-                each.artifact,
-                tolerance_for(each.artifact.precision, between=each.scheme.between),
-                each.proof.golden,
-                processing=form.processing,
-                provenance=provenance.steps_of(
-                    each,
-                    form.canonical,
-                    form.prepared,
-                    source=provenance.embedded(common, form.canonical, form.processing.embedded),
-                ),
-                ran=each.proof.facts,
-            )
-            for each in shipped.values()
-            for form in (inside.get(each.artifact.target, Inside(around, canonical, prepared)),)
-        ),
+        shipped=tuple(map(entry, shipped.values())),
+        candidates=tuple(entry(each) for held in waiting.values() for each in held),
         machine=MachineFacts(key=result.machine.key, facts=dict(result.machine.facts)),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         measurements=tuple(_measurement(each.row, baselines[name]) for name, each in shipped.items()),

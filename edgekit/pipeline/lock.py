@@ -2,8 +2,9 @@
 
 The lock stands beside the recipe and belongs into version control. It holds the inputs' digests, the ranges
 (float arithmetic differs in the last bit between CPUs, so they are written down, not computed again) and per
-target the precision, the plan's digest and the artifact's hashes. While the inputs match, ``release`` follows
-it; otherwise, or with ``--update``, it searches again and writes it anew.
+target the precision, the plan's digest and the artifact's hashes; where the choice waits for a device, those
+of every candidate. While the inputs match, ``release`` follows it; otherwise, or with ``--update``, it
+searches again and writes it anew.
 """
 
 from __future__ import annotations
@@ -13,7 +14,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from edgekit.errors import RecipeError
 from edgekit.pipeline.scheme import Scheme, Weights
@@ -23,8 +31,8 @@ from edgekit.spec import Precision, Ranges, Rejection, from_json, to_json
 NAME = "edgekit.lock"
 
 
-class LockedTarget(BaseModel):
-    """The choice for one target.
+class LockedScheme(BaseModel):
+    """One candidate of a target.
 
     Attributes:
         precision: of what is quantized.
@@ -66,6 +74,33 @@ class LockedTarget(BaseModel):
             placement=self.placement,
             between=self.between,
         )
+
+
+class LockedTarget(LockedScheme):
+    """The choice for one target: its own fields are those of what ships.
+
+    Attributes:
+        candidates: where speed could not be measured: every artifact inside the budgets, what ships included,
+            in the order in which they were tried; one of them is the float variant.
+        chosen_by: digest of the device's evidence that chose among them; "" = the choice is open.
+    """
+
+    candidates: tuple[LockedScheme, ...] = ()
+    chosen_by: str = ""
+
+    @property
+    def schemes(self) -> tuple[Scheme, ...]:
+        """What is made again: the candidates in their order, or what ships alone."""
+        return tuple(each.scheme for each in self.candidates) or (self.scheme,)
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, fields: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """Without the fields that only an open choice has: other locks keep their bytes."""
+        found: dict[str, object] = fields(self)
+        return found if self.candidates else {n: v for n, v in found.items() if n not in _OF_A_CHOICE}
+
+
+_OF_A_CHOICE = {"candidates", "chosen_by"}
 
 
 class Lock(BaseModel):

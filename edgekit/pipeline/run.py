@@ -16,7 +16,7 @@ import numpy as np
 
 from edgekit import dataset, settings
 from edgekit.bundle.processing import Processing
-from edgekit.bundle.sign import Signer
+from edgekit.bundle.sign import Origin, Signer
 from edgekit.dataset import Dataset, DataSource
 from edgekit.errors import (
     EdgekitError,
@@ -29,7 +29,16 @@ from edgekit.errors import (
 from edgekit.frontends.source import SourceRequest
 from edgekit.pipeline import baseline as baselines
 from edgekit.pipeline import cache as caches
-from edgekit.pipeline import embedded_bench, embedding, labels, matrix, prepare, processing, recipe_lines
+from edgekit.pipeline import (
+    embedded_bench,
+    embedding,
+    labels,
+    matrix,
+    open_choice,
+    prepare,
+    processing,
+    recipe_lines,
+)
 from edgekit.pipeline import framework as frameworks
 from edgekit.pipeline import info as infos
 from edgekit.pipeline import lock as locks
@@ -44,9 +53,9 @@ from edgekit.pipeline.deliver import Inside, deliver
 from edgekit.pipeline.doctor import machine_row
 from edgekit.pipeline.embedded_bench import Sides
 from edgekit.pipeline.embedding import Embedded
-from edgekit.pipeline.judge import Judged
 from edgekit.pipeline.lock import Lock, LockedTarget
 from edgekit.pipeline.model import Canonical
+from edgekit.pipeline.open_choice import Measured
 from edgekit.pipeline.plan import Plan, TargetPlan
 from edgekit.pipeline.prepare import Prepared
 from edgekit.pipeline.proof import Proof
@@ -106,14 +115,19 @@ def release(
     render: Render | None = None,
     today: date | None = None,
     signer: Signer | None = None,
+    evidence: tuple[Path, ...] = (),
+    evidence_origin: Origin | None = None,
 ) -> ReleaseResult:
     """Run the whole job; ``today`` is the day that waivers are held against, ``signer`` signs the bundle.
+
+    ``evidence`` is what devices measured of candidates, and ``evidence_origin`` must have signed it.
 
     Raises:
         EdgekitError: bad input. Gates that fail, targets that refuse or are not here are in the result.
     """
     plan = plans.make(recipe, only=targets, today=today or datetime.now(UTC).date())
     check_packages(plan)
+    measured = open_choice.of_files(evidence, plan=plan, origin=evidence_origin)
     with caches.opened(cache_dir or settings.cache_dir(), use=use_cache) as cache:
         live: list[Runner] = []
         canonical = _export(plan, cache, progress, live=live)
@@ -143,7 +157,7 @@ def release(
         benches: dict[tuple[Embedding, ...], Workbench] = {(): bench}
         for asked, inside in insides.items():
             benches[asked] = _embedded(plan, bench, inside, whole=around)
-        outcomes, rows = _try_all(plan, benches, locking.lock)
+        outcomes, rows = _try_all(plan, benches, locking.lock, measured=measured)
         framework = frameworks.prove(_request(plan), canonical, bench, live=live)
         rows = complete(
             rows,
@@ -183,7 +197,7 @@ def release(
         if dry_run or result.exit_code is not ExitCode.OK:
             return result
         new_lock = _new_lock(
-            locking, inputs=inputs, used_tools=used_tools, prepared=prepared.used, shipped=shipped
+            locking, inputs=inputs, used_tools=used_tools, prepared=prepared.used, outcomes=outcomes
         )
         progress.stage("write the bundle")
         done = deliver(
@@ -191,6 +205,7 @@ def release(
             canonical,
             result=result,
             shipped=shipped,
+            waiting={name: each.candidates for name, each in outcomes.items() if not each.chosen_by},
             around=around,
             inside={
                 each.target.name: _inside(insides[each.embed], benches[each.embed], prepared.used)
@@ -464,7 +479,11 @@ class _Prepared:
 
 
 def _try_all(
-    plan: Plan, benches: Mapping[tuple[Embedding, ...], Workbench], lock: Lock | None
+    plan: Plan,
+    benches: Mapping[tuple[Embedding, ...], Workbench],
+    lock: Lock | None,
+    *,
+    measured: Mapping[str, Measured],
 ) -> tuple[dict[str, Outcome], tuple[TargetRow, ...]]:
     """Every target, also after one failed: the report names all reasons at once."""
     outcomes: dict[str, Outcome] = {}
@@ -472,7 +491,8 @@ def _try_all(
     for target in plan.targets:
         name = target.target.name
         try:
-            outcome = try_target(target, benches[target.embed], locked=lock.targets[name] if lock else None)
+            locked = lock.targets[name] if lock else None
+            outcome = try_target(target, benches[target.embed], locked=locked, measured=measured.get(name))
         except (TargetRefusalError, MissingBackendError, NonFiniteOutputError) as error:
             rows.append(_failed_row(target, error))
             continue
@@ -533,25 +553,16 @@ def _new_lock(
     inputs: Mapping[str, str],
     used_tools: Mapping[str, str],
     prepared: Prepared | None,
-    shipped: Mapping[str, Judged],
+    outcomes: Mapping[str, Outcome],
 ) -> Lock:
-    """The lock of this release; a followed one is kept to the byte, its other targets included."""
+    """The lock of this release; a followed one is kept to the byte, unless evidence has chosen.
+
+    Its other targets are kept either way.
+    """
+    targets = {name: _locked(each) for name, each in outcomes.items() if each.choice.judged is not None}
     if locking.lock is not None:
-        return locking.lock
-    targets = {
-        name: LockedTarget(
-            precision=each.artifact.precision,
-            variant=each.scheme.variant,
-            weights=each.scheme.weights,
-            corrected=each.scheme.corrected,
-            keep_float={name: (why.rule, why.reason) for name, why in each.scheme.keep_float.items()},
-            placement=each.scheme.placement,
-            between=each.scheme.between,
-            plan=each.artifact.plan_digest,
-            files={entry.path: entry.sha256 for entry in each.artifact.files},
-        )
-        for name, each in shipped.items()
-    }
+        chosen = {name: each for name, each in targets.items() if outcomes[name].chosen_by}
+        return locking.lock.model_copy(update={"targets": {**locking.lock.targets, **chosen}})
     fresh = locks.make(
         inputs=inputs,
         tools=used_tools,
@@ -560,3 +571,13 @@ def _new_lock(
         targets=targets,
     )
     return fresh.with_others_of(locking.previous) if locking.previous else fresh
+
+
+def _locked(outcome: Outcome) -> LockedTarget:
+    shipped = outcome.choice.judged
+    assert shipped is not None  # noqa: S101  the caller has looked
+    return LockedTarget(
+        **dict(open_choice.locked_scheme(shipped)),
+        candidates=tuple(open_choice.locked_scheme(each) for each in outcome.candidates),
+        chosen_by=outcome.chosen_by,
+    )

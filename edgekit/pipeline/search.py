@@ -20,7 +20,7 @@ from edgekit.pipeline.judge import Judged
 from edgekit.spec import Precision
 from edgekit.validation.budget import Gate
 
-_SPEED_GATE = "never_slower"
+SPEED_GATE = "never_slower"
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,12 +100,12 @@ def _broken_gates(judged: Judged) -> list[Gate]:
     return [
         gate
         for gate in judged.verdict.gates
-        if gate.status in {"fail", "inconclusive"} and not (gate.name == _SPEED_GATE and gate.measured)
+        if gate.status in {"fail", "inconclusive"} and not (gate.name == SPEED_GATE and gate.measured)
     ]
 
 
 def _speed_gates(judged: Judged) -> list[Gate]:
-    return [gate for gate in judged.verdict.gates if gate.name == _SPEED_GATE]
+    return [gate for gate in judged.verdict.gates if gate.name == SPEED_GATE]
 
 
 def _ratio(judged: Judged) -> float:
@@ -132,7 +132,7 @@ def _why(judged: Judged, *, locked: bool) -> str:
 def _why_not(judged: Judged) -> str:
     broken = _broken_gates(judged) or [g for g in _speed_gates(judged) if g.status != "pass"]
     gate = broken[0]
-    if gate.name == _SPEED_GATE:
+    if gate.name == SPEED_GATE:
         word = "slower than" if gate.status == "fail" else "not proved as fast as"
         return f"{judged.row.name} is {word} float here ({gate.measured})"
     return f"{judged.row.name} {_fault(gate)} ({gate.measured})"
