@@ -60,9 +60,11 @@ class KeySigner:
         return dsse.sign(statement, self.key)
 
 
-@dataclass(frozen=True)
 class SigstoreSigner:
-    """The identity that runs this: of the CI job where there is one, else asked for in a browser."""
+    """The identity that runs this: of the CI job where there is one, else asked for once in a browser."""
+
+    def __init__(self) -> None:
+        self._token = ""
 
     def sign_folder(self, folder: Path, *, unsigned: Iterable[str]) -> None:
         """See ``Signer``."""
@@ -70,7 +72,7 @@ class SigstoreSigner:
 
         whole = hashing.Config().set_ignored_paths(paths=[*unsigned, FILE_NAME], ignore_git_paths=False)
         try:
-            config = signing.Config().use_sigstore_signer(use_ambient_credentials=True)
+            config = signing.Config().use_sigstore_signer(identity_token=self._identity())
             config.set_hashing_config(whole).sign(folder, folder / FILE_NAME)
         except Exception as error:
             raise _no_sigstore(error) from error
@@ -82,17 +84,23 @@ class SigstoreSigner:
         from sigstore import sign as sigstore_sign
 
         try:
-            trust = models.ClientTrustConfig.production()
-            token = oidc.detect_credential()
-            identity = (
-                oidc.IdentityToken(token)
-                if token
-                else oidc.Issuer(trust.signing_config.get_oidc_url()).identity_token()
-            )
-            with sigstore_sign.SigningContext.from_trust_config(trust).signer(identity) as signer:
+            context = sigstore_sign.SigningContext.from_trust_config(models.ClientTrustConfig.production())
+            with context.signer(oidc.IdentityToken(self._identity())) as signer:
                 return signer.sign_dsse(sigstore_dsse.Statement(statement)).to_json().encode()
         except Exception as error:
             raise _no_sigstore(error) from error
+
+    def _identity(self) -> str:
+        """The token that says who runs this; secret, and good for some minutes."""
+        from sigstore import models, oidc
+
+        if not self._token:
+            ambient = oidc.detect_credential()
+            issuer = (
+                models.ClientTrustConfig.production().signing_config.get_oidc_url() if not ambient else ""
+            )
+            self._token = ambient or str(oidc.Issuer(issuer).identity_token())
+        return self._token
 
 
 def with_key(path: Path) -> Signer:

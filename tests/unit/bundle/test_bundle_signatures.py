@@ -9,13 +9,15 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from edgekit.bundle import attest, checksums, keys, sign
+from edgekit.bundle import attest, checksums, dsse, keys, sign
 from edgekit.bundle.seals import UNASKED, UNSIGNED
-from edgekit.bundle.sign import KeyOrigin, Signer
+from edgekit.bundle.sign import KeyOrigin, Signer, SigstoreOrigin
 from edgekit.bundle.verify import Verification, verify
 from edgekit.bundle.write import write
 from edgekit.errors import InputError, MissingBackendError, VerificationError
@@ -488,3 +490,75 @@ def test_without_the_extra_the_install_line_is_said(tmp_path: Path, monkeypatch:
         with pytest.raises(MissingBackendError, match="model-signing is not installed") as caught:
             ask()
         assert caught.value.remedy == 'pip install "edgekit[sign]"'
+
+
+@dataclass
+class FakeSigstore:
+    """What this project calls of sigstore, with a key behind it: plumbing, no proof of sigstore."""
+
+    key: Path
+    asked: list[str]
+
+    def install(self, monkeypatch: pytest.MonkeyPatch, public: Path) -> None:
+        import model_signing
+        from sigstore import models, oidc, verify
+        from sigstore import sign as sigstore_sign
+
+        signing, verifying = model_signing.signing.Config, model_signing.verifying.Config
+
+        def use_signer(config: Any, *, identity_token: str) -> Any:
+            self.asked.append(identity_token)
+            return config.use_elliptic_key_signer(private_key=self.key)
+
+        def use_verifier(config: Any, *, identity: str, oidc_issuer: str) -> Any:
+            self.asked.append(f"{identity} {oidc_issuer}")
+            return config.use_elliptic_key_verifier(public_key=public)
+
+        class Context:
+            def signer(self, token: Any) -> Any:
+                return self
+
+            def __enter__(self) -> Any:
+                return self
+
+            def __exit__(self, *args: object) -> None:
+                pass
+
+            def sign_dsse(self, statement: Any) -> Any:
+                return SimpleNamespace(to_json=lambda: content(statement).decode())
+
+        def content(statement: Any) -> bytes:
+            return sign.with_key(self.key).sign_statement(statement._contents)
+
+        class Verifier:
+            def verify_dsse(self, bundle: bytes, policy: Any) -> tuple[str, bytes]:
+                return dsse.PAYLOAD_TYPE, dsse.check(bundle, keys.public_key(public), name="x")
+
+        token = SimpleNamespace(issuer="i", identity="me@example.com")
+        monkeypatch.setattr(signing, "use_sigstore_signer", use_signer)
+        monkeypatch.setattr(verifying, "use_sigstore_verifier", use_verifier)
+        monkeypatch.setattr(oidc, "detect_credential", lambda: "a token")
+        monkeypatch.setattr(oidc, "IdentityToken", lambda raw: token)
+        monkeypatch.setattr(models.ClientTrustConfig, "production", lambda: None)
+        monkeypatch.setattr(sigstore_sign.SigningContext, "from_trust_config", lambda trust: Context())
+        monkeypatch.setattr(verify.Verifier, "production", Verifier)
+        monkeypatch.setattr(models.Bundle, "from_json", lambda raw: raw)
+
+
+def test_what_sigstore_signs_is_checked_for_the_identity(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, public = make_key(tmp_path)
+    fake = FakeSigstore(private, [])
+    fake.install(monkeypatch, public)
+    folder = write(content_in(tmp_path / "w"), tmp_path / "d" / "digits-1.0.0", signer=sign.with_sigstore())
+    origin = SigstoreOrigin("me@example.com", "https://accounts.example.com")
+    found = verify(folder, open_artifact=Product, origin=origin)
+    assert found.ok, found.first_difference
+    assert status(found, "model.sig") == ("pass", "by me@example.com (https://accounts.example.com)")
+    assert status(found, "evidence.sigstore.json")[0] == "pass"
+    assert fake.asked == ["a token", "me@example.com https://accounts.example.com"]
+    assert not any(b"a token" in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    body = (folder / "evidence.sigstore.json").read_bytes()
+    (folder / "evidence.sigstore.json").write_bytes(body.replace(b'"payload": "ew', b'"payload": "fw'))
+    assert verify(folder, open_artifact=Product, origin=origin).exit_code == 8

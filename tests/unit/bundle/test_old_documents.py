@@ -13,10 +13,12 @@ from edgekit.bundle import canonical_json
 from edgekit.bundle.evidence import Evidence
 from edgekit.bundle.facts import Closed
 from edgekit.bundle.manifest import Manifest, parse, to_bytes
+from edgekit.bundle.verify import verify
 from edgekit.errors import VerificationError
+from tests.sabotage.test_bundle_damage import Product
 
-OLD = Path(__file__).parents[2] / "golden" / "bundle"
-"""What edgekit 0.1.0 wrote, before any field was added to its schema 1. Never written again: add files."""
+OLD = Path(__file__).parents[2] / "golden" / "bundle" / "digits-of-0.1.0"
+"""What edgekit 0.1.0 wrote, before any field was added to its schema 1. Never written again: add folders."""
 
 
 class LaterFacts(Closed):
@@ -33,7 +35,7 @@ class LaterManifest(Manifest):
 
 
 def old(name: str) -> bytes:
-    return (OLD / f"{name}-of-0.1.0.json").read_bytes()
+    return (OLD / f"{name}.json").read_bytes()
 
 
 def resealed(name: str, **changes: Any) -> bytes:
@@ -46,6 +48,19 @@ def resealed(name: str, **changes: Any) -> bytes:
 def test_what_an_earlier_release_wrote_is_read(kind: type[Manifest | Evidence], name: str) -> None:
     found = parse(kind, old(name), name=name)
     assert found.digest == json.loads(old(name))["digest"]
+
+
+def test_a_whole_bundle_of_an_earlier_release_verifies() -> None:
+    """It has neither checksums nor a statement, which is said; its golden vectors are replayed."""
+    found = verify(OLD, open_artifact=Product)
+    assert found.ok, found.first_difference
+    assert {check.name for check in found.checks if check.status == "not_run"} == {
+        "attestation",
+        "checksums",
+        "signature",
+        "root",
+    }
+    assert [c.subject for c in found.checks if c.name == "golden"] == ["large-cpu", "small-cpu"]
 
 
 def test_fields_that_were_added_later_change_no_digest() -> None:
