@@ -54,6 +54,18 @@ def to_bytes(manifest: Manifest, packages: Sequence[UsedPackage]) -> bytes:
     return canonical_json.render(value)
 
 
+def tool_licenses(content: bytes) -> dict[str, str]:
+    """Name and version of each tool in a bill of materials -> its licence."""
+    value: dict[str, Any] = json.loads(content)
+    found = {}
+    for each in value["metadata"]["tools"]["components"]:
+        (said,) = each["licenses"]
+        about = said.get("license", {})
+        name = f"{each['name']} {each.get('version', '')}".strip()
+        found[name] = str(said.get("expression") or about.get("id") or about.get("name"))
+    return found
+
+
 def license_of(about: About) -> str:
     """The stated licence, or that none is."""
     return about.license or NOT_STATED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from edgekit.bundle.facts import DataFacts
 from edgekit.bundle.manifest import Manifest
 from edgekit.spec import Dim, IoBinding, Precision
 
@@ -38,6 +39,20 @@ def quantization_words(binding: IoBinding) -> str:
     if len(quant.scale) > _SCALES_SHOWN:
         return f"{quant.dtype}, {len(quant.scale)} scales along axis {quant.axis}"
     return f"real = {quant.scale[0]:g} * ({quant.dtype} - ({quant.zero_point[0]}))"
+
+
+def data_words(data: DataFacts) -> str:
+    """``digits train, 256 samples, minmax``."""
+    return ", ".join(
+        part
+        for part in (
+            f"{data.source} {data.split}".strip(),
+            f"{data.samples} samples",
+            data.method or data.metric,
+            f"by {data.author}" if data.author else "",
+        )
+        if part
+    )
 
 
 def limitations(manifest: Manifest) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from edgekit import _resources, preprocess
-from edgekit.bundle.facts import DataFacts, Facts, FloatParent, ModelFacts, TensorFacts
+from edgekit.bundle.facts import NOT_STATED, DataFacts, Facts, FloatParent, ModelFacts, TensorFacts
 from edgekit.dataset import Dataset
 from edgekit.ir import io
 from edgekit.ir.external_data import size_bytes
@@ -48,6 +48,16 @@ def facts(
         preprocess_id=preprocess.preprocess_id(plan.recipe.data.preprocess),
         tools=dict(tools),
     )
+
+
+def stated_licenses(plan: Plan) -> dict[str, str]:
+    """What the recipe states, of the model and of each data set; NOASSERTION where it states nothing."""
+    tables = plan.recipe.data
+    found = {"model": plan.recipe.model.license}
+    if tables.calibration is not None:
+        found["calibration data"] = tables.calibration.license
+    found["evaluation data"] = tables.evaluation.license
+    return {name: words or NOT_STATED for name, words in found.items()}
 
 
 def target_files(plan: Plan) -> dict[str, bytes]:

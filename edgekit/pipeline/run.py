@@ -53,6 +53,7 @@ from edgekit.pipeline.deliver import Inside, deliver
 from edgekit.pipeline.doctor import machine_row
 from edgekit.pipeline.embedded_bench import Sides
 from edgekit.pipeline.embedding import Embedded
+from edgekit.pipeline.facts import stated_licenses
 from edgekit.pipeline.lock import Lock, LockedTarget
 from edgekit.pipeline.model import Canonical
 from edgekit.pipeline.open_choice import Measured
@@ -193,6 +194,7 @@ def release(
             recipe=_from_here(plan.path),
             lines=_lines(plan),
             calibration=prepared.row,
+            licenses=stated_licenses(plan),
         )
         if dry_run or result.exit_code is not ExitCode.OK:
             return result

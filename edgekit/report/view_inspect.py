@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from edgekit.ir.contents import LayerCost, Quantization
-from edgekit.pipeline.result import BundledRow, InspectResult, TargetFit
+from edgekit.pipeline.result import BundledRow, InspectResult, TargetFit, TransformationRow
 from edgekit.report import number
 from edgekit.report.page import Block, Cell, Column, Facts, Line, Lines, Page, Table, Tone
-from edgekit.report.view_rows import accuracy_cells, ratio_value, rejections_lines
+from edgekit.report.view_rows import accuracy_cells, licenses_facts, ratio_value, rejections_lines
 from edgekit.spec import Dim, TensorSpec
 
 _LAYERS_SHOWN = 10  # they hold nearly all the work of nearly every model, and fit a screen
@@ -32,6 +32,8 @@ def view(result: InspectResult) -> Page:
         Facts("", tuple(_facts(result))),
         _interface(result),
         *_bundled(result.bundled),
+        *_provenance(result.provenance),
+        *licenses_facts(result.licenses),
         *_targets(result.targets),
         *_layers(result),
         Lines("Notes", tuple(Line(text) for text in result.notes)),
@@ -189,6 +191,42 @@ def _bundled(rows: Sequence[BundledRow]) -> Iterator[Block]:
     yield Lines("Files", tuple(Line(f"{row.target}: {row.file}") for row in rows))
     yield Lines("Measured with", tuple(Line(f"{row.target}: {row.ran_on}") for row in rows if row.ran_on))
     yield Lines("", tuple(Line(f"{row.target}: {row.note}", "warn") for row in rows if row.note))
+
+
+def _provenance(rows: Sequence[TransformationRow]) -> Iterator[Block]:
+    """One line for each artifact; every step with its digests among the details."""
+    chains: dict[str, list[str]] = {}
+    for row in rows:
+        words = ", ".join(f"{name} {value}" for name, value in row.details.items())
+        chains.setdefault(row.target, []).append(f"{row.action} ({words})" if words else row.action)
+    lines = tuple(Line(f"{target}: {' → '.join(steps)}") for target, steps in chains.items())
+    yield Lines("Provenance", lines)
+    columns = tuple(map(Column, ("target", "step", "took", "gave", "by", "with")))
+    yield Table(
+        "Steps",
+        columns,
+        tuple(
+            (
+                Cell(row.target),
+                Cell(row.action),
+                Cell(_digests(row.inputs)),
+                Cell(_digests(row.outputs)),
+                Cell(_digests(row.using)),
+                Cell(", ".join(f"{name} {version}" for name, version in sorted(row.tools.items()))),
+            )
+            for row in rows
+        ),
+        detail=True,
+    )
+
+
+def _digests(subjects: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {_short(digest)}" for name, digest in subjects.items()) or number.ABSENT
+
+
+def _short(digest: str) -> str:
+    kind, _, value = digest.partition(":")
+    return f"{kind}:{value[:_DIGEST_SHOWN]}"
 
 
 def _artifact(row: BundledRow) -> tuple[Cell, ...]:

@@ -37,6 +37,7 @@ from edgekit.report.view_rows import (
     gates_table,
     groups_table,
     latency_cell,
+    licenses_facts,
     matrix_table,
     ratio_cell,
     rejections_lines,
@@ -343,4 +344,9 @@ def _agreement(result: ReleaseResult) -> Table:
 def _provenance(result: ReleaseResult) -> tuple[Block, ...]:
     methods = {each.accuracy.method for row in result.targets for each in row.candidates if each.accuracy}
     stated = tuple(Line(f"Intervals of accuracy drops: {text}.") for text in sorted(methods) if text)
-    return (Lines("", stated, detail=True), facts_of_machine(result.machine), tools_facts(result.tools))
+    return (
+        Lines("", stated, detail=True),
+        *licenses_facts(result.licenses, detail=True),
+        facts_of_machine(result.machine),
+        tools_facts(result.tools),
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from edgekit.bundle.facts import NOT_STATED
 from edgekit.errors import ExitCode
 from edgekit.report import number
 from edgekit.report.page import Cell, Column, Facts, Line, Lines, Table, Tone
@@ -256,6 +257,15 @@ def rejections_lines(rejections: Sequence[Rejection]) -> list[Line]:
 def facts_of_machine(machine: MachineRow, *, detail: bool = True) -> Facts:
     """The machine that measured."""
     return Facts("Machine", (("key", machine.key), *sorted(machine.facts.items())), detail=detail)
+
+
+def licenses_facts(licenses: Mapping[str, str], *, detail: bool = False) -> tuple[Facts, ...]:
+    """Licences of model, data and tools; nothing where none are known."""
+    if not licenses:
+        return ()
+    shown = {NOT_STATED: f"{NOT_STATED} (nobody stated one)"}
+    items = tuple((name, shown.get(words, words)) for name, words in licenses.items())
+    return (Facts("Licences", items, detail=detail),)
 
 
 def tools_facts(tools: Mapping[str, str]) -> Facts:

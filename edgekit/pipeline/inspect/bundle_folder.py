@@ -8,12 +8,16 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from edgekit.bundle import bom, manifest
 from edgekit.bundle import evidence as evidence_file
-from edgekit.bundle import manifest
+from edgekit.bundle.bom import license_of
+from edgekit.bundle.describe import data_words
 from edgekit.bundle.evidence import AccuracyFacts, Evidence, Measurement
+from edgekit.bundle.facts import FloatParent, ModelFacts, Transformation
+from edgekit.bundle.manifest import Manifest
 from edgekit.errors import VerificationError
 from edgekit.pipeline.inspect.compiled import look_inside
-from edgekit.pipeline.result import AccuracyRow, BundledRow, InspectResult, RatioRow
+from edgekit.pipeline.result import AccuracyRow, BundledRow, InspectResult, RatioRow, TransformationRow
 from edgekit.spec import Artifact
 
 
@@ -32,10 +36,13 @@ def inspect_bundle(path: Path) -> InspectResult:
     facts = {
         "name": found.name,
         "version": found.version,
+        **_said(found.model),
         "made by": f"edgekit {found.edgekit_version}",
         "measured on": machine.get("cpu", ""),
         "measured at": evidence.created if evidence else "",
         "model": found.model_digest,
+        **_float_parent(found.float_parent),
+        **{f"{each.role} data": data_words(each) for each in found.data},
         "manifest digest": found.digest,
     }
     first = next(iter(artifacts.values()), None)
@@ -45,9 +52,63 @@ def inspect_bundle(path: Path) -> InspectResult:
         facts={name: value for name, value in facts.items() if value},
         inputs=tuple(binding.reference for binding in first.inputs) if first else (),
         outputs=tuple(binding.reference for binding in first.outputs) if first else (),
+        provenance=tuple(_step(entry.name, step) for entry in found.targets for step in entry.provenance),
+        licenses=_licenses(path, found),
         size_bytes=sum(entry.size_bytes for entry in found.files),
         bundled=rows,
         notes=() if evidence else ("it holds no evidence: nothing is known about its accuracy or speed",),
+    )
+
+
+def _said(about: ModelFacts) -> dict[str, str]:
+    """What the recipe said about the model."""
+    return {
+        "description": about.description,
+        "author": about.author,
+        "intended use": about.intended_use,
+        "limitations": "; ".join(about.limitations),
+    }
+
+
+def _float_parent(parent: FloatParent | None) -> dict[str, str]:
+    if parent is None:
+        return {}
+    form = "quantized, as it came" if parent.quantized else "float"
+    return {"float parent": f"{parent.file} ({form}, from {parent.framework}), sha256 {parent.sha256 or '-'}"}
+
+
+def _step(target: str, step: Transformation) -> TransformationRow:
+    return TransformationRow(
+        target=target,
+        action=step.action,
+        inputs={each.name: each.digest for each in step.inputs},
+        outputs={each.name: each.digest for each in step.outputs},
+        using={each.name: each.digest for each in step.using},
+        tools=step.tools,
+        details=step.details,
+    )
+
+
+def _licenses(path: Path, found: Manifest) -> dict[str, str]:
+    """Of the model and the data out of the manifest, of the tools out of the bill of materials."""
+    if found.float_parent is None:  # written before there were licences
+        return {}
+    known = {"model": license_of(found.model)}
+    known |= {f"{each.role} data": license_of(each) for each in found.data}
+    listed = {entry.path: entry for entry in found.files}
+    if bom.FILE_NAME not in listed:
+        return known
+    content = manifest.read_member(path, bom.FILE_NAME)
+    if hashlib.sha256(content).hexdigest() != listed[bom.FILE_NAME].sha256:
+        raise _changed(bom.FILE_NAME)
+    return known | bom.tool_licenses(content)
+
+
+def _changed(name: str) -> VerificationError:
+    return VerificationError(
+        f"{name} is not the file that the manifest names",
+        why="its bytes were changed after the bundle was written",
+        remedy="get the bundle again, or release it again; `edgekit verify` checks all of it",
     )
 
 
@@ -69,11 +130,7 @@ def _row(artifact: Artifact, folder: Path, measured: Measurement | None) -> Bund
     for entry in artifact.files:
         name = f"{manifest.ARTIFACTS}/{entry.path}"
         if hashlib.sha256(manifest.read_member(folder, name)).hexdigest() != entry.sha256:
-            raise VerificationError(
-                f"{name} is not the file that the manifest names",
-                why="its bytes were changed after the bundle was written",
-                remedy="get the bundle again, or release it again; `edgekit verify` checks all of it",
-            )
+            raise _changed(name)
     bare = InspectResult(path=artifact.path, kind="", facts={})
     inside = look_inside(bare, artifact.path)
     looked = bool(inside.layers)

@@ -15,7 +15,7 @@ from edgekit.pipeline.result.diff import ChangeRow, DiffResult, DiffRow, SideRow
 from edgekit.pipeline.result.doctor import DoctorResult, DoctorRow
 from edgekit.pipeline.result.energy import EnergyRow
 from edgekit.pipeline.result.history import HistoryResult, LevelChangeRow, RunRow, SeriesRow
-from edgekit.pipeline.result.inspect import BundledRow, InspectResult, TargetFit
+from edgekit.pipeline.result.inspect import BundledRow, InspectResult, TargetFit, TransformationRow
 from edgekit.pipeline.result.package import PackagedRow, PackageResult, PackageRow
 from edgekit.pipeline.result.phases import EndToEndRow, MemoryRow, PhasesRow, SizeRow, StepRow, StreamsRow
 from edgekit.pipeline.result.profile import KernelRow, ProfileRow, RoofRow
@@ -119,6 +119,7 @@ __all__ = [
     "SustainedRow",
     "TargetFit",
     "TargetRow",
+    "TransformationRow",
     "ValidateResult",
     "ValidatedRow",
     "VerifyResult",

@@ -57,6 +57,28 @@ class BundledRow:
 
 
 @dataclass(frozen=True)
+class TransformationRow:
+    """One transformation on the way from the source to an artifact of a bundle.
+
+    Attributes:
+        action: "exported", "canonicalized", "pruned", "restored", "quantized", "compiled", ...
+        inputs: name -> digest of what it took.
+        outputs: likewise, of what it gave.
+        using: likewise, of what decided how: plan, ranges, calibration data.
+        tools: name -> version.
+        details: in words, by name.
+    """
+
+    target: str
+    action: str
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    using: Mapping[str, str] = field(default_factory=dict)
+    tools: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class InspectResult:
     """What is inside a file, an artifact folder or a bundle.
 
@@ -70,6 +92,9 @@ class InspectResult:
         quantization: how much is integer; None where the question does not arise.
         targets: whether each shipped target would take it; empty for a compiled file.
         bundled: the artifacts of a bundle.
+        provenance: how they came about, artifact by artifact, from the source to the file.
+        licenses: SPDX expression of the model, of each data set and of each tool of a bundle; "NOASSERTION"
+            where nobody stated one.
         notes: what the reader wants the user to know.
     """
 
@@ -89,5 +114,7 @@ class InspectResult:
     quantization: Quantization | None = None
     targets: tuple[TargetFit, ...] = ()
     bundled: tuple[BundledRow, ...] = ()
+    provenance: tuple[TransformationRow, ...] = ()
+    licenses: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     schema: str = "edgekit/inspect-result/1"

@@ -138,6 +138,7 @@ class ReleaseResult:
         recipe: the recipe's path as it was given; "" where it is not known.
         lines: the line of each of its keys ("budget.max_drop_pp", "target.litert-cpu").
         calibration: None where no candidate needed ranges.
+        licenses: SPDX expression of the model and of each data set; "NOASSERTION" where the recipe has none.
         packages: what was made of the bundle beside it; a bundle's own report is written before them.
     """
 
@@ -157,6 +158,7 @@ class ReleaseResult:
     recipe: str = ""
     lines: Mapping[str, int] = field(default_factory=dict)
     calibration: CalibrationRow | None = None
+    licenses: Mapping[str, str] = field(default_factory=dict)
     packages: tuple[PackageRow, ...] = ()
     schema: str = "edgekit/release-result/2"
 

@@ -20,11 +20,14 @@ from edgekit.bundle import manifest as manifest_file
 from edgekit.bundle.evidence import Evidence
 from edgekit.bundle.facts import Subject, Transformation
 from edgekit.bundle.manifest import Manifest
+from edgekit.errors import VerificationError
 from edgekit.ir import io
 from edgekit.ir.digest import digest
 from edgekit.pipeline.lineage import is_about, steps
 from edgekit.pipeline.metadata_keys import LINEAGE_KEY
 from edgekit.pipeline.run import release
+from edgekit.report import page, render_release
+from edgekit.report.text import render
 from edgekit.spec import Silent
 
 EXAMPLE = Path(edgekit.__file__).parent / "_examples" / "digits-cnn"
@@ -34,8 +37,10 @@ schema = 1
 name = "digits"
 version = "1.0.0"
 source = "digits-cnn.onnx"
+license = "Apache-2.0"
+author = "Somebody"
 [data]
-calibration = { source = "calibration.npz", samples = 32 }
+calibration = { source = "calibration.npz", samples = 32, license = "CC-BY-4.0" }
 evaluation = { source = "evaluation.npz", metric = "top1", samples = 64 }
 preprocess = [
   { op = "resize", size = [28, 28] }, { op = "scale", by = 0.0625 }, { op = "layout", to = "NCHW" },
@@ -55,7 +60,7 @@ name = "litert-cpu"
 
 
 def released(folder: Path) -> Path:
-    result = release(folder / "edgekit.toml", out=folder / "dist", progress=Silent())
+    result = release(folder / "edgekit.toml", out=folder / "dist", progress=Silent(), render=render_release)
     assert result.bundle is not None
     return result.bundle
 
@@ -276,3 +281,33 @@ def test_the_lines_of_the_model_card_run(bundle: Path) -> None:
     spread = np.ptp(answers["onnxruntime-cpu"])
     for target, answer in answers.items():  # one plan, three runtimes: a few steps apart
         assert np.abs(answer - answers["onnxruntime-cpu"]).max() < 0.2 * spread, target
+
+
+def test_inspect_shows_licences_and_provenance(bundle: Path) -> None:
+    found = edgekit.inspect(bundle)
+    assert found.licenses["model"] == "Apache-2.0"
+    assert found.licenses["calibration data"] == "CC-BY-4.0"
+    assert found.licenses["evaluation data"] == "NOASSERTION"
+    assert any(name.startswith("numpy ") for name in found.licenses)
+    chain = [each for each in found.provenance if each.target == "litert-cpu"]
+    assert [each.action for each in chain][-2:] == ["quantized", "compiled"]
+    assert found.facts["author"] == "Somebody"
+    assert "32 samples" in found.facts["calibration data"]
+    text = render(page(found))
+    assert "litert-cpu: canonicalized" in text
+    assert "NOASSERTION (nobody stated one)" in text
+
+
+def test_the_report_of_a_release_says_the_licences(bundle: Path) -> None:
+    report = (bundle / "report" / "report.md").read_text("utf-8")
+    assert "evaluation data: NOASSERTION (nobody stated one)" in report
+    value = json.loads((bundle / "report" / "report.json").read_bytes())
+    assert value["licenses"]["model"] == "Apache-2.0"
+
+
+def test_a_bill_that_was_changed_is_not_shown(bundle: Path, tmp_path: Path) -> None:
+    shutil.copytree(bundle, tmp_path / "b")
+    bill = tmp_path / "b" / "sbom.cdx.json"
+    bill.write_text(bill.read_text("utf-8").replace("MIT", "WTFPL"), "utf-8")
+    with pytest.raises(VerificationError, match=r"sbom\.cdx\.json is not the file that the manifest names"):
+        edgekit.inspect(tmp_path / "b")
