@@ -192,7 +192,7 @@ def entry_from_artifact(
     provenance: tuple[Transformation, ...] = (),
     layouts: Mapping[str, str] | None = None,
 ) -> TargetEntry:
-    """The manifest's form of an artifact; ``layouts`` are those of the reference model, by name."""
+    """The manifest's form of an artifact; ``layouts`` are those of its reference tensors, by name."""
     return TargetEntry(
         name=artifact.target,
         precision=artifact.precision,

@@ -11,14 +11,13 @@ Source: Mitchell et al., Model Cards for Model Reporting (2019); huggingface.co/
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from edgekit.bundle.describe import limitations, quantization_words, sizes
 from edgekit.bundle.evidence import Measurement
 from edgekit.bundle.facts import NOT_STATED, About
 from edgekit.bundle.manifest import ARTIFACTS, FILES, Manifest, TargetEntry
 from edgekit.bundle.markdown_text import table, text
-from edgekit.bundle.processing import Processing
 from edgekit.bundle.run_snippets import install_line, snippet
 
 FILE_NAME = "README.md"
@@ -34,7 +33,7 @@ def card(manifest: Manifest, *, measured: Sequence[Measurement] = (), machine: s
         measured: of its artifacts; none = the card holds no figure of any machine.
         machine: on which, in words.
     """
-    parts = [*_head(manifest), *_interface(manifest), *_around(manifest.processing), *_files(manifest)]
+    parts = [*_head(manifest), *_interface(manifest), *_around(manifest), *_files(manifest)]
     parts += [*_measured(measured, machine), *_run(manifest), *_data(manifest)]
     parts += [*_made(manifest), *_limits(manifest), *_check(manifest)]
     return _front_matter(manifest, measured) + "\n" + "\n\n".join(parts) + "\n"
@@ -92,8 +91,9 @@ def _interface(manifest: Manifest) -> Iterator[str]:
         yield table(("", "name", "type", "shape", "layout"), rows)
 
 
-def _around(processing: Processing) -> Iterator[str]:
-    """What the app does before and after the model."""
+def _around(manifest: Manifest) -> Iterator[str]:
+    """What the app does before and after the model, and which files do some of it themselves."""
+    processing = manifest.processing
     before = [
         (each.name, f"{number}. {_words(step.model_dump(mode='json'))}")
         for each in processing.inputs
@@ -113,6 +113,11 @@ def _around(processing: Processing) -> Iterator[str]:
         yield table(("output", "activation", "of the classes", "labels"), after)
     if processing.nms is not None:
         yield f"Then non-maximum suppression: {text(_words(processing.nms.model_dump(mode='json')))}."
+    inside = [(entry.name, entry.processing.embedded) for entry in manifest.targets]
+    rows = [(name, ", ".join(steps)) for name, steps in inside if steps]
+    if rows:
+        yield "Inside the file, and no longer the app's (manifest.json lists what is left, target by target):"
+        yield table(("target", "steps"), rows)
 
 
 def _words(value: dict[str, object]) -> str:
@@ -134,7 +139,8 @@ def _files(manifest: Manifest) -> Iterator[str]:
         for entry in manifest.targets
     ]
     yield table(("target", "precision", "file", "bytes", "runtime"), rows)
-    others = [row for entry in manifest.targets for row in _other_forms(entry)]
+    reference = {(each.name, each.dtype, each.shape) for each in (*manifest.inputs, *manifest.outputs)}
+    others = [row for entry in manifest.targets for row in _other_forms(entry, reference)]
     if others:
         yield "Where a file has another form than the reference model:"
         yield table(("target", "tensor", "in the file", "type", "shape", "layout", "integers"), others)
@@ -143,10 +149,9 @@ def _files(manifest: Manifest) -> Iterator[str]:
         yield f"Files that belong to the model: {', '.join(map(text, extra))}."
 
 
-def _other_forms(entry: TargetEntry) -> Iterator[tuple[str, ...]]:
+def _other_forms(entry: TargetEntry, reference: Container[object]) -> Iterator[tuple[str, ...]]:
     for each in (*entry.artifact.inputs, *entry.artifact.outputs):
-        own = (each.name, each.dtype, each.shape)
-        if own != (each.reference.name, each.reference.dtype, each.reference.shape) or each.quant:
+        if (each.name, each.dtype, each.shape) not in reference or each.quant:
             layout = entry.artifact.layouts.get(each.name, "")
             yield (
                 entry.name,

@@ -64,6 +64,7 @@ class Shipped:
         golden: outputs by reference name for the golden inputs; None where it could not run here.
         processing: what the app does around this artifact.
         provenance: every transformation from the source to its files.
+        layouts: letters of the axes of the artifact's reference tensors, by name.
         ran: what the session of ``golden`` said of itself.
         label: the candidate's name among the target's others; "" where nobody asks.
     """
@@ -73,6 +74,7 @@ class Shipped:
     golden: Arrays | None = None
     processing: Processing = field(default_factory=Processing)
     provenance: tuple[Transformation, ...] = ()
+    layouts: Mapping[str, str] = field(default_factory=dict)
     ran: Mapping[str, str] = field(default_factory=dict)
     label: str = ""
 
@@ -196,8 +198,6 @@ def _manifest(content: BundleContent) -> tuple[dict[str, bytes], Manifest]:
                     why="a bundle holds one file of each name",
                     remedy="give the targets' artifacts different names",
                 )
-    reference = (*content.facts.inputs, *content.facts.outputs)
-    layouts = {tensor.name: tensor.layout for tensor in reference}
     document = Manifest(
         **dict(content.facts),
         name=content.name,
@@ -209,10 +209,10 @@ def _manifest(content: BundleContent) -> tuple[dict[str, bytes], Manifest]:
         recipe_digest=canonical_json.digest(dict(content.recipe)),
         processing=content.processing,
         targets=tuple(
-            _entry(each, layouts) for each in sorted(content.shipped, key=lambda each: each.artifact.target)
+            _entry(each) for each in sorted(content.shipped, key=lambda each: each.artifact.target)
         ),
         candidates=tuple(
-            candidate_entry(_entry(each, layouts), each.label, folder=_folder_of(each, content))
+            candidate_entry(_entry(each), each.label, folder=_folder_of(each, content))
             for each in sorted(content.candidates, key=lambda each: each.artifact.target)
         ),
         files=_listed(files),
@@ -228,13 +228,13 @@ def _listed(files: Mapping[str, bytes]) -> tuple[FileEntry, ...]:
     return tuple(entry_of(path, files[path]) for path in sorted(files))
 
 
-def _entry(each: Shipped, layouts: Mapping[str, str]) -> TargetEntry:
+def _entry(each: Shipped) -> TargetEntry:
     return entry_from_artifact(
         each.artifact,
         tolerance=each.tolerance,
         processing=each.processing,
         provenance=each.provenance,
-        layouts=layouts,
+        layouts=each.layouts,
     )
 
 

@@ -98,6 +98,7 @@ def deliver(
             processing=form.processing,
             provenance=provenance.steps_of(each, form.canonical, form.prepared, source=source),
             ran=each.proof.facts,
+            layouts=facts.layouts_of(plan, form.canonical, embedded=bool(form.processing.embedded)),
             label=each.scheme.label,
         )
 

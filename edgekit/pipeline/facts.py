@@ -38,7 +38,7 @@ def facts(
         ranges: what calibration found; None where nothing was calibrated.
         tools: name -> version of all that took part.
     """
-    said = {**_declared(plan.recipe.data.preprocess, canonical.inputs), **layouts(canonical.model)}
+    said = layouts_of(plan, canonical, embedded=False)
     return Facts(
         model=_model(plan),
         float_parent=_float_parent(plan, canonical),
@@ -48,6 +48,12 @@ def facts(
         preprocess_id=preprocess.preprocess_id(plan.recipe.data.preprocess),
         tools=dict(tools),
     )
+
+
+def layouts_of(plan: Plan, form: Canonical, *, embedded: bool) -> dict[str, str]:
+    """Letters of a form of the model; what the recipe says holds for the form that embeds nothing."""
+    said = {} if embedded else _declared(plan.recipe.data.preprocess, form.inputs)
+    return {**said, **layouts(form.model)}
 
 
 def stated_licenses(plan: Plan) -> dict[str, str]:

@@ -125,7 +125,9 @@ def bundle_in(folder: Path, given: Facts, *, tensor: str = "image") -> Path:
         ranges={},
         lock=b"lock\n",
         golden_inputs={},
-        shipped=(Shipped(artifact, tolerance_for(Precision.W8A8), provenance=chain),),
+        shipped=(
+            Shipped(artifact, tolerance_for(Precision.W8A8), provenance=chain, layouts={tensor: "NCHW"}),
+        ),
         machine=MachineFacts(key="k"),
         created="2026-01-01T00:00:00Z",
         sources={"model.py": "1" * 64},

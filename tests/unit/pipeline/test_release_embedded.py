@@ -106,6 +106,17 @@ def test_the_artifacts_take_it(released: tuple[Path, ReleaseResult]) -> None:
             assert (fed.dtype.name, fed.shape[1:]) == (reference.dtype, reference.shape[1:])
 
 
+def test_layouts_are_those_of_the_form_that_ships(released: tuple[Path, ReleaseResult]) -> None:
+    """Bytes go in as H W C; the model itself takes N C H W."""
+    whole, by_name = entries(released[0])
+    assert whole.inputs[0].layout == "NCHW"
+    letters = {name: entry.artifact.layouts.get("image") for name, entry in by_name.items()}
+    assert letters == {"onnxruntime-cpu": "NHWC", "openvino-cpu": "NCHW", "litert-cpu": "NHWC"}
+    card = (released[0] / "dist" / "digits-1" / "README.md").read_text("utf-8")
+    assert "| onnxruntime-cpu | uint8-input, normalize, softmax |" in card
+    assert "| onnxruntime-cpu | image | image | uint8 | (batch, 28, 28, 1) | NHWC |" in card
+
+
 def test_they_verify_from_the_raw_sample(released: tuple[Path, ReleaseResult]) -> None:
     found = edgekit.verify(released[0] / "dist" / "digits-1")
     assert found.exit_code is ExitCode.OK, [row for row in found.rows if row.status == "fail"]
