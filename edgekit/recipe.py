@@ -412,7 +412,7 @@ class WaiverTable(_Closed):
     expires: date = Field(description="the last day on which it holds: 2026-12-31")
 
 
-PackageKind = Literal["android", "ios", "python", "ort-mobile", "web"]
+PackageKind = Literal["android", "ios", "python", "ort-mobile", "web", "c"]
 """Rows of ``bundle.packages``, which stands above this module: a test holds the two together."""
 
 

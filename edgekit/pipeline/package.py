@@ -19,6 +19,7 @@ from edgekit.bundle.packages.choose import choose, left_out
 from edgekit.errors import EdgekitError, ExitCode, MissingBackendError, TargetRefusalError
 from edgekit.pipeline.open import open_artifact
 from edgekit.pipeline.result.package import PackagedRow, PackageResult, PackageRow
+from edgekit.pipeline.tflite_graph import read_tflite
 from edgekit.spec import Progress
 
 
@@ -62,6 +63,7 @@ def tools() -> Tools:
         native=artifact_from_reference,
         ort_from_onnx=ort_from_onnx,
         fixed_batch=with_fixed_batch,
+        read_tflite=read_tflite,
     )
 
 

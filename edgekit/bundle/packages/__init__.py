@@ -29,6 +29,7 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     "android": Kind("edgekit.bundle.packages.android", "AAR with model and Java class, Kotlin for LiteRT"),
     "ios": Kind("edgekit.bundle.packages.ios", "Swift package with the model and a wrapper for LiteRT"),
+    "c": Kind("edgekit.bundle.packages.c", "header with the model as an array for TFLite Micro, arena size"),
     "python": Kind("edgekit.bundle.packages.python", "wheel with the artifact and a runner of 50 lines"),
     "ort-mobile": Kind("edgekit.bundle.packages.ort_mobile", ".ort files, operators of a minimal build"),
     "web": Kind("edgekit.bundle.packages.web", "ES module for ONNX Runtime (wasm) and LiteRT.js, demo page"),

@@ -18,6 +18,7 @@ from edgekit.bundle import golden, npz
 from edgekit.bundle import manifest as manifest_file
 from edgekit.bundle.evidence import Evidence
 from edgekit.bundle.manifest import FileEntry, Manifest, TargetEntry
+from edgekit.bundle.packages.tflite_graph import TfliteGraph
 from edgekit.errors import TargetRefusalError, VerificationError
 from edgekit.spec import Array, Artifact, Feeds, IoBinding, Rejection, Session
 
@@ -143,6 +144,17 @@ def _no_converter(content: bytes, *, stem: str) -> Mapping[str, bytes]:
     raise AssertionError(len(content), stem)
 
 
+class ReadTflite(Protocol):
+    """Reads a .tflite."""
+
+    def __call__(self, content: bytes, *, name: str) -> TfliteGraph:
+        """Its main graph; ``name`` is what messages call it."""
+
+
+def _no_reading(content: bytes, *, name: str) -> TfliteGraph:
+    raise AssertionError(len(content), name)
+
+
 def _no_fixing(content: bytes, *, name: str) -> bytes:
     raise AssertionError(len(content), name)
 
@@ -154,6 +166,7 @@ class Tools:
     Attributes:
         open_artifact: opens an artifact on its real runtime.
         ort_from_onnx: ONNX bytes -> .ort files and configurations, by name.
+        read_tflite: .tflite bytes -> its operators and tensors.
         fixed_batch: .tflite bytes -> the same with batch 1 where the batch is free.
         native: arrays in the reference's names, layouts and types -> those of the artifact, by its names.
     """
@@ -162,6 +175,7 @@ class Tools:
     native: Callable[[Feeds, tuple[IoBinding, ...]], Mapping[str, Array]]
     ort_from_onnx: OrtFromOnnx = _no_converter
     fixed_batch: FixedBatch = _no_fixing
+    read_tflite: ReadTflite = _no_reading
 
 
 @dataclass(frozen=True)

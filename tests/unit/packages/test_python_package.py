@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from edgekit.errors import InputError
 from edgekit.pipeline.package import Wanted, package
 from edgekit.spec import Silent
 from tests.unit.packages.bundles import bundle_of, onnx_artifact
+from tests.unit.packages.empty_environment import environment
+from tests.unit.packages.images import image_bundle, litert_is_here
 
 ROOT = Path(__file__).parents[3]
 
@@ -113,6 +116,30 @@ def test_the_wheel_is_one_that_pip_takes(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert self_test(tmp_path / "t", "linear_model").returncode == 0
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "litert"])
+def test_it_runs_in_an_empty_environment(tmp_path: Path, backend: str) -> None:
+    """Nothing of edgekit's own environment is there: NumPy and the one runtime, from the wheel's requirements."""
+    if backend == "litert" and not litert_is_here():
+        pytest.skip("ai-edge-litert is not installed")
+    if backend == "litert":
+        bundle, name = image_bundle(tmp_path, "litert-cpu"), "image_model"
+    else:
+        bundle, name = bundle_of(tmp_path / "b", onnx_artifact(tmp_path / "w")), "linear"
+    wheel = wheel_of(bundle, tmp_path)
+    # the versions of this environment: what is tested is the wheel, not the newest runtime
+    pinned = [f"{each}=={version(each)}" for each in ("numpy", RUNTIMES[backend].requires.split(">")[0])]
+    python = str(environment(*pinned))
+    flags = ("-q", "--disable-pip-version-check", "--no-index", "--force-reinstall", "--no-deps")
+    subprocess.run([python, "-m", "pip", "install", *flags, str(wheel)], check=True)
+    subprocess.run([python, "-m", "pip", "check"], check=True, capture_output=True)
+    run = [python, "-I", "-m", name, "--self-test"]
+    done = subprocess.run(run, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, "pass" in done.stdout) == (0, True), done.stderr
+    code = "import importlib.util as u; print(u.find_spec('edgekit'))"
+    found = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True)
+    assert found.stdout.strip() == "None"
 
 
 def test_a_name_that_is_no_identifier_is_refused(tmp_path: Path) -> None:
