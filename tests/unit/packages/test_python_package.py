@@ -120,7 +120,7 @@ def test_the_wheel_is_one_that_pip_takes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "litert"])
 def test_it_runs_in_an_empty_environment(tmp_path: Path, backend: str) -> None:
-    """Nothing of edgekit's own environment is there: NumPy and the one runtime, from the wheel's requirements."""
+    """Nothing of edgekit's own environment is there: NumPy and the one runtime that the wheel requires."""
     if backend == "litert" and not litert_is_here():
         pytest.skip("ai-edge-litert is not installed")
     if backend == "litert":
