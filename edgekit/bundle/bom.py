@@ -2,7 +2,7 @@
 
     metadata.component   the released model, with its model card
     metadata.tools       what made it: name, version, licence, hash
-    components           one artifact for each target, the float parent, data sets, source files, runtimes
+    components           artifacts, the float parent, data sets, source files, runtimes
     dependencies         release -> artifacts -> float parent, runtime; float parent -> source files
     formulation          every transformation with its inputs and outputs (``bom_formulation``)
 
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit.bundle import bom_formulation, bom_model_card, canonical_json
 from edgekit.bundle.bom_model_card import property_name
 from edgekit.bundle.facts import NOT_STATED, About, DataFacts
-from edgekit.bundle.manifest import FileEntry, Manifest, TargetEntry, to_value
+from edgekit.bundle.manifest import CandidateEntry, FileEntry, Manifest, TargetEntry, to_value
 from edgekit.bundle.packages_used import UsedPackage
 
 if TYPE_CHECKING:
@@ -84,12 +84,12 @@ def _complete(value: dict[str, Any], manifest: Manifest) -> None:
     """Add what the classes do not hold."""
     by_ref = {each["bom-ref"]: each for each in value["components"]}
     value["metadata"]["component"]["modelCard"] = bom_model_card.of_release(manifest)
-    for entry in manifest.targets:
+    for entry in manifest.entries:
         by_ref[artifact_ref(entry)]["modelCard"] = bom_model_card.of_artifact(entry, manifest)
     for data in manifest.data:
         by_ref[data_ref(data)]["data"] = [bom_model_card.data_set(data)]
     refs = {}
-    for entry in manifest.targets:
+    for entry in manifest.entries:
         main, *others = entry.artifact.files
         refs[f"sha256:{main.sha256}"] = artifact_ref(entry)
         refs |= {f"sha256:{each.sha256}": file_ref(entry, each) for each in others}
@@ -102,8 +102,8 @@ def _complete(value: dict[str, Any], manifest: Manifest) -> None:
 
 
 def artifact_ref(entry: TargetEntry) -> str:
-    """How the document calls an artifact."""
-    return f"artifact:{entry.name}"
+    """How the document calls an artifact, or a candidate that lies beside what ships."""
+    return f"candidate:{entry.subject}" if isinstance(entry, CandidateEntry) else f"artifact:{entry.name}"
 
 
 def file_ref(entry: TargetEntry, file: FileEntry) -> str:
@@ -128,10 +128,10 @@ def _bom(manifest: Manifest, packages: Sequence[UsedPackage]) -> Bom:
     sources = [_source(name, digest) for name, digest in sorted(manifest.sources.items())]
     parent = [_float_parent(manifest)] if manifest.float_parent is not None else []
     by_name = {each.name: each for each in packages}
-    known = {**manifest.tools, **{name: v for e in manifest.targets for name, v in e.artifact.tools.items()}}
+    known = {**manifest.tools, **{name: v for e in manifest.entries for name, v in e.artifact.tools.items()}}
     tools = [by_name.get(name, UsedPackage(name, version)) for name, version in sorted(known.items())]
     tools.sort(key=lambda each: each.name)
-    runtimes = {_runtime(entry): entry for entry in manifest.targets if _runtime(entry) in known}
+    runtimes = {_runtime(entry): entry for entry in manifest.entries if _runtime(entry) in known}
     root = _release(manifest)
     bom = Bom(
         serial_number=uuid.uuid5(_NAMESPACE, canonical_json.digest(to_value(manifest))),
@@ -139,7 +139,7 @@ def _bom(manifest: Manifest, packages: Sequence[UsedPackage]) -> Bom:
             component=root, tools=ToolRepository(components=[_package(each, "tool") for each in tools])
         ),
         components=[
-            *(_artifact(entry, manifest) for entry in manifest.targets),
+            *(_artifact(entry, manifest) for entry in manifest.entries),
             *parent,
             *sources,
             *(_data(each) for each in manifest.data),
@@ -150,11 +150,11 @@ def _bom(manifest: Manifest, packages: Sequence[UsedPackage]) -> Bom:
         ],
     )
     by_ref = {str(each.bom_ref.value): each for each in bom.components}
-    for entry in manifest.targets:
+    for entry in manifest.entries:
         needs = (PARENT, f"runtime:{_runtime(entry)}", *map(data_ref, manifest.data))
         own = by_ref[artifact_ref(entry)]
         bom.register_dependency(own, [by_ref[ref] for ref in needs if ref in by_ref])
-    bom.register_dependency(root, [by_ref[artifact_ref(entry)] for entry in manifest.targets])
+    bom.register_dependency(root, [by_ref[artifact_ref(entry)] for entry in manifest.entries])
     for each in parent:
         bom.register_dependency(each, sources)
     return bom

@@ -27,7 +27,7 @@ def formulation(manifest: Manifest, refs: Mapping[str, str]) -> list[Value]:
         manifest: whose artifacts are explained.
         refs: how the document calls what it lists as a component, by digest.
     """
-    steps = _distinct(step for entry in manifest.targets for step in entry.provenance)
+    steps = _distinct(step for entry in manifest.entries for step in entry.provenance)
     if not steps:
         return []
     known = dict(refs)

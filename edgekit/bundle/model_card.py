@@ -16,7 +16,7 @@ from collections.abc import Container, Iterator, Sequence
 from edgekit.bundle.describe import limitations, quantization_words, sizes
 from edgekit.bundle.evidence import Measurement
 from edgekit.bundle.facts import NOT_STATED, About
-from edgekit.bundle.manifest import ARTIFACTS, FILES, Manifest, TargetEntry
+from edgekit.bundle.manifest import ARTIFACTS, FILES, CandidateEntry, Manifest, TargetEntry
 from edgekit.bundle.markdown_text import table, text
 from edgekit.bundle.run_snippets import install_line, snippet
 
@@ -132,7 +132,7 @@ def _files(manifest: Manifest) -> Iterator[str]:
         (
             entry.name,
             str(entry.precision),
-            ", ".join(f"{ARTIFACTS}/{file.path}" for file in entry.artifact.files),
+            _paths(entry),
             f"{sum(file.size_bytes for file in entry.artifact.files):,}",
             install_line(entry),
         )
@@ -140,6 +140,12 @@ def _files(manifest: Manifest) -> Iterator[str]:
     ]
     yield table(("target", "precision", "file", "bytes", "runtime"), rows)
     reference = {(each.name, each.dtype, each.shape) for each in (*manifest.inputs, *manifest.outputs)}
+    beside = [each for each in manifest.entries if isinstance(each, CandidateEntry)]
+    if beside:
+        yield "Candidates where nothing could be measured; `edgekit bench --evidence` on the device decides:"
+        yield table(
+            ("target", "candidate", "file"), [(each.name, each.label, _paths(each)) for each in beside]
+        )
     others = [row for entry in manifest.targets for row in _other_forms(entry, reference)]
     if others:
         yield "Where a file has another form than the reference model:"
@@ -147,6 +153,10 @@ def _files(manifest: Manifest) -> Iterator[str]:
     extra = [file.path for file in manifest.files if file.path.startswith(f"{FILES}/")]
     if extra:
         yield f"Files that belong to the model: {', '.join(map(text, extra))}."
+
+
+def _paths(entry: TargetEntry) -> str:
+    return ", ".join(f"{ARTIFACTS}/{file.path}" for file in entry.artifact.files)
 
 
 def _other_forms(entry: TargetEntry, reference: Container[object]) -> Iterator[tuple[str, ...]]:

@@ -52,7 +52,7 @@ def inspect_bundle(path: Path) -> InspectResult:
         facts={name: value for name, value in facts.items() if value},
         inputs=tuple(binding.reference for binding in first.inputs) if first else (),
         outputs=tuple(binding.reference for binding in first.outputs) if first else (),
-        provenance=tuple(_step(entry.name, step) for entry in found.targets for step in entry.provenance),
+        provenance=tuple(_step(entry.subject, step) for entry in found.entries for step in entry.provenance),
         licenses=_licenses(path, found),
         size_bytes=sum(entry.size_bytes for entry in found.files),
         bundled=rows,

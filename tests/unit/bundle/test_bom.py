@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,8 @@ PACKAGES = (
 )
 
 
-def bundle_in(folder: Path, given: Facts, *, tensor: str = "image") -> Path:
+def bundle_in(folder: Path, given: Facts, *, tensor: str = "image", beside: bool = False) -> Path:
+    """A bundle of one artifact of two files; ``beside`` it a candidate that does not ship."""
     work = folder / "work"
     work.mkdir(parents=True, exist_ok=True)
     (work / "d.bin").write_bytes(b"model")
@@ -116,6 +118,11 @@ def bundle_in(folder: Path, given: Facts, *, tensor: str = "image") -> Path:
         step("quantized", "graph:" + "a" * 64, "graph:" + "f" * 64),
         compiled,
     )
+    limits = tolerance_for(Precision.W8A8)
+    shipped = Shipped(artifact, limits, provenance=chain, layouts={tensor: "NCHW"}, label="w8a8")
+    (work / "f.bin").write_bytes(b"float")
+    plain = replace(artifact, files=file_entries(work, ["f.bin"]), precision=Precision.FP32, plan_digest="")
+    other = Shipped(plain, limits, provenance=chain[:2], label="fp32")
     content = BundleContent(
         name="digits",
         version="1.0.0",
@@ -125,14 +132,13 @@ def bundle_in(folder: Path, given: Facts, *, tensor: str = "image") -> Path:
         ranges={},
         lock=b"lock\n",
         golden_inputs={},
-        shipped=(
-            Shipped(artifact, tolerance_for(Precision.W8A8), provenance=chain, layouts={tensor: "NCHW"}),
-        ),
+        shipped=(shipped,),
         machine=MachineFacts(key="k"),
         created="2026-01-01T00:00:00Z",
         sources={"model.py": "1" * 64},
         facts=given,
         packages=PACKAGES,
+        candidates=(shipped, other) if beside else (),
     )
     return write(content, folder / "b")
 
@@ -269,6 +275,21 @@ def test_the_artifact_has_a_pedigree_and_the_release_a_formulation(document: Val
     ]
     last = [each["resource"]["ref"] for each in workflow["tasks"][-1]["outputs"]]
     assert last == ["artifact:small-cpu", "artifact:small-cpu/d.dat"]
+
+
+def test_candidates_beside_what_ships_are_listed(tmp_path: Path) -> None:
+    bundle = bundle_in(tmp_path, facts(), beside=True)
+    text = (bundle / bom.FILE_NAME).read_text("utf-8")
+    assert schema_error(text) == ""
+    document = json.loads(text)
+    assert dangling(document) == set()
+    found = component(document, "candidate:small-cpu fp32")
+    assert found["name"].endswith("f.bin")
+    assert {"name": "edgekit:precision", "value": "fp32"} in found["properties"]
+    files = {each.path: each.sha256 for each in load(bundle).files}
+    hashed = {each["content"] for node in nodes(document) for each in node.get("hashes", ())}
+    assert {digest for path, digest in files.items() if path.startswith("artifacts/")} <= hashed
+    assert "| small-cpu | fp32 | artifacts/" in (bundle / "README.md").read_text("utf-8")
 
 
 def test_no_time_and_a_serial_number_of_the_content(document: Value, tmp_path: Path) -> None:
