@@ -471,6 +471,15 @@ def _is_fast(verdict: Verdict) -> bool:
     return all(gate.status == "pass" for gate in verdict.gates if gate.name == "never_slower")
 
 
+def compiled(plan: TargetPlan, scheme: Scheme, bench: Workbench) -> Artifact:
+    """The artifact of one scheme of the bench's model, neither proved nor timed.
+
+    Raises:
+        TargetRefusalError: the target cannot hold it.
+    """
+    return _make(plan, scheme, bench).artifact
+
+
 def _make(plan: TargetPlan, scheme: Scheme, bench: Workbench) -> Made:
     bench.progress.stage(f"{plan.target.name}: compile {scheme.label}")
     # fp16 needs them too: a value near 65,504 must stay float32, which a CPU's stand-in would not show

@@ -19,7 +19,7 @@ E8 nms, and the candidates are not boxes (batch, count, 4), scores and classes (
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -31,7 +31,7 @@ from edgekit.dataset import Dataset
 from edgekit.errors import RecipeError
 from edgekit.passes.base import Pass
 from edgekit.passes.embed_activation import EmbedActivation
-from edgekit.passes.embed_boundary import inside
+from edgekit.passes.embed_boundary import PREFIX, inside
 from edgekit.passes.embed_nms import EmbedNms
 from edgekit.passes.embed_normalize import EmbedNormalize
 from edgekit.passes.embed_raw_input import EmbedRawInput
@@ -39,7 +39,7 @@ from edgekit.pipeline.info import normalization
 from edgekit.pipeline.model import Canonical
 from edgekit.preprocess import Cast, Layout, Normalize, Scale, Step, apply
 from edgekit.recipe import Recipe
-from edgekit.spec import Embedding, Range, TensorSpec
+from edgekit.spec import Embedding, Range, Rejection, TensorSpec
 
 _MORE = "docs/embed.md"
 _IMAGE_RANK = 4
@@ -332,6 +332,26 @@ def _left(asked: Sequence[Embedding], whole: Processing, steps: tuple[Step, ...]
             "embedded": tuple(asked),
         }
     )
+
+
+def with_remedy(rejection: Rejection) -> Rejection:
+    """A target's refusal of a node that was embedded says which step to leave out there."""
+    if not rejection.node.startswith(PREFIX):
+        return rejection
+    last = rejection.node.rpartition("/")[2]
+    step = "nms" if rejection.node.startswith(f"{PREFIX}nms/") else _STEPS.get(last, "it")
+    remedy = f"leave {step!r} out of embed in the [[target]] table of this target: the app does it there"
+    return replace(rejection, remedy=remedy)
+
+
+_STEPS = {
+    "softmax": "softmax",
+    "sigmoid": "sigmoid",
+    "sub": "normalize",
+    "mul": "normalize",
+    "cast": "uint8-input",
+    "transpose": "uint8-input",
+}
 
 
 def _refused(what: str, why: str, remedy: str) -> RecipeError:

@@ -32,6 +32,7 @@ from edgekit.pipeline import cache as caches
 from edgekit.pipeline import (
     embedded_bench,
     embedding,
+    embedding_cost,
     labels,
     matrix,
     open_choice,
@@ -186,6 +187,7 @@ def release(
                 *prepared.findings,
                 *_shared(learning, judging, cache),
                 *(embedded_bench.finding(bench, benches[asked], each) for asked, each in insides.items()),
+                *embedding_cost.costs(plan, shipped, benches),
                 *(finding for outcome in outcomes.values() for finding in outcome.findings),
                 *_useless_waivers(plan, outcomes),
             ),
@@ -514,6 +516,7 @@ def _try_all(
 
 def _failed_row(target: TargetPlan, error: EdgekitError) -> TargetRow:
     rejections = error.rejections if isinstance(error, TargetRefusalError) else ()
+    rejections = tuple(map(embedding.with_remedy, rejections))
     return TargetRow(
         target=target.target.name,
         chosen=None,

@@ -136,6 +136,14 @@ def test_accuracy_is_that_of_the_model_itself(released: tuple[Path, ReleaseResul
     assert all("a difference of 0 pp" in finding for finding in said)
 
 
+def test_what_the_steps_cost_is_measured(released: tuple[Path, ReleaseResult]) -> None:
+    said = [
+        finding for finding in released[1].findings if " inside " in finding and " ms against " in finding
+    ]
+    assert [each.split()[0] for each in said] == ["onnxruntime-cpu", "litert-cpu"]
+    assert all(each.endswith(" bytes") for each in said)
+
+
 def test_the_chain_of_transformations_names_it(released: tuple[Path, ReleaseResult]) -> None:
     _, by_name = entries(released[0])
     actions = {name: [step.action for step in entry.provenance] for name, entry in by_name.items()}
