@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
 
 FILE_NAME = "model.sig"
+COPY_SUFFIX = ".sig"  # of a copy beside an archive that travels without its evidence archive
 _MORE = "docs/bundle.md"
 
 

@@ -18,6 +18,7 @@ shows corruption, not origin.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -141,6 +142,9 @@ def _archive(
         return [*checks, Check("archive", beside.name, "fail", "it is of another bundle")]
     folder = into / names.pop()
     lone = not beside.is_file()
+    alone = parent / f"{stem}{signatures.COPY_SUFFIX}"
+    if lone and alone.is_file() and not (folder / signatures.FILE_NAME).exists():
+        shutil.copyfile(alone, folder / signatures.FILE_NAME)
     return checks + _folder(folder, asked, opening, origin=origin, roots=(parent, stem), lone=lone)
 
 

@@ -166,7 +166,7 @@ def test_a_link_in_the_place_of_the_folder(tmp_path: Path) -> None:
 def test_a_foreign_file_in_the_way(tmp_path: Path) -> None:
     content = content_in(tmp_path / "work")
     folder = write(replace(content, reports={}), tmp_path / "b")
-    (folder / "report").mkdir()
+    (folder / "report").mkdir(exist_ok=True)
     (folder / "report" / "report.json").write_text("mine")
     with pytest.raises(OutputError, match=r"report/report\.json is not part of the bundle"):
         write(content, folder)

@@ -93,6 +93,12 @@ def test_an_archive_without_its_evidence_says_what_it_cannot(signed: Signed, tmp
     asked = verify(archive, open_artifact=Product, origin=KeyOrigin(signed.public))
     assert asked.exit_code == 8
     assert "model.sig: it is missing" in asked.first_difference
+    archive.with_name("digits-1.0.0.sig").write_bytes((signed.folder / "model.sig").read_bytes())
+    beside = verify(archive, open_artifact=Product, origin=KeyOrigin(signed.public))
+    assert beside.ok, beside.first_difference
+    assert status(beside, "model.sig")[0] == "pass"
+    archive.with_name("digits-1.0.0.sig").write_bytes(b"{}")
+    assert verify(archive, open_artifact=Product, origin=KeyOrigin(signed.public)).exit_code == 8
 
 
 def test_an_unsigned_bundle_says_that_it_checked_corruption_only(tmp_path: Path) -> None:
