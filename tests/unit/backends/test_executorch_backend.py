@@ -58,16 +58,25 @@ BODY = """
     y = Add(h, c)
 """
 
+# what the delegate takes in other words only: a normalization, a square, a mean over all; and what it lacks
+MORE = """
+    l = LayerNormalization<epsilon = 0.001>(y, c, c)
+    q = Pow(x, two)
+    s = ReduceMean<keepdims = 0>(q, all)
+    i = ArgMax<axis = 1>(y)
+"""
+
 
 def model(*, index: bool) -> ir.Model:
-    """The network; ``index``: its largest class as a second output, which XNNPACK cannot compute."""
+    """The network; ``index``: more outputs, of which XNNPACK cannot compute the largest class."""
     rng = np.random.default_rng(0)
     texts = []
     for name, shape in SHAPES.items():
         values = ", ".join(f"{each:.4f}" for each in (rng.standard_normal(shape) / 3).ravel())
         texts.append(f"float[{', '.join(map(str, shape))}] {name} = {{{values}}}")
-    outputs = "float[n, 6] y, int64[n, 1] i" if index else "float[n, 6] y"
-    last = "i = ArgMax<axis = 1>(y)" if index else ""
+    outputs = "float[n, 6] y, float[n, 6] l, float[n] s, int64[n, 1] i" if index else "float[n, 6] y"
+    last = MORE if index else ""
+    texts += ["float two = {2}", "int64[3] all = {1, 2, 3}"] if index else []
     head = '<ir_version: 10, opset_import: ["" : 21]>'
     return canonicalize(
         ir.from_onnx_text(
@@ -122,7 +131,9 @@ def test_float_computes_what_onnx_does_for_any_batch_and_says_what_lies_outside(
     ):
         for count in (1, 64, 3):
             got, right = session.run(samples(count)), wanted.run(samples(count))
-            np.testing.assert_allclose(got["y"].astype(float), right["y"].astype(float), atol=1e-5, rtol=0)
+            for name in ("y", "l", "s"):
+                apart = np.abs(got[name].astype(float) - right[name].astype(float))
+                assert apart.max() <= 1e-5, name
             np.testing.assert_array_equal(got["i"], right["i"])
         assert session.facts["delegates"] == f"{XNNPACK} 1"
         assert session.facts["outside"] == "aten::argmax.out"
