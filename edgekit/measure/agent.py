@@ -851,7 +851,7 @@ class _Held:
             "facts": facts,
             "import_ms": import_ms,
             "load_ms": load_ns / 1e6,
-            "first_ms": self.time(1)[0] / 1e6,
+            "first_ms": None if "batches" in artifact else self.time(1)[0] / 1e6,  # a replay times nothing
             "baseline_bytes": self.before,
             "loaded_bytes": max(0, held - self.before) if held and self.before else None,
         }
