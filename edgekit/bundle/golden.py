@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from edgekit.bundle.manifest import Tolerance
 from edgekit.bundle.processing import Processing
+from edgekit.bundle.ranked import in_order_of
 from edgekit.errors import DataError
 from edgekit.preprocess import apply
 from edgekit.spec import Array, Feeds, Precision, Runner
@@ -164,7 +165,14 @@ def _difference(
     )
 
 
-def compare(found: Arrays, recorded: Arrays, *, steps: Mapping[str, float], tolerance: Tolerance) -> str:
+def compare(
+    found: Arrays,
+    recorded: Arrays,
+    *,
+    steps: Mapping[str, float],
+    tolerance: Tolerance,
+    processing: Processing | None = None,
+) -> str:
     """The first difference of an artifact's outputs from the recorded ones, in words; "" = within tolerance.
 
     Args:
@@ -172,11 +180,14 @@ def compare(found: Arrays, recorded: Arrays, *, steps: Mapping[str, float], tole
         recorded: outputs of the machine that released.
         steps: one quantization step of each quantized output.
         tolerance: from the manifest.
+        processing: likewise; where suppression is inside, rows are compared with those that they stand for.
     """
     if not recorded:
         return "no output is recorded, which proves nothing"
     if set(found) != set(recorded):
         return f"outputs are {', '.join(sorted(found))}; recorded are {', '.join(sorted(recorded))}"
+    if processing is not None:
+        found = in_order_of(recorded, found, processing, tolerance=tolerance.relative_to_range)
     for name in sorted(recorded):
         words = _difference(name, found[name], recorded[name], step=steps.get(name), limit=tolerance)
         if words:

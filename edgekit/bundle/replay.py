@@ -100,7 +100,13 @@ def replay(
         if error.exit_code is ExitCode.INCONCLUSIVE:  # a device that went away proves nothing
             raise
         return check("fail", error.what)
-    difference = golden.compare(found, outputs, steps=entry.artifact.output_steps, tolerance=entry.tolerance)
+    difference = golden.compare(
+        found,
+        outputs,
+        steps=entry.artifact.output_steps,
+        tolerance=entry.tolerance,
+        processing=entry.processing,
+    )
     about = _placement(artifact, facts, there.ran, subject=subject, why_not=opening.stand_in(artifact))
     return (*check("fail" if difference else "pass", difference), *about)
 

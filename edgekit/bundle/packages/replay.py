@@ -50,7 +50,13 @@ def replay(
             )
         with tools.open_artifact(artifact) as session:
             found = golden.record(session, source.golden_inputs(entry))
-    difference = golden.compare(found, wanted, steps=entry.artifact.output_steps, tolerance=entry.tolerance)
+    difference = golden.compare(
+        found,
+        wanted,
+        steps=entry.artifact.output_steps,
+        tolerance=entry.tolerance,
+        processing=entry.processing,
+    )
     if difference:
         name = next(iter(files))
         raise VerificationError(
