@@ -1,4 +1,4 @@
-"""Detections of one machine -> the same rows in the order of another's, so that golden outputs compare by row.
+"""Detections of one machine -> the same rows in the order of another's, so that golden outputs compare.
 
     found, recorded -> found, each row beside the recorded one that it stands for
 
