@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,12 @@ from edgekit.cli.console import Console
 from edgekit.cli.parse import cores, counts, listed, minutes, seconds
 from edgekit.cli.reports import parse_reports
 from edgekit.errors import ExitCode
+
+if TYPE_CHECKING:
+    from edgekit.measure.device_list import NamedDevice
+    from edgekit.pipeline.bench_sweep import Sweep
+    from edgekit.pipeline.result import BenchResult
+    from edgekit.spec import Progress
 
 _PANEL = "Devices"
 EXAMPLES = (
@@ -262,27 +268,9 @@ def run(
             from edgekit.pipeline.end_to_end import check_end_to_end, with_end_to_end
 
             check_end_to_end(recipe, devices=device or (), batches=sweep.batches)
-        if evidence:
-            from edgekit.pipeline import bench_bundle, signing
-
-            result = bench_bundle.bench_bundle(
-                *bench_bundle.alone(paths, on, baseline=baseline),
-                sweep=sweep,
-                seed=seed,
-                progress=progress,
-                evidence=evidence,
-                signer=signing.signer(sign_key),
-            )
-        elif device:
-            from edgekit.pipeline import bench_devices
-
-            result = bench_devices.bench_on_devices(
-                paths,
-                devices=on,
-                baseline=baseline,
-                sweep=sweep,
-                seed=seed,
-                progress=progress,
+        if device or evidence:
+            result = _on_devices(
+                paths, on, baseline, evidence=evidence, sign_key=sign_key, how=(sweep, seed, progress)
             )
         else:
             from edgekit.pipeline import bench
@@ -305,3 +293,27 @@ def run(
 
         history_file.append(history, result)
     return console.show(result, reports=reports)
+
+
+def _on_devices(
+    paths: tuple[Path, ...],
+    on: tuple[NamedDevice, ...],
+    baseline: Path | None,
+    *,
+    evidence: Path | None,
+    sign_key: Path | None,
+    how: tuple[Sweep, int, Progress],
+) -> BenchResult:
+    """Files on devices, or the candidates of one bundle on one device."""
+    from edgekit.pipeline import bench_bundle, bench_devices, signing
+
+    sweep, seed, progress = how
+    if evidence or bench_bundle.waits(paths, baseline=baseline):
+        bundle, device = bench_bundle.alone(paths, on, baseline=baseline)
+        signer = signing.signer(sign_key) if evidence else None
+        return bench_bundle.bench_bundle(
+            bundle, device, sweep=sweep, seed=seed, progress=progress, evidence=evidence, signer=signer
+        )
+    return bench_devices.bench_on_devices(
+        paths, devices=on, baseline=baseline, sweep=sweep, seed=seed, progress=progress
+    )

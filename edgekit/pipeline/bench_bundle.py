@@ -109,6 +109,12 @@ def bench_bundle(
     return whole
 
 
+def waits(paths: Sequence[Path], *, baseline: Path | None) -> bool:
+    """Whether what is to be measured is one bundle with an open choice."""
+    whole = len(paths) == 1 and baseline is None and (paths[0] / manifests.FILE_NAME).is_file()
+    return whole and bool(manifests.load(paths[0]).open_choices())
+
+
 def alone(
     paths: Sequence[Path], devices: Sequence[NamedDevice], *, baseline: Path | None
 ) -> tuple[Path, NamedDevice]:

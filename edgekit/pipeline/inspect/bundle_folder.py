@@ -14,7 +14,7 @@ from edgekit.bundle.bom import license_of
 from edgekit.bundle.describe import data_words
 from edgekit.bundle.evidence import AccuracyFacts, Evidence, Measurement
 from edgekit.bundle.facts import FloatParent, ModelFacts, Transformation
-from edgekit.bundle.manifest import Manifest
+from edgekit.bundle.manifest import CandidateEntry, Manifest
 from edgekit.errors import VerificationError
 from edgekit.pipeline.inspect.compiled import look_inside
 from edgekit.pipeline.result import AccuracyRow, BundledRow, InspectResult, RatioRow, TransformationRow
@@ -56,8 +56,16 @@ def inspect_bundle(path: Path) -> InspectResult:
         licenses=_licenses(path, found),
         size_bytes=sum(entry.size_bytes for entry in found.files),
         bundled=rows,
-        notes=() if evidence else ("it holds no evidence: nothing is known about its accuracy or speed",),
+        notes=(
+            *(() if evidence else ("it holds no evidence: nothing is known about its accuracy or speed",)),
+            *(_waiting(name, each) for name, each in found.open_choices().items()),
+        ),
     )
+
+
+def _waiting(target: str, candidates: tuple[CandidateEntry, ...]) -> str:
+    labels = ", ".join(each.label for each in candidates)
+    return f"the choice for {target} waits for the device: {labels} (docs/devices.md)"
 
 
 def _said(about: ModelFacts) -> dict[str, str]:

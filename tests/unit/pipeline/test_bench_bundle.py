@@ -129,6 +129,14 @@ def test_a_damaged_bundle_is_not_measured(folder: Path, tmp_path: Path) -> None:
         measured(tmp_path / "copy", tmp_path / "e.json")
 
 
+def test_a_bundle_whose_choice_is_open_needs_no_flag(folder: Path, tmp_path: Path) -> None:
+    bundle = folder / "dist" / "digits-1.0.0"
+    assert bench_bundle.waits([bundle], baseline=None)
+    assert not bench_bundle.waits([bundle, bundle], baseline=None)
+    assert not bench_bundle.waits([bundle], baseline=bundle)
+    assert not bench_bundle.waits([tmp_path], baseline=None)
+
+
 @pytest.mark.parametrize("more", [[], ["--device", "local", "--device", "adb:1"]])
 def test_evidence_is_of_one_bundle_and_one_device(
     more: list[str], folder: Path, capsys: pytest.CaptureFixture[str]

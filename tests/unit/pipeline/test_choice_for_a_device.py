@@ -151,6 +151,11 @@ def test_every_artifact_inside_the_budgets_ships_and_the_report_says_that_the_ch
     assert entry.artifact in [each.artifact for each in manifest.candidates]
 
 
+def test_inspect_says_that_the_choice_waits(first: Released) -> None:
+    (note,) = edgekit.inspect(first.bundle).notes
+    assert note.startswith("the choice for litert-arm64 waits for the device: fp32, fp16, dynamic, w8a8")
+
+
 def test_candidates_are_hashed_and_replayed_like_what_ships(first: Released) -> None:
     found = edgekit.verify(first.bundle)
     assert found.exit_code is ExitCode.OK
