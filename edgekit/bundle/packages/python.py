@@ -3,7 +3,8 @@
     <module>/__init__.py          Model, SPECIFICATION (the runner)
     <module>/__main__.py          --self-test
     <module>/specification.json   bindings, tolerances, pre-processing, labels, hashes
-    <module>/golden.npz           input/<name>, output/<name>, in the reference's layouts
+    <module>/preprocess.py        the steps from a raw sample to the inputs
+    <module>/golden.npz           raw/<name>, output/<name>: from the raw sample to the reference's outputs
     <module>/model/               the artifact's files
 
 The wheel is a zip that is written here, without a build back end, so that its bytes are the same everywhere.
@@ -21,6 +22,7 @@ from typing import Any, Literal
 
 from edgekit._version import __version__
 from edgekit.bundle import canonical_json, deterministic_zip, npz
+from edgekit.bundle.facts import About
 from edgekit.bundle.manifest import TargetEntry
 from edgekit.bundle.packages import names
 from edgekit.bundle.packages.base import Contents, Options, Source
@@ -88,7 +90,14 @@ def files(source: Source, chosen: tuple[TargetEntry, ...], *, options: Options) 
     inside = python_files(source, entry, spec, module=module)
     inside |= {f"{module}/model/{path}": body for path, body in source.artifact_files(entry).items()}
     name = names.distribution(options.name or source.manifest.name)
-    wheel, body = _wheel(name, version, inside, summary=f"{title} on {runtime.title}", runtime=runtime)
+    wheel, body = _wheel(
+        name,
+        version,
+        inside,
+        summary=f"{title} on {runtime.title}",
+        runtime=runtime,
+        about_model=source.manifest.model,
+    )
     readme = filled(
         "python/readme.txt",
         title=title,
@@ -116,6 +125,7 @@ def python_files(
     return {
         f"{module}/__init__.py": runner(entry.artifact.backend, words).encode(),
         f"{module}/__main__.py": filled("python/main.txt", module=module).encode(),
+        f"{module}/preprocess.py": raw("python/preprocess.txt").encode(),
         f"{module}/specification.json": canonical_json.render(with_permutations(spec)),
         f"{module}/golden.npz": npz.to_bytes(_golden(source, entry)),
     }
@@ -134,7 +144,7 @@ def runner(backend: str, words: Mapping[str, str]) -> str:
 
 
 def _golden(source: Source, entry: TargetEntry) -> dict[str, Any]:
-    held = {f"input/{name}": value for name, value in source.golden_inputs(entry).items()}
+    held = {f"raw/{name}": value for name, value in source.golden_raw().items()}
     return held | {f"output/{name}": value for name, value in source.golden_outputs(entry).items()}
 
 
@@ -149,9 +159,17 @@ def _table(spec: Mapping[str, Any]) -> str:
 
 
 def _wheel(
-    name: str, version: str, inside: Mapping[str, bytes], *, summary: str, runtime: Runtime
+    name: str,
+    version: str,
+    inside: Mapping[str, bytes],
+    *,
+    summary: str,
+    runtime: Runtime,
+    about_model: About,
 ) -> tuple[str, bytes]:
     """File name and bytes."""
+    fields = {"Author": about_model.author, "License": about_model.license, "Home-page": about_model.url}
+    said = [f"{name}: {' '.join(value.split())}" for name, value in fields.items() if value]
     stem = f"{name.replace('-', '_')}-{version}"
     about = f"{stem}.dist-info"
     metadata = [
@@ -159,6 +177,7 @@ def _wheel(
         f"Name: {name}",
         f"Version: {version}",
         f"Summary: {summary}",
+        *said,
         "Requires-Python: >=3.9",
         f"Requires-Dist: {NUMPY}",
         f"Requires-Dist: {runtime.requires}",

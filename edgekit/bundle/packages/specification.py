@@ -1,11 +1,14 @@
 """Artifact of a bundle -> its specification as one JSON-ready value, which every kind of package carries.
 
-name, version, target, precision, threads, settings
-files        path in the package, SHA-256, size
-inputs, outputs   bindings: reference name, type and shape, the file's own, permutation, scale, zero point
-output_steps, tolerance    of the golden vectors
-preprocess   steps from a raw sample to the model's input (docs/recipe.md)
-labels       classes of the scored output
+| key | says |
+|---|---|
+| name, version, model, target, precision | what it is; description, author and licence |
+| files | path in the package, SHA-256, size |
+| threads, settings | how it is opened |
+| inputs, outputs | bindings: reference name, type and shape, the file's own, permutation, scale, zero point |
+| output_steps, tolerance | of the golden vectors |
+| processing | from a raw sample to the inputs, and from the outputs to an answer (docs/embed.md) |
+| labels | names of the classes |
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ def specification(source: Source, entry: TargetEntry, *, folder: str = "") -> di
     return {
         "name": source.manifest.name,
         "version": source.manifest.version,
+        "model": manifest_file.to_value(source.manifest.model),
         "manifest_digest": source.manifest.digest,
         "signature": source.signature,
         "target": entry.name,

@@ -6,8 +6,8 @@
     demo/  self_test.mjs        the vectors in a browser on both runtimes; on ONNX Runtime in Node
     package.json, package-lock.json   exact versions of the runtimes
 
-    W1  LiteRT.js takes and gives float32 and int32 only ("Element type INT8 is not supported"): integers may
-        be inside the file, its own inputs and outputs are float
+    W1  LiteRT.js takes and gives float32, int32 and uint8 ("Element type INT8 is not supported"): int8 may be
+        inside the file, its own inputs and outputs are float
     W2  JavaScript has typed arrays of these types and no others
     W3  LiteRT.js does not resize: a free batch becomes 1 (and the changed file must give the golden outputs
         on LiteRT here), another open axis is refused
@@ -24,6 +24,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from edgekit.bundle.facts import About
 from edgekit.bundle.manifest import TargetEntry, entry_of
 from edgekit.bundle.packages import names
 from edgekit.bundle.packages.base import Contents, Options, Source, Tools
@@ -38,7 +39,7 @@ PREFERRED = ("onnxruntime-cpu", "litert-cpu")
 
 MODULES: Mapping[str, str] = {"onnxruntime": "onnxruntime-web", "litert": "@litertjs/core"}
 LOADERS: Mapping[str, str] = {"onnxruntime": "loadOnnxRuntime", "litert": "loadLiteRt"}
-_LITERT_TYPES = frozenset({"float32", "int32"})  # W1
+_LITERT_TYPES = frozenset({"float32", "int32", "uint8"})  # W1
 _ONNX_TYPES = frozenset(
     {"bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"}
 )  # W2
@@ -82,7 +83,8 @@ def files(source: Source, chosen: tuple[TargetEntry, ...], *, options: Options) 
     lock = _lock(name, version, [MODULES[each] for each in backends])
     held["package-lock.json"] = (_json(lock) + "\n").encode()
     held["package.json"] = (
-        _json(_package(lock, description=title, in_node="onnxruntime" in backends)) + "\n"
+        _json(_package(lock, source.manifest.model, description=title, in_node="onnxruntime" in backends))
+        + "\n"
     ).encode()
     held["README.md"] = _readme(source, chosen, spec, title=title, name=name).encode()
     return Contents(held, notes=(note,) if note else ())
@@ -191,12 +193,14 @@ def _lock(name: str, version: str, modules: list[str]) -> dict[str, Any]:
     }
 
 
-def _package(lock: Mapping[str, Any], *, description: str, in_node: bool) -> dict[str, Any]:
+def _package(lock: Mapping[str, Any], about: About, *, description: str, in_node: bool) -> dict[str, Any]:
+    said = {"license": about.license, "author": about.author, "homepage": about.url}
     scripts = {"demo": "node demo/serve.mjs", **({"test": "node self_test.mjs"} if in_node else {})}
     return {
         "name": lock["name"],
         "version": lock["version"],
         "description": description,
+        **{key: value for key, value in said.items() if value},
         "private": True,
         "type": "module",
         "main": "index.js",

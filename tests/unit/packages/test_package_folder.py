@@ -15,6 +15,7 @@ from edgekit.pipeline.package import Wanted, package
 from edgekit.pipeline.result.package import PackageResult
 from edgekit.spec import Silent
 from tests.unit.packages.bundles import bundle_of, onnx_artifact
+from tests.unit.packages.images import image_bundle, litert_is_here
 
 
 def made(bundle: Path, *wanted: Wanted, out: Path | None = None) -> PackageResult:
@@ -65,6 +66,17 @@ def test_the_same_bundle_gives_the_same_bytes(tmp_path: Path) -> None:
         if one.packages[0].path and two.packages[0].path:
             assert bytes_of(one.packages[0].path) == bytes_of(two.packages[0].path)
             assert str(tmp_path).encode() not in b"".join(bytes_of(one.packages[0].path).values())
+
+
+@pytest.mark.skipif(not litert_is_here(), reason="ai-edge-litert is not installed")
+def test_both_runtimes_in_other_folders_give_the_same_bytes(tmp_path: Path) -> None:
+    found = []
+    for name in ("one", "two"):
+        bundle = image_bundle(tmp_path / name, "onnxruntime-cpu", "litert-cpu")
+        rows = made(bundle, Wanted("web"), Wanted("c"), out=tmp_path / f"{name}-out").packages
+        found.append([bytes_of(row.path) for row in rows if row.path])
+    assert len(found[0]) == 2
+    assert found[0] == found[1]
 
 
 def test_an_earlier_package_is_replaced_and_foreign_files_stay(tmp_path: Path) -> None:

@@ -11,18 +11,23 @@ import zipfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from edgekit.bundle import deterministic_zip
 from edgekit.bundle.packages import names
 from edgekit.bundle.packages.python import MAX_RUNNER_LINES, NUMPY, RUNTIMES
+from edgekit.bundle.packages.templates import raw
+from edgekit.bundle.processing import Processing
 from edgekit.errors import InputError
 from edgekit.pipeline.package import Wanted, package
+from edgekit.preprocess import Bytes, Cast, Layout, Normalize, Resize, Scale, Step, apply
 from edgekit.spec import Silent
-from tests.unit.packages.bundles import bundle_of, onnx_artifact
+from tests.unit.packages.bundles import bundle_of, hostile_artifact, onnx_artifact
 from tests.unit.packages.empty_environment import environment
-from tests.unit.packages.images import image_bundle, litert_is_here
+from tests.unit.packages.images import image_bundle, litert_is_here, pictures
 
 ROOT = Path(__file__).parents[3]
 
@@ -57,6 +62,47 @@ def test_the_golden_vectors_pass(tmp_path: Path, batch: int | str) -> None:
     bundle = bundle_of(tmp_path / "b", onnx_artifact(tmp_path / "w", batch=batch))
     done = self_test(unpacked(wheel_of(bundle, tmp_path), tmp_path / "x"))
     assert (done.returncode, done.stdout.split(":")[:2]) == (0, ["y", " pass"]), done.stderr
+
+
+@pytest.mark.skipif(not litert_is_here(), reason="ai-edge-litert is not installed")
+@pytest.mark.parametrize("io_dtype", ["float32", "int8"])
+def test_golden_vectors_start_at_the_picture(tmp_path: Path, io_dtype: str) -> None:
+    """Four steps, another layout, integer inputs; another mean is red."""
+    bundle = image_bundle(tmp_path, "litert-cpu", io_dtype=io_dtype)
+    folder = unpacked(wheel_of(bundle, tmp_path), tmp_path / "x")
+    done = self_test(folder, "image_model")
+    assert (done.returncode, done.stdout.split(":")[:2]) == (0, ["scores", " pass"]), done.stderr
+    path = folder / "image_model" / "specification.json"
+    path.write_text(path.read_text().replace("0.4,\n", "3.4,\n"))
+    assert self_test(folder, "image_model").returncode == 1
+
+
+def test_the_steps_are_those_of_edgekit() -> None:
+    """The wheel's own code against the one that releases run, on every step; bit for bit."""
+    scope: dict[str, Any] = {}
+    exec(compile(raw("python/preprocess.txt"), "preprocess", "exec"), scope)  # noqa: S102 - our own template
+    picture = pictures(1, seed=3)[0]
+    for method in ("bilinear", "nearest"):
+        steps: tuple[Step, ...] = (
+            Resize(op="resize", size=(9, 4), method=method),
+            Bytes(op="bytes"),
+            Scale(op="scale", by=1 / 3),
+            Normalize(op="normalize", mean=(0.1, 0.2, 0.3), std=(1.5,)),
+            Layout(op="layout", to="NCHW"),
+            Cast(op="cast", dtype="int32"),
+        )
+        for count in range(len(steps) + 1):
+            wanted = apply(picture, steps[:count])
+            found = scope["preprocess"](picture, [step.model_dump(mode="json") for step in steps[:count]])
+            assert (found.dtype, found.shape) == (wanted.dtype, wanted.shape)
+            np.testing.assert_array_equal(found, wanted)
+
+
+def test_hostile_names_stay_names(tmp_path: Path) -> None:
+    artifact, feeds = hostile_artifact(tmp_path / "w")
+    bundle = bundle_of(tmp_path / "b", artifact, inputs=feeds, processing=Processing())
+    done = self_test(unpacked(wheel_of(bundle, tmp_path), tmp_path / "x"))
+    assert done.returncode == 0, done.stderr
 
 
 def test_one_altered_byte_of_the_model_is_red(tmp_path: Path) -> None:

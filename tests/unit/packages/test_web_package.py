@@ -152,6 +152,14 @@ def test_an_altered_byte_is_red_on_the_page(
     assert found["runtimes"][other][0]["ok"] is True
 
 
+def test_bytes_go_into_litert_js(modules: Path, tmp_path: Path) -> None:
+    """W1 has uint8: the file takes camera bytes, or quantized ones."""
+    row = made(image_bundle(tmp_path, "litert-cpu", io_dtype="uint8"), tmp_path)
+    assert row.path is not None, row.reason
+    found = shown(row.path, modules, tmp_path / "profile")
+    assert found["ok"] is True, found
+
+
 def in_node(folder: Path, modules: Path, script: str = "self_test.mjs") -> subprocess.CompletedProcess[str]:
     if not (folder / "node_modules").exists():
         (folder / "node_modules").symlink_to(modules)
