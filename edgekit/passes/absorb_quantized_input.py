@@ -8,7 +8,8 @@ A2: z = m: exact, bit for bit.
 A3: z - m is at most half a step (a mean of 127.5): the rest s * (z - m) is one number for all pixels and goes
     into the bias of the one Conv or Gemm that reads the value, in its own integers. Exact but for the bias's
     rounding, and but for padding: each padded pixel is wrong by z - m. (Rounded as before, every pixel was.)
-A4: otherwise (channels with means or scales of their own) the arithmetic stays, in float.
+A4: the model's own Transpose behind the arithmetic (a channels-last model) moves the bytes instead.
+A5: otherwise (channels with means or scales of their own) the arithmetic stays, in float.
 
 Source: ONNX QuantizeLinear-21. TFLite's published uint8 models take bytes so (scale 1/128, zero point 128).
 """
@@ -22,7 +23,7 @@ import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as ir_passes
 
-from edgekit.ir.graph import add_initializer, constant, is_onnx, sole_reader
+from edgekit.ir.graph import add_initializer, constant, free_name, is_onnx, sole_reader
 from edgekit.passes.base import Pass
 from edgekit.passes.embed_boundary import PREFIX
 from edgekit.spec import Array
@@ -53,7 +54,7 @@ def _absorb(graph: ir.Graph, quantize: ir.Node) -> bool:
     scale, zero = constant(quantize.inputs[1]), constant(quantize.inputs[2])
     if found is None or scale is None or zero is None or scale.size != 1 or zero.dtype != np.uint8:
         return False
-    raw, mean, factor = found
+    raw, mean, factor, turn = found
     if abs(float(scale.reshape(())) - factor) > SAME_SCALE * factor:
         return False
     rest = float(zero.reshape(())) - mean
@@ -61,13 +62,28 @@ def _absorb(graph: ir.Graph, quantize: ir.Node) -> bool:
         return False
     if abs(rest) > EXACT and not _into_bias(graph, quantize, rest):  # A3
         return False
-    quantize.outputs[0].replace_all_uses_with(raw)
+    quantize.outputs[0].replace_all_uses_with(raw if turn is None else _turned(graph, raw, turn))
     return True
 
 
-def _origin(value: ir.Value | None) -> tuple[ir.Value, float, float] | None:
-    """The bytes behind embedded arithmetic, its mean and its factor; None where there are none."""
+def _turned(graph: ir.Graph, raw: ir.Value, turn: ir.Node) -> ir.Value:
+    """A4: ``turn`` of the bytes."""
+    perm = list(turn.attributes["perm"].as_ints())
+    node = ir.node("Transpose", [raw], attributes={"perm": perm}, name=f"{PREFIX}{turn.name}")
+    result = node.outputs[0]
+    result.name = free_name(graph, f"{turn.outputs[0].name}_bytes")
+    result.shape, result.type = turn.outputs[0].shape, ir.TensorType(ir.DataType.UINT8)
+    graph.insert_after(turn, node)
+    return result
+
+
+def _origin(value: ir.Value | None) -> tuple[ir.Value, float, float, ir.Node | None] | None:
+    """The bytes behind embedded arithmetic, mean, factor, and what turns it; None for anything else."""
     mean, factor = 0.0, 1.0
+    last = value.producer() if value is not None else None
+    own = last is not None and is_onnx(last, "Transpose") and not (last.name or "").startswith(PREFIX)
+    turn = last if own else None
+    value = turn.inputs[0] if turn is not None else value
     while value is not None:
         node = value.producer()
         if node is None or not (node.name or "").startswith(PREFIX):
@@ -75,9 +91,9 @@ def _origin(value: ir.Value | None) -> tuple[ir.Value, float, float] | None:
         if is_onnx(node, "Cast"):
             source = node.inputs[0]
             bytes_ = source is not None and source.dtype == ir.DataType.UINT8
-            return (source, mean, factor) if source is not None and bytes_ else None
+            return (source, mean, factor, turn) if source is not None and bytes_ else None
         number = constant(node.inputs[1]) if is_onnx(node, "Sub", "Mul") else None
-        if number is None or number.size != 1:  # A4
+        if number is None or number.size != 1:  # A5
             return None
         if node.op_type == "Mul":
             factor = float(number.reshape(()))

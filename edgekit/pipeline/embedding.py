@@ -28,7 +28,7 @@ import numpy.typing as npt
 from edgekit.backends.base import Normalization
 from edgekit.bundle.processing import Processing
 from edgekit.dataset import Dataset
-from edgekit.errors import RecipeError
+from edgekit.errors import DataError, RecipeError
 from edgekit.passes.base import Pass
 from edgekit.passes.embed_activation import EmbedActivation
 from edgekit.passes.embed_boundary import PREFIX, inside
@@ -39,7 +39,7 @@ from edgekit.pipeline.info import normalization
 from edgekit.pipeline.model import Canonical
 from edgekit.preprocess import Cast, Layout, Normalize, Scale, Step, apply
 from edgekit.recipe import Recipe
-from edgekit.spec import Embedding, Range, Rejection, TensorSpec
+from edgekit.spec import Artifact, Embedding, Range, Rejection, TensorSpec
 
 _MORE = "docs/embed.md"
 _IMAGE_RANK = 4
@@ -208,6 +208,51 @@ def _app_steps(
             "a resized picture has fractions, which an app would round and the data of the proof would not",
             'put { op = "bytes" } where the app has bytes: behind resize, in front of scale',
         )
+    return _ended(before, behind, found, dtype=dtype)
+
+
+def steps_for(recipe: Recipe, artifact: Artifact, sample: Mapping[str, npt.NDArray[Any]]) -> tuple[Step, ...]:
+    """What the app does in front of ``artifact``: all steps, or those in front of the ones that are inside.
+
+    Args:
+        recipe: whose steps they are.
+        artifact: of which only the inputs are looked at.
+        sample: raw.
+    """
+    steps = recipe.data.preprocess
+    if _fit(steps, artifact, sample):
+        return steps
+    before, behind = split(steps)
+    first = artifact.inputs[0].reference
+    found = apply(np.asarray(sample.get(first.name, next(iter(sample.values())))), before)
+    dtype: Literal["uint8", "float32"] = "uint8" if first.dtype == "uint8" else "float32"
+    ended = _ended(before, behind, found, dtype=dtype)
+    return ended if _fit(ended, artifact, sample) else steps
+
+
+def _fit(steps: Sequence[Step], artifact: Artifact, sample: Mapping[str, npt.NDArray[Any]]) -> bool:
+    for spec in (each.reference for each in artifact.inputs):
+        if spec.name not in sample:
+            return False
+        try:
+            found = apply(np.asarray(sample[spec.name]), steps)
+        except DataError:
+            return False
+        sizes = zip(spec.shape[1:], found.shape, strict=False)
+        fits = len(spec.shape) == found.ndim + 1 and all(not isinstance(a, int) or a == b for a, b in sizes)
+        if not fits or found.dtype.name != spec.dtype:
+            return False
+    return True
+
+
+def _ended(
+    before: tuple[Step, ...],
+    behind: Sequence[Step],
+    found: npt.NDArray[Any],
+    *,
+    dtype: Literal["uint8", "float32"],
+) -> tuple[Step, ...]:
+    """``before``, which gives ``found``, with what makes the shape and the type of it."""
     ended = before
     if found.ndim == _IMAGE_RANK - 2 and any(isinstance(step, Layout) for step in behind):
         ended = (

@@ -29,6 +29,7 @@ from edgekit.errors import BackendCrashError, InputError
 from edgekit.measure.chain import Step, time_chain
 from edgekit.pipeline.align import in_terms_of
 from edgekit.pipeline.bench_failures import exit_code_of, failed_row
+from edgekit.pipeline.embedding import steps_for
 from edgekit.pipeline.open import artifact_at
 from edgekit.pipeline.post_processing import post_processing
 from edgekit.pipeline.result import BenchResult, BenchRow, EndToEndRow, StepRow
@@ -94,7 +95,8 @@ def _raw_samples(asked: Recipe, artifact: Artifact, base: Path) -> list[Feeds]:
     table = asked.data.evaluation
     source = DataSource(table.source, table.split, SAMPLES, table.seed, table.slices)
     inputs = tuple(binding.reference for binding in artifact.inputs)
-    data = dataset.load(source, inputs=inputs, base=base, preprocess=asked.data.preprocess)
+    first = next(iter(dataset.load(source, inputs=inputs, base=base).samples()))
+    data = dataset.load(source, inputs=inputs, base=base, preprocess=steps_for(asked, artifact, first))
     dataset.check(data, inputs)
     return list(data.raw() if data.raw else data.samples())
 
@@ -102,7 +104,7 @@ def _raw_samples(asked: Recipe, artifact: Artifact, base: Path) -> list[Feeds]:
 def _measured(
     row: BenchRow, artifact: Artifact, asked: Recipe, *, base: Path, starts: Sequence[Feeds]
 ) -> EndToEndRow:
-    before, output_form = _before(asked, artifact), _output_form(artifact)
+    before, output_form = _before(steps_for(asked, artifact, starts[0]), artifact), _output_form(artifact)
     results = _results(artifact, before, starts)
     found = [_row(name, "pre-processing", each) for name, each in time_chain(before, starts).items()]
     after = time_chain([output_form], results)
@@ -120,10 +122,10 @@ def _row(name: str, where: Literal["pre-processing", "post-processing"], samples
     return StepRow(name, where, statistics.median(samples))
 
 
-def _before(asked: Recipe, artifact: Artifact) -> list[Step]:
-    """The recipe's steps, over every array of a sample, then the artifact's own form."""
+def _before(own: Sequence[preprocess.Step], artifact: Artifact) -> list[Step]:
+    """The app's steps, over every array of a sample, then the artifact's own form."""
     steps: list[Step] = []
-    for index, step in enumerate(asked.data.preprocess, start=1):
+    for index, step in enumerate(own, start=1):
         steps.append((f"{index} {step.op}", _each(step)))
     return [
         *steps,

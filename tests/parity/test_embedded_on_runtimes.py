@@ -136,6 +136,45 @@ def quantized(case: Case, target: str, *, inside: bool) -> tuple[ir.Model, float
 
 
 @pytest.mark.parametrize("target", TARGETS)
+def test_a_channels_last_model(target: str, tmp_path: Path) -> None:
+    """A4: its own Transpose stands between the arithmetic and the first convolution."""
+    text = MODEL.replace("float[batch, 3, 12, 12] x", "float[batch, 12, 12, 3] x")
+    text = text.replace(
+        "h = Conv<pads = [1, 1, 1, 1]>(x,",
+        "t = Transpose<perm = [0, 3, 1, 2]>(x) h = Conv<pads = [1, 1, 1, 1]>(t,",
+    )
+    rng = np.random.default_rng(SEED)
+    shapes = {"w": (8, 3, 3, 3), "b": (8,), "v": (8, 8, 3, 3), "c": (8,)}
+    drawn = {name: rng.normal(size=shape).astype(np.float32) / 3 for name, shape in shapes.items()}
+    plain = canonicalize(
+        ir.from_onnx_text(text, initializers=[ir.tensor(a, name=n) for n, a in drawn.items()])
+    )
+    passes = (EmbedNormalize("x", (0.0,), (255.0,), axis=3), EmbedRawInput("x"), InferShapes(again=True))
+    inside = run(plain, passes, rules=CANONICAL, known=frozenset({"canonical", "opset-canonical"}))
+    one = Range(0.0, 1.0)
+    held = {
+        "x": one,
+        "x_inside": one,
+        "t": one,
+        "r": Range(0.0, 6.0),
+        "h": Range(-6.0, 6.0),
+        "y": Range(-20.0, 20.0),
+    }
+
+    def integers(made: ir.Model) -> ir.Model:
+        prepared = Prepared(made, Ranges(held, "minmax", "", "", "", samples=4, seed=SEED), Restoration())
+        return absorbed(apply(made, plan_of(prepared, targets.load(target), Scheme(Precision.W8A8))))
+
+    bytes_in = integers(inside)
+    assert not [node for node in bytes_in.graph if node.op_type in {"Cast", "Mul"}]
+    floats = pictures().astype(np.float32) / np.float32(255)
+    wanted, _ = run_in(tmp_path / "a", integers(plain), target, {"x": floats}, precision=Precision.W8A8)
+    found, ran = run_in(tmp_path / "b", bytes_in, target, {"x": pictures()}, precision=Precision.W8A8)
+    assert np.abs(found - wanted).max() <= 40 / 255  # one step of the output
+    assert {each.precision for each in ran or () if each.multiplies} == {"int8"}
+
+
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_int8(case: Case, target: str, tmp_path: Path) -> None:
     plain, step = quantized(case, target, inside=False)
