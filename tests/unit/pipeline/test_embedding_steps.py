@@ -22,7 +22,10 @@ source = "m.onnx"
 [data]
 evaluation = { source = "e.npz", metric = "top1" }
 preprocess = [
-  { op = "resize", size = [6, 6] }, { op = "bytes" }, { op = "scale", by = 0.5 }, { op = "layout", to = "NCHW" },
+  { op = "resize", size = [6, 6] },
+  { op = "bytes" },
+  { op = "scale", by = 0.5 },
+  { op = "layout", to = "NCHW" },
 ]
 [[target]]
 name = "onnxruntime-cpu"
