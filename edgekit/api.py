@@ -681,6 +681,8 @@ def package(
     out: PathLike | None = None,
     targets: Sequence[str] = (),
     name: str = "",
+    recipe: PathLike | None = None,
+    coreml: str = "auto",
     progress: Progress | None = None,
 ) -> PackageResult:
     """Make packages of a bundle for apps (docs/packages.md): ``out/<name>-<version>-<kind>/``.
@@ -691,6 +693,8 @@ def package(
         out: beside the bundle by default.
         targets: of the bundle, whose artifacts go in; by default the ones that suit.
         name: of the package in its own world; from the model's name by default.
+        recipe: for "ios": that the bundle was released from; its source becomes a .mlpackage.
+        coreml: for "ios": "auto", "none", "fp16", "fp32" or "int8".
         progress: told about each package.
 
     Returns:
@@ -700,7 +704,8 @@ def package(
         UnknownNameError: a kind or a target that does not exist.
         VerificationError: the bundle is damaged.
     """
-    wanted = tuple(_package.Wanted(kind, tuple(targets), name) for kind in kinds)
+    wish, path = _package.wish(coreml), Path(recipe) if recipe else None
+    wanted = tuple(_package.Wanted(kind, tuple(targets), name, recipe=path, coreml=wish) for kind in kinds)
     return _package.package(
         Path(bundle), wanted=wanted, out=Path(out) if out else None, progress=progress or Silent()
     )

@@ -427,6 +427,11 @@ class PackageTable(_Closed):
         default="",
         description="the package's own name: import name, npm name, prefix; from the model's by default",
     )
+    coreml: Literal["auto", "none", "fp16", "fp32", "int8"] = Field(
+        default="auto",
+        description="for ios: precision of the .mlpackage beside the LiteRT model (int8: weights); auto: "
+        "fp16 where the extra coreml is installed and can convert the model, else none with the reason",
+    )
 
 
 class Recipe(_Closed):

@@ -14,6 +14,7 @@ EXAMPLES = (
     "edgekit package dist/digits-cnn-1.0.0 --for python",
     "edgekit package dist/digits-cnn-1.0.0 --for web --for c -o packages/",
     "edgekit package dist/digits-cnn-1.0.0 --for python --target litert-cpu --name digits",
+    "edgekit package dist/digits-cnn-1.0.0 --for ios --recipe edgekit.toml --coreml fp16",
 )
 EXIT_CODES = (
     ExitCode.OK,
@@ -59,6 +60,22 @@ def run(
             "--name", help="The package's own name (import name, npm name, C prefix); the model's by default."
         ),
     ] = "",
+    recipe: Annotated[
+        Path | None,
+        typer.Option(
+            "--recipe",
+            help="For ios: the recipe that the bundle was released from; its source becomes a .mlpackage.",
+            show_default=False,
+        ),
+    ] = None,
+    coreml: Annotated[
+        str,
+        typer.Option(
+            "--coreml",
+            metavar="PRECISION",
+            help="For ios: auto, none, fp16, fp32 or int8 (docs/packages-mobile.md).",
+        ),
+    ] = "auto",
 ) -> ExitCode:
     """Make packages of a bundle: a wheel, a C header, an ES module, `.ort` files, an AAR, a Swift package.
 
@@ -68,6 +85,9 @@ def run(
     with console.working() as progress:
         from edgekit.pipeline import package
 
-        wanted = tuple(package.Wanted(kind, tuple(target or ()), name) for kind in kinds)
+        wish = package.wish(coreml)
+        wanted = tuple(
+            package.Wanted(kind, tuple(target or ()), name, recipe=recipe, coreml=wish) for kind in kinds
+        )
         result = package.package(bundle, wanted=wanted, out=out, progress=progress)
     return console.show(result)

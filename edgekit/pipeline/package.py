@@ -18,9 +18,12 @@ from edgekit.bundle.packages.base import Options, Source, Tools
 from edgekit.bundle.packages.choose import choose, left_out
 from edgekit.errors import EdgekitError, ExitCode, MissingBackendError, TargetRefusalError
 from edgekit.pipeline.open import open_artifact
+from edgekit.pipeline.package_coreml import CoreMlWish, converter, wish
 from edgekit.pipeline.result.package import PackagedRow, PackageResult, PackageRow
 from edgekit.pipeline.tflite_graph import read_tflite
 from edgekit.spec import Progress
+
+__all__ = ["Wanted", "package", "tools", "wish"]
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,15 @@ class Wanted:
         kind: a key of ``packages.KINDS``.
         targets: of the bundle, that go in; () = what suits.
         name: of the package in its own world; "" = from the model's.
+        recipe: that the bundle was released from; None where nobody named it.
+        coreml: precision of the .mlpackage in a package for iOS (``package_coreml``).
     """
 
     kind: str
     targets: tuple[str, ...] = ()
     name: str = ""
+    recipe: Path | None = None
+    coreml: CoreMlWish = "auto"
 
 
 def package(bundle: Path, *, wanted: Sequence[Wanted], out: Path | None, progress: Progress) -> PackageResult:
@@ -70,12 +77,13 @@ def tools() -> Tools:
 def _one(source: Source, wanted: Wanted, out: Path, progress: Progress) -> PackageRow:
     progress.stage(f"package for {wanted.kind}")
     module = packages.load(wanted.kind)
+    convert = converter(wanted.recipe, wish=wanted.coreml, progress=progress)
     try:
         chosen = choose(source.manifest, module, kind=wanted.kind, asked=wanted.targets)
         contents = module.files(
             source,
             tuple(each.entry for each in chosen),
-            options=Options(tools=tools(), name=wanted.name),
+            options=Options(tools=replace(tools(), coreml=convert), name=wanted.name),
         )
     except (TargetRefusalError, MissingBackendError) as error:
         return _refused(wanted, error)

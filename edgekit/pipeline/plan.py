@@ -14,6 +14,7 @@ from edgekit import recipe as recipes
 from edgekit import target as targets
 from edgekit.backends.base import IoForm
 from edgekit.errors import RecipeError, UnknownNameError
+from edgekit.frontends.request import SourceRequest
 from edgekit.quantization.overrides import Override
 from edgekit.recipe import BudgetTable, Recipe, TargetBudgetTable, TargetTable
 from edgekit.spec import Embedding, Precision, RunOptions, TensorSpec
@@ -82,6 +83,18 @@ class Plan:
     def inputs(self) -> tuple[TensorSpec, ...]:
         """The inputs that the recipe states."""
         return tuple(table.spec() for table in self.recipe.model.inputs)
+
+    @property
+    def request(self) -> SourceRequest:
+        """What is asked of a front end."""
+        table = self.recipe.model
+        return SourceRequest(
+            source=table.source,
+            base=self.base,
+            weights=self.base / table.weights if table.weights else None,
+            inputs=self.inputs,
+            trust_source=table.trust_source,
+        )
 
 
 def make(path: Path, *, only: Sequence[str] = (), today: date | None = None) -> Plan:

@@ -56,7 +56,14 @@ def with_packages(result: ReleaseResult, plan: Plan, *, out: Path, progress: Pro
     left_out = [table.kind for table in plan.recipe.package if table not in possible]
     names = {each.named: each.target.name for each in plan.targets}
     wanted = [
-        Wanted(table.kind, tuple(names[name] for name in table.target), table.name) for table in possible
+        Wanted(
+            table.kind,
+            tuple(names[name] for name in table.target),
+            table.name,
+            recipe=plan.path,
+            coreml=table.coreml,
+        )
+        for table in possible
     ]
     made = package(result.bundle, wanted=wanted, out=out, progress=progress)
     findings = tuple(

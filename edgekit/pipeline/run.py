@@ -26,7 +26,6 @@ from edgekit.errors import (
     RecipeError,
     TargetRefusalError,
 )
-from edgekit.frontends.source import SourceRequest
 from edgekit.pipeline import baseline as baselines
 from edgekit.pipeline import cache as caches
 from edgekit.pipeline import (
@@ -160,7 +159,7 @@ def release(
         for asked, inside in insides.items():
             benches[asked] = _embedded(plan, bench, inside, whole=around)
         outcomes, rows = _try_all(plan, benches, locking.lock, measured=measured)
-        framework = frameworks.prove(_request(plan), canonical, bench, live=live)
+        framework = frameworks.prove(plan.request, canonical, bench, live=live)
         rows = complete(
             rows,
             outcomes,
@@ -227,24 +226,13 @@ def release(
         return with_packages(done, plan, out=out, progress=progress)
 
 
-def _request(plan: Plan) -> SourceRequest:
-    table = plan.recipe.model
-    return SourceRequest(
-        source=table.source,
-        base=plan.base,
-        weights=plan.base / table.weights if table.weights else None,
-        inputs=plan.inputs,
-        trust_source=table.trust_source,
-    )
-
-
 def _export(plan: Plan, cache: Cache, progress: Progress, *, live: list[Runner]) -> Canonical:
     """The canonical model; ``live`` gets the framework where it had to be loaded."""
     table, data = plan.recipe.model, plan.recipe.data
     learning = data.calibration
     proving = ParityData(_source_of(learning), plan.base, data.preprocess) if learning is not None else None
     return models.obtain(
-        _request(plan), tolerance=table.tolerance, cache=cache, progress=progress, data=proving, live=live
+        plan.request, tolerance=table.tolerance, cache=cache, progress=progress, data=proving, live=live
     )
 
 

@@ -274,11 +274,16 @@ CASES = [
         code=8,
     ),
     Case(
-        "package bundle --for python --for c --target a --name n -o out",
+        "package bundle --for python --for c --target a --name n -o out --recipe r.toml --coreml int8",
         "package.package",
         result("package"),
         (Path("bundle"),),
-        {"wanted": (Wanted("python", ("a",), "n"), Wanted("c", ("a",), "n")), "out": Path("out")},
+        {
+            "wanted": tuple(
+                Wanted(kind, ("a",), "n", recipe=Path("r.toml"), coreml="int8") for kind in ("python", "c")
+            ),
+            "out": Path("out"),
+        },
         code=5,
     ),
     Case(

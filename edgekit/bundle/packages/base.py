@@ -18,6 +18,7 @@ from edgekit.bundle import golden, npz
 from edgekit.bundle import manifest as manifest_file
 from edgekit.bundle.evidence import Evidence
 from edgekit.bundle.manifest import FileEntry, Manifest, TargetEntry
+from edgekit.bundle.packages.converted import Converted
 from edgekit.bundle.packages.tflite_graph import TfliteGraph
 from edgekit.errors import TargetRefusalError, VerificationError
 from edgekit.spec import Array, Artifact, Feeds, IoBinding, Rejection, Session
@@ -159,6 +160,10 @@ def _no_fixing(content: bytes, *, name: str) -> bytes:
     raise AssertionError(len(content), name)
 
 
+def _no_source(source: Source, entry: TargetEntry) -> Converted | str:
+    return f"nobody gave the recipe that {source.manifest.name} was released from ({entry.name})"
+
+
 @dataclass(frozen=True)
 class Tools:
     """What packages need of the stages beside the bundle, handed down by the pipeline.
@@ -168,6 +173,7 @@ class Tools:
         ort_from_onnx: ONNX bytes -> .ort files and configurations, by name.
         read_tflite: .tflite bytes -> its operators and tensors.
         fixed_batch: .tflite bytes -> the same with batch 1 where the batch is free.
+        coreml: the bundle's float model as a .mlpackage for an artifact's inputs, or why there is none.
         native: arrays in the reference's names, layouts and types -> those of the artifact, by its names.
     """
 
@@ -176,6 +182,7 @@ class Tools:
     ort_from_onnx: OrtFromOnnx = _no_converter
     fixed_batch: FixedBatch = _no_fixing
     read_tflite: ReadTflite = _no_reading
+    coreml: Callable[[Source, TargetEntry], Converted | str] = _no_source
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@
     Tests/<Type>KitTests/GoldenTests.swift    the self-test under XCTest
     README.md
 
+Where the recipe is at hand, a .mlpackage for Core ML and its runner are in it as well (``ios_coreml``).
+
 The sources hold the SHA-256 of every resource: one that changed is refused before anything runs. They need
 Swift 5.9. LiteRT has no Linux: edgekit's tests compile them against a stand-in, and the README says so.
 
@@ -19,8 +21,9 @@ from typing import Literal
 
 from edgekit.bundle import canonical_json
 from edgekit.bundle.manifest import TargetEntry, entry_of
-from edgekit.bundle.packages import ios_swift, mobile_facts
+from edgekit.bundle.packages import ios_coreml, ios_swift, mobile_facts
 from edgekit.bundle.packages.base import Contents, Options, Source
+from edgekit.bundle.packages.converted import Converted
 from edgekit.bundle.packages.mobile_facts import Facts, Port
 from edgekit.bundle.packages.mobile_templates import filled
 from edgekit.bundle.packages.specification import specification
@@ -45,10 +48,18 @@ def files(source: Source, chosen: tuple[TargetEntry, ...], *, options: Options) 
     entry = chosen[0]
     facts = mobile_facts.facts(source, entry, name=options.name)
     held = resources(source, entry, facts)
+    converted = options.tools.coreml(source, entry)
+    if isinstance(converted, Converted):
+        held |= ios_coreml.resources(converted, facts)
     hashes = {path: entry_of(path, body).sha256 for path, body in held.items()}
     words = ios_swift.names(facts, files=hashes) | _words(facts, source, entry)
+    words["COREML"] = _coreml(facts, converted)
     kit = ios_swift.module(facts)
     swift = ios_swift.sources(words, ios_swift.PARTS)
+    status = f"none: {converted}"
+    if isinstance(converted, Converted):
+        swift[f"{ios_coreml.RUNNER}.swift"] = ios_coreml.source(converted, facts)
+        status = converted.status
     return Contents(
         {
             "Package.swift": filled("ios/Package.swift", words),
@@ -57,8 +68,8 @@ def files(source: Source, chosen: tuple[TargetEntry, ...], *, options: Options) 
         }
         | {f"Sources/{kit}/{name}": body for name, body in swift.items()}
         | {f"Sources/{kit}/Resources/model/{path}": body for path, body in held.items()},
-        facts={"litert": words["LITERT"], "module": kit},
-        notes=("the Swift sources were not compiled here: Xcode compiles them",),
+        facts={"litert": words["LITERT"], "module": kit, "coreml": status},
+        notes=("the Swift sources were not compiled here: Xcode compiles them", f"Core ML: {status}"),
     )
 
 
@@ -92,6 +103,16 @@ def _words(facts: Facts, source: Source, entry: TargetEntry) -> dict[str, str]:
         "PLAIN_PRECISION": facts.precision,
         "PLAIN_DIGEST": facts.manifest_digest,
     }
+
+
+def _coreml(facts: Facts, converted: Converted | str) -> str:
+    """The README's lines about Core ML; a reason may name what a recipe says, and is not repeated here."""
+    if isinstance(converted, str):
+        return "None in this package; `edgekit-package.json` says why."
+    return (
+        f"`{facts.type}CoreMLRunner.open()` runs `model.mlpackage`, which is the float model and not the\n"
+        f"artifact above, against golden outputs of the float model: {converted.status}."
+    )
 
 
 def _prepare(facts: Facts, at: int, port: Port) -> str:

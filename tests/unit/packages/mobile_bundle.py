@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import numpy as np
 import pytest
@@ -21,7 +21,8 @@ from edgekit.backends.base import file_entries
 from edgekit.backends.bindings import reference_from_artifact
 from edgekit.bundle.evidence import MachineFacts
 from edgekit.bundle.golden import tolerance_for
-from edgekit.bundle.packages.base import Options, Tools
+from edgekit.bundle.packages.base import Options, Source, Tools
+from edgekit.bundle.packages.converted import Converted
 from edgekit.bundle.processing import InputProcessing, OutputProcessing, Processing, RawTensor
 from edgekit.bundle.write import BundleContent, Shipped, write
 from edgekit.preprocess import Layout, Normalize, Resize, Scale
@@ -92,8 +93,13 @@ def bundle(
     labels: Sequence[str] = (),
     ins: tuple[str, str, str] = ("photo", "ids", "flags"),
     outs: tuple[str, str] = ("scores", "top"),
+    types: Literal["all", "of Core ML"] = "all",
 ) -> Path:
-    """The bundle, with a model file that no runtime would take: nothing here runs it."""
+    """The bundle, with a model file that no runtime would take: nothing here runs it.
+
+    ``types``: Core ML has no truth values and no integers of 64 bits.
+    """
+    kept, largest = (3, 2**40) if types == "all" else (2, 2**30)
     work = folder / "work"
     work.mkdir(parents=True)
     (work / "m.tflite").write_bytes(bytes(range(256)) * 64)
@@ -102,7 +108,7 @@ def bundle(
     recorded = reference_from_artifact(
         {
             outs[0]: rng.integers(-128, 128, (SAMPLES, 3, 2)).astype(np.int8),
-            outs[1]: rng.integers(-(2**40), 2**40, (SAMPLES, 2)),
+            outs[1]: rng.integers(-largest, largest, (SAMPLES, 2)),
         },
         bound,
     )
@@ -113,7 +119,7 @@ def bundle(
         backend="litert",
         precision=Precision.W8A8,
         options=RunOptions(),
-        inputs=inputs(ins),
+        inputs=inputs(ins)[:kept],
         outputs=bound,
         output_steps={outs[0]: STEP},
         tools={"ai-edge-litert": "2.3.0"},
@@ -133,7 +139,7 @@ def bundle(
         recipe={"schema": 1, "model": {"source": "model.py:build"}},
         ranges={},
         lock=b"lock\n",
-        golden_inputs=raw_samples(ins),
+        golden_inputs={name: raw_samples(ins)[name] for name in ins[:kept]},
         processing=around,
         associated={"labels.txt": text} if text else {},
         shipped=(Shipped(artifact, tolerance_for(Precision.W8A8), recorded, around),),
@@ -143,8 +149,25 @@ def bundle(
     return write(content, folder / f"{name}-1.2.0")
 
 
-def options(*, name: str = "") -> Options:
-    """Options whose tools must not be needed."""
+def converted(folder: Path) -> Converted:
+    """What a converter would give for the bundle at ``folder``: the recorded outputs as the float model's."""
+    source = Source.at(folder)
+    entry = source.manifest.targets[0]
+    names = [each.reference.name for each in (*entry.artifact.inputs, *entry.artifact.outputs)]
+    return Converted(
+        files={"Manifest.json": b"{}\n", "Data/com.apple.CoreML/model.mlmodel": b"model"},
+        precision="fp16",
+        features=dict(zip(names, names, strict=True)),
+        outputs=source.golden_outputs(entry),
+        weights="1 of 1",
+        ran="",
+        drift=None,
+        tools={"coremltools": "9.0"},
+    )
+
+
+def options(*, name: str = "", coreml: Converted | str = "nobody named the recipe") -> Options:
+    """Options whose tools must not be needed, apart from the converter for Core ML."""
 
     def opened(artifact: Artifact) -> Session:
         raise AssertionError(artifact)
@@ -152,7 +175,7 @@ def options(*, name: str = "") -> Options:
     def native(feeds: Feeds, bindings: tuple[IoBinding, ...]) -> dict[str, Array]:
         raise AssertionError(feeds, bindings)
 
-    return Options(tools=Tools(opened, native), name=name)
+    return Options(tools=Tools(opened, native, coreml=lambda source, entry: coreml), name=name)
 
 
 def absent(reason: str) -> NoReturn:

@@ -13,16 +13,25 @@ import tree_sitter_swift
 
 from edgekit.bundle.packages import ios
 from edgekit.bundle.packages.base import Source
-from tests.unit.packages.mobile_bundle import HOSTILE, SAMPLES, bundle, options, syntax_errors
+from edgekit.bundle.packages.converted import Converted
+from tests.unit.packages.mobile_bundle import (
+    HOSTILE,
+    SAMPLES,
+    bundle,
+    converted,
+    options,
+    syntax_errors,
+)
 
 KIT = "Sources/PhotoNetKit"
 MODEL = f"{KIT}/Resources/model"
 SWIFT = tree_sitter_swift.language()
 
 
-def packaged(folder: Path, *, name: str = "") -> dict[str, bytes]:
+def packaged(folder: Path, *, name: str = "", coreml: Converted | str = "no recipe") -> dict[str, bytes]:
     source = Source.at(folder)
-    return dict(ios.files(source, source.manifest.targets, options=options(name=name)).files)
+    asked = options(name=name, coreml=coreml)
+    return dict(ios.files(source, source.manifest.targets, options=asked).files)
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +124,30 @@ def test_any_model_name_becomes_a_module(tmp_path: Path, name: str) -> None:
     assert re.fullmatch(r"[A-Z][A-Za-z0-9]*Kit", module)
     assert f'name: "{module}"'.encode() in files["Package.swift"]
     assert syntax_errors(files["Package.swift"], SWIFT) == []
+
+
+def test_a_converted_model_travels_with_its_status_and_golden_outputs(tmp_path: Path) -> None:
+    folder = bundle(tmp_path, types="of Core ML")
+    source = Source.at(folder)
+    given = converted(folder)
+    contents = ios.files(source, source.manifest.targets, options=options(coreml=given))
+    files = dict(contents.files)
+    assert files[f"{MODEL}/model.mlpackage/Manifest.json"] == given.files["Manifest.json"]
+    assert files[f"{MODEL}/golden/coreml_output_0.bin"] == given.outputs["scores"].astype("<f4").tobytes()
+    runner = files[f"{KIT}/CoreMLRunner.swift"]
+    assert syntax_errors(runner, SWIFT) == []
+    assert syntax_errors(runner.replace(b"#endif", b"}"), SWIFT)
+    assert b"toleranceOfRange: Double = 0.01" in runner  # of fp16, docs/packages-mobile.md
+    said = files[f"{KIT}/Specification.swift"].decode().replace("\\u{5F}", "_")
+    assert "model.mlpackage/Data/com.apple.CoreML/model.mlmodel" in said  # hashed as every resource is
+    assert contents.facts["coreml"].startswith("converted, not run here (fp16; constants of the float model")
+    assert b"converted, not run here" in files["README.md"]
+
+
+def test_without_one_the_package_says_why(tmp_path: Path) -> None:
+    source = Source.at(bundle(tmp_path))
+    contents = ios.files(source, source.manifest.targets, options=options(coreml="the extra is missing"))
+    assert contents.facts["coreml"] == "none: the extra is missing"
+    assert any("the extra is missing" in note for note in contents.notes)
+    assert f"{KIT}/CoreMLRunner.swift" not in contents.files
+    assert b"`edgekit-package.json` says why" in contents.files["README.md"]

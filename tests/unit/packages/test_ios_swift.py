@@ -16,7 +16,7 @@ from edgekit.backends.bindings import artifact_from_reference
 from edgekit.bundle.packages.base import Source
 from edgekit.preprocess import apply
 from edgekit.spec import Array
-from tests.unit.packages.mobile_bundle import STEPS, bundle
+from tests.unit.packages.mobile_bundle import STEPS, bundle, converted
 from tests.unit.packages.test_android_package import SUFFIX
 from tests.unit.packages.test_ios_package import KIT, packaged
 
@@ -36,11 +36,14 @@ def compiled(files: dict[str, bytes], work: Path) -> Path:
     sources = sorted(path.name for path in work.glob("*.swift"))
     for stand_in in HOST.glob("*.swift"):
         shutil.copy(stand_in, work / stand_in.name)
-    for module in ("CryptoKit", "LiteRT"):
+    coreml = "CoreMLRunner.swift" in sources
+    modules = ("CryptoKit", "LiteRT", *(["CoreML"] if coreml else []))
+    for module in modules:
         command = [swiftc, "-emit-module", "-emit-object", "-parse-as-library", "-module-name", module]
         subprocess.run([*command, f"{module}.swift", "-o", f"{module}.o"], cwd=work, check=True, timeout=600)
-    mine = [*sources, "Module.swift", "main.swift", "CryptoKit.o", "LiteRT.o"]
-    command = [swiftc, *STRICT, "-module-name", "PhotoNetKit", "-I", ".", "-o", "app"]
+    mine = [*sources, "Module.swift", "main.swift", *(f"{module}.o" for module in modules)]
+    flags = (*STRICT, *(["-D", "WITH_COREML"] if coreml else []))
+    command = [swiftc, *flags, "-module-name", "PhotoNetKit", "-I", ".", "-o", "app"]
     subprocess.run([*command, *mine], cwd=work, check=True, timeout=600)
     return work / "app"
 
@@ -50,13 +53,9 @@ def test_the_sources_compute_what_numpy_computes_and_fall_back_with_the_reason(t
     folder = bundle(tmp_path, labels=("cat", "dog"))
     files = packaged(folder)
     program = compiled(files, tmp_path / "swift")
-    resources, out = tmp_path / "resources", tmp_path / "out"
+    out = tmp_path / "out"
     out.mkdir()
-    for path, body in files.items():
-        if path.startswith(f"{KIT}/Resources/"):
-            copy = resources / path.removeprefix(f"{KIT}/Resources/")
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(body)
+    resources = unpacked(files, tmp_path / "resources")
     command = [str(program), str(resources), str(out)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -74,6 +73,31 @@ def test_the_sources_compute_what_numpy_computes_and_fall_back_with_the_reason(t
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1
     assert "model.tflite is damaged: sha256" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_runner_of_core_ml_takes_the_golden_outputs_and_no_others(tmp_path: Path) -> None:
+    folder = bundle(tmp_path, types="of Core ML")
+    files = packaged(folder, coreml=converted(folder))
+    program = compiled(files, tmp_path / "swift")
+    out = tmp_path / "out"
+    out.mkdir()
+    command = [str(program), str(unpacked(files, tmp_path / "resources")), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "coreml opened" in done.stdout
+    assert "coreml refused sample 0: scores at 0 is 1000.0" in done.stdout
+    _compare(folder, out)
+
+
+def unpacked(files: dict[str, bytes], folder: Path) -> Path:
+    """The resources of the package."""
+    for path, body in files.items():
+        if path.startswith(f"{KIT}/Resources/"):
+            copy = folder / path.removeprefix(f"{KIT}/Resources/")
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(body)
+    return folder
 
 
 def _compare(folder: Path, out: Path) -> None:

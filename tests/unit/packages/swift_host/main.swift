@@ -1,3 +1,6 @@
+#if WITH_COREML
+import CoreML
+#endif
 import Foundation
 import LiteRT
 
@@ -41,6 +44,34 @@ do {
     } catch ModelError.noDelegate(let refused) {
         print("only", refused.map { $0.reason })
     }
+    #if WITH_COREML
+    // The same samples, as a float model would answer on Core ML; then one that is far away.
+    CoreMlFake.inputs = inputs.map { $0.name }
+    CoreMlFake.answers = samples.map { sample in
+        var answer: [String: MLMultiArray] = [:]
+        for (at, tensor) in outputs.enumerated() {
+            let reals = sample.outputs[at].reals
+            if tensor.type == .float32 {
+                let values = reals.map { Float($0) }
+                answer[tensor.name] = MLMultiArray(MLShapedArray<Float>(scalars: values, shape: tensor.shape))
+            } else {
+                let values = reals.map { Int32($0) }
+                answer[tensor.name] = MLMultiArray(MLShapedArray<Int32>(scalars: values, shape: tensor.shape))
+            }
+        }
+        return answer
+    }
+    _ = try PhotoNetCoreMLRunner.open()
+    print("coreml opened")
+    let far = [Float](repeating: 1000, count: outputs[0].count)
+    CoreMlFake.answers[0]["scores"] = MLMultiArray(MLShapedArray<Float>(scalars: far, shape: outputs[0].shape))
+    CoreMlFake.runs = 0
+    do {
+        _ = try PhotoNetCoreMLRunner.open(units: .cpuOnly)
+    } catch ModelError.wrongOutputs(let words) {
+        print("coreml refused", words)
+    }
+    #endif
     for (number, sample) in samples.enumerated() {
         for (at, tensor) in inputs.enumerated() {
             try put("input_\(at)_\(number)", sample.inputs[at])

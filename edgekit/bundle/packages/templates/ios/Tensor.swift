@@ -17,6 +17,7 @@ public enum ModelError: Error {
     case wrongShape(String)
     case wrongType(String)
     case noDelegate([Refused])
+    case wrongOutputs(String)
 }
 
 /// Values in row-major order.
