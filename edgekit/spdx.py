@@ -37,6 +37,8 @@ def problem(expression: str) -> str:
     """What is wrong with ``expression``, with the closest identifiers; "" where nothing is."""
     from cyclonedx import spdx
 
+    if spdx.is_supported_id(expression):
+        return ""
     known = _identifiers()
     for token in re.split(r"[()\s]+", expression):
         name = token.removesuffix("+")
@@ -47,6 +49,13 @@ def problem(expression: str) -> str:
     if expression.strip() and spdx.is_expression(_OWN.sub("MIT", expression)):
         return ""
     return f"{expression!r} is no SPDX license expression: identifiers are joined by AND, OR and WITH"
+
+
+def is_expression(text: str) -> bool:
+    """Whether ``text`` reads as an expression, in any case of letters: what a package says of itself."""
+    from cyclonedx import spdx
+
+    return spdx.is_supported_id(text) or spdx.is_expression(_OWN.sub("MIT", text))
 
 
 @cache

@@ -69,13 +69,13 @@ def license_of(said: metadata.PackageMetadata) -> str:
     """The SPDX expression that a package's metadata states; "" where it states none."""
     expression = _field(said, "License-Expression")
     if expression:  # I1
-        return expression if not spdx.problem(expression) else ""
+        return expression if spdx.is_expression(expression) else ""
     text = _field(said, "License").strip()
     first = text.splitlines()[0].strip() if text else ""
-    if first and not spdx.problem(first):  # I2
-        return first
-    if first in _BY_FIRST_LINE:
+    if first in _BY_FIRST_LINE:  # I2
         return _BY_FIRST_LINE[first]
+    if first and spdx.is_expression(first):
+        return first
     classifiers = [each for each in said.get_all("Classifier") or () if each.startswith("License ::")]
     if len(classifiers) == 1:  # I3
         return _BY_CLASSIFIER.get(classifiers[0].removeprefix(_CLASSIFIER), "")
