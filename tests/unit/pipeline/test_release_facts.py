@@ -311,3 +311,31 @@ def test_a_bill_that_was_changed_is_not_shown(bundle: Path, tmp_path: Path) -> N
     bill.write_text(bill.read_text("utf-8").replace("MIT", "WTFPL"), "utf-8")
     with pytest.raises(VerificationError, match=r"sbom\.cdx\.json is not the file that the manifest names"):
         edgekit.inspect(tmp_path / "b")
+
+
+@pytest.fixture(scope="module")
+def mixed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    """Every precision that has a way of its own, in one release."""
+    here = tmp_path_factory.mktemp("mixed")
+    for name in ("calibration.npz", "evaluation.npz", "digits-cnn.onnx"):
+        shutil.copy2(folder / name, here / name)
+    wanted = {"onnxruntime-cpu": "fp32", "litert-cpu": "dynamic", "gpu-cuda": "fp16"}
+    targets = "".join(f'[[target]]\nname = "{name}"\nprecision = "{p}"\n' for name, p in wanted.items())
+    (here / "edgekit.toml").write_text(RECIPE.split("[optimize]", maxsplit=1)[0] + targets)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEKIT_CACHE", str(folder / "cache"))
+        return manifest_file.load(released(here))
+
+
+def test_every_precision_has_a_whole_chain(mixed: Manifest) -> None:
+    actions = {}
+    for entry in mixed.targets:
+        assert broken_link(entry.provenance) == ""
+        actions[str(entry.precision)] = [
+            step.action for step in entry.provenance if step.action != "restored"
+        ]
+    assert actions == {
+        "fp32": ["canonicalized", "compiled"],
+        "dynamic": ["canonicalized", "quantized", "compiled"],
+        "fp16": ["canonicalized", "converted", "compiled"],
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import edgekit
+from edgekit.bundle import manifest
 from edgekit.errors import ExitCode, InputError
 from edgekit.ir import io
 from edgekit.ir.graph import constant, is_onnx
@@ -97,6 +99,10 @@ def test_it_is_released_without_calibration_data(folder: Path) -> None:
         folder / "edgekit.toml", out=folder / "dist", cache_dir=folder / "cache", progress=Silent()
     )
     assert again.lock == "followed"
+    for entry in manifest.load(bundle).targets:  # dequantized or as it came: a whole chain either way
+        for before, after in itertools.pairwise(entry.provenance):
+            assert before.outputs[-1].digest in {each.digest for each in after.inputs}
+        assert "quantized" not in {step.action for step in entry.provenance}
     shipped = next((bundle / "artifacts").glob("*onnxruntime-cpu-w8a8.onnx"), None)
     if shipped is not None:  # the fastest ships; where that is float there are no scales to compare
         assert set(scales(folder / "digits-int8.onnx").values()) >= set(scales(shipped).values())
