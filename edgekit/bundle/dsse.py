@@ -123,6 +123,19 @@ def _no_bundle(name: str, why: str) -> VerificationError:
     )
 
 
+def left_out(content: bytes, *, name: str) -> set[str]:
+    """Paths that a model signature says it leaves out: signed as the rest of it is.
+
+    Raises:
+        VerificationError: it is no such signature.
+    """
+    try:
+        said = json.loads(payload_of(content, name=name))["predicate"]["serialization"]
+        return set(said.get("ignore_paths", ()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _no_bundle(name, f"it does not say what it is over ({type(error).__name__})") from error
+
+
 def resources(content: bytes, *, name: str) -> dict[str, str]:
     """File -> hash of everything that a model signature names (predicate of model_signing/signature/v1.0).
 

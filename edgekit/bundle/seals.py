@@ -102,10 +102,21 @@ def _signatures(folder: Path, manifest: Manifest, origin: Origin | None) -> list
     checks = [_of_model(folder, manifest, origin)] if here or origin else []
     if _there(folder, signed):
         checks.append(_of_evidence(folder, origin))
+    elif origin is not None and checks[0].status == "pass" and _was_signed(folder):
+        detail = "it is missing: model.sig says that the evidence was signed, too"
+        checks.append(Check("signature", signed, "fail", detail))
     elif origin is not None and here:
         detail = "the evidence is not signed: what was measured may be anybody's claim"
         checks.append(Check("signature", signed, "not_run", detail))
     return checks
+
+
+def _was_signed(folder: Path) -> bool:
+    """Whether the evidence here lost its signature: edgekit signs both or none, and model.sig names it."""
+    if not _there(folder, evidence_file.FILE_NAME):
+        return False
+    content = read_member(folder, signatures.FILE_NAME)
+    return attest.SIGNED_NAME in dsse.left_out(content, name=signatures.FILE_NAME)
 
 
 def _of_model(folder: Path, manifest: Manifest, origin: Origin | None) -> Check:

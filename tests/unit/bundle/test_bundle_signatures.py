@@ -247,6 +247,18 @@ def test_evidence_that_was_signed_for_another_bundle(signed: Signed, tmp_path: P
     )
 
 
+def test_evidence_cannot_lose_its_signature(signed: Signed) -> None:
+    """Stripped and listed nowhere, as a forger of figures would leave it: model.sig still knows."""
+    (signed.folder / "evidence.sigstore.json").unlink()
+    own = [p.relative_to(signed.folder).as_posix() for p in signed.folder.rglob("*") if p.is_file()]
+    (signed.folder / "SHA256SUMS").write_bytes(checksums.of_folder(signed.folder, own))
+    signed.folder.with_name("digits-1.0.0.sha256").unlink()
+    assert verify(signed.folder, open_artifact=Product).ok
+    found = signed.verified()
+    assert found.exit_code == 8
+    assert "model.sig says that the evidence was signed, too" in found.first_difference
+
+
 def test_a_signature_is_replaced_with_the_bundle(signed: Signed, tmp_path: Path) -> None:
     """Released again without a key: no old signature is left behind, and none is carried over as foreign."""
     write(content_in(tmp_path / "work"), signed.folder)
