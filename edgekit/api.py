@@ -683,6 +683,7 @@ def package(
     name: str = "",
     recipe: PathLike | None = None,
     coreml: str = "auto",
+    key: PathLike | None = None,
     progress: Progress | None = None,
 ) -> PackageResult:
     """Make packages of a bundle for apps (docs/packages.md): ``out/<name>-<version>-<kind>/``.
@@ -695,6 +696,7 @@ def package(
         name: of the package in its own world; from the model's name by default.
         recipe: for "ios": that the bundle was released from; its source becomes a .mlpackage.
         coreml: for "ios": "auto", "none", "fp16", "fp32" or "int8".
+        key: public key (PEM) of who must have signed the bundle.
         progress: told about each package.
 
     Returns:
@@ -707,7 +709,11 @@ def package(
     wish, path = _package.wish(coreml), Path(recipe) if recipe else None
     wanted = tuple(_package.Wanted(kind, tuple(targets), name, recipe=path, coreml=wish) for kind in kinds)
     return _package.package(
-        Path(bundle), wanted=wanted, out=Path(out) if out else None, progress=progress or Silent()
+        Path(bundle),
+        wanted=wanted,
+        out=Path(out) if out else None,
+        origin=_signing.origin(Path(key)) if key else None,
+        progress=progress or Silent(),
     )
 
 

@@ -76,6 +76,17 @@ def run(
             help="For ios: auto, none, fp16, fp32 or int8 (docs/packages-mobile.md).",
         ),
     ] = "auto",
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            "--key", metavar="PUBLIC.pem", help="Public key of who must have signed the bundle; else exit 8."
+        ),
+    ] = None,
+    identity: Annotated[str, typer.Option("--identity", help="Who must have signed it with sigstore.")] = "",
+    identity_provider: Annotated[
+        str,
+        typer.Option("--identity-provider", metavar="URL", help="The OpenID Connect provider that says so."),
+    ] = "",
 ) -> ExitCode:
     """Make packages of a bundle: a wheel, a C header, an ES module, `.ort` files, an AAR, a Swift package.
 
@@ -83,11 +94,17 @@ def run(
     artifacts a kind cannot hold is refused with the reason for each.
     """
     with console.working() as progress:
-        from edgekit.pipeline import package
+        from edgekit.pipeline import package, signing
 
         wish = package.wish(coreml)
         wanted = tuple(
             package.Wanted(kind, tuple(target or ()), name, recipe=recipe, coreml=wish) for kind in kinds
         )
-        result = package.package(bundle, wanted=wanted, out=out, progress=progress)
+        result = package.package(
+            bundle,
+            wanted=wanted,
+            out=out,
+            origin=signing.origin(key, identity, identity_provider),
+            progress=progress,
+        )
     return console.show(result)

@@ -16,6 +16,7 @@ from edgekit.bundle import packages
 from edgekit.bundle.packages import write as written
 from edgekit.bundle.packages.base import Options, Source, Tools
 from edgekit.bundle.packages.choose import choose, left_out
+from edgekit.bundle.sign import Origin
 from edgekit.errors import EdgekitError, ExitCode, MissingBackendError, TargetRefusalError
 from edgekit.pipeline.open import open_artifact
 from edgekit.pipeline.package_coreml import CoreMlWish, converter, wish
@@ -45,18 +46,32 @@ class Wanted:
     coreml: CoreMlWish = "auto"
 
 
-def package(bundle: Path, *, wanted: Sequence[Wanted], out: Path | None, progress: Progress) -> PackageResult:
+def package(
+    bundle: Path,
+    *,
+    wanted: Sequence[Wanted],
+    out: Path | None,
+    origin: Origin | None = None,
+    progress: Progress,
+) -> PackageResult:
     """Write each package as ``out/<name>-<version>-<kind>``, by default beside the bundle.
+
+    Args:
+        bundle: the folder that ``release`` wrote.
+        wanted: one for each package.
+        out: folder for them.
+        origin: who must have signed the bundle.
+        progress: told about each.
 
     A kind that refuses the bundle's artifacts, or whose tool is not here, is in the result's exit code.
 
     Raises:
         UnknownNameError: a kind or a target that does not exist; nothing is written.
-        VerificationError: the bundle is damaged; nothing is written.
+        VerificationError: the bundle is damaged, or not signed by ``origin``; nothing is written.
     """
     for each in wanted:
         packages.load(each.kind)
-    source = Source.at(bundle)
+    source = Source.at(bundle, origin=origin)
     folder = out or bundle.resolve().parent
     rows = tuple(_one(source, each, folder, progress) for each in wanted)
     code = next((row.exit_code for row in rows if row.exit_code), ExitCode.OK)

@@ -274,7 +274,8 @@ CASES = [
         code=8,
     ),
     Case(
-        "package bundle --for python --for c --target a --name n -o out --recipe r.toml --coreml int8",
+        "package bundle --for python --for c --target a --name n -o out --recipe r.toml --coreml int8 "
+        "--key k.pem",
         "package.package",
         result("package"),
         (Path("bundle"),),
@@ -283,6 +284,7 @@ CASES = [
                 Wanted(kind, ("a",), "n", recipe=Path("r.toml"), coreml="int8") for kind in ("python", "c")
             ),
             "out": Path("out"),
+            "origin": KeyOrigin(Path("k.pem")),
         },
         code=5,
     ),

@@ -14,18 +14,19 @@ from typing import Any, Literal, Protocol
 import numpy.typing as npt
 
 from edgekit.bundle import evidence as evidence_file
-from edgekit.bundle import golden, npz
+from edgekit.bundle import golden, npz, sign
 from edgekit.bundle import manifest as manifest_file
+from edgekit.bundle.complete import reproducible
 from edgekit.bundle.evidence import Evidence
 from edgekit.bundle.manifest import FileEntry, Manifest, TargetEntry
 from edgekit.bundle.packages.converted import Converted
 from edgekit.bundle.packages.tflite_graph import TfliteGraph
+from edgekit.bundle.sign import Origin
 from edgekit.errors import TargetRefusalError, VerificationError
 from edgekit.spec import Array, Artifact, Feeds, IoBinding, Rejection, Session
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
-SIGNATURE = "model.sig"
 _AGAIN = "get the bundle again, or release it again"
 
 
@@ -37,19 +38,22 @@ class Source:
         folder: where it lies.
         manifest: its reproducible facts.
         evidence: what the machine that released it measured.
+        signature: whether it is signed, by whom, and whether that was checked, in words.
     """
 
     folder: Path
     manifest: Manifest
     evidence: Evidence
+    signature: str
 
     @classmethod
-    def at(cls, folder: Path) -> Source:
-        """The bundle at ``folder``.
+    def at(cls, folder: Path, *, origin: Origin | None = None) -> Source:
+        """The bundle at ``folder``; ``origin``: who must have signed it.
 
         Raises:
-            InputError: there is no such folder.
-            VerificationError: manifest or evidence is damaged, or the evidence is of another bundle.
+            InputError: there is no such folder, or the key is none.
+            VerificationError: manifest or evidence is damaged, the evidence is of another bundle, or
+                ``origin`` did not sign this.
         """
         manifest = manifest_file.load(folder)
         body = manifest_file.read_member(folder, evidence_file.FILE_NAME)
@@ -60,13 +64,7 @@ class Source:
                 why="golden vectors of another model would prove nothing",
                 remedy=_AGAIN,
             )
-        return cls(folder, manifest, evidence)
-
-    @property
-    def signature(self) -> str:
-        """Whether the bundle is signed, in words."""
-        signed = (self.folder / SIGNATURE).is_file()
-        return f"signed ({SIGNATURE}), not checked by `package`" if signed else "unsigned"
+        return cls(folder, manifest, evidence, _signature(folder, manifest, origin))
 
     def labels(self, entry: TargetEntry) -> tuple[str, ...]:
         """Names of the classes, in order; () where no output has any."""
@@ -125,6 +123,21 @@ class Source:
                 remedy=_AGAIN,
             )
         return body
+
+
+def _signature(folder: Path, manifest: Manifest, origin: Origin | None) -> str:
+    """In words; checked where ``origin`` is given."""
+    if origin is None:
+        signed = (folder / sign.FILE_NAME).is_file()
+        return f"signed ({sign.FILE_NAME}), by whom was not checked" if signed else "unsigned"
+    sign.prepare(origin)
+    try:
+        sign.check_folder(folder, sorted(reproducible(manifest)), origin=origin)
+    except VerificationError as error:
+        raise VerificationError(
+            f"{sign.FILE_NAME}: {error.what}", why=error.why, remedy=error.remedy, more=error.more
+        ) from error
+    return f"signed by {origin}"
 
 
 class OrtFromOnnx(Protocol):

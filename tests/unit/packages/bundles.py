@@ -14,6 +14,7 @@ from edgekit.backends.base import file_entries
 from edgekit.bundle.evidence import MachineFacts
 from edgekit.bundle.golden import prepared, record, tolerance_for
 from edgekit.bundle.processing import InputProcessing, OutputProcessing, Processing, RawTensor
+from edgekit.bundle.sign import Signer
 from edgekit.bundle.write import BundleContent, Shipped, write
 from edgekit.pipeline.open import open_artifact
 from edgekit.preprocess import Scale
@@ -110,6 +111,7 @@ def bundle_of(
     run: bool = True,
     inputs: dict[str, npt.NDArray[Any]] | None = None,
     processing: Processing | None = None,
+    signer: Signer | None = None,
 ) -> Path:
     """A bundle of ``artifacts`` at ``folder``, with golden outputs from their real runtimes."""
     around = processing or AROUND
@@ -140,4 +142,5 @@ def bundle_of(
             created="2026-01-01T00:00:00Z",
         ),
         folder,
+        signer=signer,
     )

@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.bundle import sign
 from edgekit.bundle.packages import KINDS, load
 from edgekit.bundle.packages import write as written
 from edgekit.bundle.packages.base import Package
 from edgekit.bundle.replace_folder import members
+from edgekit.bundle.sign import KeyOrigin
 from edgekit.errors import ExitCode, OutputError, UnknownNameError, VerificationError
 from edgekit.pipeline.package import Wanted, package
 from edgekit.pipeline.result.package import PackageResult
 from edgekit.spec import Silent
+from tests.unit.bundle.signing_keys import make_key
 from tests.unit.packages.bundles import bundle_of, onnx_artifact
 from tests.unit.packages.images import image_bundle, litert_is_here
 
@@ -145,3 +148,24 @@ def test_nothing_is_packaged_from_a_damaged_bundle(tmp_path: Path, path: str) ->
     with pytest.raises(VerificationError, match=path):
         made(bundle, Wanted("python"), out=tmp_path / "out")
     assert not list((tmp_path / "out").glob("*"))
+
+
+def test_who_signed_the_bundle_is_checked_where_it_is_asked_for(tmp_path: Path) -> None:
+    """Without a key the package says that nobody looked; with another's key nothing is written."""
+    pytest.importorskip("model_signing", reason="the extra sign is not installed")
+    private, public = make_key(tmp_path)
+    _, other = make_key(tmp_path, "other")
+    artifact = onnx_artifact(tmp_path / "w")
+    bundle = bundle_of(tmp_path / "b" / "linear-1.2.0", artifact, signer=sign.with_key(private))
+    wanted = (Wanted("python"),)
+    assert made(bundle, *wanted).signature == "signed (model.sig), by whom was not checked"
+    found = package(bundle, wanted=wanted, out=tmp_path / "o", origin=KeyOrigin(public), progress=Silent())
+    assert found.signature == f"signed by the key {public.name}"
+    assert found.packages[0].path is not None
+    assert written.load(found.packages[0].path).signature == found.signature
+    with pytest.raises(VerificationError, match="no signature of the key"):
+        package(bundle, wanted=wanted, out=tmp_path / "p", origin=KeyOrigin(other), progress=Silent())
+    assert not (tmp_path / "p").exists()
+    unsigned = bundle_of(tmp_path / "u" / "linear-1.2.0", artifact)
+    with pytest.raises(VerificationError, match="not signed"):
+        package(unsigned, wanted=wanted, out=tmp_path / "p", origin=KeyOrigin(public), progress=Silent())
