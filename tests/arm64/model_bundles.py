@@ -1,6 +1,7 @@
 """A reference model of models/ -> a bundle for 64-bit ARM: float and int8, for both runtimes.
 
-Few samples: what is tested is that another processor computes the same, not how accurate it is.
+Few samples and no restoration: what is tested is that another processor computes the same, not how accurate
+it is.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ MODELS = Path(__file__).parents[2] / "models"
 SAMPLES = 48  # enough for a reference that is above chance
 TABLES = """
 [optimize]
-quantize = { precision = "w8a8", method = "minmax" }
+quantize = { precision = "w8a8", method = "minmax", restore = "none" }
 
 [budget]
 max_drop_pp = 100.0
