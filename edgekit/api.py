@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar, overload
 
 from edgekit.backends.base import IoDtype, IoForm, IoLayout
-from edgekit.errors import GateError
+from edgekit.errors import GateError, InputError
 from edgekit.measure.device_list import Given, NamedDevice, chosen
 from edgekit.measure.sustained import Plan as _Plan
 from edgekit.pipeline import bench as _bench
@@ -41,6 +41,7 @@ from edgekit.pipeline.bench_sweep import LIMIT_S
 from edgekit.pipeline.bench_sweep import Sweep as _Sweep
 from edgekit.pipeline.open import open_artifact
 from edgekit.pipeline.prune_judge import Judging
+from edgekit.pipeline.prune_module import prune_module as _prune_module
 from edgekit.pipeline.result import (
     BenchResult,
     DebugResult,
@@ -59,6 +60,7 @@ from edgekit.report import render_release
 from edgekit.spec import Artifact, Precision, Progress, Session, Silent, TensorSpec
 
 PathLike = str | Path
+_Module = TypeVar("_Module")
 
 
 def export(
@@ -150,6 +152,7 @@ def calibrate(
     ).path
 
 
+@overload
 def prune(
     model: PathLike,
     *,
@@ -172,13 +175,62 @@ def prune(
     max_drop_pp: float | None = None,
     expected: float | None = None,
     progress: Progress | None = None,
-) -> PruneResult:
-    """Remove channels or zero weights of a float ONNX model; solve what stays anew (docs/pruning.md).
+) -> PruneResult: ...
+
+
+@overload
+def prune(
+    model: _Module,
+    *,
+    calibration_data: object,
+    inputs: Sequence[TensorSpec] = (),
+    keep: float | None = None,
+    speedup: float | None = None,
+    targets: Sequence[str] = ("onnxruntime-cpu",),
+    threads: int | None = None,
+    importance: Literal["obs", "activation", "magnitude"] = "obs",
+    samples: int | None = None,
+    seed: int = 0,
+    preprocess: PathLike | None = None,
+    eval_data: str = "",
+    metric: str = "top1",
+    max_drop_pp: float | None = None,
+    expected: float | None = None,
+    progress: Progress | None = None,
+) -> tuple[_Module, PruneResult]: ...
+
+
+def prune(
+    model: PathLike | _Module,
+    *,
+    calibration_data: object,
+    out: PathLike | None = None,
+    inputs: Sequence[TensorSpec] = (),
+    keep: float | None = None,
+    speedup: float | None = None,
+    sparsity: float | None = None,
+    pattern: str | None = None,
+    require_speedup: bool = False,
+    targets: Sequence[str] = ("onnxruntime-cpu",),
+    threads: int | None = None,
+    importance: Literal["obs", "activation", "magnitude"] = "obs",
+    recover: int = 0,
+    samples: int | None = None,
+    seed: int = 0,
+    preprocess: PathLike | None = None,
+    eval_data: str = "",
+    metric: str = "top1",
+    max_drop_pp: float | None = None,
+    expected: float | None = None,
+    progress: Progress | None = None,
+) -> PruneResult | tuple[_Module, PruneResult]:
+    """Remove channels or zero weights of a float model; solve what stays anew (docs/pruning.md).
 
     Args:
-        model: the float .onnx file.
+        model: the float .onnx file, or a ``torch.nn.Module``, of which channels go.
         calibration_data: as for ``calibrate``; no labels are read.
-        out: the file to write.
+        out: the file to write; a module has none.
+        inputs: what a module takes; not needed where it has ``example_inputs()``.
         keep: the part of each group's channels that stays; or
         speedup: how many times faster on every target, measured end to end; or
         sparsity: the part of the weights that becomes zero; or
@@ -199,30 +251,51 @@ def prune(
 
     Returns:
         What was made and measured. A gate that failed is in ``exit_code``, and then nothing was written.
+        For a module: a smaller copy of it, in the same mode, to be trained or exported; and that.
 
     Raises:
-        InputError: nothing in the model may go, or not exactly one of keep, speedup, sparsity and pattern.
+        InputError: nothing in the model may go, not exactly one of keep, speedup, sparsity and pattern, or
+            the plan cannot be carried out on the module.
         DataError: the data does not fit the model.
     """
+    asked = _prune.Asked(
+        keep=keep,
+        speedup=speedup,
+        zeros=asked_pattern(sparsity, pattern),
+        targets=tuple(targets),
+        threads=threads,
+        importance=importance,
+        recover=recover,
+        samples=samples,
+        seed=seed,
+        require_speedup=require_speedup,
+    )
+    judging = Judging(eval_data, metric, max_drop_pp, expected)
+    told, steps = progress or Silent(), Path(preprocess) if preprocess else None
+    if not isinstance(model, str | Path):
+        return _prune_module(
+            model,
+            calibration_data=calibration_data,
+            inputs=tuple(inputs),
+            asked=asked,
+            judging=judging,
+            progress=told,
+            preprocess=steps,
+        )
+    if out is None:
+        raise InputError(
+            "prune needs a file to write",
+            why="the pruned model of a file is a file",
+            remedy='out="pruned.onnx"',
+        )
     return _prune.prune(
         Path(model),
         calibration_data=calibration_data,
         out=Path(out),
-        asked=_prune.Asked(
-            keep=keep,
-            speedup=speedup,
-            zeros=asked_pattern(sparsity, pattern),
-            targets=tuple(targets),
-            threads=threads,
-            importance=importance,
-            recover=recover,
-            samples=samples,
-            seed=seed,
-            require_speedup=require_speedup,
-        ),
-        judging=Judging(eval_data, metric, max_drop_pp, expected),
-        progress=progress or Silent(),
-        preprocess=Path(preprocess) if preprocess else None,
+        asked=asked,
+        judging=judging,
+        progress=told,
+        preprocess=steps,
     )
 
 

@@ -29,6 +29,7 @@ class SourceRequest:
         dynamic: axes to make dynamic besides those, by input name: axis -> name.
         opset: operator set of the exported model.
         trust_source: allow formats that run code on loading.
+        layers_apart: the exporter folds no layer into another (torch alone): pruning names them.
     """
 
     source: str
@@ -38,6 +39,7 @@ class SourceRequest:
     dynamic: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     opset: int = OPSET
     trust_source: bool = False
+    layers_apart: bool = False
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,7 @@ def export_module(
             custom_translation_table=translations(request.opset),
             opset_version=request.opset,
             dynamo=True,
+            optimize=not request.layers_apart,
             verbose=False,
         )
 

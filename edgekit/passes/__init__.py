@@ -8,7 +8,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from edgekit.errors import ModelFileError
-from edgekit.ir.verify import CANONICAL, canonical_rules, verify
+from edgekit.ir.verify import CANONICAL, FLOAT, canonical_rules, verify
 from edgekit.passes.base import Pass, run
 from edgekit.passes.clear_metadata import ClearMetadata
 from edgekit.passes.drop_neutral_masks import DropNeutralMasks
@@ -68,6 +68,17 @@ CANONICAL_PASSES: tuple[Pass, ...] = (
     InferShapes(again=True),
     ClearMetadata(),
 )
+
+
+LAYERS_APART = tuple(
+    item for item in CANONICAL_PASSES if not isinstance(item, FoldBatchnorm | MergeConstants | FuseGlobalPool)
+)
+"""With each layer's own constants: what ``prune`` of a module reads, whose layers it has to name."""
+
+
+def layers_apart(model: ir.Model) -> ir.Model:
+    """A new model that computes the same, in canonical form but for what LAYERS_APART leaves out."""
+    return run(model, LAYERS_APART, rules=FLOAT)
 
 
 def canonicalize(model: ir.Model) -> ir.Model:

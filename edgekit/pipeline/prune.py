@@ -18,7 +18,7 @@ P3: the repair does not change the latency, so widths are measured before weight
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -57,7 +57,7 @@ from edgekit.pipeline.versions import tools
 from edgekit.pipeline.write import write_model
 from edgekit.preprocess import Step
 from edgekit.pruning import widths as widths_
-from edgekit.pruning.dependency import Dependencies, dependencies
+from edgekit.pruning.dependency import Dependencies, Group, dependencies
 from edgekit.pruning.importance import Method, Order, order_channels
 from edgekit.pruning.reconstruct import reconstruct
 from edgekit.pruning.recover import recover
@@ -123,7 +123,7 @@ def prune(
         DataError: the data does not fit.
         TargetRefusalError: a target cannot take the model.
     """
-    _check(asked)
+    check(asked)
     cache = Cache(cache_dir or settings.cache_dir())
     done_first = steps.read(preprocess) if preprocess is not None else ()
     canonical = canonical_file(model, cache=cache, progress=progress)
@@ -143,7 +143,7 @@ def prune(
             step = _step(model, canonical, data, made, details)
             write_model(with_lineage(made, canonical.lineage, step), out)
         return result
-    job = _Job(canonical, in_memory(data), asked, judging, done_first, progress)
+    job = Job(canonical, in_memory(data), asked, judging, done_first, progress)
     found = job.by_speed() if asked.speedup is not None else job.by_part()
     result = job.result(out, found)
     if result.exit_code is ExitCode.OK:
@@ -179,7 +179,8 @@ def _details(asked: Asked, gone: int) -> dict[str, str]:
     }
 
 
-def _check(asked: Asked) -> None:
+def check(asked: Asked) -> None:
+    """Raise InputError where what is asked for makes no sense."""
     if sum(each is not None for each in (asked.keep, asked.speedup, asked.zeros)) != 1:
         raise InputError(
             "prune needs one of --speedup, --keep, --sparsity and --pattern",
@@ -219,7 +220,7 @@ def _check(asked: Asked) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class _Found:
+class Found:
     """One pruned model, and what was found out about it."""
 
     model: ir.Model
@@ -232,8 +233,13 @@ class _Found:
 
 
 @dataclass(eq=False)
-class _Job:
-    """One model and its data; each step is done once."""
+class Job:
+    """One model and its data; each step is done once.
+
+    Attributes:
+        may_go: whether channels of a group may go at all.
+        branches: whether a residual branch may go as a whole.
+    """
 
     canonical: Canonical
     data: Dataset
@@ -241,6 +247,8 @@ class _Job:
     judging: Judging
     preprocess: tuple[Step, ...]
     progress: Progress
+    may_go: Callable[[Dependencies, Group], bool] = lambda found, group: True
+    branches: bool = True
     table: tuple[widths_.Cell, ...] = ()
     search: list[PruneStepRow] = field(default_factory=list)
     found: Dependencies = field(init=False)
@@ -250,7 +258,7 @@ class _Job:
     def __post_init__(self) -> None:
         self.progress.stage("find channels that go together")
         self.found = dependencies(self.canonical.model)
-        if not any(len(group.channels) > 1 for group in self.found.groups):
+        if not any(len(group.channels) > 1 and self.may_go(self.found, group) for group in self.found.groups):
             raise _nothing_may_go(self.found)
         self.speed = Speedometer(
             self.found.model,
@@ -260,7 +268,7 @@ class _Job:
             self.asked.seed,
         )
         self.progress.stage(f"order channels ({self.asked.importance})")
-        self.orders = order_channels(
+        orders = order_channels(
             self.found,
             method=self.asked.importance,
             open_model=open_model,
@@ -269,10 +277,11 @@ class _Job:
             seed=self.asked.seed,
             progress=self.progress,
         )
+        self.orders = tuple(order for order in orders if self.may_go(self.found, order.group))
 
     # ---- --keep
 
-    def by_part(self) -> _Found:
+    def by_part(self) -> Found:
         """The same part of every group."""
         widths = widths_.uniform(self.orders, self.asked.keep or 1.0, step=STEP)
         made = self._made(widths_.removed(self.found, self.orders, widths))
@@ -280,7 +289,7 @@ class _Job:
 
     # ---- --speedup
 
-    def by_speed(self) -> _Found:
+    def by_speed(self) -> Found:
         """What is fast enough, judged; where it breaks the budget, the path goes on (P2)."""
         wanted = self.asked.speedup or 1.0
         self.table = self._measured_table()
@@ -297,7 +306,9 @@ class _Job:
         wanted = {
             (order.group.name, width): widths_.removed(self.found, [order], {order.group.name: width})
             for order in self.orders
-            for width in widths_.widths_of(order.group, step=STEP, branch=is_branch(self.found, order.group))
+            for width in widths_.widths_of(
+                order.group, step=STEP, branch=self.branches and is_branch(self.found, order.group)
+            )
         }
         models = {f"{name}:{width}": remove(self.found, gone) for (name, width), gone in wanted.items()}
         savings = self.speed.savings(models, self.progress)
@@ -349,7 +360,7 @@ class _Job:
                 goal = max(goal * need / gained + CLEARANCE, (low + goal) / 2)
         return best
 
-    def _judged_and_timed(self, gone: tuple[int, ...], wanted: float) -> _Found:
+    def _judged_and_timed(self, gone: tuple[int, ...], wanted: float) -> Found:
         made = self._made(gone)
         speeds = self.speed.speeds(made.model, self.progress)
         measured = slowest(speeds)
@@ -369,13 +380,13 @@ class _Job:
             if inside:
                 return
 
-    def _too_slow(self, wanted: float) -> _Found:
+    def _too_slow(self, wanted: float) -> Found:
         """Every group at its smallest is not enough: what that gives."""
         smallest = {
             cell.group: cell.width for cell in self.table if cell.saving > 0
         }  # the last is the smallest
         gone = widths_.removed(self.found, self.orders, smallest)
-        made = _Found(remove(self.found, gone), gone)
+        made = Found(remove(self.found, gone), gone)
         speeds = self.speed.speeds(made.model, self.progress)
         return replace(made, speeds=speeds, missed=_missed(wanted, slowest(speeds), smallest=True))
 
@@ -385,7 +396,7 @@ class _Job:
 
     # ---- both
 
-    def _made(self, gone: tuple[int, ...]) -> _Found:
+    def _made(self, gone: tuple[int, ...]) -> Found:
         """Cut out, repaired, recovered, judged."""
         self.progress.stage("solve weights anew")
         model, repairs = reconstruct(
@@ -411,7 +422,7 @@ class _Job:
                 progress=self.progress,
             )
         rows = tuple(RepairRow(r.layer, r.before, r.bias_only, r.after) for r in repairs)
-        made = _Found(model, gone, rows)
+        made = Found(model, gone, rows)
         if not self.judging.data:
             return made
         evaluated = self.judging.evaluated(
@@ -419,7 +430,7 @@ class _Job:
         )
         return replace(made, evaluated=evaluated, verdict=self.judging.held(evaluated))
 
-    def result(self, out: Path, found: _Found) -> PruneResult:
+    def result(self, out: Path, found: Found) -> PruneResult:
         """All of it as plain values."""
         judged = judge.gate_rows(found.verdict) if found.verdict else ()
         gates = tuple(replace(row, remedy=REMEDY) if row.remedy else row for row in judged) + (

@@ -16,7 +16,9 @@ import onnx_ir as ir
 
 from edgekit.backends import registry
 from edgekit.backends.base import CompileRequest, IoForm
+from edgekit.ir.graph import is_onnx
 from edgekit.measure.timer import FEWEST_ROUNDS, ROUNDS, Comparison, compare
+from edgekit.passes import canonicalize
 from edgekit.pipeline.latency import latency_row, ratio_row
 from edgekit.pipeline.result.prune import PruneSpeedRow
 from edgekit.spec import Feeds, Precision, Progress, Session
@@ -83,8 +85,10 @@ class Speedometer:
         folder.mkdir()
         backend = registry.backend(target.backend)
         options = target.run.options(threads=self.threads)
+        # a module's layers are apart (``passes.layers_apart``): what ships has them folded
+        apart = any(is_onnx(node, "BatchNormalization") for node in model.graph)
         request = CompileRequest(
-            model=model,
+            model=canonicalize(model) if apart else model,
             target=target,
             precision=Precision.FP32,
             options=options,

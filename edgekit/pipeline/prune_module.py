@@ -1,0 +1,171 @@
+"""`edgekit.prune` of a live torch.nn.Module: the same plan, carried out on the module itself.
+
+    module -> ONNX with its layers apart -> plan, weights solved anew (``prune``) -> a smaller module
+
+M1: only channels go all of whose weights the module has by name or by their numbers (``torch_shrink``), and
+    that no size in the graph counts (Reshape, Pad, Split): those are written down in ``forward``. No residual
+    branch goes as a whole: its layers are called there.
+M2: what comes out is run on one batch and held against the pruned ONNX, to PARITY of the output's range.
+M3: biases that solving the weights added are added to the module's layers.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from edgekit.backends.onnxruntime import open_model
+from edgekit.errors import EdgekitError, InputError
+from edgekit.frontends.parity import ParityReport
+from edgekit.frontends.request import SourceRequest
+from edgekit.frontends.torch import load_module
+from edgekit.frontends.torch_shrink import Origin, origins, shrunk
+from edgekit.ir import io
+from edgekit.ir.graph import constant, int_attribute, is_onnx
+from edgekit.passes import layers_apart
+from edgekit.pipeline import calibrate, steps
+from edgekit.pipeline.model import Canonical
+from edgekit.pipeline.prune import Asked, Job, check
+from edgekit.pipeline.prune_judge import Judging, in_memory
+from edgekit.pipeline.result import PruneResult
+from edgekit.pruning.dependency import Dependencies, Group
+from edgekit.spec import Array, Feeds, Progress, RunOptions, TensorSpec
+
+PARITY = 1e-4  # of the output's range: as export is held against its framework
+NAME = "the module"
+
+
+def prune_module(
+    module: Any,
+    *,
+    calibration_data: object,
+    inputs: tuple[TensorSpec, ...],
+    asked: Asked,
+    judging: Judging,
+    progress: Progress,
+    preprocess: Path | None = None,
+) -> tuple[Any, PruneResult]:
+    """(a smaller copy of ``module``, what was made and measured).
+
+    A missed speed or budget is in the result's exit code; the module is made all the same.
+
+    Raises:
+        InputError: nothing may go, the plan cannot be carried out on the module, or zeros or recovery are
+            asked for.
+        ExportError: the module cannot be exported.
+        DataError: the data does not fit.
+    """
+    check(asked)
+    if asked.zeros is not None or asked.recover:
+        raise InputError(
+            "a module is pruned by keep or by speedup alone",
+            why="zeros would be trained away, and training the module is what it is handed back for",
+            remedy="leave sparsity, pattern and recover out, or prune the exported .onnx",
+        )
+    progress.stage("export the module, layers apart")
+    mode = module.training
+    own = copy.deepcopy(module).eval()
+    request = SourceRequest(source=NAME, base=Path.cwd(), inputs=inputs, layers_apart=True)
+    model = layers_apart(load_module(copy.deepcopy(own), request).model)
+    known = origins(own, model)
+    _forget_zero_biases(model, known)
+    inputs_, outputs = io.specs(model)
+    canonical = Canonical(model, "torch", ParityReport((), 0, 0, PARITY), inputs_, outputs)
+    done_first = steps.read(preprocess) if preprocess is not None else ()
+    data = in_memory(
+        calibrate.load(
+            canonical, calibration_data, samples=asked.samples, seed=asked.seed, preprocess=done_first
+        )
+    )
+    job = Job(canonical, data, asked, judging, done_first, progress, may_go=_those_of(known), branches=False)
+    found = job.by_speed() if asked.speedup is not None else job.by_part()
+    made = _carried_out(own, found.model, known)
+    _hold(made, found.model, next(iter(data.batches(2))), request)
+    made.train(mode)
+    return made, job.result(Path(NAME), found)
+
+
+def _those_of(known: Mapping[str, Origin]) -> Callable[[Dependencies, Group], bool]:
+    """M1."""
+
+    def may_go(found: Dependencies, group: Group) -> bool:
+        written_down = {
+            int(number)
+            for rewrite in found.rewrites
+            if rewrite.place != "group" and rewrite.counted is not None
+            for number in rewrite.counted
+        }
+        return all(name in known for name, _ in group.places) and not written_down & set(group.channels)
+
+    return may_go
+
+
+def _forget_zero_biases(model: ir.Model, known: Mapping[str, Origin]) -> None:
+    """The exporter writes zeros where a layer has no bias: one that the module does not know goes."""
+    for node in model.graph:
+        if not is_onnx(node, "Conv", "ConvTranspose") or len(node.inputs) < 3:
+            continue
+        bias = node.inputs[2]
+        array = constant(bias)
+        if bias is not None and bias.name not in known and array is not None and not array.any():
+            node.resize_inputs(2)
+
+
+def _carried_out(module: Any, pruned: ir.Model, known: Mapping[str, Origin]) -> Any:
+    """``pruned``'s weights in a copy of the module (M3)."""
+    arrays: dict[str, Array] = {}
+    for name, origin in known.items():
+        array = constant(pruned.graph.initializers.get(name))
+        if array is not None:
+            arrays[origin.name] = array.T if origin.turned else array
+    biases: dict[str, Array] = {}
+    groups: dict[str, int] = {}
+    for node in pruned.graph:
+        weight = node.inputs[1] if len(node.inputs) > 1 else None
+        owner = known.get(weight.name or "") if weight is not None else None
+        if owner is None or not is_onnx(node, "Conv", "ConvTranspose", "Gemm"):
+            continue
+        if not is_onnx(node, "Gemm"):
+            groups[owner.name] = int_attribute(node, "group", 1)
+        bias = node.inputs[2] if len(node.inputs) > 2 else None
+        array = constant(bias)
+        if bias is not None and array is not None and bias.name not in known:
+            biases[owner.name] = array
+    return shrunk(module, arrays, biases=biases, groups=groups)
+
+
+def _hold(made: Any, pruned: ir.Model, feeds: Feeds, request: SourceRequest) -> None:
+    """M2.
+
+    Raises:
+        InputError: the module does not run, or computes something else.
+    """
+    try:
+        reference = load_module(copy.deepcopy(made), request).reference
+    except EdgekitError as error:
+        raise _cannot_follow(error.what) from error
+    assert reference is not None  # noqa: S101  a module always is its own reference
+    with open_model(pruned, RunOptions()) as session:
+        wanted = session.run(feeds)
+    for name, found in reference.run(feeds).items():
+        expected = np.asarray(wanted[name], np.float64)
+        if found.shape != expected.shape:
+            raise _cannot_follow(f"output {name!r} has shape {found.shape}, expected {expected.shape}")
+        off = float(np.abs(np.asarray(found, np.float64) - expected).max()) / (float(np.ptp(expected)) or 1.0)
+        if not off <= PARITY:
+            raise _cannot_follow(f"output {name!r} differs by {off:.3g} of its range")
+
+
+def _cannot_follow(what: str) -> InputError:
+    return InputError(
+        f"the plan cannot be carried out on the module: {what}",
+        why="its forward writes down a size that pruning changes, or uses a weight in a way of its own",
+        remedy="take sizes from the tensors (x.flatten(1), x.shape), or prune the exported model: "
+        "`edgekit prune model.onnx ...`",
+        more="docs/pruning.md",
+    )
