@@ -146,6 +146,7 @@ def _held(
     found = []
     for path in artifacts:
         for name, artifact in artifacts_at(path).items():
+            _check_nothing_inside(name, artifact, inputs)
             aligned, notes = in_terms_of(artifact, inputs, outputs)
             for note in notes:
                 progress.note(note)
@@ -159,6 +160,26 @@ def _held(
             remedy="edgekit validate ARTIFACT... --reference MODEL.onnx --data DATA",
         )
     return tuple(found)
+
+
+def _check_nothing_inside(name: str, artifact: Artifact, inputs: tuple[TensorSpec, ...]) -> None:
+    """Say why bytes and floats cannot be compared here.
+
+    Raises:
+        InputError: the artifact takes bytes where the reference takes pre-processed floats.
+    """
+    floats = {spec.name for spec in inputs if spec.dtype == "float32"}
+    found = [
+        each for each in artifact.inputs if each.reference.dtype == "uint8" and each.reference.name in floats
+    ]
+    if found:
+        raise InputError(
+            f"{name} takes bytes as {found[0].reference.name!r}, and the reference takes float32",
+            why="steps of the app are inside it (embed), and validate feeds both sides the same arrays",
+            remedy="edgekit verify BUNDLE replays it from raw samples, and a release proves it on all data;"
+            " or name a target whose embed is [] in the recipe",
+            more="docs/embed.md",
+        )
 
 
 class _Opening:

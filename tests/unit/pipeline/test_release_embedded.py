@@ -11,7 +11,7 @@ import pytest
 import edgekit
 from edgekit.bundle import golden, manifest
 from edgekit.bundle.manifest import Manifest, TargetEntry
-from edgekit.errors import ExitCode
+from edgekit.errors import ExitCode, InputError
 from edgekit.pipeline.result import ReleaseResult
 from edgekit.pipeline.run import release
 from edgekit.preprocess import Bytes, Cast, Layout, Resize, Scale
@@ -152,6 +152,25 @@ def test_the_chain_of_transformations_names_it(released: tuple[Path, ReleaseResu
     for entry in by_name.values():
         for one, other in zip(entry.provenance[:-1], entry.provenance[1:], strict=True):
             assert one.outputs[-1].digest in {each.digest for each in other.inputs}
+
+
+def test_validate_says_why_it_cannot_compare_bytes_with_floats(released: tuple[Path, ReleaseResult]) -> None:
+    here, _ = released
+    [file] = (here / "dist" / "digits-1" / "artifacts").glob("*onnxruntime-cpu*.onnx")
+    with pytest.raises(InputError, match=r"takes bytes as 'image'.*float32") as found:
+        edgekit.validate(
+            [file],
+            reference=here / "digits-cnn.onnx",
+            data=str(here / "evaluation.npz"),
+            metric="top1",
+        )
+    assert "edgekit verify" in found.value.remedy
+
+
+def test_it_can_be_packaged(released: tuple[Path, ReleaseResult], tmp_path: Path) -> None:
+    """What is packaged is replayed first, from the raw golden samples through the steps that are left."""
+    done = edgekit.package(released[0] / "dist" / "digits-1", kinds=["python", "web"], out=tmp_path)
+    assert done.exit_code is ExitCode.OK
 
 
 def test_it_follows_its_lock(released: tuple[Path, ReleaseResult]) -> None:
