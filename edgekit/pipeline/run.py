@@ -142,7 +142,7 @@ def release(
         baseline = _baseline(plan, judging)
         used_tools = tools(*(each.target.extra for each in plan.targets), _framework_extra(canonical))
         inputs = _input_digests(plan, canonical, learning, judging)
-        locking = _locking(plan, inputs, used_tools, update=update)
+        locking = _chosen(_locking(plan, inputs, used_tools, update=update), measured)
         prepared = _Prepared(
             canonical,
             learning,
@@ -397,6 +397,14 @@ def _locking(plan: Plan, inputs: Mapping[str, str], used: Mapping[str, str], *, 
     if absent:
         return _Locking(None, lock, "updated", f"it does not name {', '.join(absent)}: searched again")
     return _Locking(lock, lock, "followed", "its inputs and tools are unchanged")
+
+
+def _chosen(locking: _Locking, measured: Mapping[str, Measured]) -> _Locking:
+    """Evidence changes a lock that is followed otherwise: what ships is another one of its candidates."""
+    if locking.lock is None or not measured:
+        return locking
+    said = ", ".join(f"{each.by} chose for {name}" for name, each in measured.items())
+    return replace(locking, state="updated", reason=f"{said}; its inputs and tools are unchanged")
 
 
 class _Prepared:

@@ -209,6 +209,7 @@ def test_evidence_chooses_by_the_same_rule(
     result = opened.again(evidence=(written(evidence, tmp_path),))
     assert shipped(result) == chosen
     assert "speed is that of pi5 (Cortex-A76)" in result.targets[0].reason
+    assert (result.lock, result.lock_reason[:26]) == ("updated", "pi5 (Cortex-A76) chose for")
     assert result.bundle is not None
     manifest = manifests.load(result.bundle)
     assert manifest.candidates == ()
