@@ -4,8 +4,12 @@
     Dequantize(int8 weight)     -> zero points as int64, which PyTorch's operator wants
     MatMul(x, W: (in, out))     -> Linear(x, W^T: (out, in)), with the constant vector that is added behind it
 
-The integers and the scales are the plan's own: nothing is calibrated or rounded here a second time. A float32
-holds a bias of less than 2^24 steps exactly (L1); a larger one is refused.
+    Dequantize read by several  -> one for each reader
+
+The integers and the scales are the plan's own: nothing is calibrated or rounded a second time. A float32 holds
+a bias of less than 2^24 steps exactly (L1); a larger one is refused. The partitioner takes an operator
+together with what dequantizes its inputs: shared by two, it would make parts that wait for each other (L2), as
+PyTorch's own quantization knows (torchao, DuplicateDQPass).
 
 Source: executorch/backends/xnnpack/partition/config/gemm_configs.py and operators/quant_params.py (1.5).
 """
@@ -44,6 +48,9 @@ def lowered(model: ir.Model) -> ir.Model:
     for node in list(result.graph):
         if is_onnx(node, "MatMul"):
             _dense(result.graph, node)
+    for node in list(result.graph):
+        if is_onnx(node, "DequantizeLinear") and constant(node.inputs[0]) is None:
+            _one_for_each_reader(result.graph, node)
     return result
 
 
@@ -67,6 +74,20 @@ def _dequantize(graph: ir.Graph, node: ir.Node) -> None:
         name = f"{node.outputs[0].name}_zeros"
         inputs = [node.inputs[0], node.inputs[1], _new(graph, name, zeros)]
         _replace(graph, node, ir.node("DequantizeLinear", inputs, attributes={"axis": _axis(node)}))
+
+
+def _one_for_each_reader(graph: ir.Graph, node: ir.Node) -> None:
+    """Copies of a DequantizeLinear, so that no two operators share one (L2)."""
+    output = node.outputs[0]
+    for number, (reader, index) in enumerate(list(output.uses())[1:]):
+        attributes = {"axis": _axis(node)}
+        copy = ir.node(
+            "DequantizeLinear", list(node.inputs), attributes=attributes, name=f"{node.name}_{number}"
+        )
+        result = copy.outputs[0]
+        result.name, result.shape, result.type = f"{output.name}_{number}_again", output.shape, output.type
+        graph.insert_after(node, copy)
+        reader.replace_input_with(index, result)
 
 
 def _dense(graph: ir.Graph, node: ir.Node) -> None:

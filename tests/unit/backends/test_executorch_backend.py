@@ -314,6 +314,18 @@ def test_a_product_with_a_matrix_becomes_a_dense_layer_with_its_channels_in_fron
     assert layer.inputs[1] is dequantize.outputs[0]
 
 
+def test_what_dequantizes_an_activation_has_one_reader() -> None:
+    """L2: the network's residual reads one value twice."""
+    form = quantized(model(index=False))
+    shared = [
+        node for node in form.graph if node.op_type == "DequantizeLinear" and len(node.outputs[0].uses()) > 1
+    ]
+    assert shared
+    for node in lowered(form).graph:
+        if node.op_type == "DequantizeLinear" and constant(node.inputs[0]) is None:
+            assert len(node.outputs[0].uses()) <= 1
+
+
 def test_a_bias_that_a_float_cannot_hold_is_refused() -> None:
     """L1, and one step below it is taken."""
     text = """<ir_version: 10, opset_import: ["" : 21]>
