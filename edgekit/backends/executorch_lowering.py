@@ -6,9 +6,9 @@
 
     Dequantize read by several  -> one for each reader
 
-The integers and the scales are the plan's own: nothing is calibrated or rounded a second time. A float32 holds
-a bias of less than 2^24 steps exactly (L1); a larger one is refused. The partitioner takes an operator
-together with what dequantizes its inputs: shared by two, it would make parts that wait for each other (L2), as
+The integers and the scales are the plan's own: nothing is calibrated or rounded a second time. A float32
+holds a bias of less than 2^24 steps exactly (L1); a larger one is refused. The partitioner takes an operator
+with what dequantizes its inputs: shared by two, that would make parts that wait for each other (L2), as
 PyTorch's own quantization knows (torchao, DuplicateDQPass).
 
 Source: executorch/backends/xnnpack/partition/config/gemm_configs.py and operators/quant_params.py (1.5).
