@@ -22,7 +22,7 @@ from edgekit.bundle.manifest import FileEntry, Manifest, TargetEntry
 from edgekit.bundle.packages.converted import Converted
 from edgekit.bundle.packages.tflite_graph import TfliteGraph
 from edgekit.bundle.sign import Origin
-from edgekit.errors import TargetRefusalError, VerificationError
+from edgekit.errors import InputError, TargetRefusalError, VerificationError
 from edgekit.spec import Array, Artifact, Feeds, IoBinding, Rejection, Session
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -55,6 +55,13 @@ class Source:
             VerificationError: manifest or evidence is damaged, the evidence is of another bundle, or
                 ``origin`` did not sign this.
         """
+        if folder.is_file():
+            raise InputError(
+                f"{folder} is a file, and packages are made of a bundle's folder",
+                why="the golden outputs are not in the archive, but in the one beside it",
+                remedy=f"tar -xf {folder.name}; tar -xf {folder.stem}.evidence.tar; give the folder",
+                more="docs/bundle.md",
+            )
         manifest = manifest_file.load(folder)
         body = manifest_file.read_member(folder, evidence_file.FILE_NAME)
         evidence = manifest_file.parse(Evidence, body, name=evidence_file.FILE_NAME)

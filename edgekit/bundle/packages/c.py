@@ -245,7 +245,9 @@ def _normalization(stem: str, binding: IoBinding, entry: TargetEntry) -> list[st
         return []
     if sum(isinstance(step, Normalize) for step in steps) > 1:
         return [f"/* {stem}: more than one normalize step: see processing in the bundle's manifest. */", ""]
-    said = f" The app does besides, in this order of the manifest: {', '.join(other)}." if other else ""
+    said = f" The app does besides, in the order of the manifest: {', '.join(other)}." if other else ""
+    if not body:
+        return [f"/* {stem}:{said} */", ""]
     return [
         f"/* One raw value of {stem} -> what the model takes.{said} */",
         f"static inline float {stem}_normalized(float value, int channel) {{",

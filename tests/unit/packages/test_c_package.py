@@ -117,6 +117,12 @@ def test_it_compiles_and_the_array_is_the_file(folder: Path, language: str) -> N
     ]
 
 
+def test_steps_that_single_values_do_not_show_are_named(folder: Path) -> None:
+    header = (folder / "image_model.h").read_text()
+    assert "in the order of the manifest: resize, layout. */\nstatic inline float" in header
+    assert "0.39215687f" not in header  # nothing is multiplied out
+
+
 def test_an_altered_byte_of_the_array_is_red(folder: Path) -> None:
     header = folder / "image_model.h"
     lines = header.read_text().splitlines()

@@ -12,7 +12,7 @@ from edgekit.bundle.packages import write as written
 from edgekit.bundle.packages.base import Package
 from edgekit.bundle.replace_folder import members
 from edgekit.bundle.sign import KeyOrigin
-from edgekit.errors import ExitCode, OutputError, UnknownNameError, VerificationError
+from edgekit.errors import ExitCode, InputError, OutputError, UnknownNameError, VerificationError
 from edgekit.pipeline.package import Wanted, package
 from edgekit.pipeline.result.package import PackageResult
 from edgekit.spec import Silent
@@ -91,6 +91,13 @@ def test_an_earlier_package_is_replaced_and_foreign_files_stay(tmp_path: Path) -
     (path / "README.md").write_text("edited")
     made(bundle, Wanted("python"), out=tmp_path)
     assert bytes_of(path) == before | {"notes.txt": b"mine"}
+
+
+def test_an_archive_is_refused_with_what_to_type(tmp_path: Path) -> None:
+    (tmp_path / "m-1.0.tar").write_bytes(b"")
+    with pytest.raises(InputError, match="made of a bundle's folder") as caught:
+        made(tmp_path / "m-1.0.tar", Wanted("python"))
+    assert "tar -xf m-1.0.evidence.tar" in caught.value.remedy
 
 
 @pytest.mark.parametrize("there", ["notes.txt", written.FILE_NAME])

@@ -61,3 +61,27 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path, table: str, says: str) -
     text = recipe_with(tmp_path / "m", table).read_text()
     with pytest.raises(RecipeError, match=says):
         parse(text, name="r")
+
+
+def test_a_kind_that_no_target_serves_is_refused_at_once(tmp_path: Path) -> None:
+    """P1."""
+    recipe = recipe_with(tmp_path / "m", '[[package]]\nfor = "c"\n')
+    with pytest.raises(RecipeError, match="for c has no target that it could hold"):
+        run.release(recipe, out=tmp_path / "dist", cache_dir=tmp_path / "cache", progress=Silent())
+
+
+def test_a_release_of_some_targets_leaves_the_others_packages_out(tmp_path: Path) -> None:
+    """P3: said, and no error."""
+    pytest.importorskip("ai_edge_litert", reason="ai-edge-litert is not installed")
+    more = '[[target]]\nname = "litert-cpu"\n\n[[package]]\nfor = "c"\n\n[[package]]\nfor = "python"\n'
+    recipe = recipe_with(tmp_path / "m", more)
+    found = run.release(
+        recipe,
+        out=tmp_path / "dist",
+        targets=("onnxruntime-cpu",),
+        cache_dir=tmp_path / "cache",
+        progress=Silent(),
+    )
+    assert found.exit_code is ExitCode.OK
+    assert [row.kind for row in found.packages] == ["python"]
+    assert any("no package for c" in finding for finding in found.findings)
