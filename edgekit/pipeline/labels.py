@@ -2,6 +2,7 @@
 
     L1 the file is not there, or no UTF-8 · L2 an empty line · L3 a name twice
     L4 another number of names than the output has classes
+    L5 a box of the evaluation data is of a class without a name (a detector's output has no width)
 
 A text file with one name in each line, in the order of the classes. Before `labels` existed, a file
 labels.txt among `[model] files` meant the same; it still does, unchecked.
@@ -13,6 +14,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
 
 from edgekit.errors import RecipeError
 from edgekit.pipeline.plan import Plan, associated_files
@@ -21,6 +25,7 @@ from edgekit.spec import TensorSpec
 LABELS = "labels.txt"
 CLASS_METRICS = frozenset({"top1", "top5", "accuracy"})
 """Metrics whose scored output has one column for each class, the last axis."""
+BOX_METRIC = "map"
 _MORE = "docs/embed.md#labels"
 _MAP_RANK = 4  # (batch, classes, height, width), or the classes last
 
@@ -67,6 +72,20 @@ def of_plan(plan: Plan, outputs: Sequence[TensorSpec]) -> Labels | None:
     axis = _axis(output, len(names))
     _check_count(path, names, output, axis)
     return Labels(path.name, names, output.name, axis)
+
+
+def check_boxes(labels: Labels | None, boxes: npt.NDArray[Any], *, metric: str) -> None:
+    """Hold names against a detector's evaluation data: (samples, boxes, 5), the class last.
+
+    Raises:
+        RecipeError: L5.
+    """
+    if labels is None or metric != BOX_METRIC or not boxes.size:
+        return
+    highest = int(boxes[..., -1].max())
+    if highest >= len(labels.names):
+        what = f"has {len(labels.names)} names, and the evaluation data has a box of class {highest}"
+        raise _wrong(Path(labels.name), what, "give one name for each class, class 0 in the first line")
 
 
 def _axis(output: TensorSpec, count: int) -> int:

@@ -134,6 +134,8 @@ def release(
         canonical = _export(plan, cache, progress, live=live)
         names = labels.of_plan(plan, canonical.outputs)
         learning, judging = _data(plan, canonical)
+        if judging.labels is not None:
+            labels.check_boxes(names, judging.labels, metric=plan.recipe.data.evaluation.metric)
         around = processing.of_plan(plan, canonical, judging)
         insides = {
             asked: embedding.decide(asked, plan.recipe, canonical, whole=around, data=judging)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgekit.errors import RecipeError
@@ -79,6 +80,21 @@ WRONG = (
 def test_names_that_do_not_fit(case: Wrong, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=case.message):
         found(tmp_path, case.content, ("batch", 2))
+
+
+@pytest.mark.parametrize(("highest", "fits"), [(1, True), (2, False), (-1, True)])
+def test_boxes_are_of_classes_with_a_name(highest: int, *, fits: bool) -> None:
+    """L5; a detector without boxes says nothing against the names."""
+    boxes = np.full((3, 2, 5), -1.0, np.float32)
+    boxes[1, 0] = (0, 0, 4, 4, highest)
+    names = Labels("names.txt", ("a", "b"), "classes")
+    if fits:
+        labels.check_boxes(names, boxes, metric="map")
+    else:
+        with pytest.raises(RecipeError, match="has 2 names, and the evaluation data has a box of class 2"):
+            labels.check_boxes(names, boxes, metric="map")
+    labels.check_boxes(names, np.array([5]), metric="top1")
+    labels.check_boxes(None, boxes, metric="map")
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
