@@ -9,6 +9,7 @@ what XNNPACK does not take: outputs are right or nearly so, and the speed is ano
     X3  LiteRT: XNNPACK took operators, unless the artifact asks for the builtin kernels, or had none that
         XNNPACK takes where it was released
     X4  OpenVINO on a CPU: the CPU alone executes
+    X5  ExecuTorch: XNNPACK's delegate computes, and no kernel lies outside of it, unless the artifact allows it
 
 A runtime of none of these says nothing that could be checked.
 """
@@ -18,10 +19,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edgekit.spec import Artifact
-from edgekit.target import NO_CPU_FALLBACK
+from edgekit.target import NO_CPU_FALLBACK, PORTABLE
 
 _GPU_PROVIDERS = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
-_TELLING = {"onnxruntime": ("providers",), "litert": ("kernels",), "openvino": ("devices", "device")}
+_TELLING = {
+    "onnxruntime": ("providers",),
+    "litert": ("kernels",),
+    "openvino": ("devices", "device"),
+    "executorch": ("outside",),
+}
 """Back end -> the facts of which one says what ran."""
 
 
@@ -52,8 +58,19 @@ def difference(artifact: Artifact, facts: Mapping[str, str], *, recorded: Mappin
                 if ran == artifact.options.device
                 else f"{artifact.options.device} was asked for, and {ran} executes"
             )
+        case "executorch":
+            return _executorch(artifact, facts)
         case _:
             return ""
+
+
+def _executorch(artifact: Artifact, facts: Mapping[str, str]) -> str:
+    """X5; facts as ``backends.executorch_engine`` has them."""
+    if "XnnpackBackend" not in facts.get("delegates", ""):
+        return f"XNNPACK's delegate was asked for, and {facts.get('delegates') or 'no delegate'} computes"
+    if facts["outside"] == "nothing" or dict(artifact.options.settings).get(PORTABLE) == "allow":
+        return ""
+    return f"XNNPACK's delegate was asked for, and portable kernels run: {facts['outside']}"
 
 
 def _onnxruntime(artifact: Artifact, facts: Mapping[str, str]) -> str:

@@ -26,6 +26,8 @@ GPU = RunOptions(device="cuda", settings=(("provider", "cuda"),))
 ALLOWED = RunOptions(device="cuda", settings=(("provider", "cuda"), ("session.disable_cpu_ep_fallback", "0")))
 TENSORRT = RunOptions(device="cuda", settings=(("provider", "tensorrt"),))
 BUILTIN = RunOptions(settings=(("kernels", "builtin"),))
+PORTABLE_TOO = RunOptions(settings=(("executorch.portable", "allow"),))
+DELEGATE = {"delegates": "XnnpackBackend 2"}
 ALL = {"providers": f"{CUDA},{CPU}", "placed": "CUDA 53"}
 BESIDE = {"providers": f"XnnpackExecutionProvider,{CPU}"}
 ON_CPU_TOO = {"providers": f"{CUDA},{CPU}", "placed": "CUDA 50, CPU 3"}
@@ -49,6 +51,10 @@ CASES = (
     Case("X3 took it there", "litert", {"kernels": "builtin"}, "XNNPACK", recorded={"kernels": "xnnpack"}),
     Case("X4 the CPU", "openvino", {"device": "cpu"}),
     Case("X4 the agent's word", "openvino", {"device": "cpu", "devices": "GPU.0"}, "gpu.0 executes"),
+    Case("X5 the delegate", "executorch", DELEGATE | {"outside": "nothing"}),
+    Case("X5 kernels outside", "executorch", DELEGATE | {"outside": "aten::argmax.out"}, "argmax.out"),
+    Case("X5 allowed", "executorch", DELEGATE | {"outside": "aten::argmax.out"}, options=PORTABLE_TOO),
+    Case("X5 no delegate", "executorch", {"delegates": "", "outside": "nothing"}, "no delegate computes"),
     Case("untold", "onnxruntime", {}),
     Case("a runtime of none of these", "mychip", {"providers": "Anything"}),
 )
