@@ -9,7 +9,7 @@ what XNNPACK does not take: outputs are right or nearly so, and the speed is ano
     X3  LiteRT: XNNPACK took operators, unless the artifact asks for the builtin kernels, or had none that
         XNNPACK takes where it was released
     X4  OpenVINO on a CPU: the CPU alone executes
-    X5  ExecuTorch: XNNPACK's delegate computes, and no kernel lies outside of it, unless the artifact allows it
+    X5  ExecuTorch: XNNPACK computes, and no kernel lies outside its delegate, unless the artifact allows it
 
 A runtime of none of these says nothing that could be checked.
 """
