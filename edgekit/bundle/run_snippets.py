@@ -1,6 +1,6 @@
 """Artifact -> a few lines of Python that run it: what the model card shows, and a test executes.
 
-    onnxruntime · openvino · litert; one sample of zeros, in the artifact's own names, types and layouts
+    onnxruntime · openvino · litert · executorch; one sample of zeros, in the artifact's own names and types
 
 Run options are part of it: neither numerics nor speed are determined by the file alone. A back end that is
 not in the table has no lines.
@@ -112,8 +112,21 @@ def _litert(entry: TargetEntry) -> Iterator[str]:
     yield "}"
 
 
+def _executorch(entry: TargetEntry) -> Iterator[str]:
+    names = [python(binding.name) for binding in entry.artifact.outputs]
+    yield "import numpy as np"
+    yield "import torch"
+    yield "from executorch.runtime import Runtime"
+    yield ""
+    yield f'method = Runtime.get().load_program({_main(entry)}).load_method("forward")'
+    yield from _feeds(entry)
+    yield "values = method.execute([torch.from_numpy(value) for value in feeds.values()])"
+    yield f"outputs = dict(zip([{', '.join(names)}], [each.numpy() for each in values]))"
+
+
 _BY_BACKEND: Mapping[str, Callable[[TargetEntry], Iterator[str]]] = {
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,
     "litert": _litert,
+    "executorch": _executorch,
 }
