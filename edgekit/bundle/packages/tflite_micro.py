@@ -5,6 +5,7 @@
     M3  float activations with integer weights ("hybrid" kernels): TFLite Micro has none
     M4  an open axis besides the batch: nothing is resized there
     M5  more than one subgraph
+    M6  more inputs than its kernel takes (a concatenation of more than ten)
 
 The table is ``tflite_micro.toml``: every row was run on the version that it names.
 """
@@ -25,17 +26,21 @@ _QUANTIZE = 'release the target with precision = "w8a8" (or "fp32")'
 
 @dataclass(frozen=True)
 class Kernel:
-    """How it is registered, and the types of its first input that is no constant."""
+    """How it is registered, types of its first input that is no constant, how many it takes (0 = any)."""
 
     add: str
     types: tuple[str, ...]
+    max_inputs: int = 0
 
 
 @cache
 def table() -> tuple[str, dict[str, Kernel]]:
     """Version of TFLite Micro, and its kernels by operator."""
     held = tomllib.loads(files("edgekit.bundle.packages").joinpath("tflite_micro.toml").read_text("utf-8"))
-    kernels = {name: Kernel(row["add"], tuple(row["types"])) for name, row in held["operators"].items()}
+    kernels = {
+        name: Kernel(row["add"], tuple(row["types"]), row.get("max_inputs", 0))
+        for name, row in held["operators"].items()
+    }
     return held["source"]["version"], kernels
 
 
@@ -76,9 +81,14 @@ def _of_operator(
         reason = f"TFLite Micro {version} has no {operator.name}"
         return [Rejection(name, "M1", reason, "replace it in the model, or register a kernel of your own")]
     given = [graph.tensors[index] for index in operator.inputs if index >= 0]
-    free = next((tensor for tensor in given if not tensor.constant), None)
+    # float16 weights are constants that DEQUANTIZE reads
+    free = next((tensor for tensor in given if not tensor.constant), given[0] if given else None)
     if free is None:
         return []
+    most = kernels[operator.name].max_inputs
+    if most and len(given) > most:  # M6
+        reason = f"{operator.name} of {len(given)} tensors; TFLite Micro {version} takes {most}"
+        return [Rejection(name, "M6", reason, "join them in two steps")]
     integer = any(tensor.constant and tensor.dtype == "int8" for tensor in given)
     if operator.name in _WEIGHTED and free.dtype == "float32" and integer:  # M3
         reason = f"{operator.name} has float activations and int8 weights; TFLite Micro has no such kernel"

@@ -134,6 +134,11 @@ def _moving() -> Iterator[Single]:
         yield Single(
             "CONCATENATION", (x, x), (Operand((4, 4), dtype),), "ConcatenationOptions", (("axis", 0),)
         )
+        if dtype == "int8":  # what fits just so, and one more
+            for count in (10, 11):
+                joined = Operand((2 * count, 4), dtype)
+                said = (("axis", 0),)
+                yield Single("CONCATENATION", (x,) * count, (joined,), "ConcatenationOptions", said)
         yield Single("PACK", (x, x), (Operand((2, 2, 4), dtype),), "PackOptions", (("valuesCount", 2),))
         halves = (Operand((4,), dtype), Operand((4,), dtype))
         yield Single("UNPACK", (x,), halves, "UnpackOptions", (("num", 2),))

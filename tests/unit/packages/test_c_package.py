@@ -192,13 +192,24 @@ def test_the_table_is_what_tflite_micro_runs(tmp_path: Path) -> None:
     python = environment(f"tflite-micro=={version}")
     tried = {}
     for single in singles():
-        tried["-".join(single.key)] = single.key
-        (tmp_path / f"{'-'.join(single.key)}.tflite").write_bytes(tflite(single))
+        name = "-".join((*single.key, str(len(single.inputs))))
+        tried[name] = (*single.key, len(single.inputs))
+        (tmp_path / f"{name}.tflite").write_bytes(tflite(single))
     done = subprocess.run([str(python), str(RUNNER), str(tmp_path)], capture_output=True, text=True)
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     runs = {tried[row["file"].removesuffix(".tflite")] for row in rows if row["ok"]}
     assert len(rows) == len(tried)
-    assert {(name, dtype) for name, row in kernels.items() for dtype in row.types} == runs
+    assert {(name, dtype) for name, row in kernels.items() for dtype in row.types} == {
+        (name, dtype) for name, dtype, _ in runs
+    }
+    refused = {(name, count) for name, _, count in tried.values() if 0 < kernels_of(name, kernels) < count}
+    assert refused == {("CONCATENATION", 11)}
+    assert ("CONCATENATION", "int8", 10) in runs
+    assert ("CONCATENATION", "int8", 11) not in runs
+
+
+def kernels_of(name: str, kernels: dict[str, tflite_micro.Kernel]) -> int:
+    return kernels[name].max_inputs if name in kernels else 0
 
 
 def graph_of(
@@ -222,6 +233,16 @@ def test_what_tflite_micro_lacks_is_refused_with_every_reason(graph: TfliteGraph
     found = tflite_micro.rejections(graph)
     assert [each.rule for each in found] == rules
     assert all(each.reason and each.remedy for each in found)
+
+
+def test_float16_weights_and_long_concatenations_are_refused() -> None:
+    half = GraphTensor("w", "float16", (4,), 8, constant=True)
+    whole = GraphTensor("v", "float32", (4,), 16, constant=False)
+    graph = TfliteGraph((half, whole), (GraphOperator("DEQUANTIZE", (0,), (1,)),), (), (1,))
+    assert [each.rule for each in tflite_micro.rejections(graph)] == ["M2"]
+    for count, rules in ((10, []), (11, ["M6"])):
+        joined = graph_of(GraphOperator("CONCATENATION", (0,) * count, (1,)))
+        assert [each.rule for each in tflite_micro.rejections(joined)] == rules
 
 
 def test_hybrid_kernels_and_open_axes_are_refused() -> None:
