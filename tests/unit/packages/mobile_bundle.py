@@ -25,7 +25,7 @@ from edgekit.bundle.packages.base import Options, Source, Tools
 from edgekit.bundle.packages.converted import Converted
 from edgekit.bundle.processing import InputProcessing, OutputProcessing, Processing, RawTensor
 from edgekit.bundle.write import BundleContent, Shipped, write
-from edgekit.preprocess import Layout, Normalize, Resize, Scale
+from edgekit.preprocess import Bytes, Layout, Normalize, Resize, Scale
 from edgekit.spec import (
     Array,
     Artifact,
@@ -42,6 +42,7 @@ SAMPLES = 3
 STEP = 0.25
 STEPS = (
     Resize(op="resize", size=(4, 5), method="bilinear"),
+    Bytes(op="bytes"),
     Scale(op="scale", by=1 / 255),
     Normalize(op="normalize", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
     Layout(op="layout", to="NCHW"),
