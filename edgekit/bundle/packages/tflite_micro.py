@@ -6,6 +6,7 @@
     M4  an open axis besides the batch: nothing is resized there
     M5  more than one subgraph
     M6  more inputs than its kernel takes (a concatenation of more than ten)
+    M7  a RESHAPE whose sizes as the file writes them contradict each other: they are settled by resizing
 
 The table is ``tflite_micro.toml``: every row was run on the version that it names.
 """
@@ -16,6 +17,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from math import prod
 
 from edgekit.bundle.packages.tflite_graph import GraphOperator, TfliteGraph
 from edgekit.spec import Rejection
@@ -81,6 +83,11 @@ def _of_operator(
         reason = f"TFLite Micro {version} has no {operator.name}"
         return [Rejection(name, "M1", reason, "replace it in the model, or register a kernel of your own")]
     given = [graph.tensors[index] for index in operator.inputs if index >= 0]
+    if operator.name == "RESHAPE":  # M7
+        before, after = (prod(graph.tensors[at].shape) for at in (operator.inputs[0], operator.outputs[0]))
+        if before != after:
+            reason = f"RESHAPE of {before} elements into {after}, as the file has them for a batch of 1"
+            return [Rejection(name, "M7", reason, "export the model with a fixed batch of 1")]
     # float16 weights are constants that DEQUANTIZE reads
     free = next((tensor for tensor in given if not tensor.constant), given[0] if given else None)
     if free is None:

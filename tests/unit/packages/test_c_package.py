@@ -245,6 +245,15 @@ def test_float16_weights_and_long_concatenations_are_refused() -> None:
         assert [each.rule for each in tflite_micro.rejections(joined)] == rules
 
 
+def test_sizes_that_only_resizing_settles_are_refused() -> None:
+    """M7: batch x sequence in one axis is written as 1 where both are free."""
+    whole = GraphTensor("x", "float32", (1, 8, 64), 2048, constant=False)
+    for shape, rules in (((8, 64), []), ((1, 64), ["M7"])):
+        joined = GraphTensor("y", "float32", shape, 4, constant=False)
+        graph = TfliteGraph((whole, joined), (GraphOperator("RESHAPE", (0,), (1,)),), (0,), (1,))
+        assert [each.rule for each in tflite_micro.rejections(graph)] == rules
+
+
 def test_hybrid_kernels_and_open_axes_are_refused() -> None:
     x = GraphTensor("x", "float32", (1, 4), 16, constant=False, open_axes=(0, 1))
     w = GraphTensor("w", "int8", (3, 4), 12, constant=True)
