@@ -26,7 +26,10 @@ from tests.unit.pipeline import bundled
 ARM64 = "EDGEKIT_ARM64"
 CPUS = ("cortex-a53", "cortex-a76")  # plain NEON; dotprod and fp16. Never "max": SME takes a minute for one
 EVERYWHERE = ("mobilenet_v2", "digits_cnn")
-IF_ALL = ("digits_autoencoder", "digits_detector", "digits_keras", "digits_rnn", "digits_unet")
+IF_ALL = (
+    *("digits_autoencoder", "digits_detector", "digits_generator", "digits_keras"),
+    *("digits_lstm_stateful", "digits_rnn", "digits_unet"),
+)
 ALL = os.environ.get("REQUIRE_ALL") == "1"
 
 
