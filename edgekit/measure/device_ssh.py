@@ -69,7 +69,7 @@ class SshDevice:
 
     def __init__(self, address: Address, options: DeviceOptions) -> None:
         self._address, self._python, self._folder = address, options.python, ""
-        self._arguments = [*_port(address), *_option_arguments(options.ssh_options)]
+        self._arguments = [*_port(address), *option_arguments(options.ssh_options)]
         if shutil.which("ssh") is None:
             raise MissingBackendError(
                 "the command ssh is not on this machine",
@@ -203,7 +203,7 @@ def _port(address: Address) -> list[str]:
     return ["-p", str(address.port)] if address.port else []
 
 
-def _option_arguments(given: Sequence[str]) -> list[str]:
+def option_arguments(given: Sequence[str]) -> list[str]:
     """Ours, then the user's.
 
     Raises:

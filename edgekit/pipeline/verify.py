@@ -15,6 +15,7 @@ from edgekit.bundle.check import Check
 from edgekit.bundle.sign import Origin
 from edgekit.errors import MissingBackendError, UnknownNameError
 from edgekit.measure.device_list import NamedDevice
+from edgekit.measure.device_ssh import option_arguments
 from edgekit.pipeline.device_session import DeviceSession
 from edgekit.pipeline.open import open_artifact
 from edgekit.pipeline.proof import Place, open_at, where
@@ -84,6 +85,7 @@ def _on_device(
     origin: Origin | None,
 ) -> VerifyResult:
     sessions: list[DeviceSession] = []
+    option_arguments(device.options.ssh_options)  # a wrong one is no difference of the bundle
 
     def opened(artifact: Artifact) -> Session:
         progress.note(f"replaying golden vectors of {artifact.target} on {device.name}")

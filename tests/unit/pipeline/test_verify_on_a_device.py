@@ -16,7 +16,7 @@ import pytest
 
 import edgekit
 from edgekit.cli.main import run
-from edgekit.errors import ExitCode, MissingBackendError
+from edgekit.errors import ExitCode, InputError, MissingBackendError
 from edgekit.measure.device_list import Given
 from edgekit.measure.devices import LostDeviceError
 from edgekit.pipeline import verify as verifying
@@ -235,3 +235,9 @@ def test_what_runs_on_a_stand_in_says_so_and_does_not_fail(tmp_path: Path) -> No
     assert found.exit_code is ExitCode.OK
     assert statuses(found, "placement") == {"onnxruntime-arm64": "not_run"}
     assert any("not run on aarch64 here" in row.detail for row in found.rows)
+
+
+def test_a_wrong_option_is_no_difference_of_the_bundle(sound: Path) -> None:
+    given = Given(ssh_options=("StrictHostKeyChecking=no",))
+    with pytest.raises(InputError, match="StrictHostKeyChecking is edgekit's own"):
+        edgekit.verify(sound, device="ssh://me@127.0.0.1:1", given=given)
