@@ -29,7 +29,7 @@ def test_the_packaged_model_gives_the_golden_outputs_for_what_the_class_prepared
     recipe = tmp_path / "recipe"
     shutil.copytree(DIGITS, recipe, ignore=shutil.ignore_patterns("edgekit.lock", "__pycache__"))
     text = (recipe / "edgekit.toml").read_text()
-    text = text.replace("[data]\n", 'files = ["labels.txt"]\ndescription = "digits"\n[data]\n', 1)
+    text = text.replace("[data]\n", 'files = ["labels.txt"]\n[data]\n', 1)
     head = text[: text.index("[[target]]")]
     (recipe / "edgekit.toml").write_text(f'{head}[[target]]\nname = "litert-cpu"\n')
     (recipe / "labels.txt").write_text("".join(f"digit {label}\n" for label in range(10)))
