@@ -12,14 +12,14 @@ itself says which paths it leaves out, and ``attest`` signs the evidence.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
-from contextlib import redirect_stdout
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from edgekit.bundle import dsse, keys
-from edgekit.errors import OutputError, VerificationError, missing_extra
+from edgekit.errors import MissingBackendError, OutputError, VerificationError, missing_extra
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -174,6 +174,7 @@ def check_folder(folder: Path, paths: Iterable[str], *, origin: Origin) -> None:
 
     Raises:
         VerificationError: one of the three does not hold.
+        MissingBackendError: sigstore's keys cannot be fetched.
     """
     file = folder / FILE_NAME
     if file.is_symlink() or not file.is_file():  # S1
@@ -186,11 +187,12 @@ def check_folder(folder: Path, paths: Iterable[str], *, origin: Origin) -> None:
     from model_signing import verifying
 
     config = verifying.Config()
+    if isinstance(origin, SigstoreOrigin):
+        with _sigstore_roots():
+            config.use_sigstore_verifier(identity=origin.identity, oidc_issuer=origin.provider)
     try:
         if isinstance(origin, KeyOrigin):
             config.use_elliptic_key_verifier(public_key=origin.public_key)
-        else:
-            config.use_sigstore_verifier(identity=origin.identity, oidc_issuer=origin.provider)
         with redirect_stdout(
             sys.stderr
         ):  # model_signing 1.1 prints a warning about signatures from before 1.0
@@ -217,13 +219,15 @@ def check_statement(content: bytes, *, name: str, origin: Origin) -> bytes:
 
     Raises:
         VerificationError: it is no such bundle, or somebody else's.
+        MissingBackendError: sigstore's keys cannot be fetched.
     """
     if isinstance(origin, KeyOrigin):
         return dsse.check(content, keys.public_key(origin.public_key), name=name)
     from sigstore import models, verify
 
-    try:
+    with _sigstore_roots():
         verifier = verify.Verifier.production()
+    try:
         policy = verify.policy.Identity(identity=origin.identity, issuer=origin.provider)
         kind, payload = verifier.verify_dsse(models.Bundle.from_json(content), policy)
     except Exception as error:  # damaged input may break any part of the library
@@ -238,6 +242,26 @@ def check_statement(content: bytes, *, name: str, origin: Origin) -> bytes:
             f"{name} holds {kind}, and no in-toto statement", why="its type is signed too"
         )
     return payload
+
+
+@contextmanager
+def _sigstore_roots() -> Iterator[None]:
+    """What sigstore's own keys are fetched in: that they cannot be says nothing of the bundle.
+
+    Raises:
+        MissingBackendError: they cannot be had here.
+    """
+    from sigstore import errors
+
+    try:
+        yield
+    except (errors.TUFError, errors.RootError, errors.NetworkError) as error:
+        raise MissingBackendError(
+            f"who signed cannot be checked here: {_words(error)}",
+            why="sigstore's own keys are fetched first; the bundle was neither confirmed nor refuted",
+            remedy="try again with a network; without --identity, verify checks for corruption",
+            more=_MORE,
+        ) from error
 
 
 def _no_sigstore(error: Exception) -> OutputError:

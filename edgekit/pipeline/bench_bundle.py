@@ -22,7 +22,7 @@ from edgekit.bundle import manifest as manifests
 from edgekit.bundle import verify as bundles
 from edgekit.bundle.check import Check
 from edgekit.bundle.device_evidence import DeviceEvidence, DeviceMeasurement, DeviceTarget, attested
-from edgekit.bundle.evidence import LatencyFacts, MachineFacts, RatioFacts
+from edgekit.bundle.evidence import MachineFacts, RatioFacts
 from edgekit.bundle.manifest import CandidateEntry, Manifest
 from edgekit.bundle.sign import Signer
 from edgekit.errors import ExitCode, InputError, MissingBackendError, VerificationError
@@ -31,6 +31,7 @@ from edgekit.pipeline import bench_devices
 from edgekit.pipeline.bench_failures import exit_code_of
 from edgekit.pipeline.bench_sweep import Sweep
 from edgekit.pipeline.device_session import DeviceSession
+from edgekit.pipeline.latency import latency_facts
 from edgekit.pipeline.result import BenchResult, BenchRow
 from edgekit.pipeline.write import write_text
 from edgekit.spec import Artifact, Precision, Progress, Session
@@ -242,19 +243,7 @@ def _measurement(
         failure=not_run,
         golden=golden,
         placement=placement,
-        latency=LatencyFacts(
-            p50_ms=latency.p50_ms,
-            p90_ms=latency.p90_ms,
-            p95_ms=latency.p95_ms,
-            p99_ms=latency.p99_ms,
-            low_ms=latency.low_ms,
-            high_ms=latency.high_ms,
-            runs=latency.runs,
-            stable=latency.stable,
-            warning=latency.warning,
-        )
-        if latency
-        else None,
+        latency=latency_facts(latency) if latency else None,
         ratio=RatioFacts(value=ratio.value, low=ratio.low, high=ratio.high) if ratio else None,
         verdict=row.verdict if row else "",
         memory_bytes=row.memory_bytes if row else None,

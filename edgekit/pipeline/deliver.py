@@ -14,7 +14,6 @@ from edgekit.bundle.evidence import (
     AccuracyFacts,
     DriftFacts,
     GateFacts,
-    LatencyFacts,
     MachineFacts,
     Measurement,
     RatioFacts,
@@ -27,11 +26,12 @@ from edgekit.dataset import Dataset
 from edgekit.pipeline import facts, provenance
 from edgekit.pipeline.installed import used_packages
 from edgekit.pipeline.judge import Judged
+from edgekit.pipeline.latency import latency_facts
 from edgekit.pipeline.model import Canonical
 from edgekit.pipeline.plan import Plan, associated_files
 from edgekit.pipeline.prepare import Prepared
 from edgekit.pipeline.proof import golden_inputs
-from edgekit.pipeline.result import CandidateRow, LatencyRow, ReleaseResult
+from edgekit.pipeline.result import CandidateRow, ReleaseResult
 from edgekit.pipeline.snapshot import SAMPLES, samples_of
 from edgekit.pipeline.source_files import source_files
 from edgekit.spec import to_json
@@ -144,8 +144,8 @@ def _measurement(row: CandidateRow, baseline: CandidateRow) -> Measurement:
         status=row.status,
         runtime=row.ran_on,
         not_run=row.caveat,
-        latency=_latency(row.latency),
-        float_latency=_latency(baseline.latency),
+        latency=latency_facts(row.latency) if row.latency else None,
+        float_latency=latency_facts(baseline.latency) if baseline.latency else None,
         ratio=RatioFacts(value=row.ratio.value, low=row.ratio.low, high=row.ratio.high)
         if row.ratio
         else None,
@@ -191,19 +191,3 @@ def _measurement(row: CandidateRow, baseline: CandidateRow) -> Measurement:
 def _finite(value: float) -> float | None:
     """JSON has no infinity: nothing differs, or there is nothing to compare with."""
     return value if math.isfinite(value) else None
-
-
-def _latency(row: LatencyRow | None) -> LatencyFacts | None:
-    if row is None:
-        return None
-    return LatencyFacts(
-        p50_ms=row.p50_ms,
-        p90_ms=row.p90_ms,
-        p95_ms=row.p95_ms,
-        p99_ms=row.p99_ms,
-        low_ms=row.low_ms,
-        high_ms=row.high_ms,
-        runs=row.runs,
-        stable=row.stable,
-        warning=row.warning,
-    )

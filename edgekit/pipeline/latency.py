@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from edgekit.backends.worker import WorkerSession
+from edgekit.bundle.evidence import LatencyFacts
 from edgekit.measure.timer import NOT_SLOWER_LIMIT, Comparison, Latency, compare
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.proof import Opener
@@ -102,6 +103,17 @@ def latency_row(found: Latency) -> LatencyRow:
         warning=found.warning,
         raw_ms=found.raw_ms,
     )
+
+
+def latency_facts(row: LatencyRow) -> LatencyFacts:
+    """As evidence has it, without the samples."""
+    shared = LatencyFacts.model_fields.keys()
+    return LatencyFacts(**{name: getattr(row, name) for name in shared})
+
+
+def row_of_facts(facts: LatencyFacts) -> LatencyRow:
+    """What evidence says, as results have it; its samples stayed where they were measured."""
+    return LatencyRow(**facts.model_dump(), raw_ms=())
 
 
 def ratio_row(found: Comparison, name: str) -> RatioRow | None:

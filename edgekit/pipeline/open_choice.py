@@ -21,10 +21,10 @@ from edgekit.bundle.sign import Origin
 from edgekit.errors import EdgekitError, ExitCode, InputError, VerificationError
 from edgekit.pipeline import search
 from edgekit.pipeline.judge import Judged
-from edgekit.pipeline.latency import Timed
+from edgekit.pipeline.latency import Timed, row_of_facts
 from edgekit.pipeline.lock import LockedScheme
 from edgekit.pipeline.plan import Plan
-from edgekit.pipeline.result import LatencyRow, RatioRow
+from edgekit.pipeline.result import RatioRow
 from edgekit.spec import Artifact, Precision
 
 _MORE = "docs/devices.md"
@@ -244,18 +244,7 @@ def _timed(row: DeviceMeasurement, *, baseline: str) -> Timed:
     latency, ratio = row.latency, row.ratio
     assert latency is not None  # noqa: S101  the caller has looked
     return Timed(
-        latency=LatencyRow(
-            p50_ms=latency.p50_ms,
-            p90_ms=latency.p90_ms,
-            p95_ms=latency.p95_ms,
-            p99_ms=latency.p99_ms,
-            low_ms=latency.low_ms,
-            high_ms=latency.high_ms,
-            runs=latency.runs,
-            stable=latency.stable,
-            warning=latency.warning,
-            raw_ms=(),
-        ),
+        latency=row_of_facts(latency),
         ratio=RatioRow(baseline, ratio.value, ratio.low, ratio.high) if ratio else None,
         memory_bytes=row.memory_bytes,
     )

@@ -580,3 +580,29 @@ def test_what_sigstore_signs_is_checked_for_the_identity(
     body = (folder / "evidence.sigstore.json").read_bytes()
     (folder / "evidence.sigstore.json").write_bytes(body.replace(b'"payload": "ew', b'"payload": "fw'))
     assert verify(folder, open_artifact=Product, origin=origin).exit_code == 8
+
+
+def test_keys_that_cannot_be_fetched_say_nothing_of_the_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No network is no forgery: exit 6, not 8."""
+    from sigstore import verify as sigstore_verify
+    from sigstore.errors import TUFError
+
+    private, public = make_key(tmp_path)
+    FakeSigstore(private, []).install(monkeypatch, public)
+    folder = write(content_in(tmp_path / "w"), tmp_path / "d" / "digits-1.0.0", signer=sign.with_sigstore())
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise TUFError("Failed to refresh TUF metadata")
+
+    origin = SigstoreOrigin("me@example.com", "https://accounts.example.com")
+    monkeypatch.setattr(sigstore_verify.Verifier, "production", unreachable)
+    with pytest.raises(MissingBackendError, match="who signed cannot be checked here") as caught:
+        sign.check_statement(b"{}", name="evidence.sigstore.json", origin=origin)
+    assert "neither confirmed nor refuted" in caught.value.why
+    import model_signing
+
+    monkeypatch.setattr(model_signing.verifying.Config, "use_sigstore_verifier", unreachable)
+    with pytest.raises(MissingBackendError, match="Failed to refresh TUF metadata"):
+        verify(folder, open_artifact=Product, origin=origin)
