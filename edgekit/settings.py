@@ -4,6 +4,7 @@
 |---|---|---|
 | EDGEKIT_CACHE | folder of the content-addressed cache | the platform's user cache folder |
 | EDGEKIT_DATA | folder of real data for tests and benchmarks | none: such tests are skipped |
+| EDGEKIT_SOFTWARE_GPU | 1: GPU targets may run on drivers that compute on the processor (SwiftShader) | 0 |
 | EDGEKIT_SIGN_KEY | path of the private key that `release` signs with | none: releases are not signed |
 | GITHUB_STEP_SUMMARY | file that a verdict is appended to as markdown; GitHub Actions sets it | none |
 """
@@ -46,6 +47,11 @@ def sign_key() -> Path | None:
     """The file of the private key that releases are signed with, or None."""
     named = os.environ.get("EDGEKIT_SIGN_KEY")
     return Path(named).expanduser() if named else None
+
+
+def software_gpu() -> bool:
+    """Whether a GPU target may run on a driver that computes on the processor: numerics, never latency."""
+    return os.environ.get("EDGEKIT_SOFTWARE_GPU") == "1"
 
 
 def step_summary() -> Path | None:
