@@ -141,7 +141,7 @@ class RunOptions:
     Attributes:
         threads: intra-operator threads; 1 unless a recipe or flag says otherwise, so that a figure means
             the same on every machine.
-        device: "cpu" or "cuda"; what the session must really run on.
+        device: "cpu", "cuda", or "gpu" of any make; what the session must really run on.
         settings: runtime-specific settings, as (name, value) pairs in a fixed order.
     """
 

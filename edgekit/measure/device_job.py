@@ -46,7 +46,7 @@ class JobArtifact:
         files: path by name within the artifact's folder, the main file first.
         hashes: SHA-256 by the same names; the agent checks what arrived.
         backend: "onnxruntime", "litert" or "openvino".
-        device: "cpu" or "cuda".
+        device: "cpu", "cuda" or "gpu".
         settings: as ``spec.RunOptions``.
         inputs: name and array of each input, in the artifact's names, layouts and types.
         cores: the only CPUs that it may run on; () = all.

@@ -113,7 +113,7 @@ def where(target: Target, options: RunOptions) -> Place:
 def _absent(target: Target, device: str) -> str:
     if target.architecture and device == "cpu":
         return f"not run on {target.architecture}"
-    return f"not run on a {'GPU' if device == 'cuda' else device}"
+    return f"not run on a {device if device == 'cpu' else 'GPU'}"
 
 
 def open_at(artifact: Artifact, place: Place) -> Session:
