@@ -5,53 +5,23 @@
 #   FOLDER/root    glibc and Python out of Debian's arm64 packages, unpacked; nothing is installed on this machine
 #   FOLDER/site    numpy, onnxruntime and ai-edge-litert: the arm64 wheels, in the versions of constraints.txt
 #
-# QEMU below 10 will not do: under 7.2 the import of onnxruntime 1.31 crashes. Where `qemu-aarch64` on PATH is
-# older or absent, it is unpacked out of bookworm-backports. FOLDER is complete or absent: it appears by rename.
+# The emulator is ../emulated/qemu.sh's. FOLDER is complete or absent: it appears by rename.
 # `-cpu max` is not offered: SME kernels take a minute for one inference there.
 set -euo pipefail
-[ $# = 1 ] || { sed -n '2,10p' "$0"; exit 2; }
+[ $# = 1 ] || { sed -n '2,9p' "$0"; exit 2; }
 folder="$1"
 here="$(cd "$(dirname "$0")" && pwd)"
 [ -x "$folder/python-cortex-a76" ] && exit 0
-for tool in apt-get dpkg python3; do
-  command -v $tool >/dev/null || { echo "userland.sh: $tool is not here (Debian or Ubuntu is needed)" >&2; exit 1; }
-done
+command -v python3 >/dev/null || { echo "userland.sh: python3 is not here" >&2; exit 1; }
 
 mkdir -p "$(dirname "$folder")"
 work="$(mktemp -d "$(dirname "$folder")/.arm64.XXXXXX")"
 trap 'rm -rf "$work"' EXIT
 
-# A private apt: its own lists and cache, so that this machine's stay as they are.
-keys=/usr/share/keyrings/debian-archive-keyring.gpg
-[ -f "$keys" ] || { echo "userland.sh: $keys is not here (package debian-archive-keyring)" >&2; exit 1; }
-private() { # private ARCHITECTURE SUITE COMMAND...: apt-get with that suite alone
-  local apt="$work/apt-$1-$2"
-  if [ ! -d "$apt" ]; then
-    mkdir -p "$apt"/{lists/partial,cache/archives/partial,etc}
-    : > "$apt/status"
-    echo "deb [signed-by=$keys] http://deb.debian.org/debian $2 main" > "$apt/sources.list"
-    apt-get -q -o Dir::Etc::sourcelist="$apt/sources.list" -o Dir::Etc::sourceparts=- \
-      -o Dir::State="$apt" -o Dir::State::lists="$apt/lists" -o Dir::State::status="$apt/status" \
-      -o Dir::Cache="$apt/cache" -o APT::Architecture="$1" -o APT::Architectures::="$1" \
-      -o APT::Sandbox::User= -o Acquire::Languages=none update >&2
-  fi
-  apt-get -q -o Dir::Etc::sourcelist="$apt/sources.list" -o Dir::Etc::sourceparts=- \
-    -o Dir::State="$apt" -o Dir::State::lists="$apt/lists" -o Dir::State::status="$apt/status" \
-    -o Dir::Cache="$apt/cache" -o APT::Architecture="$1" -o APT::Architectures::="$1" \
-    -o APT::Sandbox::User= "${@:3}" >&2
-}
-
 # 1. The emulator.
-qemu="$(command -v qemu-aarch64 || true)"
-major="$([ -n "$qemu" ] && "$qemu" --version | sed -n '1s/.*version \([0-9]*\).*/\1/p' || echo 0)"
+. "$here/../emulated/private_apt.sh"
+"$here/../emulated/qemu.sh" "$work/qemu-aarch64"
 mkdir "$work/debs"
-if [ "$major" -lt 10 ]; then
-  (cd "$work/debs" && private "$(dpkg --print-architecture)" bookworm-backports download qemu-user)
-  dpkg-deb --fsys-tarfile "$work"/debs/qemu-user_*.deb | tar -x -C "$work" --strip-components=3 ./usr/bin/qemu-aarch64
-  rm "$work"/debs/qemu-user_*.deb
-else
-  cp "$qemu" "$work/qemu-aarch64"
-fi
 
 # 2. glibc, Python and what its modules link against.
 (cd "$work/debs" && private arm64 bookworm download \
