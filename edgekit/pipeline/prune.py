@@ -130,38 +130,60 @@ def prune(
     data = calibrate.load(
         canonical, calibration_data, samples=asked.samples, seed=asked.seed, preprocess=done_first
     )
+    made = pruned(canonical, data, asked=asked, judging=judging, preprocess=done_first, progress=progress)
+    if made.result.exit_code is ExitCode.OK:
+        file = Subject(name=model.name, digest=f"sha256:{file_digest(model)}")
+        step = made.step.model_copy(update={"inputs": (file, *made.step.inputs)})
+        write_model(with_lineage(made.model, canonical.lineage, step), out)
+    return replace(made.result, path=out)
+
+
+@dataclass(frozen=True, eq=False)
+class Pruned:
+    """A pruned model, what was found out about it (its path is of no file), and the step of its making."""
+
+    model: ir.Model
+    result: PruneResult
+    step: Transformation
+
+
+def pruned(
+    canonical: Canonical,
+    data: Dataset,
+    *,
+    asked: Asked,
+    judging: Judging,
+    preprocess: tuple[Step, ...],
+    progress: Progress,
+) -> Pruned:
+    """The smaller form of a canonical model; nothing is written.
+
+    Raises:
+        InputError: as ``prune``.
+        TargetRefusalError: a target cannot take the model.
+    """
+    check(asked)
     if asked.zeros is not None:
         zeros = ZerosAsked(asked.zeros, asked.targets, asked.threads, asked.seed, asked.require_speedup)
         made, result = with_zeros(
-            canonical, data, zeros, judging, preprocess=done_first, out=out, progress=progress
+            canonical, data, zeros, judging, preprocess=preprocess, out=Path(), progress=progress
         )
-        if result.exit_code is ExitCode.OK:
-            details = {
-                "zeros": str(asked.zeros),
-                "weights zeroed": str(sum(row.zeros for row in result.sparse)),
-            }
-            step = _step(model, canonical, data, made, details)
-            write_model(with_lineage(made, canonical.lineage, step), out)
-        return result
-    job = Job(canonical, in_memory(data), asked, judging, done_first, progress)
+        details = {
+            "zeros": str(asked.zeros),
+            "weights zeroed": str(sum(row.zeros for row in result.sparse)),
+        }
+        return Pruned(made, result, _step(canonical, data, made, details))
+    job = Job(canonical, in_memory(data), asked, judging, preprocess, progress)
     found = job.by_speed() if asked.speedup is not None else job.by_part()
-    result = job.result(out, found)
-    if result.exit_code is ExitCode.OK:
-        step = _step(model, canonical, data, found.model, _details(asked, len(found.gone)))
-        write_model(with_lineage(found.model, canonical.lineage, step), out)
-    return result
+    step = _step(canonical, data, found.model, _details(asked, len(found.gone)))
+    return Pruned(found.model, job.result(Path(), found), step)
 
 
-def _step(
-    source: Path, canonical: Canonical, data: Dataset, made: ir.Model, details: Mapping[str, str]
-) -> Transformation:
-    """What the file says of itself, for the provenance of a release that starts with it."""
+def _step(canonical: Canonical, data: Dataset, made: ir.Model, details: Mapping[str, str]) -> Transformation:
+    """What a pruned file says of itself, for the provenance of a release."""
     return Transformation(
         action="pruned",
-        inputs=(
-            Subject(name=source.name, digest=f"sha256:{file_digest(source)}"),
-            Subject(name="canonical graph", digest=f"graph:{canonical.digest}"),
-        ),
+        inputs=(Subject(name="canonical graph", digest=f"graph:{canonical.digest}"),),
         outputs=(Subject(name="pruned graph", digest=f"graph:{digest(made)}"),),
         using=(Subject(name="calibration data", digest=f"id:{data.digest}"),),
         tools=tools(),
