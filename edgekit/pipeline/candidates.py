@@ -67,7 +67,12 @@ class Made:
 
 
 def try_target(
-    plan: TargetPlan, bench: Workbench, *, locked: LockedTarget | None, measured: Measured | None = None
+    plan: TargetPlan,
+    bench: Workbench,
+    *,
+    locked: LockedTarget | None,
+    measured: Measured | None = None,
+    timed: bool = True,
 ) -> Outcome:
     """Make, prove, time and judge the candidates of one target, and choose.
 
@@ -76,6 +81,7 @@ def try_target(
         bench: what candidates are made from and held against.
         locked: what the lock says of it.
         measured: what a device measured of its candidates; then that decides.
+        timed: whether latencies are measured, where the target's device is here.
 
     Raises:
         TargetRefusalError: the target cannot hold the model.
@@ -83,7 +89,8 @@ def try_target(
         VerificationError: the lock names other bytes than were made, or the device measured others.
         UndecidedEvidenceError: what the device measured does not decide.
     """
-    trial = Trial(plan, bench, where(plan.target, plan.options), measured=measured)
+    place = where(plan.target, plan.options)
+    trial = Trial(plan, bench, place if timed else replace(place, timed=False), measured=measured)
     if locked:
         schemes = list(locked.schemes)
     else:

@@ -111,7 +111,11 @@ def make(path: Path, *, only: Sequence[str] = (), today: date | None = None) -> 
     """
     if path.is_dir():
         path = path / "edgekit.toml"
-    recipe = recipes.load(path)
+    return of(recipes.load(path), path=path, only=only, today=today)
+
+
+def of(recipe: Recipe, *, path: Path, only: Sequence[str] = (), today: date | None = None) -> Plan:
+    """The plan of a recipe that was read from ``path``, and may have been changed since."""
     known = [table.name for table in recipe.target]
     for name in only:
         if name not in known:

@@ -54,6 +54,7 @@ from edgekit.pipeline.doctor import machine_row
 from edgekit.pipeline.embedded_bench import Sides
 from edgekit.pipeline.embedding import Embedded
 from edgekit.pipeline.facts import stated_licenses
+from edgekit.pipeline.labels import Labels
 from edgekit.pipeline.lock import Lock, LockedTarget
 from edgekit.pipeline.model import Canonical
 from edgekit.pipeline.open_choice import Measured
@@ -89,7 +90,7 @@ _GRAVITY = (
 
 
 @dataclass(frozen=True)
-class _Locking:
+class Locking:
     """Whether the lock is followed, and in which words.
 
     Attributes:
@@ -129,39 +130,18 @@ def release(
     plan = plans.make(recipe, only=targets, today=today or datetime.now(UTC).date())
     check_packages(plan)
     measured = open_choice.of_files(evidence, plan=plan, origin=evidence_origin)
+
+    def find(inputs: Mapping[str, str], used: Mapping[str, str]) -> Locking:
+        return _chosen(_locking(plan, inputs, used, update=update), measured)
+
     with caches.opened(cache_dir or settings.cache_dir(), use=use_cache) as cache:
-        live: list[Runner] = []
-        canonical = _export(plan, cache, progress, live=live)
-        names = labels.of_plan(plan, canonical.outputs)
-        learning, judging = _data(plan, canonical)
-        if judging.labels is not None:
-            labels.check_boxes(names, judging.labels, metric=plan.recipe.data.evaluation.metric)
-        around = processing.of_plan(plan, canonical, judging)
-        insides = {
-            asked: embedding.decide(asked, plan.recipe, canonical, whole=around, data=judging)
-            for asked in dict.fromkeys(each.embed for each in plan.targets if each.embed)
-        }
-        baseline = _baseline(plan, judging)
-        used_tools = tools(*(each.target.extra for each in plan.targets), _framework_extra(canonical))
-        inputs = _input_digests(plan, canonical, learning, judging)
-        locking = _chosen(_locking(plan, inputs, used_tools, update=update), measured)
-        prepared = _Prepared(
-            canonical,
-            learning,
-            plan=plan,
-            lock=locking.lock,
-            cache=cache,
-            progress=progress,
-        )
+        started = start(plan, find=find, cache=cache, progress=progress)
+        canonical, bench, benches = started.canonical, started.bench, started.benches
+        locking, prepared, inputs = started.locking, started.prepared, started.inputs
+        learning, judging, names = started.learning, started.judging, started.names
         table = plan.recipe.data.evaluation
-        bench = replace(
-            _bench(plan, canonical, (learning, judging), prepared, kept=(cache, progress)), baseline=baseline
-        )
-        benches: dict[tuple[Embedding, ...], Workbench] = {(): bench}
-        for asked, inside in insides.items():
-            benches[asked] = _embedded(plan, bench, inside, whole=around)
-        outcomes, rows = _try_all(plan, benches, locking.lock, measured=measured)
-        framework = frameworks.prove(plan.request, canonical, bench, live=live)
+        outcomes, rows = try_all(plan, benches, locking.lock, measured=measured)
+        framework = frameworks.prove(plan.request, canonical, bench, live=started.live)
         rows = complete(
             rows,
             outcomes,
@@ -187,12 +167,15 @@ def release(
                 *canonical.notes,
                 *prepared.findings,
                 *_shared(learning, judging, cache),
-                *(embedded_bench.finding(bench, benches[asked], each) for asked, each in insides.items()),
+                *(
+                    embedded_bench.finding(bench, benches[asked], each)
+                    for asked, each in started.insides.items()
+                ),
                 *embedding_cost.costs(plan, shipped, benches),
                 *(finding for outcome in outcomes.values() for finding in outcome.findings),
                 *_useless_waivers(plan, outcomes),
             ),
-            tools=used_tools,
+            tools=started.tools,
             inputs=inputs,
             recipe=_from_here(plan.path),
             lines=_lines(plan),
@@ -202,7 +185,7 @@ def release(
         if dry_run or result.exit_code is not ExitCode.OK:
             return result
         new_lock = _new_lock(
-            locking, inputs=inputs, used_tools=used_tools, prepared=prepared.used, outcomes=outcomes
+            locking, inputs=inputs, used_tools=started.tools, prepared=prepared.used, outcomes=outcomes
         )
         progress.stage("write the bundle")
         done = deliver(
@@ -211,9 +194,9 @@ def release(
             result=result,
             shipped=shipped,
             waiting={name: each.candidates for name, each in outcomes.items() if not each.chosen_by},
-            around=around,
+            around=started.around,
             inside={
-                each.target.name: _inside(insides[each.embed], benches[each.embed], prepared.used)
+                each.target.name: _inside(started.insides[each.embed], benches[each.embed], prepared.used)
                 for each in plan.targets
                 if each.embed
             },
@@ -226,6 +209,87 @@ def release(
         )
         write_text(plan.path.with_name(locks.NAME), new_lock.text())
         return with_packages(done, plan, out=out, progress=progress)
+
+
+@dataclass(frozen=True, eq=False)
+class Started:
+    """A plan whose model, data and float truth are at hand; no candidate is made yet.
+
+    Attributes:
+        names: of the classes, where the recipe has them.
+        around: what the app does before and after the model.
+        insides: what is embedded, by what is asked for.
+        prepared: gives what static quantization starts from.
+        bench: of the model itself; ``benches`` has those with steps inside too.
+        live: the framework, where it had to be loaded.
+    """
+
+    canonical: Canonical
+    names: Labels | None
+    learning: Dataset | None
+    judging: Dataset
+    around: Processing
+    insides: Mapping[tuple[Embedding, ...], Embedded]
+    tools: Mapping[str, str]
+    inputs: Mapping[str, str]
+    locking: Locking
+    prepared: PreparedOnce
+    bench: Workbench
+    benches: Mapping[tuple[Embedding, ...], Workbench]
+    live: list[Runner]
+
+
+def start(
+    plan: Plan,
+    *,
+    find: Callable[[Mapping[str, str], Mapping[str, str]], Locking],
+    cache: Cache,
+    progress: Progress,
+) -> Started:
+    """Export the model, check the data, and prove the float truth.
+
+    Args:
+        plan: what is wanted.
+        find: digests of the inputs, versions of the tools -> the lock that is followed.
+        cache: where everything is kept.
+        progress: told about each stage.
+    """
+    live: list[Runner] = []
+    canonical = _export(plan, cache, progress, live=live)
+    names = labels.of_plan(plan, canonical.outputs)
+    learning, judging = _data(plan, canonical)
+    if judging.labels is not None:
+        labels.check_boxes(names, judging.labels, metric=plan.recipe.data.evaluation.metric)
+    around = processing.of_plan(plan, canonical, judging)
+    insides = {
+        asked: embedding.decide(asked, plan.recipe, canonical, whole=around, data=judging)
+        for asked in dict.fromkeys(each.embed for each in plan.targets if each.embed)
+    }
+    baseline = _baseline(plan, judging)
+    used_tools = tools(*(each.target.extra for each in plan.targets), _framework_extra(canonical))
+    inputs = _input_digests(plan, canonical, learning, judging)
+    locking = find(inputs, used_tools)
+    prepared = PreparedOnce(canonical, learning, plan=plan, lock=locking.lock, cache=cache, progress=progress)
+    made = _bench(plan, canonical, (learning, judging), prepared, kept=(cache, progress))
+    bench = replace(made, baseline=baseline)
+    benches: dict[tuple[Embedding, ...], Workbench] = {(): bench}
+    for asked, inside in insides.items():
+        benches[asked] = _embedded(plan, bench, inside, whole=around)
+    return Started(
+        canonical=canonical,
+        names=names,
+        learning=learning,
+        judging=judging,
+        around=around,
+        insides=insides,
+        tools=used_tools,
+        inputs=inputs,
+        locking=locking,
+        prepared=prepared,
+        bench=bench,
+        benches=benches,
+        live=live,
+    )
 
 
 def _export(plan: Plan, cache: Cache, progress: Progress, *, live: list[Runner]) -> Canonical:
@@ -386,22 +450,22 @@ def _input_digests(
     }
 
 
-def _locking(plan: Plan, inputs: Mapping[str, str], used: Mapping[str, str], *, update: bool) -> _Locking:
+def _locking(plan: Plan, inputs: Mapping[str, str], used: Mapping[str, str], *, update: bool) -> Locking:
     lock = locks.read(plan.path)
     if lock is None:
-        return _Locking(None, None, "written", "there was none: every target was searched")
+        return Locking(None, None, "written", "there was none: every target was searched")
     if update:
-        return _Locking(None, lock, "updated", "--update was asked for: every target was searched")
+        return Locking(None, lock, "updated", "--update was asked for: every target was searched")
     changed = lock.differences(inputs, used)
     if changed:
-        return _Locking(None, lock, "updated", f"it no longer matches ({', '.join(changed)}): searched again")
+        return Locking(None, lock, "updated", f"it no longer matches ({', '.join(changed)}): searched again")
     absent = [each.target.name for each in plan.targets if each.target.name not in lock.targets]
     if absent:
-        return _Locking(None, lock, "updated", f"it does not name {', '.join(absent)}: searched again")
-    return _Locking(lock, lock, "followed", "its inputs and tools are unchanged")
+        return Locking(None, lock, "updated", f"it does not name {', '.join(absent)}: searched again")
+    return Locking(lock, lock, "followed", "its inputs and tools are unchanged")
 
 
-def _chosen(locking: _Locking, measured: Mapping[str, Measured]) -> _Locking:
+def _chosen(locking: Locking, measured: Mapping[str, Measured]) -> Locking:
     """Evidence changes a lock that is followed otherwise: what ships is another one of its candidates."""
     if locking.lock is None or not measured:
         return locking
@@ -409,7 +473,7 @@ def _chosen(locking: _Locking, measured: Mapping[str, Measured]) -> _Locking:
     return replace(locking, state="updated", reason=f"{said}; its inputs and tools are unchanged")
 
 
-class _Prepared:
+class PreparedOnce:
     """What plans are made from: out of the lock, or learned once when a candidate first needs it."""
 
     def __init__(
@@ -435,6 +499,7 @@ class _Prepared:
             self._found = prepare.again(canonical, locked, lock.locked_restoration())
 
     def __call__(self) -> Prepared:
+        """It, learned where nobody has asked before."""
         if self._found is None:
             if self._learning is None:
                 raise RecipeError(
@@ -480,21 +545,27 @@ class _Prepared:
         return self._found.findings if self._found else ()
 
 
-def _try_all(
+def try_all(
     plan: Plan,
     benches: Mapping[tuple[Embedding, ...], Workbench],
     lock: Lock | None,
     *,
     measured: Mapping[str, Measured],
+    timed: bool = True,
 ) -> tuple[dict[str, Outcome], tuple[TargetRow, ...]]:
-    """Every target, also after one failed: the report names all reasons at once."""
+    """Every target, also after one failed: the report names all reasons at once.
+
+    Without ``timed`` no latency is measured here: somebody else does (``sweep``).
+    """
     outcomes: dict[str, Outcome] = {}
     rows = []
     for target in plan.targets:
         name = target.target.name
         try:
-            locked = lock.targets[name] if lock else None
-            outcome = try_target(target, benches[target.embed], locked=locked, measured=measured.get(name))
+            locked = lock.targets.get(name) if lock else None
+            outcome = try_target(
+                target, benches[target.embed], locked=locked, measured=measured.get(name), timed=timed
+            )
         except (TargetRefusalError, MissingBackendError, NonFiniteOutputError) as error:
             rows.append(_failed_row(target, error))
             continue
@@ -551,7 +622,7 @@ def _agreement(outcomes: Mapping[str, Outcome]) -> tuple[AgreementRow, ...]:
 
 
 def _new_lock(
-    locking: _Locking,
+    locking: Locking,
     *,
     inputs: Mapping[str, str],
     used_tools: Mapping[str, str],
