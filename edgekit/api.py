@@ -13,6 +13,7 @@ from typing import Literal, TypeVar, overload
 
 from edgekit.backends.base import IoDtype, IoForm, IoLayout
 from edgekit.errors import GateError, InputError
+from edgekit.frontends.source import is_keras_model
 from edgekit.measure.device_list import Given, NamedDevice, chosen
 from edgekit.measure.sustained import Plan as _Plan
 from edgekit.pipeline import bench as _bench
@@ -41,6 +42,7 @@ from edgekit.pipeline.bench_sweep import LIMIT_S
 from edgekit.pipeline.bench_sweep import Sweep as _Sweep
 from edgekit.pipeline.open import open_artifact
 from edgekit.pipeline.prune_judge import Judging
+from edgekit.pipeline.prune_keras import prune_keras as _prune_keras
 from edgekit.pipeline.prune_module import prune_module as _prune_module
 from edgekit.pipeline.result import (
     BenchResult,
@@ -189,6 +191,7 @@ def prune(
     targets: Sequence[str] = ("onnxruntime-cpu",),
     threads: int | None = None,
     importance: Literal["obs", "activation", "magnitude"] = "obs",
+    recover: int = 0,
     samples: int | None = None,
     seed: int = 0,
     preprocess: PathLike | None = None,
@@ -227,7 +230,7 @@ def prune(
     """Remove channels or zero weights of a float model; solve what stays anew (docs/pruning.md).
 
     Args:
-        model: the float .onnx file, or a ``torch.nn.Module``, of which channels go.
+        model: the float .onnx file, or a ``torch.nn.Module`` or ``keras.Model``, of which channels go.
         calibration_data: as for ``calibrate``; no labels are read.
         out: the file to write; a module has none.
         inputs: what a module takes; not needed where it has ``example_inputs()``.
@@ -239,7 +242,7 @@ def prune(
         targets: where it is measured.
         threads: inside an operator; the target's own by default.
         importance: what decides which channels go.
-        recover: epochs of distillation from the float model; needs PyTorch.
+        recover: epochs of distillation from the float model: in PyTorch, of a Keras model in Keras.
         samples: at most so many.
         seed: of every draw.
         preprocess: file of steps from a raw sample of either data to the model's inputs.
@@ -251,7 +254,7 @@ def prune(
 
     Returns:
         What was made and measured. A gate that failed is in ``exit_code``, and then nothing was written.
-        For a module: a smaller copy of it, in the same mode, to be trained or exported; and that.
+        For a live model: a smaller one of the same layers, to be trained or exported; and that.
 
     Raises:
         InputError: nothing in the model may go, not exactly one of keep, speedup, sparsity and pattern, or
@@ -273,7 +276,8 @@ def prune(
     judging = Judging(eval_data, metric, max_drop_pp, expected)
     told, steps = progress or Silent(), Path(preprocess) if preprocess else None
     if not isinstance(model, str | Path):
-        return _prune_module(
+        live = _prune_keras if is_keras_model(model) else _prune_module
+        return live(
             model,
             calibration_data=calibration_data,
             inputs=tuple(inputs),

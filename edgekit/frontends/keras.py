@@ -15,14 +15,14 @@ import numpy as np
 from edgekit.errors import ExportError
 from edgekit.frontends.extras import import_extra
 from edgekit.frontends.keras_archive import read_archive
-from edgekit.frontends.keras_export import PROBE_SEED, Forward, export, tensors_of
+from edgekit.frontends.keras_export import PROBE_SEED, Forward, export, reference, tensors_of
 from edgekit.frontends.keras_recurrent import refuse_stateful
 from edgekit.frontends.keras_saved_model import read_saved_model
 from edgekit.frontends.keras_weights import apply_weights
 from edgekit.frontends.request import Loaded, SourceRequest
 from edgekit.frontends.samples import sample
 from edgekit.frontends.shapes import agree, with_dynamic
-from edgekit.spec import TensorSpec
+from edgekit.spec import Runner, TensorSpec
 
 
 def load_model(model: Any, request: SourceRequest) -> Loaded:
@@ -33,6 +33,20 @@ def load_model(model: Any, request: SourceRequest) -> Loaded:
             ONNX form.
         MissingBackendError: tensorflow or tf2onnx is not installed.
     """
+    return export(_forward(model, request), request)
+
+
+def load_reference(model: Any, request: SourceRequest) -> Runner:
+    """The model's own forward pass, with the names that its export would have.
+
+    Raises:
+        ExportError: another Keras back end, undeclared inputs, or it does not run on them.
+        MissingBackendError: tensorflow is not installed.
+    """
+    return reference(_forward(model, request), request)
+
+
+def _forward(model: Any, request: SourceRequest) -> Forward:
     keras = import_extra("keras", needed_for=request.source)
     import_extra("tensorflow", needed_for=request.source)
     if keras.backend.backend() != "tensorflow":
@@ -52,7 +66,7 @@ def load_model(model: Any, request: SourceRequest) -> Loaded:
     def call(tensors: tuple[Any, ...]) -> dict[str, Any]:
         return _named_outputs(model(_packed(model, tensors), training=False), names, request.source)
 
-    return export(Forward(inputs, call, model), request)
+    return Forward(inputs, call, model)
 
 
 def load_archive(request: SourceRequest) -> Loaded:

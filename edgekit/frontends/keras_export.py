@@ -66,17 +66,17 @@ def export(source: Forward, request: SourceRequest) -> Loaded:
         ExportError: it does not run on its inputs, or has operators without an ONNX form.
         MissingBackendError: tensorflow or tf2onnx is not installed.
     """
-    reference = _reference(source, request)
+    runner = reference(source, request)
     model = _converted(source, request)
     _refuse_foreign_operators(model, request.source)
-    _order(model, source.inputs, reference.outputs)
+    _order(model, source.inputs, runner.outputs)
     model = with_stable_names(model)
     ir_passes.ClearMetadataAndDocStringPass()(model)
     model = set_input_shapes(model, source.inputs)
-    by_name = {spec.name: spec for spec in reference.outputs}
+    by_name = {spec.name: spec for spec in runner.outputs}
     for value in model.graph.outputs:
         value.shape = ir.Shape(by_name[value.name or ""].shape)
-    return Loaded(_lifted(model, request), reference, "keras")
+    return Loaded(_lifted(model, request), runner, "keras")
 
 
 def _converted(source: Forward, request: SourceRequest) -> ir.Model:
@@ -171,7 +171,9 @@ def _lifted(model: ir.Model, request: SourceRequest) -> ir.Model:
     return model
 
 
-def _reference(source: Forward, request: SourceRequest) -> FunctionRunner:
+def reference(source: Forward, request: SourceRequest) -> FunctionRunner:
+    """The forward pass as a Runner; ExportError where it does not run on its inputs."""
+
     def run(arrays: tuple[Array, ...]) -> dict[str, Array]:
         feeds = {spec.name: array for spec, array in zip(source.inputs, arrays, strict=True)}
         return {name: np.array(value) for name, value in source.call(tensors_of(feeds)).items()}

@@ -114,6 +114,11 @@ def _no_model(found: object, source: str) -> ExportError:
     )
 
 
+def is_keras_model(found: object) -> bool:
+    """Whether it is one; nothing is imported to find out."""
+    return _is_a(found, "keras", "Model")
+
+
 def _is_a(found: object, module: str, name: str) -> bool:
     kind = getattr(sys.modules.get(module), name, None)
     return isinstance(kind, type) and isinstance(found, kind)

@@ -261,6 +261,7 @@ class Job:
     Attributes:
         may_go: whether channels of a group may go at all.
         branches: whether a residual branch may go as a whole.
+        trained: recovery in the framework that the model comes from; None = in PyTorch (``recover``).
     """
 
     canonical: Canonical
@@ -271,6 +272,7 @@ class Job:
     progress: Progress
     may_go: Callable[[Dependencies, Group], bool] = lambda found, group: True
     branches: bool = True
+    trained: Callable[[ir.Model], ir.Model] | None = None
     table: tuple[widths_.Cell, ...] = ()
     search: list[PruneStepRow] = field(default_factory=list)
     found: Dependencies = field(init=False)
@@ -433,16 +435,7 @@ class Job:
         )
         if self.asked.recover:
             self.progress.stage("recover by distillation", total=self.asked.recover)
-            model, _ = recover(
-                self.found.model,
-                model,
-                batches=self.data.batches,
-                count=self.data.count,
-                epochs=self.asked.recover,
-                seed=self.asked.seed,
-                threads=self.asked.threads,
-                progress=self.progress,
-            )
+            model = (self.trained or self._distilled)(model)
         rows = tuple(RepairRow(r.layer, r.before, r.bias_only, r.after) for r in repairs)
         made = Found(model, gone, rows)
         if not self.judging.data:
@@ -451,6 +444,18 @@ class Job:
             self.canonical.model, model, preprocess=self.preprocess, progress=self.progress
         )
         return replace(made, evaluated=evaluated, verdict=self.judging.held(evaluated))
+
+    def _distilled(self, model: ir.Model) -> ir.Model:
+        return recover(
+            self.found.model,
+            model,
+            batches=self.data.batches,
+            count=self.data.count,
+            epochs=self.asked.recover,
+            seed=self.asked.seed,
+            threads=self.asked.threads,
+            progress=self.progress,
+        )[0]
 
     def result(self, out: Path, found: Found) -> PruneResult:
         """All of it as plain values."""

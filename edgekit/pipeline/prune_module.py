@@ -12,7 +12,7 @@ M3: biases that solving the weights added are added to the module's layers.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from edgekit.pipeline.prune import Asked, Job, check
 from edgekit.pipeline.prune_judge import Judging, in_memory
 from edgekit.pipeline.result import PruneResult
 from edgekit.pruning.dependency import Dependencies, Group
-from edgekit.spec import Array, Feeds, Progress, RunOptions, TensorSpec
+from edgekit.spec import Array, Feeds, Progress, Runner, RunOptions, TensorSpec
 
 PARITY = 1e-4  # of the output's range: as export is held against its framework
 NAME = "the module"
@@ -82,15 +82,17 @@ def prune_module(
             canonical, calibration_data, samples=asked.samples, seed=asked.seed, preprocess=done_first
         )
     )
-    job = Job(canonical, data, asked, judging, done_first, progress, may_go=_those_of(known), branches=False)
+    job = Job(
+        canonical, data, asked, judging, done_first, progress, may_go=channels_of(known), branches=False
+    )
     found = job.by_speed() if asked.speedup is not None else job.by_part()
     made = _carried_out(own, found.model, known)
-    _hold(made, found.model, next(iter(data.batches(2))), request)
+    hold(_runs(made, request), found.model, next(iter(data.batches(2))), what=NAME)
     made.train(mode)
     return made, job.result(Path(NAME), found)
 
 
-def _those_of(known: Mapping[str, Origin]) -> Callable[[Dependencies, Group], bool]:
+def channels_of(known: Collection[str]) -> Callable[[Dependencies, Group], bool]:
     """M1."""
 
     def may_go(found: Dependencies, group: Group) -> bool:
@@ -139,32 +141,36 @@ def _carried_out(module: Any, pruned: ir.Model, known: Mapping[str, Origin]) -> 
     return shrunk(module, arrays, biases=biases, groups=groups)
 
 
-def _hold(made: Any, pruned: ir.Model, feeds: Feeds, request: SourceRequest) -> None:
-    """M2.
-
-    Raises:
-        InputError: the module does not run, or computes something else.
-    """
+def _runs(made: Any, request: SourceRequest) -> Runner:
     try:
         reference = load_module(copy.deepcopy(made), request).reference
     except EdgekitError as error:
-        raise _cannot_follow(error.what) from error
+        raise _cannot_follow(NAME, error.what) from error
     assert reference is not None  # noqa: S101  a module always is its own reference
+    return reference
+
+
+def hold(reference: Runner, pruned: ir.Model, feeds: Feeds, *, what: str) -> None:
+    """M2.
+
+    Raises:
+        InputError: what was made computes something else.
+    """
     with open_model(pruned, RunOptions()) as session:
         wanted = session.run(feeds)
     for name, found in reference.run(feeds).items():
         expected = np.asarray(wanted[name], np.float64)
         if found.shape != expected.shape:
-            raise _cannot_follow(f"output {name!r} has shape {found.shape}, expected {expected.shape}")
+            raise _cannot_follow(what, f"output {name!r} has shape {found.shape}, expected {expected.shape}")
         off = float(np.abs(np.asarray(found, np.float64) - expected).max()) / (float(np.ptp(expected)) or 1.0)
         if not off <= PARITY:
-            raise _cannot_follow(f"output {name!r} differs by {off:.3g} of its range")
+            raise _cannot_follow(what, f"output {name!r} differs by {off:.3g} of its range")
 
 
-def _cannot_follow(what: str) -> InputError:
+def _cannot_follow(what: str, found: str) -> InputError:
     return InputError(
-        f"the plan cannot be carried out on the module: {what}",
-        why="its forward writes down a size that pruning changes, or uses a weight in a way of its own",
+        f"the plan cannot be carried out on {what}: {found}",
+        why="its forward pass writes down a size that pruning changes, or uses a weight in a way of its own",
         remedy="take sizes from the tensors (x.flatten(1), x.shape), or prune the exported model: "
         "`edgekit prune model.onnx ...`",
         more="docs/pruning.md",
