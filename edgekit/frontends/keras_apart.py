@@ -59,6 +59,7 @@ def apart(model: Any, inputs: tuple[TensorSpec, ...], outputs: tuple[str, ...]) 
         InputError: a layer has no row, is called twice, or the model is a class of its own.
         MissingBackendError: Keras is not installed.
     """
+    _refuse_own_class(model)
     values = [
         ir.Value(
             name=spec.name,
@@ -87,18 +88,20 @@ def _run(model: Any, inputs: list[Held], writer: Writer) -> list[Held]:
         for layer in model.layers:
             found = _one(_call(layer, writer)(found))
         return [found]
-    if not is_functional(model):
-        raise refused(
-            model, "it is a class with a forward pass of its own, which nobody can read layer by layer"
-        )
+    _refuse_own_class(model)
     found = model._run_through_graph(inputs, operation_fn=lambda layer: _call(layer, writer))
     return list(keras.tree.flatten(found))
 
 
-def is_functional(model: Any) -> bool:
-    """Whether a model is its graph of layers, and nothing else: what keras.Model(inputs, outputs) gives."""
+def _refuse_own_class(model: Any) -> None:
+    """A model is its graph of layers: keras.Sequential, or what keras.Model(inputs, outputs) gives."""
     kind = type(model)
-    return kind.__name__ == "Functional" and kind.__module__.startswith("keras.")
+    if kind.__name__ not in {"Functional", "Sequential"} or not kind.__module__.startswith("keras."):
+        raise refused(
+            model, "it is a class with a forward pass of its own, which nobody can read layer by layer"
+        )
+    if not model.built:
+        raise refused(model, "it was never built: nobody knows its inputs")
 
 
 def _call(layer: Any, writer: Writer) -> Callable[..., Any]:

@@ -2,8 +2,8 @@
 
     Conv2D(filters=16), kernel (3, 3, 3, 16) -> (3, 3, 3, 8): a new layer from its config with filters=8
 
-C1: the model is cloned from its configuration (names, regularizers, constraints, trainable), with the numbers
-    of its layers that the arrays decide (``_SIZES``) changed; then the arrays are set.
+C1: its layers are made anew from their configuration (names, regularizers, constraints, trainable), with the
+    numbers that the arrays decide (``_SIZES``), and called as the old ones were; then the arrays are set.
 C2: a layer that has no bias, and gets one, is built with ``use_bias``.
 C3: a Reshape that only adds axes (``keras_apart_rows``, R3) takes what is left.
 C4: the model that is given is left alone. The new one is not compiled: its optimizer's state would be of
@@ -12,12 +12,13 @@ C4: the model that is given is left alone. The new one is not compiled: its opti
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from edgekit.errors import InputError
+from edgekit.frontends.explain import explain
 from edgekit.frontends.extras import import_extra
 from edgekit.frontends.keras_apart_rows import is_change_of_axes
 from edgekit.frontends.quiet import quiet
@@ -51,21 +52,51 @@ def shrunk(model: Any, arrays: Weights, *, groups: Mapping[int, int]) -> Any:
     Raises:
         InputError: a layer does not take its arrays.
     """
-    keras = import_extra("keras", needed_for="pruning a Keras model")
     made: dict[int, Any] = {}
 
     def clone(layer: Any) -> Any:
-        new = type(layer).from_config(_config(layer, arrays.get(id(layer), {}), groups.get(id(layer), 0)))
-        made[id(layer)] = new
-        return new
+        made[id(layer)] = type(layer).from_config(
+            _config(layer, arrays.get(id(layer), {}), groups.get(id(layer), 0))
+        )
+        return made[id(layer)]
 
-    with quiet():
-        result = keras.models.clone_model(model, clone_function=clone, recursive=True)
-        if not result.built:
-            result.build(model.input_shape)
+    try:
+        with quiet():
+            result = _cloned(model, [tuple(each.shape) for each in model.inputs], clone)
+    except Exception as error:  # layers raise whatever does not fit them
+        raise _does_not_follow(f"the smaller model cannot be built: {explain(error)}") from error
     for number, own in arrays.items():
         _set(made[number], own)
     return result
+
+
+def _cloned(model: Any, shapes: list[tuple[int | None, ...]], clone: Callable[[Any], Any]) -> Any:
+    """``model`` of new layers, on inputs of ``shapes``: those of a nested model follow what it is given."""
+    keras = import_extra("keras", needed_for="pruning a Keras model")
+    inputs = [
+        keras.Input(batch_shape=shape, dtype=each.dtype, name=each.name)
+        for shape, each in zip(shapes, model.inputs, strict=True)
+    ]
+    if type(model) is keras.Sequential:
+        layers, shape = [], shapes[0]
+        for layer in model.layers:
+            new = _cloned(layer, [shape], clone) if isinstance(layer, keras.Model) else clone(layer)
+            shape = tuple(new.compute_output_shape(shape))
+            layers.append(new)
+        return keras.Sequential([inputs[0], *layers], name=model.name)
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(layer, keras.Model):
+            given = keras.tree.flatten(args)
+            layer = _cloned(layer, [tuple(each.shape) for each in given], clone)
+        return layer(*args, **kwargs)
+
+    outputs = model._run_through_graph(
+        inputs,
+        operation_fn=lambda layer: layer if isinstance(layer, keras.Model) else clone(layer),
+        call_fn=call,
+    )
+    return type(model)(keras.tree.pack_sequence_as(model.input, inputs), outputs, name=model.name)
 
 
 def _config(layer: Any, own: Mapping[str, Array], groups: int) -> dict[str, Any]:
@@ -87,11 +118,17 @@ def _set(layer: Any, own: Mapping[str, Array]) -> None:
     for name, array in own.items():
         variable = getattr(layer, name)
         if tuple(variable.shape) != array.shape:
-            raise InputError(
+            raise _does_not_follow(
                 f"{name} of {type(layer).__name__} {layer.name!r} is {tuple(variable.shape)} in the smaller "
-                f"model, and should be {array.shape}",
-                why="a size in the model's configuration does not follow its channels",
-                remedy="export the model and prune the file: `edgekit prune model.onnx ...`",
-                more="docs/pruning.md",
+                f"model, and should be {array.shape}"
             )
         variable.assign(np.asarray(array, np.float32))
+
+
+def _does_not_follow(what: str) -> InputError:
+    return InputError(
+        what,
+        why="a size in the model's configuration does not follow its channels",
+        remedy="export the model and prune the file: `edgekit prune model.onnx ...`",
+        more="docs/pruning.md",
+    )

@@ -90,7 +90,7 @@ class Writer:
         self, layer: Any, name: str, there: Callable[[Array], Array], back: Callable[[Array, int], Array]
     ) -> ir.Value:
         """Weight ``name`` of the layer in ONNX's order, and the way back."""
-        array = np.array(getattr(layer, name))
+        array = np.array(getattr(layer, name).numpy())
         return self.constant(f"{self.name_of(layer)}/{name}", there(array), Origin(layer, name, back))
 
     def as_first(self, held: Held) -> Held:

@@ -89,7 +89,7 @@ def prune_keras(
             canonical, calibration_data, samples=asked.samples, seed=asked.seed, preprocess=done_first
         )
     )
-    live = _Live(model, found)
+    live = LiveModel(model, found)
 
     def trained(pruned: ir.Model) -> ir.Model:
         """K3."""
@@ -140,7 +140,7 @@ def _proved(reference: Runner, graph: ir.Model) -> ParityReport:
 
 
 @dataclass(frozen=True, eq=False)
-class _Live:
+class LiveModel:
     """The model, and whose each constant of its graph is."""
 
     model: Any
