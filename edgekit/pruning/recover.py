@@ -99,7 +99,7 @@ def recover(
     optimizer = torch.optim.Adam(list(weights.values()), lr=PEAK)
     size = len(next(iter(data.values())))
     steps = epochs * -(-size // BATCH)
-    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, steps))
+    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: part_of_peak(step, steps))
     generator = torch.Generator().manual_seed(seed)
     errors: list[float] = []
     for _ in range(epochs):
@@ -124,7 +124,7 @@ def recover(
     return model, Recovery(epochs, errors[0], errors[-1])
 
 
-def rate(step: int, steps: int) -> float:
+def part_of_peak(step: int, steps: int) -> float:
     """The learning rate as a part of PEAK."""
     rising = max(1, int(WARM_UP * steps))
     if step < rising:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.errors import missing_extra
-from edgekit.pruning.recover import BATCH, PEAK, Recovery, rate
+from edgekit.pruning.recover import BATCH, PEAK, Recovery, part_of_peak
 from edgekit.spec import Array, BatchStream, Progress, Silent
 
 
@@ -78,7 +78,7 @@ def recover_keras(
             feeds = [array[rows] for array in data]
             if number % 2 and mixes:
                 feeds = _mixed(feeds, rng)
-            optimizer.learning_rate = PEAK * rate(done, steps)
+            optimizer.learning_rate = PEAK * part_of_peak(done, steps)
             total += float(compiled(*(tf.constant(each) for each in feeds))) * len(rows)
             done += 1
         errors.append(total / size)
