@@ -4,14 +4,15 @@
 
 | code | when |
 |---|---|
-| raw-bytes | values are whole numbers up to 255, and the first layer answers 30 times as strongly as usual |
+| raw-bytes | values are whole numbers up to 255, and the first layer answers 10 times as strongly as usual |
 | tiny-input | values lie inside [0, 1] or so, and the first layer hardly answers: bias drowns the data |
 | swapped-layout | colour channels are interleaved in memory where the model wants planes, or the reverse |
 | unused-input | no output depends on the input |
 
 A trained layer answers its data with a spread near 1, because normalization (folded into it now) made it so.
 The limits are far from that on purpose: a hint that is wrong is worse than none. Layout is judged by
-smoothness: neighbours in memory are alike in planes, values ``channels`` apart are alike where interleaved.
+smoothness down the image: one row below lies ``width`` values on in planes, ``channels * width`` on where
+interleaved. (Not along a row: of a grey photograph the colours of one pixel are alike too.)
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from edgekit.spec import Array, Feeds
 
 LOOKED = 4  # samples: one photograph may be dark, and a layout shows in a few
 PATCHES = 512  # of those; a spread is known to 3 % from as many
-_STRONG = 30.0  # spread of the first layer's answers: 255 times too large a scale gives 50 and more
+_STRONG = 10.0  # spread of the first layer's answers: right data gives 0.1 to 1.1, bytes 15 and more
 _WEAK = 0.02  # 255 times too small a scale gives 0.004
 _BYTE = 255.0
-_MARGIN = 1.5  # how much smoother the other layout has to be; photographs are at 3 and more
+_MARGIN = 2.0  # how much smoother the other layout has to be: wrong photographs at 3 and more, right below 1
 _COLOURS = (3, 4)
 
 Floats = npt.NDArray[np.float64]
@@ -218,13 +219,16 @@ def _layout(name: str, first: _First, array: Array) -> Finding | None:
     if first.channel_axis is None or array.ndim != 4:
         return None
     colours = array.shape[first.channel_axis]
-    if colours not in _COLOURS or array[0].size <= colours:
+    if colours not in _COLOURS:
         return None
-    flat = np.ascontiguousarray(array).reshape(len(array), -1).astype(np.float64)
-    near = float(np.abs(np.diff(flat, axis=1)).mean())
-    apart = float(np.abs(flat[:, colours:] - flat[:, :-colours]).mean())
     planes_wanted = first.channel_axis == 1
-    smooth, rough = (near, apart) if planes_wanted else (apart, near)
+    width = array.shape[3] if planes_wanted else array.shape[2]
+    flat = np.ascontiguousarray(array).reshape(len(array), -1).astype(np.float64)
+    if flat.shape[1] <= colours * width:  # a single row
+        return None
+    in_planes = float(np.abs(flat[:, width:] - flat[:, :-width]).mean())
+    interleaved = float(np.abs(flat[:, colours * width :] - flat[:, : -colours * width]).mean())
+    smooth, rough = (in_planes, interleaved) if planes_wanted else (interleaved, in_planes)
     if rough <= 0 or smooth < _MARGIN * rough:
         return None
     wanted, found = ("planes", "interleaved") if planes_wanted else ("interleaved", "in planes")
@@ -232,7 +236,7 @@ def _layout(name: str, first: _First, array: Array) -> Finding | None:
         "swapped-layout",
         "warning",
         f"the {colours} channels of input {name!r} look {found} in memory and the model wants them "
-        f"{'in ' if planes_wanted else ''}{wanted}: values {colours} apart differ by {apart:.3g}, neighbours "
-        f"by {near:.3g}",
+        f"{'in ' if planes_wanted else ''}{wanted}: one row below differs by {rough:.3g} if they are {found} "
+        f"and by {smooth:.3g} as the model reads them",
         "transpose the data, do not reshape it (preprocess: layout)",
     )
