@@ -141,7 +141,8 @@ class RunOptions:
     Attributes:
         threads: intra-operator threads; 1 unless a recipe or flag says otherwise, so that a figure means
             the same on every machine.
-        device: "cpu", "cuda", or "gpu" of any make; what the session must really run on.
+        device: "cpu", "cuda", "gpu" of any make, or "cpu-bf16", a CPU that multiplies bfloat16; what the
+            session must really run on.
         settings: runtime-specific settings, as (name, value) pairs in a fixed order.
     """
 

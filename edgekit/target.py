@@ -116,7 +116,7 @@ class RunDefaults(_Closed):
     """Run options of the target; a recipe's [[target]] may override the threads."""
 
     threads: int = Field(default=1, ge=1)
-    device: Literal["cpu", "cuda", "gpu"] = "cpu"
+    device: Literal["cpu", "cpu-bf16", "cuda", "gpu"] = "cpu"
     settings: dict[str, str] = {}
 
     def options(self, *, threads: int | None = None, allow_fallback: bool = False) -> RunOptions:

@@ -1,4 +1,4 @@
-"""Model -> ONNX bytes -> IR (.xml and .bin) -> OpenVINO on the CPU.
+"""Model -> ONNX bytes -> IR (.xml and .bin) -> OpenVINO on the CPU, or on an Intel GPU.
 
 Quantized graphs go in as QDQ: OpenVINO reads the pairs as FakeQuantize with the same scales, and its low
 precision transformations choose int8 kernels when the model is compiled. The session's facts name the kernels
@@ -9,6 +9,8 @@ C2 an operator that the converter does not know
 C3 the plug-in cannot compile or run the converted graph
 C4 an input or output lost its name in the conversion
 C5 activations of 16 bits: the plug-in leaves their rounding and their bounds out, and computes other numbers
+
+Where the target's device is absent, the CPU stands in for C3.
 """
 
 from __future__ import annotations
@@ -22,12 +24,13 @@ import onnx_ir as ir
 from edgekit.backends.base import CompileRequest, file_entries
 from edgekit.backends.bindings import same_layout, trial_feeds
 from edgekit.backends.installed import installed_version, satisfies
+from edgekit.backends.openvino_device import GPU_DRIVER
 from edgekit.backends.openvino_keep_rounding import with_rounding
-from edgekit.backends.openvino_lowering import lowered, options_for
+from edgekit.backends.openvino_lowering import lowered, on_stand_in, options_for
 from edgekit.backends.refusal import refuse, structural_rejections
 from edgekit.backends.worker import call_in_worker, open_worker
 from edgekit.backends.worker_process import EngineError
-from edgekit.errors import OutputError, missing_extra
+from edgekit.errors import MissingBackendError, OutputError, missing_extra
 from edgekit.ir import io
 from edgekit.ir.graph import is_onnx
 from edgekit.spec import Artifact, Availability, Precision, Rejection, RunOptions, Session
@@ -35,15 +38,16 @@ from edgekit.target import Target
 
 _ENGINE = "edgekit.backends.openvino_engine:OpenVinoEngine"
 _CONVERT = "edgekit.backends.openvino_engine:convert"
+_DEVICE = "edgekit.backends.openvino_engine:device_facts"
 _SIXTEEN = frozenset({ir.DataType.INT16, ir.DataType.UINT16})
 _UNKNOWN_OPERATORS = re.compile(r"No conversion rule found for operations: (.+)")
 
 
 class OpenVino:
-    """``backends.base.Backend`` for OpenVINO's CPU plug-in."""
+    """``backends.base.Backend`` for OpenVINO's plug-ins for CPUs and Intel GPUs."""
 
     def probe(self, target: Target) -> Availability:
-        """Installed, and recent enough."""
+        """Installed, recent enough, and the device is there."""
         version = installed_version("openvino")
         if not version:
             missing = missing_extra("openvino", "openvino", needed_for=f"target {target.name}")
@@ -55,6 +59,16 @@ class OpenVino:
                 f"openvino {version} is installed, {target.name} needs {target.runtime}",
                 f'pip install "openvino{target.runtime}"',
             )
+        if target.run.device == "cpu":
+            return Availability(True, version)
+        try:
+            call_in_worker(
+                _DEVICE, {"device": target.run.device}, subject="OpenVINO", doing="looking for the device"
+            )
+        except MissingBackendError as error:
+            return Availability(False, version, f"{error.what}: {error.why}", error.remedy)
+        except EngineError as error:
+            return Availability(False, version, error.what, GPU_DRIVER)
         return Availability(True, version)
 
     def check(self, model: ir.Model, target: Target) -> tuple[Rejection, ...]:
@@ -63,7 +77,12 @@ class OpenVino:
         if found:
             return found
         with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-            return _try(model, Path(folder), target)
+            return _try(model, Path(folder), target, options=self._trial_options(target))
+
+    def _trial_options(self, target: Target) -> RunOptions:
+        """How a model is tried: on the target's device, or on what stands in for it."""
+        options = target.run.options()
+        return options if self.probe(target).ok else on_stand_in(options)
 
     def compile(self, request: CompileRequest, folder: Path) -> Artifact:
         """Write ``<stem>.xml`` and ``<stem>.bin``; the same model gives the same bytes.
@@ -81,7 +100,8 @@ class OpenVino:
                 model = lowered(request.model, request.precision)
                 if request.target.keeps_rounding:
                     model = with_rounding(model)
-                found = _try(model, Path(scratch), request.target)
+                options = self._trial_options(request.target)
+                found = _try(model, Path(scratch), request.target, options=options)
                 if found:
                     raise refuse(request.target, found)
                 for suffix in ("bin", "xml"):  # the main file last: it never points at missing weights
@@ -96,6 +116,8 @@ class OpenVino:
 
     def open(self, artifact: Artifact, options: RunOptions) -> Session:
         """Open in a worker; see ``Backend.open``."""
+        if options.device == "cpu" and artifact.options.device != "cpu":
+            options = on_stand_in(options)
         return open_worker(_ENGINE, artifact, options)
 
 
@@ -118,7 +140,7 @@ def _typed(node: ir.Node) -> tuple[ir.Value, ...]:
     return tuple(value for value in (*node.outputs, *node.inputs[2:]) if value is not None)
 
 
-def _try(model: ir.Model, folder: Path, target: Target) -> tuple[Rejection, ...]:
+def _try(model: ir.Model, folder: Path, target: Target, *, options: RunOptions) -> tuple[Rejection, ...]:
     """Convert ``model`` to ``folder/model.xml`` and run it once; what went wrong, or nothing."""
     onnx, xml = folder / "model.onnx", folder / "model.xml"
     io.save(model, onnx)
@@ -149,7 +171,7 @@ def _try(model: ir.Model, folder: Path, target: Target) -> tuple[Rejection, ...]
         target=target.name,
         backend="openvino",
         precision=Precision.FP32,
-        options=target.run.options(),
+        options=options,
         inputs=tuple(map(same_layout, inputs)),
         outputs=tuple(map(same_layout, outputs)),
     )

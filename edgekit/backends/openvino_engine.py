@@ -1,4 +1,4 @@
-"""ONNX file -> IR, and IR -> OpenVINO CPU session, inside the worker (docs.openvino.ai, CPU device).
+"""ONNX file -> IR, and IR -> OpenVINO session, inside the worker (docs.openvino.ai, CPU and GPU device).
 
 The IR keeps a dynamic batch. The engine compiles a static copy for each shape that is bound and keeps the
 last few, because static shapes select better kernels (a fully connected int8 layer runs as brgemm when the
@@ -7,7 +7,7 @@ A model that cannot be made static runs with its dynamic shapes.
 
 Defaults that would change numerics or speed unasked are set: INFERENCE_PRECISION_HINT f32 (AMX machines
 choose bf16 for float models), DYNAMIC_QUANTIZATION_GROUP_SIZE 0 (32 turns weight-only into dynamic int8),
-one stream.
+one stream. Which device computes: ``backends.openvino_device``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.backends import openvino_profile
-from edgekit.errors import MissingBackendError, ModelFileError, missing_extra
+from edgekit.backends.openvino_device import Device, configuration, ready
+from edgekit.errors import ModelFileError, missing_extra
 from edgekit.spec import RunOptions
 
 if TYPE_CHECKING:
@@ -48,21 +49,16 @@ Shapes = tuple[tuple[int, ...], ...]
 
 
 class OpenVinoEngine:
-    """``backends.engine.Engine`` for OpenVINO's CPU plug-in."""
+    """``backends.engine.Engine`` for OpenVINO's plug-ins for CPUs and Intel GPUs."""
 
     def __init__(
         self, path: Path, options: RunOptions, input_names: list[str], output_names: list[str]
     ) -> None:
         openvino = imported()
-        if options.device != "cpu":
-            raise MissingBackendError(
-                f"OpenVINO sessions run on the CPU here, not on {options.device!r}",
-                why="edgekit drives OpenVINO's CPU plug-in only; running on another device is no option",
-                remedy='set device = "cpu" in the target',
-            )
         self._tensor = openvino.Tensor
         self._core = openvino.Core()
-        self._config = configuration(options)
+        self._device: Device = ready(openvino, self._core, options)
+        self._config = configuration(options, self._device)
         self._inputs, self._outputs = input_names, output_names
         self._model = read_ir(self._core, path)
         self._requests: OrderedDict[Shapes, Any] = OrderedDict()
@@ -72,8 +68,9 @@ class OpenVinoEngine:
         self.facts = {
             "runtime": "openvino",
             "version": openvino.get_version(),
-            "device": ",".join(compiled.get_property("EXECUTION_DEVICES")).lower(),
-            "threads": str(compiled.get_property("INFERENCE_NUM_THREADS")),
+            "device": self._device.proved(compiled),
+            **self._device.facts,
+            "threads": str(options.threads),
             "precision_hint": _type_name(compiled.get_property("INFERENCE_PRECISION_HINT")),
             "kernels": _kernels(compiled),
         }
@@ -101,7 +98,7 @@ class OpenVinoEngine:
 
         def open_profiled() -> Any:
             config = {**self._config, "PERF_COUNT": "YES"}
-            request = self._core.compile_model(model, "CPU", config).create_infer_request()
+            request = self._core.compile_model(model, self._device.plugin, config).create_infer_request()
             for name in self._inputs:
                 request.set_tensor(name, self._tensor(self._feeds[name], shared_memory=True))
             return request
@@ -157,7 +154,7 @@ class OpenVinoEngine:
 
     def _request_for(self, shapes: Shapes) -> Any:
         if shapes not in self._requests:
-            compiled = self._core.compile_model(self._static(shapes), "CPU", self._config)
+            compiled = self._core.compile_model(self._static(shapes), self._device.plugin, self._config)
             self._requests[shapes] = compiled.create_infer_request()
             if len(self._requests) > _KEPT_SHAPES:
                 self._requests.popitem(last=False)
@@ -191,6 +188,16 @@ def convert(onnx_path: str, xml_path: str) -> dict[str, str]:
     return {"version": openvino.get_version(), "names": "\n".join(names)}
 
 
+def device_facts(device: str) -> dict[str, str]:
+    """Called in a worker: what ``device`` is, or why it is not there.
+
+    Raises:
+        MissingBackendError: it is not (``openvino_device.ready``).
+    """
+    openvino = imported()
+    return ready(openvino, openvino.Core(), RunOptions(device=device)).facts
+
+
 def imported() -> Any:
     """The module ``openvino``.
 
@@ -218,18 +225,6 @@ def read_ir(core: Any, path: Path) -> Any:
             why=str(error).strip(),
             remedy="compile it again; the .xml needs its .bin beside it",
         ) from error
-
-
-def configuration(options: RunOptions) -> dict[str, str]:
-    """Ours, then what the target or the recipe says."""
-    return {
-        "INFERENCE_PRECISION_HINT": "f32",
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": "1",
-        "INFERENCE_NUM_THREADS": str(options.threads),
-        "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
-        **dict(options.settings),
-    }
 
 
 def _kernels(compiled: Any) -> str:

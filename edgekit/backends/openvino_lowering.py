@@ -3,6 +3,8 @@
     w8, w4    DYNAMIC_QUANTIZATION_GROUP_SIZE = 0     activations stay float
     dynamic   DYNAMIC_QUANTIZATION_GROUP_SIZE = g     symmetric int8, one scale per g values of a row
     bf16      INFERENCE_PRECISION_HINT = bf16         the float file; products of bfloat16, sums of float32
+    fp16      INFERENCE_PRECISION_HINT = f16          on a GPU; what stays float beside integers too
+    fp32      INFERENCE_PRECISION_HINT = f32          on devices whose other precisions have another hint
 
 The graph keeps DequantizeLinear: OpenVINO reads it as compressed weights. That of w8 and w4 of a small
 model is written otherwise, and folded (``openvino_small_weights``).
@@ -20,6 +22,7 @@ from dataclasses import replace
 
 import onnx_ir as ir
 
+from edgekit.backends.openvino_device import HINT
 from edgekit.backends.openvino_short_constants import with_short_constants
 from edgekit.backends.openvino_small_weights import with_foldable_weights
 from edgekit.backends.requantized_bytes import with_requantized_bytes
@@ -29,7 +32,8 @@ from edgekit.spec import Precision, RunOptions
 
 GROUP_SIZE = "DYNAMIC_QUANTIZATION_GROUP_SIZE"
 GROUPS = (64, 32)
-HINT = "INFERENCE_PRECISION_HINT"
+
+_HINTS = {Precision.FP32: "f32", Precision.BF16: "bf16", Precision.FP16: "f16"}
 
 
 def lowered(model: ir.Model, precision: Precision) -> ir.Model:
@@ -41,8 +45,8 @@ def lowered(model: ir.Model, precision: Precision) -> ir.Model:
 
 def options_for(model: ir.Model, precision: Precision, options: RunOptions) -> RunOptions:
     """``options`` with what ``precision`` needs; the same for precisions without integer weights."""
-    if precision is Precision.BF16:
-        settings = {**dict(options.settings), HINT: "bf16"}
+    if precision in _HINTS and (precision is not Precision.FP32 or options.device != "cpu"):
+        settings = {**dict(options.settings), HINT: _HINTS[precision]}
         return replace(options, settings=tuple(sorted(settings.items())))
     if precision in WEIGHT_ONLY:
         group = 0
@@ -53,6 +57,15 @@ def options_for(model: ir.Model, precision: Precision, options: RunOptions) -> R
         return options
     settings = {**dict(options.settings), GROUP_SIZE: str(group)}
     return replace(options, settings=tuple(sorted(settings.items())))
+
+
+def on_stand_in(options: RunOptions) -> RunOptions:
+    """``options`` for a CPU in place of the device that is not here: everything in float32.
+
+    A CPU that does not multiply bfloat16 simulates it or refuses it, and float16 likewise.
+    """
+    settings = {**dict(options.settings), HINT: "f32"}
+    return replace(options, device="cpu", settings=tuple(sorted(settings.items())))
 
 
 def _depths(model: ir.Model) -> tuple[int, ...]:

@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.backends.base import file_entries
-from edgekit.backends.openvino_engine import compiled_text, configuration, imported, read_ir
+from edgekit.backends.openvino_device import configuration, ready
+from edgekit.backends.openvino_engine import compiled_text, imported, read_ir
 from edgekit.backends.taps import Tap, Tapped, binding, is_ours, plain_names
 from edgekit.backends.worker import call_in_worker
 from edgekit.spec import Artifact, RunOptions, from_json
@@ -50,7 +51,11 @@ def tapped(
         {
             "path": str(artifact.path.absolute()),
             "folder": str(folder),
-            "how": {"threads": artifact.options.threads, "settings": artifact.options.settings},
+            "how": {
+                "threads": artifact.options.threads,
+                "device": artifact.options.device,
+                "settings": artifact.options.settings,
+            },
             "inputs": {"names": [binding.name for binding in artifact.inputs], "batch": batch},
             "names": {"known": sorted(known), "avoid": sorted(avoid)},
         },
@@ -104,8 +109,10 @@ class _Work:
     def __init__(self, path: Path, how: dict[str, Any], inputs: dict[str, Any]) -> None:
         self._openvino = imported()
         self._core = self._openvino.Core()
-        options = RunOptions(how["threads"], "cpu", tuple((name, value) for name, value in how["settings"]))
-        self._path, self._config, self._inputs = path, configuration(options), inputs
+        settings = tuple((name, value) for name, value in how["settings"])
+        options = RunOptions(how["threads"], how["device"], settings)
+        self._device = ready(self._openvino, self._core, options)
+        self._path, self._config, self._inputs = path, configuration(options, self._device), inputs
         self._model = read_ir(self._core, path)
         self._ops = {op.get_friendly_name(): op for op in self._model.get_ordered_ops()}
         self.before = self._executed(self._model)
@@ -205,7 +212,7 @@ class _Work:
         return model
 
     def _executed(self, model: Any) -> dict[str, _Executed]:
-        compiled = self._core.compile_model(self._static(model), "CPU", self._config)
+        compiled = self._core.compile_model(self._static(model), self._device.plugin, self._config)
         found = {}
         for node in compiled.get_runtime_model().get_ordered_ops():
             info = node.get_rt_info()

@@ -79,12 +79,14 @@ def _onnxruntime(entry: TargetEntry) -> Iterator[str]:
 
 def _openvino(entry: TargetEntry) -> Iterator[str]:
     options = entry.artifact.options
-    config: Mapping[str, object] = {"INFERENCE_NUM_THREADS": options.threads, **dict(options.settings)}
+    plugin = "GPU" if options.device == "gpu" else "CPU"
+    threads = {"INFERENCE_NUM_THREADS": options.threads} if plugin == "CPU" else {}
+    config: Mapping[str, object] = {**threads, **dict(options.settings)}
     yield "import numpy as np"
     yield "import openvino"
     yield ""
     yield f"config = {python(dict(config))}"
-    yield f'compiled = openvino.Core().compile_model({_main(entry)}, "CPU", config)'
+    yield f'compiled = openvino.Core().compile_model({_main(entry)}, "{plugin}", config)'
     yield from _feeds(entry)
     yield "result = compiled(feeds)"
     yield "outputs = {"

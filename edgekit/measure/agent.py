@@ -698,6 +698,13 @@ def _openvino(artifact: dict[str, Any], feeds: list[Any]) -> Opened:
     names = [tensor["name"] for tensor in artifact["inputs"]]
     if model.is_dynamic():
         model.reshape({name: list(array.shape) for name, array in zip(names, feeds)})
+    plugin = "GPU" if artifact["device"] == "gpu" else "CPU"
+    if not any(each.partition(".")[0] == plugin for each in core.available_devices):
+        raise Refusal(
+            "missing", "OpenVINO finds no Intel GPU there", "apt-get install intel-opencl-icd there"
+        )
+    if artifact["device"] == "cpu-bf16" and not {"avx512_bf16", "amx_bf16"} & set(cpu_features()):
+        raise Refusal("missing", "its CPU does not multiply bfloat16", "choose the target openvino-cpu")
     config = {
         "INFERENCE_PRECISION_HINT": "f32",
         "PERFORMANCE_HINT": "LATENCY",
@@ -706,7 +713,9 @@ def _openvino(artifact: dict[str, Any], feeds: list[Any]) -> Opened:
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
         **dict(artifact["settings"]),
     }
-    compiled = core.compile_model(model, "CPU", config)
+    if plugin == "GPU":
+        del config["INFERENCE_NUM_THREADS"]  # a property of the CPU's plug-in alone
+    compiled = core.compile_model(model, plugin, config)
     request = compiled.create_infer_request()
 
     def refill(arrays: list[Any]) -> None:

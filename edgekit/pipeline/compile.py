@@ -50,7 +50,7 @@ def compile(
     made = []
     for target in wanted:
         progress.stage(f"compile for {target.name}")
-        variant = as_it_came(canonical, target) if canonical.quantized else _as_float(canonical)
+        variant = as_it_came(canonical, target) if canonical.quantized else _as_float(canonical, target)
         made.append(
             artifacts.obtain(
                 variant,
@@ -65,8 +65,12 @@ def compile(
     return CompileResult(tuple(artifacts.place_into(each, out) for each in made))
 
 
-def _as_float(canonical: Canonical) -> Variant:
-    """The float form, by what its weights are stored in."""
+def _as_float(canonical: Canonical, target: targets_.Target) -> Variant:
+    """The float form, by what its weights are stored in; on a target of bfloat16 alone they are float32."""
     weights = canonical.model.graph.initializers.values()
-    half = any(value.dtype == ir.DataType.FLOAT16 for value in weights)
-    return Variant(canonical.model, Precision.FP16 if half else Precision.FP32, origin=canonical.origin)
+    if any(value.dtype == ir.DataType.FLOAT16 for value in weights):
+        precision = Precision.FP16
+    else:
+        bfloat16 = Precision.BF16 in target.ladder and Precision.FP32 not in target.ladder
+        precision = Precision.BF16 if bfloat16 else Precision.FP32
+    return Variant(canonical.model, precision, origin=canonical.origin)

@@ -113,6 +113,8 @@ def where(target: Target, options: RunOptions) -> Place:
 def _absent(target: Target, device: str) -> str:
     if target.architecture and device == "cpu":
         return f"not run on {target.architecture}"
+    if device == "cpu-bf16":
+        return "not run in bfloat16"
     return f"not run on a {device if device == 'cpu' else 'GPU'}"
 
 
