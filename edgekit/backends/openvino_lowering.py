@@ -45,7 +45,7 @@ def lowered(model: ir.Model, precision: Precision) -> ir.Model:
 
 def options_for(model: ir.Model, precision: Precision, options: RunOptions) -> RunOptions:
     """``options`` with what ``precision`` needs; the same for precisions without integer weights."""
-    if precision in _HINTS and (precision is not Precision.FP32 or options.device != "cpu"):
+    if precision is Precision.BF16 or (precision in _HINTS and options.device != "cpu"):
         settings = {**dict(options.settings), HINT: _HINTS[precision]}
         return replace(options, settings=tuple(sorted(settings.items())))
     if precision in WEIGHT_ONLY:
