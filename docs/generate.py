@@ -169,6 +169,8 @@ def _type(field: Schema, schema: Schema) -> str:
         if "prefixItems" in field:
             return f"{len(field['prefixItems'])} × {_type(field['prefixItems'][0], schema)}"
         return f"list of {_type(field['items'], schema)}"
+    if field.get("type") == "object":
+        return f"table of {_type(field['additionalProperties'], schema)}"
     words = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
     limits = [
         text.format(field[key])

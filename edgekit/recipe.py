@@ -394,6 +394,11 @@ class TargetTable(_Closed):
     embed: tuple[Embedding, ...] | None = Field(
         default=None, description="in place of [model] embed here; [] = nothing is inside"
     )
+    sizes: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        default={},
+        description="numbers for open sizes of the inputs: { batch = 1, sequence = 128 }. The artifact takes "
+        "no other; a runtime that compiles for shapes does it once (sessions.md)",
+    )
     allow_fallback: bool = Field(
         default=False,
         description="on a GPU: operators that its provider lacks may run on the CPU; `bench` lists them with "

@@ -249,6 +249,29 @@ class Rejection:
     remedy: str
 
 
+@dataclass(frozen=True)
+class Readiness:
+    """What a device would take of a model by the rules that its provider publishes; nothing was run.
+
+    Attributes:
+        nodes: of the main graph.
+        placed: of these on the device.
+        macs: multiply-accumulates of one inference; None where a size is unknown.
+        placed_macs: of these on the device; likewise.
+        partitions: how many parts of the graph go to the device, each a call with its copies.
+        blocked: every reason why a node stays outside.
+        unchecked: conditions of the device that nobody looked at, by operator.
+    """
+
+    nodes: int
+    placed: int
+    macs: int | None
+    placed_macs: int | None
+    partitions: int
+    blocked: tuple[Rejection, ...]
+    unchecked: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Availability:
     """Whether a backend (and the device its target needs) can run here, and if not, why and what to type."""

@@ -112,6 +112,69 @@ class Placement(_Closed):
         )
 
 
+class Support(_Closed):
+    """Operators that a device takes, all under the conditions of the row.
+
+    Attributes:
+        operators: ONNX operators; those of another domain with it: "com.microsoft.Gelu".
+        ranks: of the first input; () = any.
+        constants: indices of inputs that must be constants where they are given.
+        types: of the first input; () = any.
+        weights: integer types of a constant operand that is quantized; () = any.
+        attributes: attribute -> the values that it may have; "" = it may be left out.
+        unchecked: what else the device asks for, and edgekit does not look at.
+        source: where the row was learned.
+    """
+
+    operators: tuple[str, ...] = Field(min_length=1)
+    ranks: tuple[int, ...] = ()
+    constants: tuple[int, ...] = ()
+    types: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
+    attributes: dict[str, tuple[str | int, ...]] = {}
+    unchecked: str = ""
+    source: str
+
+
+class Readiness(_Closed):
+    """A device that edgekit has never run on: what its provider says that it takes.
+
+    A target with this table is a check: it says what would be taken, and is marked "not run here" everywhere.
+
+    Attributes:
+        device: in words.
+        needs: what would have to be at hand to run there.
+        static: whether every size must be a number.
+        batch: what an open first axis becomes before anything is asked.
+        largest_rank: of any value; 0 = no limit is known.
+        integers: types of quantized activations.
+        per_channel: operators whose weights may have a scale for each channel; () = all.
+        floats: what operators that stay float compute in there.
+        writes: whether `compile` writes the file that an app would load there.
+        support: what it takes; an operator in no row is not taken, of several rows one must fit.
+        source: where the rules of the device were learned.
+    """
+
+    device: str
+    needs: str
+    static: bool
+    batch: int = Field(default=1, ge=1)
+    largest_rank: int = Field(default=0, ge=0)
+    integers: tuple[str, ...] = ()
+    per_channel: tuple[str, ...] = ()
+    floats: str
+    writes: bool = False
+    support: tuple[Support, ...] = Field(min_length=1)
+    source: str
+
+
+class Quirk(_Closed):
+    """How a runtime surprises: a sentence with its figure, and where it was learned ("measured")."""
+
+    says: str
+    source: str
+
+
 class RunDefaults(_Closed):
     """Run options of the target; a recipe's [[target]] may override the threads."""
 
@@ -161,6 +224,8 @@ class Target(_Closed):
         between: what operators that stay float beside integer ones may compute in -> the settings of a
             session for it; tried where the machine has it (``needs``).
         architecture: of the processor that it is for, as ``platform.machine`` says it on Linux; "" = any.
+        readiness: a device that nothing here runs on: the target only says what would be taken.
+        quirk: what surprises about the runtime.
     """
 
     schema_: Literal[1] = Field(alias="schema")
@@ -186,6 +251,20 @@ class Target(_Closed):
     keeps_rounding: bool = True
     between: dict[Precision, dict[str, str]] = {}
     architecture: Literal["", "aarch64"] = ""
+    readiness: Readiness | None = None
+    quirk: tuple[Quirk, ...] = ()
+
+    @property
+    def is_check(self) -> bool:
+        """Whether it only says what a device would take: nothing of it ever runs here."""
+        return self.readiness is not None
+
+    @property
+    def marked(self) -> str:
+        """How every report marks a check; "" = it is none."""
+        if self.readiness is None:
+            return ""
+        return f"not run here: what {self.readiness.device} would take, by its provider's published rules"
 
     @property
     def precisions(self) -> tuple[Precision, ...]:

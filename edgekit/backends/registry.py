@@ -28,6 +28,7 @@ BUILT_IN: Mapping[str, str] = {
     "litert": "edgekit.backends.litert.backend:LiteRt",
     "onnxruntime": "edgekit.backends.onnxruntime:OnnxRuntime",
     "openvino": "edgekit.backends.openvino:OpenVino",
+    "readiness": "edgekit.backends.readiness:ReadinessCheck",
     "torch-aoti": "edgekit.backends.torch_aoti:TorchAoti",
 }
 

@@ -9,10 +9,13 @@ import typer
 
 from edgekit.cli import flags
 from edgekit.cli.console import Console
-from edgekit.cli.parse import one_of
+from edgekit.cli.parse import one_of, parse_sizes
 from edgekit.errors import ExitCode
 
-EXAMPLES = ("edgekit compile q.onnx --target onnxruntime-cpu --target litert-cpu -o artifacts/",)
+EXAMPLES = (
+    "edgekit compile q.onnx --target onnxruntime-cpu --target litert-cpu -o artifacts/",
+    "edgekit compile q.onnx --target qnn-check --target nnapi-check -o artifacts/",
+)
 EXIT_CODES = (
     ExitCode.OK,
     ExitCode.INTERNAL,
@@ -36,6 +39,7 @@ def run(
     ] = "",
     version: Annotated[str, typer.Option("--version", help="Second part of the file names.")] = "",
     threads: flags.Threads = None,
+    size: flags.Sizes = None,
     io_dtype: Annotated[
         str,
         typer.Option(
@@ -71,5 +75,6 @@ def run(
             progress=progress,
             cache_dir=cache_dir,
             io=io,
+            sizes=parse_sizes(size or ()),
         )
     return console.show(result)

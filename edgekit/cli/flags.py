@@ -69,6 +69,14 @@ Threads = Annotated[
     int | None,
     typer.Option("--threads", min=1, help="Threads inside an operator; the target's own default is 1."),
 ]
+Sizes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--size",
+        metavar="NAME=NUMBER",
+        help="A number for an open size of the inputs (batch=1); repeatable. The artifacts take no other.",
+    ),
+]
 CacheDir = Annotated[
     Path | None,
     typer.Option("--cache-dir", help="Cache folder in place of EDGEKIT_CACHE or the platform's."),

@@ -1,7 +1,7 @@
 """Flag values -> values: ``--input``, ``--dynamic``, and names out of a table.
 
     --input NAME:DTYPE:SIZES     image:float32:1x3x224x224     image:float32:batch,3,224,224
-    --dynamic NAME:AXIS=SIZE     image:0=batch
+    --dynamic NAME:AXIS=SIZE     image:0=batch          --size NAME=NUMBER     batch=1
     --batch N[,N...]             1,2,4          --pin CORES     0-1,3          --sustained TIME   10m
 
 Names may hold colons (TensorFlow's do), so the parts are cut from the right. SIZES are separated by commas,
@@ -104,6 +104,25 @@ def one_of(flag: str, value: str, known: Sequence[Name]) -> Name:
         if name == value:
             return name
     raise UnknownNameError(f"value of {flag}", value, known, listing="edgekit compile --help")
+
+
+def parse_sizes(values: Iterable[str]) -> dict[str, int]:
+    """All values of ``--size``: name of an open size -> number.
+
+    Raises:
+        InputError: a value does not have its form, or a size is named twice.
+    """
+    found: dict[str, int] = {}
+    for value in values:
+        name, _, number = value.rpartition("=")
+        if not name or not (number.isascii() and number.isdigit() and int(number)) or name in found:
+            raise InputError(
+                f"--size {value!r} is no size" if name not in found else f"--size {name} is given twice",
+                why="it is the name of an open size, and one number above zero",
+                remedy="write NAME=NUMBER, as in batch=1",
+            )
+        found[name] = int(number)
+    return found
 
 
 def parse_dynamic(values: Iterable[str]) -> dict[str, dict[int, str]]:

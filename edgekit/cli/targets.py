@@ -39,7 +39,9 @@ def run(
         found = targets.load(name)
         return console.show(TargetResult(found.name, found.model_dump(mode="json", by_alias=True)))
     rows = [
-        TargetSummary(each.name, each.summary, each.backend, each.ladder, each.extension, each.extra)
+        TargetSummary(
+            each.name, each.summary, each.backend, each.ladder, each.extension, each.extra, each.marked
+        )
         for each in map(targets.load, targets.names())
     ]
     if not here:

@@ -7,17 +7,20 @@ importing what does (calibration, placing, restoration) would take longer than a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import onnx_ir as ir
 
 from edgekit.ir.digest import digest
 from edgekit.ir.graph import constant, is_onnx, walk
+from edgekit.ir.pin import pinned
 from edgekit.pipeline.model import Canonical
 from edgekit.quantization.unsigned import with_unsigned_activations
 from edgekit.spec import Precision, Rejection
 from edgekit.target import Target
+
+_SIXTEEN = frozenset({ir.DataType.INT16, ir.DataType.UINT16})
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,19 @@ class Variant:
     quantized: int = 0
     notes: tuple[str, ...] = ()
     origin: str = ""
+
+    def with_sizes(self, sizes: Mapping[str, int]) -> Variant:
+        """The same with open sizes bound to numbers (``ir.pin``); itself where ``sizes`` is empty.
+
+        Raises:
+            InputError: no input has an open size of such a name.
+        """
+        if not sizes:
+            return self
+        bound = ",".join(f"{name}={size}" for name, size in sorted(sizes.items()))
+        return replace(
+            self, model=pinned(self.model, sizes), origin=f"{self.origin} {bound}" if self.origin else ""
+        )
 
     @cached_property
     def digest(self) -> str:
@@ -73,12 +89,13 @@ def came_as(canonical: Canonical) -> Precision:
 
 
 def precision_of(model: ir.Model) -> Precision:
-    """What a quantized model is: w8a8 where activations have scales, else what its weights are."""
+    """What a quantized model is: w8a8 or w8a16 where activations have scales, else what its weights are."""
     if any(is_onnx(node, "DynamicQuantizeLinear") for node in walk(model)):
         return Precision.DYNAMIC
     stored = [node.inputs[0] for node in walk(model) if is_onnx(node, "DequantizeLinear")]
     if not stored or any(constant(value) is None for value in stored):
-        return Precision.W8A8
+        wide = any(value is not None and value.dtype in _SIXTEEN for value in stored)
+        return Precision.W8A16 if wide else Precision.W8A8
     small = {ir.DataType.INT4, ir.DataType.UINT4}
     return (
         Precision.W4 if any(value is not None and value.dtype in small for value in stored) else Precision.W8
@@ -87,7 +104,7 @@ def precision_of(model: ir.Model) -> Precision:
 
 def quantized_operators(model: ir.Model) -> int:
     """How many operators read dequantized values alone (constants aside), or dequantized weights."""
-    reads = _reads_integers if precision_of(model) is Precision.W8A8 else _reads_integer_weights
+    reads = _reads_integers if precision_of(model).is_static else _reads_integer_weights
     return sum(
         1 for node in walk(model) if not is_onnx(node, "QuantizeLinear", "DequantizeLinear") and reads(node)
     )

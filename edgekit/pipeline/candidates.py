@@ -493,6 +493,7 @@ def _make(plan: TargetPlan, scheme: Scheme, bench: Workbench) -> Made:
     needed = scheme.precision is Precision.FP16 or scheme.precision.is_static
     prepared = bench.prepared() if needed and not bench.canonical.quantized else None
     made = variant.make(bench.canonical, plan.target, scheme, prepared, overrides=plan.overrides)
+    made = made.with_sizes(plan.sizes)
     # integer inputs and outputs need scales, which the float form has not
     io = plan.io if scheme.precision is Precision.W8A8 else replace(plan.io, dtype="float32")
     artifact = artifacts.obtain(

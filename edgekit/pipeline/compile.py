@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import onnx_ir as ir
@@ -9,12 +11,15 @@ import onnx_ir as ir
 from edgekit import settings
 from edgekit import target as targets_
 from edgekit.backends.base import IoForm, ModelInfo
+from edgekit.errors import ExitCode
 from edgekit.pipeline import artifact as artifacts
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.came import Variant, as_it_came
 from edgekit.pipeline.compile_result import CompileResult
 from edgekit.pipeline.model import Canonical, canonical_file
+from edgekit.pipeline.readiness_row import ReadinessRow
 from edgekit.spec import Precision, Progress
+from edgekit.target import Target
 
 
 def compile(
@@ -28,6 +33,7 @@ def compile(
     progress: Progress,
     cache_dir: Path | None = None,
     io: IoForm | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> CompileResult:
     """Compile ``model`` for each target into ``out``; all targets are checked before anything is written.
 
@@ -41,16 +47,27 @@ def compile(
         progress: told about each stage.
         cache_dir: in place of the usual one.
         io: element type and layout of the artifacts' own inputs and outputs; float32, as the compiler likes.
+        sizes: open size -> number, in every artifact.
+
+    Raises:
+        InputError: no input has an open size of such a name.
     """
     wanted = [targets_.load(each) for each in targets]
     cache = Cache(cache_dir or settings.cache_dir())
     canonical = canonical_file(model, cache=cache, progress=progress)
     stem = f"{name or model.stem}-{version or '0'}"
     info = ModelInfo(name=name or model.stem, version=version)
-    made = []
+    made, checked = [], []
     for target in wanted:
         progress.stage(f"compile for {target.name}")
         variant = as_it_came(canonical, target) if canonical.quantized else _as_float(canonical, target)
+        variant = variant.with_sizes(sizes or {})
+        if target.readiness is not None:
+            row = _checked(variant, target)
+            written = target.readiness.writes and row.verdict != "nothing"
+            checked.append(replace(row, file=_file_of(stem, target, variant)) if written else row)
+            if not written:
+                continue
         made.append(
             artifacts.obtain(
                 variant,
@@ -62,7 +79,22 @@ def compile(
                 info=info,
             )
         )
-    return CompileResult(tuple(artifacts.place_into(each, out) for each in made))
+    nothing = any(row.verdict == "nothing" for row in checked)
+    return CompileResult(
+        tuple(artifacts.place_into(each, out) for each in made),
+        readiness=tuple(checked),
+        exit_code=ExitCode.TARGET_REFUSES if nothing else ExitCode.OK,
+    )
+
+
+def _checked(variant: Variant, target: Target) -> ReadinessRow:
+    from edgekit.pipeline.readiness import check
+
+    return check(variant, target)
+
+
+def _file_of(stem: str, target: Target, variant: Variant) -> str:
+    return f"{stem}-{target.name}-{variant.precision}.{target.extension}"
 
 
 def _as_float(canonical: Canonical, target: targets_.Target) -> Variant:

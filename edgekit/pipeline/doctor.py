@@ -44,7 +44,7 @@ def targets_here() -> tuple[TargetHere, ...]:
 def target_here(target: Target) -> TargetHere:
     """What this machine can do for ``target``; an installed runtime compiles, with its device or not."""
     found = registry.availability(target)
-    compiles = found.ok or bool(found.version and target.numerics_on)
+    compiles = found.ok or target.is_check or bool(found.version and target.numerics_on)
     stands_in = target.numerics_on if compiles and not found.ok else ""
     reason, remedy = ("", "") if found.ok else (found.reason, found.remedy)
     return TargetHere(target.name, compiles, found.ok, stands_in, found.version, reason, remedy)

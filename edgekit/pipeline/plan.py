@@ -40,6 +40,7 @@ class TargetPlan:
     waiving: Waiving | None = None
     named: str = ""
     embed: tuple[Embedding, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def candidates(self) -> tuple[Precision, ...]:
@@ -62,6 +63,7 @@ class Plan:
         base: folder that relative paths start from.
         recipe_digest: over what decides the artifacts in the resolved recipe.
         targets: those asked for, in the recipe's order.
+        checks: those asked for that only say what a device would take; they ship nothing and end nothing.
         files: SHA-256 of each file that travels with the model, by the name it has in the bundle.
         waiving: the recipe's waivers, and the day.
     """
@@ -71,6 +73,7 @@ class Plan:
     base: Path
     recipe_digest: str
     targets: tuple[TargetPlan, ...]
+    checks: tuple[TargetPlan, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     waiving: Waiving = field(default_factory=lambda: Waiving((), date.max))
 
@@ -126,13 +129,15 @@ def of(recipe: Recipe, *, path: Path, only: Sequence[str] = (), today: date | No
         today or date.max,
     )
     tables = [table for table in recipe.target if not only or table.name in only]
+    wanted = [_target_plan(table, recipe, base, waiving=waiving) for table in tables]
     return Plan(
         recipe=recipe,
         path=path,
         base=base,
         recipe_digest=hashlib.sha256(recipe.decisive_json().encode()).hexdigest(),
         waiving=waiving,
-        targets=tuple(_target_plan(table, recipe, base, waiving=waiving) for table in tables),
+        targets=tuple(each for each in wanted if not each.target.is_check),
+        checks=tuple(each for each in wanted if each.target.is_check),
         files={
             name: hashlib.sha256(path.read_bytes()).hexdigest()
             for name, path in associated_files(recipe, base=base).items()
@@ -175,6 +180,8 @@ def _target_plan(table: TargetTable, recipe: Recipe, base: Path, *, waiving: Wai
     name = str(base / table.name) if table.name.endswith(".toml") else table.name
     target = targets.load(name)
     precision = table.precision or recipe.optimize.quantize.precision
+    if target.is_check and table.precision is None and precision not in target.precisions:
+        precision = Precision.AUTO  # what the recipe wants of artifacts ends no check
     if precision not in (*target.precisions, Precision.AUTO, Precision.FP32):
         has = ", ".join(target.precisions)
         raise RecipeError(
@@ -215,6 +222,7 @@ def _target_plan(table: TargetTable, recipe: Recipe, base: Path, *, waiving: Wai
         waiving=waiving,
         named=table.name,
         embed=recipe.model.embed if table.embed is None else table.embed,
+        sizes=table.sizes,
         overrides=tuple(
             Override(Precision(each.precision), each.nodes, each.operators)
             for each in recipe.optimize.override

@@ -86,7 +86,7 @@ def quantize(
         cache=cache,
         progress=progress,
     )
-    if precision is Precision.AUTO and eval_data and len(wanted.ladder) > 1:
+    if precision is Precision.AUTO and eval_data and len(wanted.ladder) > 1 and not wanted.is_check:
         found = job.measured()
     else:
         found = job.named(_precision(precision, wanted))

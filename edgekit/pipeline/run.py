@@ -37,6 +37,7 @@ from edgekit.pipeline import (
     open_choice,
     prepare,
     processing,
+    readiness_release,
     recipe_lines,
 )
 from edgekit.pipeline import framework as frameworks
@@ -151,6 +152,7 @@ def release(
             classes=names.names if names else (),
             pictures=table.pictures,
         )
+        rows = (*rows, *(readiness_release.checked(each, bench) for each in plan.checks))
         shipped = {name: o.choice.judged for name, o in outcomes.items() if o.choice.judged is not None}
         result = ReleaseResult(
             name=plan.recipe.model.name,
@@ -182,7 +184,7 @@ def release(
             calibration=prepared.row,
             licenses=stated_licenses(plan),
         )
-        if dry_run or result.exit_code is not ExitCode.OK:
+        if dry_run or result.exit_code is not ExitCode.OK or not shipped:
             return result
         new_lock = _new_lock(
             locking, inputs=inputs, used_tools=started.tools, prepared=prepared.used, outcomes=outcomes
@@ -487,7 +489,8 @@ class PreparedOnce:
         progress: Progress,
     ) -> None:
         self._table = plan.recipe.optimize.quantize
-        self._static = any(each.is_static for target in plan.targets for each in target.candidates)
+        wanted = (*plan.targets, *plan.checks)
+        self._static = any(each.is_static for target in wanted for each in target.candidates)
         self._canonical = canonical
         self._learning = learning
         self._cache = cache

@@ -11,8 +11,10 @@ the runtime gets. All intermediate arithmetic is float64.
 | s8:tensor:asym | -128 .. 127 | that - 128 | the same |
 | s8:tensor:sym | -127 .. 127 | 0 | max(abs) / 127 |
 | us8:tensor:sym | 0 .. 255 where low >= 0, else s8:tensor:sym | 0 | high / 255 |
+| u16:tensor:asym | 0 .. 65535 | round(-low / scale) | (high - low) / 65535 |
 | s16:tensor:sym | -32767 .. 32767 | 0 | max(abs) / 32767 |
 | s8:channel:sym | -127 .. 127 | 0 | max(abs) / 127 per slice along the axis |
+| u8:tensor:sym | s8:tensor:sym, stored + 128 with zero point 128 | 128 | max(abs) / 127 |
 | s4:block32:sym | -7 .. 7 | 0 | max(abs) / 7 per 32 values along the axis |
 | bias | int32 | 0 | scale of the input * scale of the weight |
 
@@ -35,6 +37,7 @@ from edgekit.spec import Array, QuantParams, Range
 LIMITS: dict[str, tuple[int, int]] = {
     "uint8": (0, 255),
     "int8": (-128, 127),
+    "uint16": (0, 2**16 - 1),
     "int16": (-(2**15), 2**15 - 1),
     "int32": (-(2**31), 2**31 - 1),
 }
@@ -42,10 +45,15 @@ INT4_LIMIT = 7  # -8 is left out, as -128 is: the sign of a weight must not deci
 SYMMETRIC_LIMIT = 127  # -128 is left out: the specification of TFLite, and pair sums stay symmetric
 SMALLEST_SCALE = 2.0**-100  # below, products of two scales leave the normal float32 numbers
 BIAS_LIMIT = 2**30  # half of int32: the accumulator needs room for the products
-TYPES = {"u8": "uint8", "s8": "int8", "s16": "int16", "us8": "int8"}
+TYPES = {"u8": "uint8", "s8": "int8", "u16": "uint16", "s16": "int16", "us8": "int8"}
 
 
-_UNKNOWN = {("u8", "sym"), ("s16", "asym"), ("us8", "asym")}  # no kernel wants them; int16 has zero point 0
+_UNKNOWN = {
+    ("u8", "sym"),
+    ("u16", "sym"),
+    ("s16", "asym"),
+    ("us8", "asym"),
+}  # no kernel wants them; int16 has zero point 0
 
 
 def activation_params(scheme: str, values: Range) -> QuantParams:
@@ -55,8 +63,8 @@ def activation_params(scheme: str, values: Range) -> QuantParams:
     range of one point gets a scale that represents that point exactly; an all-zero one gets scale 1.
 
     Args:
-        scheme: ``u8:tensor:asym``, ``s8:tensor:asym``, ``s8:tensor:sym``, ``us8:tensor:sym`` or
-            ``s16:tensor:sym``.
+        scheme: ``u8:tensor:asym``, ``s8:tensor:asym``, ``s8:tensor:sym``, ``us8:tensor:sym``,
+            ``u16:tensor:asym`` or ``s16:tensor:sym``.
         values: finite range of the tensor.
 
     Raises:
@@ -94,17 +102,17 @@ def weight_params(scheme: str, weight: Array, *, axis: int) -> QuantParams:
     A slice of zeros gets the largest scale of the others, so that its bias keeps a useful step.
 
     Args:
-        scheme: ``s8:channel:sym`` or ``s8:tensor:sym``.
+        scheme: ``s8:channel:sym``, ``s8:tensor:sym``, or ``u8:tensor:sym``: the same, stored otherwise.
         weight: finite floats, any shape.
         axis: output channel axis.
 
     Raises:
         RecipeError: another scheme.
     """
-    if scheme not in ("s8:channel:sym", "s8:tensor:sym"):
+    if scheme not in ("s8:channel:sym", "s8:tensor:sym", "u8:tensor:sym"):
         raise _unknown_scheme(scheme)
     size = np.abs(weight.astype(np.float64))
-    if scheme == "s8:tensor:sym":
+    if scheme != "s8:channel:sym":
         peak = np.atleast_1d(size.max(initial=0.0))
         return QuantParams("int8", (_scale(float(peak[0]) / SYMMETRIC_LIMIT),), (0,))
     others = tuple(index for index in range(weight.ndim) if index != axis)
@@ -244,7 +252,7 @@ def _scale(value: float) -> float:
 def _unknown_scheme(scheme: str) -> RecipeError:
     return RecipeError(
         f"there is no arithmetic for the scheme {scheme!r}",
-        why="known: u8:tensor:asym, s8:tensor:asym, s8:tensor:sym, us8:tensor:sym, s16:tensor:sym for "
-        "activations, s8:channel:sym, s8:tensor:sym for weights",
+        why="known: u8:tensor:asym, s8:tensor:asym, s8:tensor:sym, us8:tensor:sym, u16:tensor:asym, "
+        "s16:tensor:sym for activations, s8:channel:sym, s8:tensor:sym, u8:tensor:sym for weights",
         remedy="correct the kernel rows of the target file (targets/README.md has the vocabulary)",
     )

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -392,11 +393,12 @@ def _weight(
         return None, None
     axis = 1 if item.head.op_type == "MatMul" else 0  # (out, in, ...) for Conv and Gemm, (in, out) for MatMul
     params = weight_params(item.kernel.weight, array, axis=axis)
+    stored: Literal["", "uint8"] = "uint8" if item.kernel.weight.startswith("u8:") else ""
     bias = bias_value(item.nodes)
     bias_array = constant(bias)
     if bias is None or bias_array is None or bias.name is None:
-        return QuantWeight(source.name, params), None
+        return QuantWeight(source.name, params, stored=stored), None
     scale = activations[item.inputs[0]].scale[0]
     params = with_room_for_bias(params, bias_array, input_scale=scale)
-    weight = QuantWeight(source.name, params)
+    weight = QuantWeight(source.name, params, stored=stored)
     return weight, QuantWeight(bias.name, bias_params(scale, params, channels=bias_array.size))

@@ -16,7 +16,12 @@ from edgekit.spec import Precision
 
 @dataclass(frozen=True)
 class TargetSummary:
-    """One line of ``edgekit targets``; ``extra`` is what must be installed, "" for the base install."""
+    """One line of ``edgekit targets``.
+
+    Attributes:
+        extra: what must be installed, "" for the base install.
+        marked: of a check: that it is not run here, and whose rules it has; "" = it is none.
+    """
 
     name: str
     summary: str
@@ -24,6 +29,7 @@ class TargetSummary:
     ladder: tuple[Precision, ...]
     extension: str
     extra: str
+    marked: str = ""
 
 
 @dataclass(frozen=True)

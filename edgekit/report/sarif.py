@@ -42,6 +42,7 @@ RULES: dict[str, str] = {
     "finding": "Something that a reader should know, though no gate failed.",
     "device": "A device that was to measure is missing, or was lost while it measured.",
     "runs": "The artifact does not run to its end on a device.",
+    "readiness": "What a device that is not here would take of the model; nothing ran there.",
 }
 
 

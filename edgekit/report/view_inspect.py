@@ -21,6 +21,8 @@ _DIGEST_SHOWN = 16  # enough to tell models apart; the JSON holds all of it
 _VERDICTS: dict[str, tuple[str, Tone]] = {
     "takes": ("takes it", "good"),
     "refuses": ("refuses it", "bad"),
+    "would_take": ("would take it, not run here", "warn"),
+    "would_leave": ("would leave parts out, not run here", "warn"),
     "not_installed": ("not asked", "warn"),
     "not_checked": ("not asked", "warn"),
 }
@@ -124,7 +126,8 @@ def _targets(rows: Sequence[TargetFit]) -> Iterator[Block]:
     yield Lines("", tuple(Line(_remark(row), "muted") for row in rows if row.reason))
     for row in rows:
         lines = rejections_lines(row.rejections)
-        yield Lines(f"Why {row.target} refuses it", tuple(lines), brief=_REASONS_SHOWN)
+        says = "would leave parts out" if row.status == "would_leave" else "refuses it"
+        yield Lines(f"Why {row.target} {says}", tuple(lines), brief=_REASONS_SHOWN)
         hidden = len(lines) - _REASONS_SHOWN
         if hidden > 0:
             yield Lines("", (Line(f"and {hidden} more; `--all` shows all", "muted"),), short=True)

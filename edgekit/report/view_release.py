@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from edgekit.errors import EXIT_CODE_MEANINGS, ExitCode
 from edgekit.pipeline.result import CandidateRow, GateRow, ReleaseResult, TargetRow
-from edgekit.report import number
+from edgekit.report import number, view_readiness
 from edgekit.report.page import (
     Block,
     Cell,
@@ -67,11 +67,13 @@ def view(result: ReleaseResult) -> Page:
     """The whole release."""
     blocks: list[Block] = [_targets_table(result), _reasons(result)]
     blocks += [_problems(row) for row in result.targets if row.exit_code is not ExitCode.OK]
-    blocks += [_waived(result), _not_measured(result), _findings(result), _where(result)]
+    blocks += [_waived(result), _not_measured(result)]
+    blocks += view_readiness.blocks([each for row in result.targets for each in row.readiness])
+    blocks += [_findings(result), _where(result)]
     blocks += [packages_table(result.packages, title="Packages"), packages_lines(result.packages)]
     blocks.append(scatter(result))
     for row in result.targets:
-        blocks += _proof(row)
+        blocks += [] if row.readiness else _proof(row)
     blocks += [*_drift(result), _agreement(result), *_calibration(result)]
     blocks += [Heading("Provenance"), *_provenance(result)]
     return Page(
@@ -130,7 +132,9 @@ def _target_row(
         latency_cell(reference.latency if reference else None),
         latency_cell(each.latency if each else None),
         ratio_cell(each),
-        Cell(OUTCOMES[row.exit_code], tone_of(row.exit_code)),
+        Cell("not run here", "warn")
+        if row.readiness
+        else Cell(OUTCOMES[row.exit_code], tone_of(row.exit_code)),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import EXIT_CODE_MEANINGS, ExitCode
-from edgekit.report import number, view_effects, view_energy, view_environment, view_profile
+from edgekit.report import number, view_effects, view_energy, view_environment, view_profile, view_readiness
 from edgekit.report.page import Block, Cell, Column, Facts, Heading, Line, Lines, Page, Table, Tone, is_empty
 from edgekit.report.view_bench_parts import parts_of, subject
 from edgekit.report.view_chain import chain_table
@@ -151,7 +151,8 @@ def view_compile(result: CompileResult) -> Page:
         for each in result.artifacts
     )
     notes = tuple(Line(f"{each.target}: {note}") for each in result.artifacts for note in each.notes)
-    return _page("Compiled", (Table("", columns, rows), Lines("Notes", notes)))
+    blocks = (Table("", columns, rows), Lines("Notes", notes), *view_readiness.blocks(result.readiness))
+    return _page("Compiled", blocks, code=result.exit_code or None)
 
 
 def view_validate(result: ValidateResult) -> Page:
@@ -382,14 +383,18 @@ def view_targets(result: TargetsResult) -> Page:
         (
             Cell(each.name),
             Cell(", ".join(precision.value for precision in each.ladder)),
-            Cell(f".{each.extension}"),
+            Cell(f".{each.extension}" if each.extension else number.ABSENT),
             Cell(f"edgekit[{each.extra}]" if each.extra else "edgekit"),
             Cell(each.summary),
         )
         for each in result.targets
     )
+    marked = Lines(
+        "Not run here",
+        tuple(Line(f"{each.name}: {each.marked}", "warn") for each in result.targets if each.marked),
+    )
     hint = Lines("", (Line("`edgekit targets show NAME` shows one with its kernels", "muted"),))
-    return _page("Targets", (Table("", columns, rows), *_here(result.here), hint))
+    return _page("Targets", (Table("", columns, rows), marked, *_here(result.here), hint))
 
 
 def view_target(result: TargetResult) -> Page:

@@ -5,12 +5,14 @@
 F1 the back end is not here: not asked
 F2 the device is not here and another one stands in: asked, and said
 F3 the model cannot be brought into canonical form, or the check itself failed: not checked
+F4 a check: nothing is needed to ask it, and its answer is never more than its table
 Targets of one back end that differ in name only get one answer, found once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import Literal
 
 import onnx_ir as ir
 
@@ -19,8 +21,10 @@ from edgekit.backends import registry
 from edgekit.errors import EdgekitError
 from edgekit.ir.verify import is_quantized
 from edgekit.passes import canonicalize
+from edgekit.pipeline import readiness
+from edgekit.pipeline.came import Variant
 from edgekit.pipeline.result import TargetFit
-from edgekit.spec import Progress, Rejection
+from edgekit.spec import Precision, Progress, Rejection
 from edgekit.target import Target
 
 Answer = tuple[Rejection, ...] | EdgekitError
@@ -49,6 +53,11 @@ def _form(model: ir.Model) -> ir.Model:
 
 def _fit(model: ir.Model, target: Target, answers: dict[Hashable, Answer]) -> TargetFit:
     backend = registry.backend(target.backend)
+    if target.readiness is not None:  # F4
+        found = readiness.check(Variant(model, Precision.FP32), target)
+        said = f"{target.marked}; {found.sentence}"
+        status: Literal["would_leave", "would_take"] = "would_leave" if found.blocked else "would_take"
+        return TargetFit(target.name, status, said, rejections=found.blocked)
     here = registry.availability(target)
     if not here.ok and not (here.version and target.numerics_on):  # F1
         return TargetFit(target.name, "not_installed", here.reason, here.remedy)

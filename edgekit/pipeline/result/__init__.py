@@ -8,6 +8,7 @@ worse than the float reference).
 from __future__ import annotations
 
 from edgekit.pipeline.compile_result import CompileResult
+from edgekit.pipeline.readiness_row import ReadinessRow
 from edgekit.pipeline.result.bench import BenchResult, BenchRow, DeviceRow, EffectRow, FailedRow
 from edgekit.pipeline.result.conditions import ConditionRow, DisturbanceRow, EnvironmentRow
 from edgekit.pipeline.result.debug import CauseRow, DebugResult, DebugRow, LayerRow
@@ -106,6 +107,7 @@ __all__ = [
     "PruneResult",
     "QuantizeResult",
     "RatioRow",
+    "ReadinessRow",
     "ReleaseResult",
     "RoofRow",
     "RunRow",

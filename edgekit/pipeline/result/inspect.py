@@ -17,14 +17,15 @@ class TargetFit:
     """Whether a target would take a model.
 
     Attributes:
-        status: "not_installed" = its back end is not here; "not_checked" = it could not be asked.
+        status: "would_take", "would_leave" = a check, of a device that is not here; "not_installed" = its
+            back end is not here; "not_checked" = it could not be asked.
         reason: why it was not asked, or what its answer does not show.
         remedy: what to type so that it can be asked.
         rejections: every reason for a refusal.
     """
 
     target: str
-    status: Literal["takes", "refuses", "not_installed", "not_checked"]
+    status: Literal["takes", "refuses", "would_take", "would_leave", "not_installed", "not_checked"]
     reason: str = ""
     remedy: str = ""
     rejections: tuple[Rejection, ...] = ()

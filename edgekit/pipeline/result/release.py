@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgekit.errors import ExitCode
+from edgekit.pipeline.readiness_row import ReadinessRow
 from edgekit.pipeline.result.package import PackageRow
 from edgekit.pipeline.result.rows import (
     AccuracyRow,
@@ -84,6 +85,7 @@ class TargetRow:
         reason: why that one, in a sentence.
         exit_code: 0, or what the target contributes to the release's exit code.
         rejections: why the target refuses the model (exit code 5), or is not here (6).
+        readiness: of a check target: what a device that is not here would take; nothing of it ships.
         limits: the budget's figures by their keys in the recipe; ``never_slower`` is the largest multiple of
             float's latency that is not slower.
     """
@@ -95,6 +97,7 @@ class TargetRow:
     candidates: tuple[CandidateRow, ...] = ()
     rejections: tuple[Rejection, ...] = ()
     limits: Mapping[str, float] = field(default_factory=dict)
+    readiness: tuple[ReadinessRow, ...] = ()
 
 
 @dataclass(frozen=True)
