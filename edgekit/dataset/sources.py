@@ -346,12 +346,7 @@ def _from_callable(source: str, inputs: tuple[TensorSpec, ...], base: Path, colu
             except InputError:
                 raise
             except Exception as error:  # user code may raise anything
-                raise DataError(
-                    f"{source} raised {type(error).__name__}: {error}",
-                    why="the samples come from that code",
-                    remedy="run it by itself and correct it",
-                    more=_MORE,
-                ) from error
+                raise _raised(source, error) from error
             yield batch
 
     return _from_batches(batches, columns)
@@ -392,17 +387,26 @@ def _import(where: str, base: Path, source: str) -> ModuleType:
                 remedy="correct the name, or write file.py:callable",
             ) from error
     path = base / where
-    try:
-        return load_file(path)
-    except FileNotFoundError as error:
-        if path.is_file():
-            raise  # the user's own code looked for another file
+    if not path.is_file():
         raise DataError(
             f"{source}: file {path.resolve()} does not exist",
             why="relative paths start at the recipe's folder",
             remedy="correct the path",
             more=_MORE,
-        ) from error
+        )
+    try:
+        return load_file(path)
+    except Exception as error:  # user code may raise anything
+        raise _raised(source, error) from error
+
+
+def _raised(source: str, error: Exception) -> DataError:
+    return DataError(
+        f"{source} raised {type(error).__name__}: {error}",
+        why="the samples come from that code",
+        remedy="run it by itself and correct it",
+        more=_MORE,
+    )
 
 
 def _pick(raw: _Raw, request: DataSource) -> _Raw:

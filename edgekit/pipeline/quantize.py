@@ -23,6 +23,7 @@ from edgekit.pipeline.mixed import mix
 from edgekit.pipeline.model import PRECISION_KEY, Canonical, canonical_file
 from edgekit.pipeline.plan import TargetPlan
 from edgekit.pipeline.prepare import Prepared, Restore, prepare
+from edgekit.pipeline.ranges import shared_samples
 from edgekit.pipeline.result import AccuracyRow, GateRow, QuantizeResult
 from edgekit.pipeline.scheme import Scheme
 from edgekit.pipeline.write import write_model
@@ -141,8 +142,11 @@ class _Job:
 
     @property
     def findings(self) -> tuple[str, ...]:
-        """What calibration noticed about the data."""
-        return self._prepared.findings if self._prepared else ()
+        """What calibration noticed about the data, and whether it is that of the judging."""
+        found = self._prepared.findings if self._prepared else ()
+        if self.learning is None or not self.eval_data:
+            return found
+        return (*found, *shared_samples(self.learning, self._judging(), cache=self.cache))
 
     def prepared(self) -> Prepared | None:
         """The float graph for plans and its ranges, out of the file or the data; None without either."""

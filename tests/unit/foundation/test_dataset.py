@@ -94,6 +94,14 @@ def test_a_callable_that_raises_is_named(tmp_path: Path) -> None:
         dataset.load(DataSource("data.py:samples"), inputs=IMAGE, base=tmp_path)
 
 
+@pytest.mark.parametrize("line", ["import no_such_module", "1 / 0", "open('labels.csv')", "x ="])
+def test_a_file_that_cannot_be_imported_is_named(line: str, tmp_path: Path) -> None:
+    (tmp_path / "data.py").write_text(f"{line}\ndef samples():\n    return []\n")
+    with pytest.raises(DataError, match=r"data.py:samples raised (Mod|Zero|File|Syntax)") as caught:
+        dataset.load(DataSource("data.py:samples"), inputs=IMAGE, base=tmp_path)
+    assert "run it by itself" in caught.value.remedy
+
+
 def test_a_callable_that_does_not_exist_names_its_neighbours(tmp_path: Path) -> None:
     (tmp_path / "feed.py").write_text("def feed():\n    return []\n")
     with pytest.raises(UnknownNameError, match="fed") as caught:

@@ -9,7 +9,9 @@ import pytest
 
 import edgekit
 from edgekit.errors import ExitCode, GateError
+from edgekit.pipeline.quantize import quantize
 from edgekit.preprocess import Layout, Resize, Scale, Step, apply
+from edgekit.spec import Precision, Silent
 
 EXAMPLE = Path(edgekit.__file__).parent / "_examples" / "digits-cnn"
 STEPS: list[Step] = [
@@ -32,7 +34,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_budget_decides_whether_there_is_a_file(data: Path, limit: float, kept: bool) -> None:
     out = data.parent / "q.onnx"
 
-    def quantize() -> Path:
+    def quantized() -> Path:
         return edgekit.quantize(
             EXAMPLE / "digits-cnn.onnx",
             calibration_data=str(data.parent / "calibration.npy"),
@@ -44,10 +46,36 @@ def test_the_budget_decides_whether_there_is_a_file(data: Path, limit: float, ke
     with np.load(data) as held:
         np.save(data.parent / "calibration.npy", held["image"][:64])
     if kept:
-        assert quantize() == out
+        assert quantized() == out
         assert out.is_file()
         return
     with pytest.raises(GateError, match="accuracy gate is inconclusive") as caught:
-        quantize()
+        quantized()
     assert caught.value.exit_code is ExitCode.INCONCLUSIVE
     assert not out.exists()
+
+
+@pytest.mark.parametrize(("start", "shared"), [(0, 8), (64, 0)], ids=["shared", "disjoint"])
+def test_it_says_when_it_judges_on_its_calibration_data(data: Path, start: int, shared: int) -> None:
+    with np.load(data) as held:
+        images, labels = held["image"], held["labels"]
+    np.savez(data.parent / "learning.npz", allow_pickle=False, image=images[:64])
+    judging = np.r_[start : start + 8, 100:164]
+    np.savez(data.parent / "judging.npz", allow_pickle=False, image=images[judging], labels=labels[judging])
+    result = quantize(
+        EXAMPLE / "digits-cnn.onnx",
+        calibration_data=str(data.parent / "learning.npz"),
+        ranges=None,
+        out=data.parent / "q.onnx",
+        target="portable",
+        precision=Precision.W8A8,
+        method="minmax",
+        restore="none",
+        eval_data=str(data.parent / "judging.npz"),
+        metric="top1",
+        max_drop_pp=50.0,
+        progress=Silent(),
+    )
+    found = [each for each in result.findings if each.startswith("data-overlap")]
+    assert len(found) == bool(shared)
+    assert all(f"{shared} of 72" in each for each in found)
