@@ -28,6 +28,7 @@ SUITES = (
     "debug_faults",
     "bench_overhead",
     "gpu_cuda",
+    "gpu_software",
     "operator_profile",
     "change_points",
     "pruned_random_graphs",

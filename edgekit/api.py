@@ -367,6 +367,7 @@ def compile(
     progress: Progress | None = None,
     io_dtype: IoDtype = "float32",
     io_layout: IoLayout = "auto",
+    allow_fallback: bool = False,
 ) -> Artifact:
     """Compile an ONNX model (float or QDQ) for one target into the folder ``out``.
 
@@ -381,6 +382,7 @@ def compile(
         io_dtype: element type of the file's own inputs and outputs: "float32", or "int8" or "uint8" for a
             quantized model on a LiteRT target. A Session takes and gives floats all the same.
         io_layout: "auto" (image inputs channels-last where the compiler likes), or "model".
+        allow_fallback: operators that a GPU's provider lacks may run on the CPU.
 
     Raises:
         TargetRefusalError: the target cannot hold the model; the message lists every reason.
@@ -395,6 +397,7 @@ def compile(
         threads=threads,
         progress=progress or Silent(),
         io=IoForm(io_dtype, io_layout),
+        allow_fallback=allow_fallback,
     )
     return result.artifacts[0]
 
@@ -424,6 +427,7 @@ def validate(
     expected: float | None = None,
     slices: Sequence[str] = (),
     max_group_drop_pp: float | None = None,
+    allow_fallback: bool = False,
     progress: Progress | None = None,
 ) -> ValidateResult:
     """Hold artifacts against the float reference on labelled data, raw where ``preprocess`` says how.
@@ -439,6 +443,7 @@ def validate(
         expected: what the float model scores on this data; far below it, DataError.
         slices: arrays of the data that name the group of each sample.
         max_group_drop_pp: largest loss of any class or slice; None for no gate.
+        allow_fallback: operators that a GPU's provider lacks may run on the CPU; the notes list them.
         progress: told about each stage.
 
     Returns:
@@ -458,6 +463,7 @@ def validate(
         expected=expected,
         slices=tuple(slices),
         max_group_drop_pp=max_group_drop_pp,
+        allow_fallback=allow_fallback,
         progress=progress or Silent(),
     )
 
@@ -521,6 +527,7 @@ def bench(
     given: Given | None = None,
     energy: bool = False,
     history: PathLike | None = None,
+    allow_fallback: bool = False,
     progress: Progress | None = None,
 ) -> BenchResult:
     """Measure artifacts interleaved on this machine, or on devices (docs/devices.md).
@@ -543,6 +550,7 @@ def bench(
         given: how to use the devices, in place of what the file says: ``edgekit.measure.device_list.Given``.
         energy: also the energy of an inference, where there is a meter.
         history: a JSON-lines file to append the results to; ``bench_history`` reads it.
+        allow_fallback: operators that a GPU's provider lacks may run on the CPU; caveats list them.
         progress: told what goes on.
 
     Returns:
@@ -561,6 +569,7 @@ def bench(
         tuple(cores),
         limit_s or LIMIT_S,
         budget_s,
+        allow_fallback,
     )
     on = _chosen(devices, devices_file, given)
     if devices:
@@ -674,14 +683,15 @@ def release(
     sign: Literal["sigstore"] | None = None,
     evidence: Sequence[PathLike] = (),
     key: PathLike | None = None,
+    allow_fallback: bool = False,
     progress: Progress | None = None,
 ) -> ReleaseResult:
     """Run a recipe's whole job and write the bundle ``out/<name>-<version>/``, its archives beside it.
 
     It is signed with the private key (PEM) at ``sign_key`` or in EDGEKIT_SIGN_KEY, or with sigstore.
     What a device measured (files of ``evidence``, which the holder of ``key`` must have signed) chooses for
-    the targets that it is about. Gates that fail are in the result's ``exit_code`` and ``targets``; bad
-    input raises.
+    the targets that it is about. ``allow_fallback`` lets operators that a GPU's provider lacks run on the
+    CPU, and lists them. Gates that fail are in the result's ``exit_code`` and ``targets``; bad input raises.
     """
     return _run.release(
         Path(recipe),
@@ -696,6 +706,7 @@ def release(
         signer=_signing.signer(Path(sign_key) if sign_key else None, sign),
         evidence=tuple(map(Path, evidence)),
         evidence_origin=_signing.origin(Path(key) if key else None),
+        allow_fallback=allow_fallback,
     )
 
 

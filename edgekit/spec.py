@@ -274,12 +274,22 @@ class Readiness:
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """Whether a backend (and the device its target needs) can run here, and if not, why and what to type."""
+    """Whether a backend (and the device its target needs) can run here, and if not, why and what to type.
+
+    Attributes:
+        software: the device, where it is no GPU but a driver that computes on the processor: numerics hold
+            there, and times say nothing. "" = a real one.
+    """
 
     ok: bool
     version: str
     reason: str = ""
     remedy: str = ""
+    software: str = ""
+
+
+SOFTWARE = "software"
+"""The fact of a session that names such a device (``Availability.software``); absent on a real one."""
 
 
 @dataclass(frozen=True, slots=True)

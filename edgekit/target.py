@@ -9,6 +9,7 @@ finds the scale anew in each inference.
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -185,15 +186,27 @@ class RunDefaults(_Closed):
     def options(self, *, threads: int | None = None, allow_fallback: bool = False) -> RunOptions:
         """The run options with ``threads`` in place of the default where given.
 
-        ``allow_fallback``: operators may run on the CPU beside a GPU; a CUDA graph does not hold both. Or
-        outside of a delegate.
+        ``allow_fallback``: as ``with_fallback``.
         """
-        settings = dict(self.settings)
-        if allow_fallback:
-            settings |= (
-                {PORTABLE: "allow"} if PORTABLE in settings else {NO_CPU_FALLBACK: "0", "cuda.graph": "0"}
-            )
-        return RunOptions(threads or self.threads, self.device, tuple(sorted(settings.items())))
+        options = RunOptions(threads or self.threads, self.device, tuple(sorted(self.settings.items())))
+        return with_fallback(options) if allow_fallback else options
+
+
+def with_fallback(options: RunOptions) -> RunOptions:
+    """Operators may run on the CPU beside a GPU (a CUDA graph does not hold both), or outside a delegate."""
+    settings = dict(options.settings)
+    if PORTABLE in settings:
+        settings[PORTABLE] = "allow"
+    else:
+        settings[NO_CPU_FALLBACK] = "0"
+        if options.device == "cuda":
+            settings["cuda.graph"] = "0"
+    return replace(options, settings=tuple(sorted(settings.items())))
+
+
+def may_fall_back(backend: str, options: RunOptions) -> bool:
+    """Whether there is anything that ``with_fallback`` could allow."""
+    return PORTABLE in dict(options.settings) or (backend == "onnxruntime" and options.device != "cpu")
 
 
 class Target(_Closed):
@@ -270,6 +283,11 @@ class Target(_Closed):
     def precisions(self) -> tuple[Precision, ...]:
         """All that the target has: the ladder, then what is made on request."""
         return (*self.ladder, *self.on_request)
+
+    @property
+    def may_fall_back(self) -> bool:
+        """Whether its runtime can leave operators to the CPU, or to kernels outside of its delegate."""
+        return may_fall_back(self.backend, self.run.options())
 
     def why_not(self, precision: Precision) -> str:
         """Why it has not got ``precision``."""

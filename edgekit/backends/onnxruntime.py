@@ -1,4 +1,4 @@
-"""Model -> .onnx -> ONNX Runtime on the CPU or on CUDA; targets onnxruntime-cpu, portable, gpu-cuda.
+"""Model -> .onnx -> ONNX Runtime on the CPU or a GPU; onnxruntime-cpu, portable, gpu-cuda, gpu-webgpu.
 
 The artifact is the graph as it is: ONNX Runtime fuses and selects kernels when it loads; only integer weights
 are written with other operators (``backends.onnxruntime_lowering``). Whether it can is found out by loading,
@@ -7,6 +7,7 @@ in a worker, because only the runtime knows its kernels:
 C1 structural rules of the target (``backends.refusal``)
 C2 the session cannot be made: unknown operator, wrong types, no kernel (NOT_IMPLEMENTED)
 C3 the first run fails: QLinearConv, for one, refuses per-channel activation zero points only there
+C4 on a GPU: nodes that its provider leaves to the CPU, each by name, unless the options allow it
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ from edgekit.backends.onnxruntime_lowering import lowered, options_for, saturati
 from edgekit.backends.refusal import refuse, structural_rejections
 from edgekit.backends.worker import open_worker
 from edgekit.backends.worker_process import EngineError
-from edgekit.errors import MissingBackendError
+from edgekit.errors import MissingBackendError, TargetRefusalError
 from edgekit.ir import io
 from edgekit.ir.verify import is_quantized
 from edgekit.spec import (
+    SOFTWARE,
     Artifact,
     Availability,
     Precision,
@@ -41,7 +43,10 @@ from edgekit.spec import (
 from edgekit.target import Target
 
 _ENGINE = "edgekit.backends.onnxruntime_engine:OnnxRuntimeEngine"
+_CHECK = {"cuda": "check the driver with nvidia-smi", "gpu": "check the driver with vulkaninfo"}
 _DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-webgpu")
+
+_NO_FLOAT16 = "requires f16 but the device does not support it"  # the plug-in says so when it first runs
 
 # How ONNX Runtime 1.31 names the node in its messages (graph.cc, session_state.cc, inference_session.cc).
 _NODE_IN_MESSAGE = (
@@ -57,7 +62,7 @@ class OnnxRuntime:
     """``backends.base.Backend`` for ONNX Runtime."""
 
     def probe(self, target: Target) -> Availability:
-        """Installed, recent enough, and for CUDA: one operator really ran there."""
+        """Installed, recent enough, and for a GPU: one operator really ran there."""
         version = installed_version(*_DISTRIBUTIONS)
         if not version:
             return Availability(False, "", "onnxruntime is not installed", "pip install onnxruntime")
@@ -68,17 +73,17 @@ class OnnxRuntime:
                 f"onnxruntime {version} is installed, {target.name} needs {target.runtime}",
                 f'pip install "onnxruntime{target.runtime}"',
             )
-        if target.run.device != "cuda":
+        if target.run.device == "cpu":
             return Availability(True, version)
         try:
             with open_model(_one_relu(), target.run.options()) as session:
                 session.run({"x": np.zeros((1, 4), np.float32)})
+                return Availability(True, version, software=session.facts.get(SOFTWARE, ""))
         except MissingBackendError as error:
             reason = f"{error.what}: {error.why}" if error.why else error.what
             return Availability(False, version, reason, error.remedy)
         except EngineError as error:
-            return Availability(False, version, error.what, "check the driver with nvidia-smi")
-        return Availability(True, version)
+            return Availability(False, version, error.what, _CHECK[target.run.device])
 
     def check(self, model: ir.Model, target: Target) -> tuple[Rejection, ...]:
         """C1 to C3. Where the target's device is absent, the CPU provider stands in for C2 and C3."""
@@ -95,6 +100,8 @@ class OnnxRuntime:
                 feeds = trial_feeds(session.inputs)
                 if feeds is not None:
                     session.run(feeds)
+        except TargetRefusalError as error:  # C4
+            return tuple(error.rejections)
         except EngineError as error:
             return (_rejection(error.why),)
         return ()
@@ -197,6 +204,13 @@ def _rejection(message: str) -> Rejection:
     hits = (pattern.search(message) for pattern in _NODE_IN_MESSAGE)
     node = next((hit.group(1) for hit in hits if hit), "")
     missing = "NOT_IMPLEMENTED" in message
+    if _NO_FLOAT16 in message:
+        return Rejection(
+            node=node,
+            rule="float16",
+            reason="this GPU's driver computes no float16 (WebGPU's shader-f16)",
+            remedy="take fp32 here, or compile it on a machine whose GPU has it, or on one without a GPU",
+        )
     return Rejection(
         node=node,
         rule="kernel" if missing else "load",

@@ -6,26 +6,25 @@ of a small CNN from 166 us alone to 302 us interleaved; without spinning it was 
 interleaved, so a comparison is fair. The setting ``session.intra_op.allow_spinning = "1"`` of a target
 turns it on again.
 
-CUDA and TensorRT: ONNX Runtime falls back to the CPU in silence, so the fall-back is disabled, the session's
-own retry too, the provider list is read back, and the provider of each node is asked for (facts "placed").
-Inputs and outputs lie on the device (``onnxruntime_device``). Whoever wants nodes on the CPU says so with the
-setting ``session.disable_cpu_ep_fallback = "0"``; they are listed.
+CUDA, TensorRT and WebGPU: ONNX Runtime falls back to the CPU in silence, so the fall-back is disabled, the
+session's own retry too, the provider list is read back, and the provider of each node is asked for (facts
+"placed"; ``onnxruntime_placed``). Inputs and outputs lie on the device (``onnxruntime_device``). Whoever
+wants nodes on the CPU says so with the setting ``session.disable_cpu_ep_fallback = "0"``; they are listed.
 """
 
 from __future__ import annotations
 
 import ctypes
 import sys
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.backends import onnxruntime_profile, onnxruntime_settings
+from edgekit.backends import onnxruntime_placed, onnxruntime_profile, onnxruntime_settings, onnxruntime_webgpu
 from edgekit.backends.onnxruntime_device import DeviceBinding
 from edgekit.backends.onnxruntime_settings import Settings
-from edgekit.errors import MissingBackendError, ModelFileError
+from edgekit.errors import EdgekitError, MissingBackendError, ModelFileError
 from edgekit.spec import RunOptions
 from edgekit.target import NO_CPU_FALLBACK
 
@@ -33,13 +32,12 @@ if TYPE_CHECKING:
     from edgekit.spec import Array
 
 _ERRORS_ONLY = 3  # ORT's log severity; warnings about shapes and fusions are no news to a user
-_PLACED = "session.record_ep_graph_assignment_info"
 _SHORT = "ExecutionProvider"
 _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 
 class OnnxRuntimeEngine:
-    """``backends.engine.Engine`` for ONNX Runtime on "cpu" or "cuda"."""
+    """``backends.engine.Engine`` for ONNX Runtime on "cpu", "cuda" or "gpu"."""
 
     def __init__(
         self, path: Path, options: RunOptions, input_names: list[str], output_names: list[str]
@@ -47,7 +45,7 @@ class OnnxRuntimeEngine:
         ort = _imported()
         self._path, self._options = path, options
         settings = onnxruntime_settings.read(dict(options.settings), device=options.device)
-        self._session = _session(ort, path, options)
+        self._session, gpu = _session(ort, path, options)
         self._inputs, self._outputs = input_names, output_names
         self._binding = self._session.io_binding()
         self._on_device = (
@@ -55,6 +53,7 @@ class OnnxRuntimeEngine:
                 ort,
                 self._session,
                 (input_names, output_names),
+                memory="webgpu" if settings.provider == onnxruntime_settings.PROVIDERS["webgpu"] else "cuda",
                 graph=settings.graph,
                 host=settings.host,
             )
@@ -71,8 +70,8 @@ class OnnxRuntimeEngine:
         }
         if settings.providers:
             self.facts |= {
-                "placed": _placed(self._session),
-                "cuda graph": "yes" if settings.graph else "no",
+                "placed": onnxruntime_placed.placed(self._session),
+                **({"cuda graph": "yes" if settings.graph else "no"} if options.device == "cuda" else gpu),
                 "timed": "with copies" if settings.host else "on the device",
             }
 
@@ -90,13 +89,13 @@ class OnnxRuntimeEngine:
     def executed(self) -> list[dict[str, Any]]:
         """What runs, read from a profile of one inference (``onnxruntime_profile``)."""
         return onnxruntime_profile.executed(
-            lambda into: _session(_imported(), self._path, self._unreplayed, profile=into), self._feeds
+            lambda into: _session(_imported(), self._path, self._unreplayed, profile=into)[0], self._feeds
         )
 
     def profile(self, runs: int) -> dict[str, Any]:
         """Every kernel with its times, from a second session that runs in turn with this one."""
         return onnxruntime_profile.timed(
-            lambda into: _session(_imported(), self._path, self._unreplayed, profile=into),
+            lambda into: _session(_imported(), self._path, self._unreplayed, profile=into)[0],
             self._feeds,
             plain=self.invoke,
             runs=runs,
@@ -161,8 +160,13 @@ def _imported() -> Any:
     return onnxruntime
 
 
-def _session(ort: Any, path: Path, options: RunOptions, *, profile: Path | None = None) -> Any:
+def _session(
+    ort: Any, path: Path, options: RunOptions, *, profile: Path | None = None
+) -> tuple[Any, dict[str, str]]:
+    """The session, and what the plug-in for its device says of the GPU."""
     settings = onnxruntime_settings.read(dict(options.settings), device=options.device)
+    if options.device == "gpu":
+        return _on_webgpu(ort, path, options, settings, profile)
     if settings.provider and settings.provider not in ort.get_available_providers():
         raise MissingBackendError(
             f"this onnxruntime {ort.__version__} has no {settings.provider.removesuffix(_SHORT)} provider",
@@ -187,6 +191,8 @@ def _session(ort: Any, path: Path, options: RunOptions, *, profile: Path | None 
             raise _unreadable(path, error) from error
         raise
     except states.Fail as error:
+        if settings.provider and onnxruntime_placed.REFUSED in str(error):
+            raise _unplaced(ort, path, options, providers) from error
         if settings.provider:
             raise _no_gpu(settings, str(error)) from error
         raise
@@ -196,7 +202,46 @@ def _session(ort: Any, path: Path, options: RunOptions, *, profile: Path | None 
         raise
     if settings.provider and session.get_providers()[0] != settings.provider:
         raise _no_gpu(settings, f"the session came up on {', '.join(session.get_providers())}")
-    return session
+    return session, {}
+
+
+def _on_webgpu(
+    ort: Any, path: Path, options: RunOptions, settings: Settings, profile: Path | None
+) -> tuple[Any, dict[str, str]]:
+    """The plug-in's session. Whatever it cannot start on is an error here: its own answer is the CPU."""
+    states = ort.capi.onnxruntime_pybind11_state
+    session_options = _session_options(ort, options, profile)
+    gpu = onnxruntime_webgpu.added(ort, session_options, settings.providers[0][1])
+    try:
+        session = ort.InferenceSession(str(path), session_options, enable_fallback=0)
+    except (states.InvalidProtobuf, states.NoSuchFile) as error:
+        raise _unreadable(path, error) from error
+    except states.Fail as error:
+        if onnxruntime_placed.REFUSED in str(error):
+            raise _unplaced(ort, path, options, None) from error
+        if "adapter" in str(error):
+            raise _no_gpu(settings, str(error)) from error
+        raise
+    if session.get_providers()[0] != settings.provider:
+        raise _no_gpu(settings, f"the session came up on {', '.join(session.get_providers())}")
+    return session, gpu
+
+
+def _unplaced(ort: Any, path: Path, options: RunOptions, providers: list[Any] | None) -> EdgekitError:
+    """Who it is that would run on the CPU: asked of a session that may, and runs nothing.
+
+    Where the provider itself cannot start, all of it would, and the message of the first session is the same.
+    """
+    allowed = replace(options, settings=(*options.settings, (NO_CPU_FALLBACK, "0")))
+    session_options = _session_options(ort, allowed)
+    settings = onnxruntime_settings.read(dict(options.settings), device=options.device)
+    if providers is None:
+        onnxruntime_webgpu.added(ort, session_options, settings.providers[0][1])
+    more = {} if providers is None else {"providers": providers}
+    session = ort.InferenceSession(str(path), session_options, enable_fallback=0, **more)
+    if session.get_providers()[0] != settings.provider:
+        return _no_gpu(settings, f"the session came up on {', '.join(session.get_providers())}")
+    return onnxruntime_placed.unplaced(session, provider=settings.provider)
 
 
 def _session_options(ort: Any, options: RunOptions, profile: Path | None = None) -> Any:
@@ -216,7 +261,7 @@ def _session_options(ort: Any, options: RunOptions, profile: Path | None = None)
     session.graph_optimization_level = levels[settings.level]
     entries = {"session.intra_op.allow_spinning": "0"}
     if settings.providers:
-        entries |= {NO_CPU_FALLBACK: "1", _PLACED: "1"}
+        entries |= {NO_CPU_FALLBACK: "1", onnxruntime_placed.RECORD: "1"}
     entries |= settings.session
     if profile is not None:
         session.enable_profiling = True
@@ -224,17 +269,6 @@ def _session_options(ort: Any, options: RunOptions, profile: Path | None = None)
     for name, value in entries.items():
         session.add_session_config_entry(name, value)
     return session
-
-
-def _placed(session: Any) -> str:
-    """How many nodes each provider has got: "CUDA 53"; "" where this ONNX Runtime cannot say."""
-    ask = getattr(session, "get_provider_graph_assignment_info", None)
-    if ask is None:
-        return ""
-    counts: Counter[str] = Counter()
-    for part in ask():
-        counts[part.ep_name.removesuffix(_SHORT)] += len(part.get_nodes())
-    return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
 def _unreadable(path: Path, error: Exception) -> ModelFileError:
@@ -247,6 +281,13 @@ def _unreadable(path: Path, error: Exception) -> ModelFileError:
 
 def _no_gpu(settings: Settings, reason: str) -> MissingBackendError:
     name = settings.provider.removesuffix(_SHORT)
+    if settings.provider == onnxruntime_settings.PROVIDERS["webgpu"]:
+        return MissingBackendError(
+            f"{onnxruntime_webgpu.RUNTIME} cannot run the model here",
+            why=reason,
+            remedy="install a newer driver of the GPU: Dawn finds no adapter in this one (Mesa 22, for one)",
+            more="docs/gpu.md",
+        )
     libraries = "TensorRT, CUDA and cuDNN" if name == "Tensorrt" else "CUDA and cuDNN"
     try:
         ctypes.CDLL(_DRIVER)

@@ -48,7 +48,7 @@ _MULTIPLYING = frozenset(
 _INTEGER = frozenset({"DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "QAttention", "MatMulIntegerToFloat"})
 _BODIES = frozenset({"If", "Loop", "Scan"})
 _TYPES = {"float": "float32", "double": "float64", "uint8": "int8", "uint16": "int16"}
-_DEVICES = {"CPU": "cpu", "CUDA": "cuda", "Tensorrt": "cuda", "NvTensorRTRTX": "cuda"}
+_DEVICES = {"CPU": "cpu", "CUDA": "cuda", "Tensorrt": "cuda", "NvTensorRTRTX": "cuda", "WebGpu": "gpu"}
 
 
 def executed(open_profiled: Callable[[Path], Any], feeds: Mapping[str, Array]) -> list[dict[str, Any]]:

@@ -2,13 +2,15 @@
 
     graph_optimization_level     "all", "extended", "basic", "none"
     session.* (any dotted name)  a session configuration key
-    provider                     "cuda" or "tensorrt", where the device is a GPU
+    provider                     "cuda" or "tensorrt" on the device "cuda", "webgpu" on "gpu"
     cuda.graph                   "1": capture the kernels in a CUDA graph and replay it
     cuda.*, tensorrt.*           an option of that provider by its own name: cuda.prefer_nhwc
+    webgpu.*                     likewise, one of WEBGPU: the plug-in itself ignores a slip in silence
     io.memory                    "device": inputs and outputs lie on the GPU, and no copy is timed;
                                  "host": the copies are timed
 
-Source: onnxruntime.ai, "CUDA execution provider" and "TensorRT execution provider".
+Source: onnxruntime.ai, "CUDA execution provider" and "TensorRT execution provider"; onnxruntime
+core/providers/webgpu/webgpu_provider_options.h.
 """
 
 from __future__ import annotations
@@ -21,7 +23,19 @@ from edgekit.errors import InputError
 
 OPTIMIZATION = "graph_optimization_level"
 LEVELS = ("all", "extended", "basic", "none")
-PROVIDERS = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
+PROVIDERS = {
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "webgpu": "WebGpuExecutionProvider",
+}
+DEFAULTS = {"cuda": "cuda", "gpu": "webgpu"}
+"""Run device -> the provider where none is named."""
+
+WEBGPU = (
+    *("preferredLayout", "enableGraphCapture", "enableInt64", "powerPreference", "validationMode"),
+    *("enableRobustness", "maxStorageBufferBindingSize", "maxNumPendingDispatches", "storageBufferCacheMode"),
+    *("uniformBufferCacheMode", "sessionBufferPoolGenerations", "forceCpuNodeNames", "dawnBackendType"),
+)
 _OWN = {"provider": tuple(PROVIDERS), "cuda.graph": ("0", "1"), "io.memory": ("device", "host")}
 _CUDA = {"use_tf32": "0"}  # fp32 means float32: TF32 rounds the factors of a product to 10 bits
 
@@ -60,7 +74,7 @@ def read(settings: Mapping[str, str], *, device: str) -> Settings:
     level = rest.pop(OPTIMIZATION, "all")
     own = {name: rest.pop(name) for name in _OWN if name in rest}
     wrong = next((name for name, value in own.items() if value not in _OWN[name]), None)
-    unknown = next((name for name in rest if "." not in name), None)
+    unknown = next((name for name in rest if not _is_known(name)), None)
     if unknown or level not in LEVELS or wrong:
         raise InputError(
             f"unknown ONNX Runtime setting {unknown!r}"
@@ -69,8 +83,9 @@ def read(settings: Mapping[str, str], *, device: str) -> Settings:
             if wrong
             else f"unknown {OPTIMIZATION} {level!r}",
             why=f"{OPTIMIZATION} is one of {', '.join(LEVELS)}; provider one of {', '.join(PROVIDERS)}; "
-            "cuda.graph 0 or 1; io.memory device or host; every other setting is an option of a provider "
-            "(cuda.*, tensorrt.*) or a session configuration key, such as session.intra_op.allow_spinning",
+            "cuda.graph 0 or 1; io.memory device or host; every other setting is an "
+            f"option of a provider (cuda.*, tensorrt.*, webgpu.* with {', '.join(WEBGPU)}) or a session "
+            "configuration key, such as session.intra_op.allow_spinning",
             remedy="correct [run.settings] of the target",
         )
     options = {
@@ -84,16 +99,22 @@ def read(settings: Mapping[str, str], *, device: str) -> Settings:
     if device == "cpu":
         return Settings(level, rest)
     graph = own.get("cuda.graph") == "1"
-    first = own.get("provider", "cuda")
-    return Settings(
-        level, rest, _providers(first, options, graph=graph), graph, own.get("io.memory") == "host"
-    )
+    first = own.get("provider", DEFAULTS[device])
+    providers = _providers(first, options, graph=graph)
+    return Settings(level, rest, providers, graph, own.get("io.memory") == "host")
+
+
+def _is_known(name: str) -> bool:
+    family, dot, own = name.partition(".")
+    return own in WEBGPU if family == "webgpu" else bool(dot)
 
 
 def _providers(
     first: str, options: Mapping[str, Mapping[str, str]], *, graph: bool
 ) -> tuple[tuple[str, Mapping[str, str]], ...]:
-    """TensorRT leaves what it cannot take to CUDA on the same GPU; neither leaves anything to the CPU."""
+    """TensorRT leaves what it cannot take to CUDA on the same GPU; none leaves anything to the CPU."""
+    if first == "webgpu":
+        return ((PROVIDERS["webgpu"], options["webgpu"]),)
     cuda = {**_CUDA, **options["cuda"]}
     if first == "cuda":
         return ((PROVIDERS["cuda"], {**cuda, "enable_cuda_graph": "1"} if graph else cuda),)

@@ -5,6 +5,7 @@ that computes on the processor. It takes the latter in silence where there is no
 read here beforehand, and not guessed from names: a driver says itself that it is a processor (C1).
 
 C1 ``deviceType`` is VK_PHYSICAL_DEVICE_TYPE_CPU: SwiftShader, llvmpipe
+C2 such a driver is taken only where EDGEKIT_SOFTWARE_GPU=1 allows it: its times would pass for a GPU's
 
 Source: Vulkan 1.3, "Devices and Queues": VkPhysicalDeviceProperties, VkPhysicalDeviceDriverProperties.
 """
@@ -14,6 +15,9 @@ from __future__ import annotations
 import ctypes
 import sys
 from dataclasses import dataclass
+
+from edgekit.errors import MissingBackendError
+from edgekit.spec import SOFTWARE
 
 LOADER = "libvulkan.so.1"
 _API_1_1, _API_1_2 = 1 << 22 | 1 << 12, 1 << 22 | 2 << 12  # VK_MAKE_API_VERSION
@@ -98,6 +102,40 @@ class VulkanDevice:
 
 class NoVulkanError(Exception):
     """The loader is not installed, or no driver answers; the text says which."""
+
+
+def chosen(*, runtime: str, software: bool) -> dict[str, str]:
+    """The device that Dawn will take, as facts of a session; nothing where Vulkan is not the way.
+
+    Args:
+        runtime: who is going to run there, for messages.
+        software: C2.
+
+    Raises:
+        MissingBackendError: there is none, or none that may be taken.
+    """
+    try:
+        found = devices()
+    except NoVulkanError as error:
+        raise MissingBackendError(
+            f"{runtime} cannot run here: there is no GPU that it could use",
+            why=str(error),
+            remedy="install the GPU's Vulkan driver and loader "
+            "(Debian: apt-get install libvulkan1 mesa-vulkan-drivers; NVIDIA: its own driver)",
+            more="docs/gpu.md",
+        ) from error
+    if not found:
+        return {}
+    first = found[0]
+    if first.software and not software:
+        raise MissingBackendError(
+            f"{runtime} cannot run here: the only GPU is {first.name}, which computes on the processor",
+            why="what it computes is right, and its latency would pass for a GPU's",
+            remedy="install the driver of a real GPU; for numerics alone: export EDGEKIT_SOFTWARE_GPU=1",
+            more="docs/gpu.md",
+        )
+    facts = {"gpu": first.name, "driver": first.driver}
+    return {**facts, SOFTWARE: first.name} if first.software else facts
 
 
 def devices() -> tuple[VulkanDevice, ...]:

@@ -39,8 +39,8 @@ from typing import Any
 from edgekit.backends import affinity, resident, shared_arrays
 from edgekit.backends.engine import Engine
 from edgekit.backends.frames import read_frame, write_frame
-from edgekit.errors import EdgekitError
-from edgekit.spec import RunOptions
+from edgekit.errors import EdgekitError, TargetRefusalError
+from edgekit.spec import RunOptions, to_json
 
 Layout = list[dict[str, Any]]
 
@@ -236,9 +236,11 @@ def _imported(address: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _described(error: Exception) -> dict[str, str]:
+def _described(error: Exception) -> dict[str, Any]:
     if isinstance(error, EdgekitError):
         parts = {"what": error.what, "why": error.why, "remedy": error.remedy, "more": error.more}
+        if isinstance(error, TargetRefusalError):
+            return {"type": type(error).__name__, **parts, "rejections": to_json(error.rejections)}
     else:
         parts = {"what": f"{type(error).__name__}: {error}", "why": "", "remedy": "", "more": ""}
     return {"type": type(error).__name__, **parts}

@@ -23,7 +23,8 @@ from typing import IO, Any, cast
 
 from edgekit import errors, settings
 from edgekit.backends.frames import read_frame, write_frame
-from edgekit.errors import BackendCrashError, EdgekitError, InputError
+from edgekit.errors import BackendCrashError, EdgekitError, InputError, TargetRefusalError
+from edgekit.spec import Rejection
 
 _BOOT = "import sys; sys.path[:] = sys.argv[1:]; from edgekit.backends.worker_main import main; main()"
 
@@ -140,7 +141,7 @@ class WorkerProcess:
             more="edgekit doctor",
         )
 
-    def _raised(self, parts: Mapping[str, str], doing: str) -> EdgekitError:
+    def _raised(self, parts: Mapping[str, Any], doing: str) -> EdgekitError:
         """The error that the engine raised, as its own class where it is one of edgekit's."""
         kind = getattr(errors, parts["type"], None)
         if isinstance(kind, type) and issubclass(kind, EdgekitError):
@@ -148,6 +149,8 @@ class WorkerProcess:
             EdgekitError.__init__(
                 error, parts["what"], why=parts["why"], remedy=parts["remedy"], more=parts["more"]
             )
+            if isinstance(error, TargetRefusalError):
+                error.rejections = tuple(Rejection(**each) for each in parts["rejections"])
             return error
         message = _plain(parts["what"])
         return EngineError(

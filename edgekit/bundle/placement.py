@@ -21,7 +21,11 @@ from collections.abc import Mapping
 from edgekit.spec import Artifact
 from edgekit.target import NO_CPU_FALLBACK, PORTABLE
 
-_GPU_PROVIDERS = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
+_GPU_PROVIDERS = {
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "webgpu": "WebGpuExecutionProvider",
+}
 _TELLING = {
     "onnxruntime": ("providers",),
     "litert": ("kernels",),
@@ -82,7 +86,8 @@ def _onnxruntime(artifact: Artifact, facts: Mapping[str, str]) -> str:
     if artifact.options.device == "cpu":
         others = [each for each in providers if each != "CPUExecutionProvider"]
         return f"the CPU was asked for, and {', '.join(providers)} came up" if others else ""
-    wanted = _GPU_PROVIDERS.get(settings.get("provider", "cuda"), "")
+    usual = "webgpu" if artifact.options.device == "gpu" else "cuda"
+    wanted = _GPU_PROVIDERS.get(settings.get("provider", usual), "")
     if providers[0] != wanted:
         return f"{wanted} was asked for, and {', '.join(providers)} came up"
     if settings.get(NO_CPU_FALLBACK) == "0":

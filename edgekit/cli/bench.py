@@ -150,6 +150,7 @@ def run(
             help="Also its pre- and post-processing, and the inference's share of the whole (batch 1).",
         ),
     ] = None,
+    allow_fallback: flags.AllowFallback = False,
     device: Annotated[
         list[str] | None,
         typer.Option(
@@ -245,6 +246,7 @@ def run(
         cores(pin) if pin else (),
         timeout or LIMIT_S,
         seconds(budget) if budget else None,
+        allow_fallback,
     )
     given = Given(python, tuple(ssh_option or ()), install, benchmark_model, timeout)
     on = chosen(device, file=devices, given=given) if device else ()

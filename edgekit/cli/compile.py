@@ -57,6 +57,7 @@ def run(
             help="auto: image inputs channels-last where the compiler likes; model: the model's own axes.",
         ),
     ] = "auto",
+    allow_fallback: flags.AllowFallback = False,
     cache_dir: flags.CacheDir = None,
 ) -> ExitCode:
     """Compile a model for one or more targets, each file with a JSON sidecar that says how to open it."""
@@ -76,5 +77,6 @@ def run(
             cache_dir=cache_dir,
             io=io,
             sizes=parse_sizes(size or ()),
+            allow_fallback=allow_fallback,
         )
     return console.show(result)

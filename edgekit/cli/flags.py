@@ -81,6 +81,14 @@ CacheDir = Annotated[
     Path | None,
     typer.Option("--cache-dir", help="Cache folder in place of EDGEKIT_CACHE or the platform's."),
 ]
+AllowFallback = Annotated[
+    bool,
+    typer.Option(
+        "--allow-fallback",
+        help="On a GPU, let operators that its provider lacks run on the CPU; they are listed with their "
+        "share of the time. Without it they are an error (docs/gpu.md).",
+    ),
+]
 Reports = Annotated[
     list[str] | None,
     typer.Option(

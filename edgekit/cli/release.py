@@ -76,6 +76,7 @@ def run(
         typer.Option("--key", metavar="PUBLIC.pem", help="Public key of who must have signed the evidence."),
     ] = None,
     cache_dir: flags.CacheDir = None,
+    allow_fallback: flags.AllowFallback = False,
     report: flags.Reports = None,
 ) -> ExitCode:
     """Run a recipe's whole job: export, calibrate, quantize, compile, prove, choose, and write the bundle.
@@ -104,6 +105,7 @@ def run(
             signer=signer,
             evidence=tuple(evidence or ()),
             evidence_origin=signing.origin(key),
+            allow_fallback=allow_fallback,
         )
     return console.show(result, reports=reports)
 

@@ -61,6 +61,7 @@ def run(
     ] = None,
     samples: flags.Samples = None,
     cache_dir: flags.CacheDir = None,
+    allow_fallback: flags.AllowFallback = False,
     report: flags.Reports = None,
 ) -> ExitCode:
     """Hold artifacts against their float reference: drift, task metric with a paired interval, verdict."""
@@ -81,5 +82,6 @@ def run(
             slices=tuple(slices or ()),
             max_group_drop_pp=max_group_drop,
             cache_dir=cache_dir,
+            allow_fallback=allow_fallback,
         )
     return console.show(result, reports=reports)

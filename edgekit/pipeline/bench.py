@@ -23,7 +23,9 @@ from edgekit.measure.conditions import Watch
 from edgekit.measure.launch import Launch
 from edgekit.measure.replicate import ROUNDS, Plan, replicate
 from edgekit.measure.timer import ROUND_MS, Comparison, Taken, take_rounds
+from edgekit.pipeline import software_gpu
 from edgekit.pipeline.align import in_terms_of
+from edgekit.pipeline.allow_fallback import allowing, check_artifacts
 from edgekit.pipeline.bench_failures import CandidateError, exit_code_of, failed_row, kind_of
 from edgekit.pipeline.bench_phases import launch_of, memory_row, phases_row
 from edgekit.pipeline.bench_size import size_row
@@ -65,6 +67,9 @@ def bench(
     """
     paths = paths_of(artifacts, baseline)
     held, failures = held_at(paths, progress)
+    if sweep.allow_fallback:
+        check_artifacts(held.values())
+        held = {name: allowing(artifact) for name, artifact in held.items()}
     rows: list[BenchRow] = []
     with Watch(cores=sweep.cores) as watch:
         for batch, threads in sweep.groups():
@@ -149,7 +154,7 @@ class _Group:
         def launch(order: Sequence[str]) -> Taken:
             while names := [name for name in order if name not in failed]:
                 try:
-                    taken, said = self._launch(names, progress)
+                    taken, said = self._launch(names, progress, judged=baseline != "")
                 except CandidateError as error:
                     failed[error.name] = error.error
                     progress.note(f"{error.name}: {kind_of(error.error)}; the others go on")
@@ -174,18 +179,22 @@ class _Group:
         return rows, failed
 
     def _launch(
-        self, names: Sequence[str], progress: Progress
+        self, names: Sequence[str], progress: Progress, *, judged: bool
     ) -> tuple[Taken, dict[str, tuple[Mapping[str, str], Launch | None]]]:
         """One process for each, from its start to its end.
 
         Raises:
             CandidateError: one of them failed.
+            InputError: they are to be ``judged``, and one runs on a GPU that is none.
         """
         with ExitStack() as stack:
             sessions: dict[str, BlamedSession] = {}
             for name in names:
                 with _blaming(name):
                     sessions[name] = stack.enter_context(BlamedSession(name, self._opened(name)))
+            if judged:
+                for name, session in sessions.items():
+                    software_gpu.check_gate(name, session.facts)
             feeds = random_feeds(next(iter(sessions.values())).inputs, seed=self.seed, batch=self.batch)
             taken = take_rounds(sessions, feeds, rounds=ROUNDS, round_ms=ROUND_MS, progress=progress)
             said = {}
@@ -221,7 +230,10 @@ class _Group:
             phases=phases_row(known),
             memory=memory,
             size=size_row(self.held[name]),
-            caveats=caveats(self.sweep.cores, threads, facts.get("cores", "")),
+            caveats=(
+                *caveats(self.sweep.cores, threads, facts.get("cores", "")),
+                *software_gpu.caveats(facts),
+            ),
         )
 
 

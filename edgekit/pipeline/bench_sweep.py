@@ -32,6 +32,7 @@ class Sweep:
         limit_s: how long one answer of an artifact's process may take.
         budget_s: how long the launches of a group may take; None = until a difference of 5 % is found, a
             minute at most (``measure.replicate``).
+        allow_fallback: operators may run on the CPU beside a GPU.
     """
 
     batches: tuple[int, ...] = (1,)
@@ -39,6 +40,7 @@ class Sweep:
     cores: tuple[int, ...] = ()
     limit_s: float = LIMIT_S
     budget_s: float | None = None
+    allow_fallback: bool = False
 
     @property
     def first_threads(self) -> int | None:

@@ -10,7 +10,7 @@ from edgekit.errors import NonFiniteOutputError, TargetRefusalError, Verificatio
 from edgekit.measure.machine import cpu_features
 from edgekit.pipeline import artifact as artifacts
 from edgekit.pipeline import coverage as coverages
-from edgekit.pipeline import judge, latency, mixed, open_choice, search, variant
+from edgekit.pipeline import fallback, judge, latency, mixed, open_choice, search, variant
 from edgekit.pipeline.came import Variant
 from edgekit.pipeline.evaluation import BOOTSTRAP_SEED
 from edgekit.pipeline.judge import Judged
@@ -27,7 +27,7 @@ from edgekit.quantization import mixed as mixing
 from edgekit.quantization.saturation import FEATURE
 from edgekit.quantization.weights import NoEligibleWeightError
 from edgekit.spec import Artifact, Precision, RunOptions, Session, to_json
-from edgekit.target import Target
+from edgekit.target import NO_CPU_FALLBACK, Target
 from edgekit.validation.budget import Budget, Verdict
 from edgekit.validation.budget import judge as hold
 from edgekit.validation.coverage import Coverage
@@ -383,14 +383,26 @@ class Trial:
         return self._coverage[made.label]
 
     def fallbacks(self) -> tuple[str, ...]:
-        """Findings: operators that run elsewhere than asked without anybody having decided it."""
-        return tuple(
+        """Findings: operators that run elsewhere than asked; where that is allowed, with their shares."""
+        allowed = dict(self._plan.options.settings).get(NO_CPU_FALLBACK) == "0"
+        silent = tuple(
             finding
             for each in self.made
             for finding in coverages.silent_fallbacks(
                 self._coverage_of(each), target=self._plan.target.name, name=each.label
             )
         )
+        return (*silent, *self._fallen()) if allowed else silent
+
+    def _fallen(self) -> tuple[str, ...]:
+        """Of each artifact whose session placed operators on the CPU: which, and how long they take."""
+        name = self._plan.target.name
+        said = {
+            each.label: fallback.said_of(self._opener(each), seed=BOOTSTRAP_SEED, facts=proof.facts)
+            for each in self.made
+            if fallback.fell_back((proof := self._proofs[each.label]).facts)
+        }
+        return tuple(f"{name}: in {label} {words}" for label, words in said.items() if words)
 
     def _make(self, scheme: Scheme) -> Made | None:
         try:

@@ -13,6 +13,7 @@ from edgekit import target as targets_
 from edgekit.backends.base import IoForm, ModelInfo
 from edgekit.errors import ExitCode
 from edgekit.pipeline import artifact as artifacts
+from edgekit.pipeline.allow_fallback import check_targets
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.came import Variant, as_it_came
 from edgekit.pipeline.compile_result import CompileResult
@@ -34,6 +35,7 @@ def compile(
     cache_dir: Path | None = None,
     io: IoForm | None = None,
     sizes: Mapping[str, int] | None = None,
+    allow_fallback: bool = False,
 ) -> CompileResult:
     """Compile ``model`` for each target into ``out``; all targets are checked before anything is written.
 
@@ -48,11 +50,14 @@ def compile(
         cache_dir: in place of the usual one.
         io: element type and layout of the artifacts' own inputs and outputs; float32, as the compiler likes.
         sizes: open size -> number, in every artifact.
+        allow_fallback: operators may run on the CPU beside a GPU, or outside of a delegate.
 
     Raises:
-        InputError: no input has an open size of such a name.
+        InputError: no input has an open size of such a name, or nothing that could fall back.
     """
     wanted = [targets_.load(each) for each in targets]
+    if allow_fallback:
+        check_targets(wanted)
     cache = Cache(cache_dir or settings.cache_dir())
     canonical = canonical_file(model, cache=cache, progress=progress)
     stem = f"{name or model.stem}-{version or '0'}"
@@ -72,7 +77,7 @@ def compile(
             artifacts.obtain(
                 variant,
                 target,
-                target.run.options(threads=threads),
+                target.run.options(threads=threads, allow_fallback=allow_fallback and target.may_fall_back),
                 stem=stem,
                 cache=cache,
                 io=io,

@@ -7,6 +7,7 @@ from edgekit import target as targets
 from edgekit.backends import registry
 from edgekit.dataset import shipped_names
 from edgekit.measure import machine
+from edgekit.pipeline import software_gpu
 from edgekit.pipeline.result import DoctorResult, DoctorRow, MachineRow
 from edgekit.pipeline.result.rows import TargetHere
 from edgekit.pipeline.versions import version
@@ -23,6 +24,7 @@ _PACKAGES = (
     ("flatbuffers", "litert", "target litert-cpu"),
     ("openvino", "openvino", "target openvino-cpu"),
     ("executorch", "executorch", "target executorch-xnnpack"),
+    ("onnxruntime-ep-webgpu", "webgpu", "target gpu-webgpu"),
     ("scikit-learn", "data", "data set digits"),
     ("pillow", "data", "folders of images"),
     ("model-signing", "sign", "release --sign-key, verify --key"),
@@ -46,7 +48,8 @@ def target_here(target: Target) -> TargetHere:
     found = registry.availability(target)
     compiles = found.ok or target.is_check or bool(found.version and target.numerics_on)
     stands_in = target.numerics_on if compiles and not found.ok else ""
-    reason, remedy = ("", "") if found.ok else (found.reason, found.remedy)
+    caveat = software_gpu.caveat(found.software)
+    reason, remedy = (caveat, "") if found.ok else (found.reason, found.remedy)
     return TargetHere(target.name, compiles, found.ok, stands_in, found.version, reason, remedy)
 
 

@@ -3,24 +3,26 @@
     share = time of the operator in the runtime's profile / time of an inference without the profiler
 
 What runs on the CPU takes its time there, so the profile's figure is right; a GPU's kernels are only launched
-within theirs, and have no share. Only recipes with ``allow_fallback`` make such artifacts.
+within theirs, and have no share. ``allow_fallback`` in a recipe, or --allow-fallback, makes such sessions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
 from edgekit.backends.worker import WorkerSession
 from edgekit.errors import EdgekitError
+from edgekit.pipeline.allow_fallback import allowing
 from edgekit.pipeline.bench import random_feeds
-from edgekit.pipeline.open import open_artifact
+from edgekit.pipeline.open import artifact_at, open_artifact
 from edgekit.pipeline.result.bench import BenchResult, BenchRow
-from edgekit.spec import KernelTime
+from edgekit.spec import SOFTWARE, KernelTime, Session
 
 _RUNS = 15  # under the profiler; as many without
+_FEW = 3  # where one takes seconds, and its time means nothing anyway
 _NAMED = 6  # in one sentence; the rest is counted
 
 
@@ -29,21 +31,39 @@ def with_fallbacks(result: BenchResult, *, seed: int) -> BenchResult:
     return replace(result, rows=tuple(_with_caveat(row, seed) for row in result.rows))
 
 
-def _with_caveat(row: BenchRow, seed: int) -> BenchRow:
-    if row.device or row.facts.get("device", "cpu") == "cpu" or "CPU" not in row.facts.get("placed", ""):
-        return row
+def fell_back(facts: Mapping[str, str]) -> bool:
+    """Whether a session on a GPU says that it placed operators on the CPU."""
+    return facts.get("device", "cpu") != "cpu" and "CPU" in facts.get("placed", "")
+
+
+def said_of(opener: Callable[[], Session], *, seed: int, facts: Mapping[str, str]) -> str:
+    """Which operators of such a session run on the CPU, with their shares; "" where it has no profiler.
+
+    Args:
+        opener: opens it once more; a GPU's session may hold all of its memory.
+        seed: of the inputs.
+        facts: of the session that fell back.
+    """
     try:
-        with open_artifact(Path(row.artifact), threads=row.threads or None) as session:
+        with opener() as session:
             assert isinstance(session, WorkerSession)  # noqa: S101  what opens ONNX Runtime
             feeds = random_feeds(session.inputs, seed=seed)
-            session.time_ms(feeds, runs=_RUNS)
-            found = session.profile(feeds, runs=_RUNS)
+            runs = _FEW if facts.get(SOFTWARE) else _RUNS
+            session.time_ms(feeds, runs=runs)
+            found = session.profile(feeds, runs=runs)
     except EdgekitError as error:
-        said = f"operators run on the CPU ({row.facts['placed']}); which is not known: {error.what}"
-        return replace(row, caveats=(*row.caveats, said))
+        return f"operators run on the CPU ({facts['placed']}); which is not known: {error.what}"
     if found is None or not found.plain_us:
+        return ""
+    return sentence(found.kernels, median(found.plain_us))
+
+
+def _with_caveat(row: BenchRow, seed: int) -> BenchRow:
+    if row.device or not fell_back(row.facts):
         return row
-    return replace(row, caveats=(*row.caveats, sentence(found.kernels, median(found.plain_us))))
+    artifact = allowing(artifact_at(Path(row.artifact)))
+    said = said_of(lambda: open_artifact(artifact, threads=row.threads or None), seed=seed, facts=row.facts)
+    return replace(row, caveats=(*row.caveats, said)) if said else row
 
 
 def sentence(kernels: Sequence[KernelTime], whole_us: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Literal
@@ -15,6 +15,7 @@ from edgekit import target as targets
 from edgekit.backends.base import IoForm
 from edgekit.errors import RecipeError, UnknownNameError
 from edgekit.frontends.request import SourceRequest
+from edgekit.pipeline.allow_fallback import check_targets
 from edgekit.quantization.overrides import Override
 from edgekit.recipe import BudgetTable, Recipe, TargetBudgetTable, TargetTable
 from edgekit.spec import Embedding, Precision, RunOptions, TensorSpec
@@ -100,13 +101,16 @@ class Plan:
         )
 
 
-def make(path: Path, *, only: Sequence[str] = (), today: date | None = None) -> Plan:
+def make(
+    path: Path, *, only: Sequence[str] = (), today: date | None = None, allow_fallback: bool = False
+) -> Plan:
     """Read the recipe and its targets.
 
     Args:
         path: the recipe, or the folder that holds an edgekit.toml.
         only: names of targets to keep; all where empty.
         today: the day that waivers are held against; without one they count as expired.
+        allow_fallback: as if each target that can fall back had it in its table.
 
     Raises:
         RecipeError: the recipe breaks its schema, or wants a precision that a target does not have.
@@ -114,7 +118,8 @@ def make(path: Path, *, only: Sequence[str] = (), today: date | None = None) -> 
     """
     if path.is_dir():
         path = path / "edgekit.toml"
-    return of(recipes.load(path), path=path, only=only, today=today)
+    plan = of(recipes.load(path), path=path, only=only, today=today)
+    return replace(plan, targets=_allowed(plan.targets)) if allow_fallback else plan
 
 
 def of(recipe: Recipe, *, path: Path, only: Sequence[str] = (), today: date | None = None) -> Plan:
@@ -142,6 +147,14 @@ def of(recipe: Recipe, *, path: Path, only: Sequence[str] = (), today: date | No
             name: hashlib.sha256(path.read_bytes()).hexdigest()
             for name, path in associated_files(recipe, base=base).items()
         },
+    )
+
+
+def _allowed(found: tuple[TargetPlan, ...]) -> tuple[TargetPlan, ...]:
+    check_targets(each.target for each in found)
+    return tuple(
+        replace(each, options=targets.with_fallback(each.options)) if each.target.may_fall_back else each
+        for each in found
     )
 
 
@@ -197,12 +210,7 @@ def _target_plan(table: TargetTable, recipe: Recipe, base: Path, *, waiving: Wai
             remedy='write precision = "w8a8" in its [[target]] table, or leave io_dtype out',
             more="docs/recipe.md",
         )
-    delegated = targets.PORTABLE in target.run.settings
-    if (
-        table.allow_fallback
-        and not delegated
-        and (target.backend, target.run.device) != ("onnxruntime", "cuda")
-    ):
+    if table.allow_fallback and not target.may_fall_back:
         raise RecipeError(
             f"target {target.name} has allow_fallback, and there is nothing that it could fall back from",
             why="only ONNX Runtime's providers for GPUs leave operators to the CPU, and only ExecuTorch's "

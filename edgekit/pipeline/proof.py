@@ -20,6 +20,7 @@ from edgekit.backends import registry
 from edgekit.bundle import golden
 from edgekit.dataset import Dataset
 from edgekit.errors import MissingBackendError
+from edgekit.pipeline import software_gpu
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.evaluation import compare_on, drift_rows, evaluation_of
 from edgekit.pipeline.result import DriftRow
@@ -95,7 +96,7 @@ def where(target: Target, options: RunOptions) -> Place:
     """
     found = registry.availability(target)
     if found.ok:
-        return Place(options, "", timed=True)
+        return Place(options, software_gpu.caveat(found.software), timed=not found.software)
     if target.numerics_on == "cpu":
         return Place(
             replace(options, device="cpu"),
@@ -168,6 +169,7 @@ def subject_of(artifact: Artifact, place: Place) -> Subject:
             "options": to_json(options_at(artifact, place)),
             "bindings": [to_json(binding) for binding in (*artifact.inputs, *artifact.outputs)],
             "backend": artifact.backend,
+            "place": place.caveat,  # a GPU that is none today may be one tomorrow
         },
         name=artifact.path.name,
         output_steps=artifact.output_steps,

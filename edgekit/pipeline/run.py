@@ -120,15 +120,19 @@ def release(
     signer: Signer | None = None,
     evidence: tuple[Path, ...] = (),
     evidence_origin: Origin | None = None,
+    allow_fallback: bool = False,
 ) -> ReleaseResult:
     """Run the whole job; ``today`` is the day that waivers are held against, ``signer`` signs the bundle.
 
     ``evidence`` is what devices measured of candidates, and ``evidence_origin`` must have signed it.
+    ``allow_fallback``: targets on a GPU may leave operators to the CPU; they are listed.
 
     Raises:
         EdgekitError: bad input. Gates that fail, targets that refuse or are not here are in the result.
     """
-    plan = plans.make(recipe, only=targets, today=today or datetime.now(UTC).date())
+    plan = plans.make(
+        recipe, only=targets, today=today or datetime.now(UTC).date(), allow_fallback=allow_fallback
+    )
     check_packages(plan)
     measured = open_choice.of_files(evidence, plan=plan, origin=evidence_origin)
 

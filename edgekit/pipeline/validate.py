@@ -6,7 +6,7 @@ reference does not run where its outputs on this data are known (``known_outputs
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -21,8 +21,9 @@ from edgekit.backends.onnxruntime import open_model
 from edgekit.dataset import Dataset
 from edgekit.errors import ExitCode, InputError, NonFiniteOutputError
 from edgekit.ir import io
-from edgekit.pipeline import judge, known_outputs, matrix, steps
+from edgekit.pipeline import fallback, judge, known_outputs, matrix, software_gpu, steps
 from edgekit.pipeline.align import in_terms_of
+from edgekit.pipeline.allow_fallback import allowing, check_artifacts
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.evaluation import (
     BOOTSTRAP_SEED,
@@ -53,6 +54,9 @@ from edgekit.validation.statistics import paired_drop
 
 # The gravest first: the exit code where artifacts differ.
 _GRAVITY = (ExitCode.ACCURACY_GATE, ExitCode.LATENCY_OR_SIZE_GATE, ExitCode.INCONCLUSIVE, ExitCode.OK)
+
+
+_SEED = 0  # of the inputs on which shares of time are measured
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ def validate(
     slices: tuple[str, ...] = (),
     max_group_drop_pp: float | None = None,
     cache_dir: Path | None = None,
+    allow_fallback: bool = False,
 ) -> ValidateResult:
     """Hold ``artifacts`` against ``reference`` on their real runtimes.
 
@@ -103,6 +108,7 @@ def validate(
         slices: arrays of ``data`` that name groups of samples.
         max_group_drop_pp: largest loss of any class or slice.
         cache_dir: where the reference's outputs are kept, in place of the usual one.
+        allow_fallback: operators may run on the CPU beside a GPU; the notes list them.
 
     Raises:
         InputError: a file cannot be read, or they do not belong together.
@@ -114,6 +120,9 @@ def validate(
     model = io.load(reference)
     inputs, outputs = io.specs(model)
     held = _held(artifacts, inputs, outputs, progress=progress)
+    if allow_fallback:
+        check_artifacts(each.artifact for each in held)
+        held = tuple(replace(each, artifact=allowing(each.artifact)) for each in held)
     cache = Cache(cache_dir or settings.cache_dir())
     with ExitStack() as stack, ThreadPoolExecutor(len(held) + 1) as starting:
         openers = [starting.submit(open_artifact, each.artifact) for each in held]
@@ -182,6 +191,14 @@ def _check_nothing_inside(name: str, artifact: Artifact, inputs: tuple[TensorSpe
         )
 
 
+def _noted(each: Held, facts: Mapping[str, str]) -> Held:
+    """With what its session says of the GPU: that it is none, or who runs beside it."""
+    said = software_gpu.caveats(facts)
+    if fallback.fell_back(facts):
+        said = (*said, fallback.said_of(lambda: open_artifact(each.artifact), seed=_SEED, facts=facts))
+    return replace(each, notes=(*each.notes, *(line for line in said if line)))
+
+
 class _Opening:
     """Sessions that open at the same time; all that opened are closed at the end, whatever failed."""
 
@@ -232,6 +249,7 @@ def compared(
         Side(Path(each.name).name, session, each.artifact.output_steps)
         for each, session in zip(held, sessions, strict=True)
     ]
+    held = [_noted(each, session.facts) for each, session in zip(held, sessions, strict=True)]
     fresh = known is not None and known.fits and not isinstance(truth, Replay)
     pairs = matrix.pairs_of([each.artifact for each in held])
     found = compare_on(

@@ -15,6 +15,7 @@ _BY_EXTRA = {
     "litert": ("ai-edge-litert", "flatbuffers"),
     "openvino": ("openvino",),
     "torch": ("torch",),
+    "webgpu": ("onnxruntime-ep-webgpu",),
     "executorch": ("executorch", "torch", "torchao", "flatbuffers"),
     "keras": ("keras", "tf2onnx"),
 }

@@ -364,15 +364,18 @@ def _here(found: Sequence[TargetHere]) -> Iterator[Block]:
     lines = [
         line
         for each in found
-        if not each.runs
-        for line in (Line(f"{each.name}: {each.reason}"), Line(f"  next: {each.remedy}", "muted"))
+        if each.reason
+        for line in (
+            Line(f"{each.name}: {each.reason}"),
+            *((Line(f"  next: {each.remedy}", "muted"),) if each.remedy else ()),
+        )
     ]
     yield Lines("Why not, and what to type", tuple(lines))
 
 
 def _runs(found: TargetHere) -> str:
     if found.runs:
-        return "yes"
+        return "yes: numerics only" if found.reason else "yes"
     return f"no: numerics on the {found.stands_in.upper()}" if found.stands_in else "no"
 
 

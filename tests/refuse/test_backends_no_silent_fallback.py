@@ -12,7 +12,7 @@ import pytest
 
 from edgekit.backends.onnxruntime_engine import OnnxRuntimeEngine
 from edgekit.backends.openvino_engine import OpenVinoEngine, convert
-from edgekit.errors import MissingBackendError
+from edgekit.errors import MissingBackendError, TargetRefusalError
 from edgekit.spec import RunOptions
 
 CUDA = RunOptions(device="cuda")
@@ -57,10 +57,28 @@ def on(*providers: str) -> Callable[..., Any]:
 
 
 def failing(path: str, options: FakeOptions, **rest: Any) -> Any:
-    assert options.entries["session.disable_cpu_ep_fallback"] == "1"
+    """As CUDA without a driver: refused without the fall-back, and with it a session on the CPU."""
     assert rest["enable_fallback"] == 0
     assert [name for name, _ in rest["providers"]] == ["CUDAExecutionProvider"]
+    if options.entries["session.disable_cpu_ep_fallback"] == "0":
+        return on("CPUExecutionProvider")(path, options)
     raise FakeFailError("fallback to CPU EP has been explicitly disabled")
+
+
+def leaving_one(path: str, options: FakeOptions, **rest: Any) -> Any:
+    """CUDA is there, and has no kernel for one node."""
+    if options.entries["session.disable_cpu_ep_fallback"] == "1":
+        raise FakeFailError("fallback to CPU EP has been explicitly disabled")
+    parts = [
+        SimpleNamespace(ep_name=name, get_nodes=lambda node=node: [node])
+        for name, node in (
+            ("CUDAExecutionProvider", SimpleNamespace(name="relu", op_type="Relu")),
+            ("CPUExecutionProvider", SimpleNamespace(name="det_token_3", op_type="Det")),
+        )
+    ]
+    return SimpleNamespace(
+        get_providers=lambda: ["CUDAExecutionProvider"], get_provider_graph_assignment_info=lambda: parts
+    )
 
 
 @pytest.mark.parametrize(
@@ -79,6 +97,26 @@ def test_cuda_never_becomes_cpu(
     with pytest.raises(MissingBackendError, match=says) as caught:
         OnnxRuntimeEngine(Path("m.onnx"), CUDA, ["x"], ["y"])
     assert caught.value.remedy
+
+
+def test_a_node_without_a_kernel_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = fake_onnxruntime(offers=["CUDAExecutionProvider"], session=leaving_one)
+    monkeypatch.setitem(sys.modules, "onnxruntime", fake)
+    with pytest.raises(
+        TargetRefusalError, match=r"1 operator would run on the CPU .*: det \(Det\)"
+    ) as caught:
+        OnnxRuntimeEngine(Path("m.onnx"), CUDA, ["x"], ["y"])
+    assert [each.node for each in caught.value.rejections] == ["det"]
+    assert "--allow-fallback" in caught.value.remedy
+
+
+def test_webgpu_without_its_plug_in_names_the_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = fake_onnxruntime(offers=["CPUExecutionProvider"], session=on("CPUExecutionProvider"))
+    monkeypatch.setitem(sys.modules, "onnxruntime", fake)
+    monkeypatch.setitem(sys.modules, "onnxruntime_ep_webgpu", None)
+    with pytest.raises(MissingBackendError) as caught:
+        OnnxRuntimeEngine(Path("m.onnx"), RunOptions(device="gpu"), ["x"], ["y"])
+    assert caught.value.remedy == 'pip install "edgekit[webgpu]"'
 
 
 def test_cuda_that_comes_up_on_cuda_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

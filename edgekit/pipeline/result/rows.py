@@ -235,7 +235,7 @@ class TargetHere:
         runs: whether they run here, on the device that the target names.
         stands_in: where numerics are checked where the device is absent; "" = nowhere.
         version: of the runtime; "" = not installed.
-        reason: why it does not run; "" where it does.
+        reason: why it does not run; where it does, what that does not show; "" = nothing.
         remedy: what to type for it.
     """
 

@@ -58,6 +58,7 @@ def test_on_the_cpu_settings_of_providers_say_nothing() -> None:
         ({"cuda.graph": "yes"}, "unknown cuda.graph 'yes'"),
         ({"io.memory": "pinned"}, "unknown io.memory 'pinned'"),
         ({"graph_optimization_level": "most"}, "unknown graph_optimization_level 'most'"),
+        ({"webgpu.preferedLayout": "NCHW"}, "unknown ONNX Runtime setting 'webgpu.preferedLayout'"),
     ],
 )
 def test_unknown_settings_are_refused(settings: dict[str, str], says: str) -> None:
@@ -78,23 +79,34 @@ def test_tensorrt_is_allowed_what_the_precision_needs_and_keeps_its_engines_in_t
         assert found["trt_engine_cache_path"].startswith("kept")
 
 
-@pytest.mark.parametrize("name", ["gpu-cuda", "gpu-tensorrt"])
+def test_webgpu_is_the_provider_of_any_gpu() -> None:
+    given = {"webgpu.preferredLayout": "NCHW", "io.memory": "host"}
+    found = onnxruntime_settings.read(given, device="gpu")
+    assert found.providers == (("WebGpuExecutionProvider", {"preferredLayout": "NCHW"}),)
+    assert (found.host, dict(found.session)) == (True, {})
+
+
+@pytest.mark.parametrize("name", ["gpu-cuda", "gpu-tensorrt", "gpu-webgpu"])
 def test_the_targets_settings_are_known(name: str) -> None:
     options = targets.load(name).run.options()
     assert onnxruntime_settings.read(dict(options.settings), device=options.device).provider
 
 
 class FakeValue:
-    """An OrtValue: an array, and how often it was copied over."""
+    """An OrtValue: an array, how often it was copied over, and how often it was read back."""
 
     def __init__(self, array: Array) -> None:
-        self.array, self.updates = array.copy(), 0
+        self.array, self.updates, self.reads = array.copy(), 0, 0
+
+    def shape(self) -> list[int]:
+        return list(self.array.shape)
 
     def update_inplace(self, array: Array) -> None:
         assert array.shape == self.array.shape
         self.array, self.updates = array.copy(), self.updates + 1
 
     def numpy(self) -> Array:
+        self.reads += 1
         return self.array
 
 
@@ -119,7 +131,7 @@ class FakeBinding:
         self.outputs[name] = value
 
     def bind_output(self, name: str, device: str) -> None:
-        assert device == "cuda"
+        assert device in {"cuda", "webgpu"}
         self.outputs[name] = None
 
     def get_outputs(self) -> list[FakeValue | None]:
@@ -146,11 +158,12 @@ class FakeSession:
             target.array = found
 
 
-def device(*, graph: bool, host: bool = False) -> tuple[DeviceBinding, FakeSession]:
+def device(*, graph: bool, host: bool = False, memory: str = "cuda") -> tuple[DeviceBinding, FakeSession]:
     values = SimpleNamespace(ortvalue_from_numpy=lambda array, *_: FakeValue(array))
     ort: Any = SimpleNamespace(OrtValue=values, RunOptions=FakeRunOptions)
     session = FakeSession()
-    return DeviceBinding(ort, session, (["x"], ["y"]), graph=graph, host=host), session
+    binding = DeviceBinding(ort, session, (["x"], ["y"]), memory=memory, graph=graph, host=host)
+    return binding, session
 
 
 @pytest.mark.parametrize("graph", [False, True])
@@ -184,3 +197,14 @@ def test_copies_are_timed_only_where_that_is_asked_for() -> None:
         binding.invoke()
         binding.invoke()
         assert value.updates - before == copies
+
+
+@pytest.mark.parametrize(("memory", "reads"), [("cuda", 0), ("webgpu", 1)])
+def test_an_inference_on_webgpu_ends_when_an_output_is_here(memory: str, reads: int) -> None:
+    """I3: its run returns at once, and a clock around it would see nothing; CUDA's waits by itself."""
+    binding, _ = device(graph=False, memory=memory)
+    binding.bind({"x": np.ones((1, 2), np.float32)})
+    value = binding._bound().smallest
+    before = value.reads
+    binding.invoke()
+    assert value.reads - before == reads

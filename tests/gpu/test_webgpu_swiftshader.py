@@ -1,0 +1,218 @@
+"""Target gpu-webgpu on SwiftShader: placement, numerics, memory, refusals; its times judge nothing.
+
+Tolerances: float32 within 1e-4 of the output's range of the CPU's; int8 too, because both compute in float
+between rounding to the same integers. Seed 0.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+import edgekit
+from edgekit import target as targets
+from edgekit.backends import registry
+from edgekit.backends.base import CompileRequest
+from edgekit.backends.onnxruntime import open_model
+from edgekit.backends.worker_process import EngineError
+from edgekit.bundle import placement
+from edgekit.errors import ExitCode, InputError, MissingBackendError, TargetRefusalError
+from edgekit.ir import io
+from edgekit.pipeline import doctor
+from edgekit.pipeline.fallback import said_of
+from edgekit.pipeline.open import open_artifact
+from edgekit.pipeline.proof import where
+from edgekit.quantization.float16 import to_float16
+from edgekit.spec import Array, Artifact, Precision, RunOptions, to_json
+from tests.gpu import models
+from tests.gpu.models import Floats, floats
+
+pytestmark = pytest.mark.usefixtures("swiftshader")
+TARGET = targets.load("gpu-webgpu")
+BACKEND = registry.backend("onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def model() -> ir.Model:
+    return models.cnn()
+
+
+def options(**settings: str) -> RunOptions:
+    merged = {**TARGET.run.settings, **settings}
+    return replace(TARGET.run.options(), settings=tuple(sorted(merged.items())))
+
+
+def compiled(form: ir.Model, folder: Path, run: RunOptions | None = None, **more: str) -> Artifact:
+    precision = Precision(more.get("precision", "fp32"))
+    return BACKEND.compile(CompileRequest(form, TARGET, precision, run or options(), "m"), folder)
+
+
+def on_cpu(form: ir.Model, feeds: Mapping[str, Floats]) -> Floats:
+    with open_model(form, RunOptions()) as session:
+        return next(iter(session.run(feeds).values())).astype(np.float32)
+
+
+def hold(got: Array, wanted: Floats, *, part: float = 1e-4) -> None:
+    np.testing.assert_allclose(got.astype(np.float32), wanted, atol=part * float(np.ptp(wanted)), rtol=0)
+
+
+@pytest.mark.parametrize("memory", ["device", "host"])
+def test_every_node_is_on_the_gpu_and_open_batches_alternate(
+    model: ir.Model, tmp_path: Path, memory: str
+) -> None:
+    artifact = compiled(model, tmp_path, options(**{"io.memory": memory}))
+    with open_artifact(artifact) as session:
+        assert re.fullmatch(r"WebGpu \d+", session.facts["placed"])
+        assert session.facts["device"] == "gpu"
+        assert session.facts["providers"].startswith("WebGpuExecutionProvider")
+        assert "SwiftShader" in session.facts["gpu"]
+        assert session.facts["software"] == session.facts["gpu"]
+        for batch in (1, 3, 1):
+            image = floats(batch, 3, 16, 16, seed=batch)
+            got = session.run({"image": image})["logits"]
+            hold(got, on_cpu(model, {"image": image}))
+        assert len(session.time_ms({"image": image}, runs=3)) == 3
+        hold(session.run({"image": image})["logits"], on_cpu(model, {"image": image}))
+        assert placement.difference(artifact, session.facts, recorded={}) == ""
+
+
+def test_nodes_without_a_kernel_are_refused_by_name_and_listed_where_that_is_allowed(tmp_path: Path) -> None:
+    lone = models.with_det()
+    (rejection,) = BACKEND.check(lone, TARGET)
+    assert (rejection.node, rejection.rule) == ("det_0", "kernel")
+    assert "--allow-fallback" in rejection.remedy
+    with pytest.raises(TargetRefusalError, match="det_0"):
+        compiled(lone, tmp_path)
+    artifact = compiled(lone, tmp_path, targets.with_fallback(options()))
+    x = floats(4, 4)
+    with open_artifact(artifact) as session:
+        assert "CPU 1" in session.facts["placed"]
+        hold(session.run({"x": x})["y"], on_cpu(lone, {"x": x}))
+        facts = session.facts
+    said = said_of(lambda: open_artifact(artifact), seed=0, facts=facts)
+    assert re.match(r"1 operator runs on the CPU and takes? .*%.*: det_0 \(Det\) \d", said), said
+    # the same file where nobody has allowed it: an error that names the node, and no session
+    with pytest.raises(TargetRefusalError, match=r"1 operator would run on the CPU.*det_0 \(Det\)") as caught:
+        open_artifact(replace(artifact, options=options()))
+    assert caught.value.rejections == (rejection,)
+
+
+def test_int8_is_refused_because_quantize_linear_has_no_kernel_and_runs_where_that_is_allowed(
+    tmp_path: Path,
+) -> None:
+    form = models.qdq()
+    rejections = BACKEND.check(form, TARGET)
+    assert rejections[0].node == "quantizelinear_0"  # and what the layout pass makes of it
+    assert all("takes this QuantizeLinear" in each.reason for each in rejections)
+    artifact = compiled(form, tmp_path, targets.with_fallback(options()), precision="w8a8")
+    feeds = {"image": floats(2, 3, 16, 16)}
+    with open_artifact(artifact) as session:
+        got = session.run(feeds)["y"]
+        assert f"CPU {len(rejections)}" in session.facts["placed"]
+    hold(got, on_cpu(form, feeds))
+
+
+def test_float16_is_refused_where_the_driver_has_none(model: ir.Model) -> None:
+    (rejection,) = BACKEND.check(to_float16(model), TARGET)
+    assert rejection.rule == "float16"
+
+
+def test_bench_marks_the_device_and_judges_nothing_on_it(model: ir.Model, tmp_path: Path) -> None:
+    source = tmp_path / "m.onnx"
+    io.save(model, source)
+    edgekit.compile(source, target="gpu-webgpu", out=tmp_path / "out")
+    (file,) = (tmp_path / "out").glob("*.onnx")
+    (row,) = edgekit.bench([file], budget_s=1).rows
+    assert any("SwiftShader" in each and "latency means nothing" in each for each in row.caveats)
+    with pytest.raises(InputError, match="no verdict about speed") as caught:
+        edgekit.bench([file, source], baseline=source, budget_s=1)
+    assert "SwiftShader" in caught.value.what
+    assert caught.value.exit_code == ExitCode.BAD_INPUT
+
+
+def test_a_release_here_proves_numerics_and_times_nothing() -> None:
+    place = where(TARGET, options())
+    assert not place.timed
+    assert "SwiftShader" in place.caveat
+    found = doctor.target_here(TARGET)
+    assert (found.compiles, found.runs, found.stands_in) == (True, True, "")
+    assert "latency means nothing" in found.reason
+
+
+def test_without_permission_the_software_driver_is_no_gpu(
+    model: ir.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = compiled(model, tmp_path)
+    monkeypatch.delenv("EDGEKIT_SOFTWARE_GPU")
+    monkeypatch.setenv("ORT_WEBGPU_EP_ALLOW_SOFTWARE_ADAPTER", "1")  # the plug-in's own says nothing to us
+    with pytest.raises(MissingBackendError, match="computes on the processor") as caught:
+        open_artifact(artifact)
+    assert "EDGEKIT_SOFTWARE_GPU=1" in caught.value.remedy
+    assert not registry.availability(TARGET).ok
+    place = where(TARGET, options())
+    assert place.options is not None
+    assert (place.options.device, place.timed) == ("cpu", False)
+
+
+@pytest.mark.usefixtures("no_driver")
+def test_a_hidden_driver_compiles_and_runs_nowhere(model: ir.Model, tmp_path: Path) -> None:
+    """The sabotage of placement: without a driver the plug-in itself would answer on the CPU, in silence."""
+    artifact = compiled(model, tmp_path)
+    with pytest.raises(MissingBackendError, match="there is no GPU that it could use") as caught:
+        open_artifact(artifact)
+    assert caught.value.exit_code == ExitCode.BACKEND_MISSING
+    assert "driver" in caught.value.why
+    assert "apt-get install" in caught.value.remedy
+    found = doctor.target_here(TARGET)
+    assert (found.compiles, found.runs, found.stands_in) == (True, False, "cpu")
+
+
+@pytest.mark.usefixtures("no_driver")
+def test_no_setting_makes_it_run_on_the_cpu(model: ir.Model, tmp_path: Path) -> None:
+    artifact = compiled(model, tmp_path, targets.with_fallback(options()))
+    with pytest.raises(MissingBackendError):
+        open_artifact(artifact)
+
+
+def test_the_file_runs_on_the_cpu_only_by_another_name(model: ir.Model, tmp_path: Path) -> None:
+    """What must not fire: asked for on the CPU it runs there, and says so; placement calls the difference."""
+    artifact = compiled(model, tmp_path)
+    with open_artifact(replace(artifact, options=replace(artifact.options, device="cpu"))) as session:
+        assert session.facts["device"] == "cpu"
+        assert "WebGpuExecutionProvider was asked for" in placement.difference(
+            artifact, session.facts, recorded={}
+        )
+
+
+def test_it_starts_without_droppings(
+    model: ir.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, str(home))
+    monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
+    artifact = compiled(model, tmp_path)
+    with open_artifact(artifact) as session:
+        session.run({"image": floats(1, 3, 16, 16)})
+    assert os.listdir(home) == []
+
+
+def test_a_damaged_file_is_an_error_of_the_file(tmp_path: Path, model: ir.Model) -> None:
+    artifact = compiled(model, tmp_path)
+    artifact.path.write_bytes(artifact.path.read_bytes()[:100])
+    with pytest.raises((InputError, EngineError)) as caught:
+        open_artifact(artifact)
+    assert "CPU" not in caught.value.what
+
+
+def test_options_survive_the_sidecar() -> None:
+    assert json.loads(json.dumps(to_json(options())))["device"] == "gpu"
