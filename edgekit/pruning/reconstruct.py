@@ -33,7 +33,7 @@ from edgekit.pruning.branches import in_place
 from edgekit.pruning.dependency import Dependencies
 from edgekit.pruning.layers import Layer, answers, layers, patches, positions
 from edgekit.pruning.least_squares import Sums, bias_moved, solution, sums_of, with_bias, write_rows
-from edgekit.pruning.stream import IN_STEP, OpenModel, values
+from edgekit.pruning.stream import IN_STEP, OpenModel, Read, values
 from edgekit.pruning.ties import Numbers
 from edgekit.spec import Array, BatchStream, Progress, Silent
 
@@ -196,19 +196,21 @@ def sums_of_layer(
     batches: BatchStream,
     count: int,
     seed: int,
+    read: tuple[Read, Read] = (values, values),
 ) -> tuple[Sums, Sums]:
     """Sums of (the batches that are fitted, those that judge): what ``layer`` reads, and what it should give.
 
     ``gone``: channels that ``model`` has no more; none where only its weights differ from the float model's.
+    ``read``: how values of the float model and of ``model`` are read.
     """
     added = _addition(layer, model)
     wanted = added[0] if added else layer.output
     kept = _kept(found, wanted, gone)
     parts: dict[bool, Sums] = {}
-    original = values(
+    original = read[0](
         found.model, [wanted], open_model=open_model, batches=batches, count=count, size=IN_STEP
     )
-    current = values(
+    current = read[1](
         model,
         [layer.source, *(added[1:] if added else ())],
         open_model=open_model,

@@ -7,6 +7,7 @@ S1: a layer is solved without zeros first, with the ridge that serves samples be
     see (``reconstruct``, C1, C2); its zeros are chosen there.
 S2: what stays dense, with the reason: layers of fewer than SMALLEST weights, or that sum over fewer than
     FEWEST_COLUMNS (depthwise convolutions, the first one of an image); N:M where the columns do not divide.
+S3: layers in front of one are final when it is solved: what was read there is where the next reading starts.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from edgekit.pruning.dependency import dependencies
 from edgekit.pruning.layers import Floats, Layer, layers
 from edgekit.pruning.least_squares import Sums, bias_moved, normal_equations, solution, with_bias, write_rows
 from edgekit.pruning.reconstruct import RIDGES, sums_of_layer
+from edgekit.pruning.resume import Resumed
 from edgekit.pruning.stream import OpenModel
 from edgekit.pruning.zeros import Mask, Pattern, zeroed
 from edgekit.spec import BatchStream, Progress, Silent
@@ -82,6 +84,7 @@ def sparsify(
     done: list[Sparse] = []
     dense: list[Dense] = []
     seen: set[str] = set()
+    read = (Resumed().values, Resumed().values)  # S3
     for name in [layer.name for layer in layers(result)]:
         layer = next(each for each in layers(result) if each.name == name)
         reason = why_dense(layer, pattern) or (
@@ -100,6 +103,7 @@ def sparsify(
                 batches=batches,
                 count=count,
                 seed=seed,
+                read=read,
             )
             done.append(_with_zeros(result, layer, sums, pattern))
         (progress or Silent()).advance()

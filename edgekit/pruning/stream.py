@@ -19,6 +19,7 @@ from edgekit.passes.remove_unused import RemoveUnused
 from edgekit.spec import Array, BatchStream, RunOptions, Session
 
 OpenModel = Callable[[ir.Model, RunOptions], Session]
+Read = Callable[..., Iterator[dict[str, Array]]]  # as ``values``
 BATCH_BYTES = 32 * 2**20  # of activations that leave the runtime at once
 IN_STEP = 32  # samples, where two models are read side by side
 BATCHES = (4, 64)  # samples: fewest and most
