@@ -30,6 +30,9 @@ from edgekit.spec import Activation, Embedding, Precision, TensorSpec
 
 _MORE = "docs/recipe.md"
 # the keys of validation.budget.GATE_CODES, which stands above this module; a test holds them equal
+Importance = Literal["obs", "activation", "magnitude"]
+"""Rows of ``pruning.importance``, which stands above this module: a test holds the two together."""
+
 GateName = Literal[
     "accuracy",
     "groups",
@@ -270,6 +273,51 @@ class QuantizeTable(_Closed):
     )
 
 
+class PruneTable(_Closed):
+    """`[optimize] prune`: a smaller float model, before anything is quantized (pruning.md)."""
+
+    speedup: float | None = Field(
+        default=None,
+        gt=1,
+        description="how many times faster the float model becomes, measured end to end on every target that "
+        "runs here; else exit 4",
+    )
+    keep: float | None = Field(
+        default=None, gt=0, lt=1, description="or: the part of each group's channels that stays"
+    )
+    sparsity: float | None = Field(
+        default=None, gt=0, lt=1, description="or: the part of the weights that becomes zero"
+    )
+    pattern: str | None = Field(
+        default=None, pattern=r"^[0-9]{1,2}:[0-9]{1,2}$", description='or: N of M weights stay: "2:4"'
+    )
+    target: tuple[str, ...] = Field(
+        default=(), description="where the speed is measured, in place of the recipe's targets that run here"
+    )
+    importance: Importance = Field(
+        default="obs", description="what decides which channels go (`edgekit prune --importance`)"
+    )
+    recover: int = Field(
+        default=0, ge=0, description="epochs of distillation from the float model, no labels; needs PyTorch"
+    )
+    require_speedup: bool = Field(
+        default=False, description="zeros that save no time on a target are a failure (exit 4)"
+    )
+
+    @model_validator(mode="after")
+    def _asks_for_one_thing(self) -> PruneTable:
+        given = [n for n in ("speedup", "keep", "sparsity", "pattern") if getattr(self, n) is not None]
+        if len(given) != 1:
+            said = " and ".join(given) if given else "none of them"
+            raise ValueError(f"one of speedup, keep, sparsity and pattern is needed, and it has {said}")
+        zeros = self.sparsity is not None or self.pattern is not None
+        if zeros and self.recover:
+            raise ValueError("recover goes with speedup or keep: training would fill the zeros again")
+        if not zeros and self.require_speedup:
+            raise ValueError("require_speedup goes with sparsity or pattern: a speedup is required anyway")
+        return self
+
+
 class OverrideTable(_Closed):
     """`[[optimize.override]]`: an exception for single operators; the later of two that match counts."""
 
@@ -293,6 +341,9 @@ class OverrideTable(_Closed):
 class OptimizeTable(_Closed):
     """`[optimize]`: what may be done to the model."""
 
+    prune: PruneTable | None = Field(
+        default=None, description="remove channels or zero weights first; without it nothing goes"
+    )
     quantize: QuantizeTable = Field(default_factory=QuantizeTable)
     override: tuple[OverrideTable, ...] = Field(
         default=(), description="operators that are treated otherwise than the rest"
@@ -552,6 +603,8 @@ def _known_keys(path: list[str]) -> tuple[str, ...]:
 
 
 def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """What a reference names; of a table that may be left out (a union with null), the table."""
+    node = next((each for each in node.get("anyOf", ()) if "$ref" in each), node)
     while "$ref" in node:
         node = schema["$defs"][str(node["$ref"]).rsplit("/", 1)[-1]]
     return node

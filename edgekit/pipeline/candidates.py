@@ -97,7 +97,7 @@ def try_target(
         native = [precision for precision in plan.candidates if trial.is_native(precision)]
         came = bench.canonical.quantized
         schemes = [scheme for each in native for scheme in schemes_of(each, plan, quantized=came)]
-    trial.add([Scheme(Precision.FP32), *(each for each in schemes if each.precision is not Precision.FP32)])
+    trial.add(_with_float(schemes, pruned=bench.pruned is not None))
     if locked:
         for each in (locked, *locked.candidates):
             _hold_to_lock(plan, trial.made, each)
@@ -152,6 +152,15 @@ def _outcome(
     marked = tuple(search.mark_shipped(each) if each is choice.judged else each for each in judged)
     findings = (*trial.fallbacks(), *trial.lost_groups(choice.judged))
     return Outcome(marked, choice, findings, candidates, chosen_by if candidates else "")
+
+
+def _with_float(schemes: Sequence[Scheme], *, pruned: bool) -> list[Scheme]:
+    """The float variant first; where the model was pruned, its float form next, and all others made of it."""
+    others = [each for each in schemes if each.precision is not Precision.FP32]
+    if not pruned:
+        return [Scheme(Precision.FP32), *others]
+    floats = [Scheme(Precision.FP32), Scheme(Precision.FP32, pruned=True)]
+    return floats + [replace(each, pruned=True) for each in others]
 
 
 def schemes_of(precision: Precision, plan: TargetPlan, *, quantized: bool = False) -> tuple[Scheme, ...]:
@@ -244,12 +253,13 @@ class Trial:
     def mix(self) -> None:
         """For each static candidate that breaks the accuracy gate: the mix that keeps it, as one more.
 
-        Not where the float variant itself does not pass: then the samples are too few, or the budget is
-        below zero, and no mix can decide it.
+        Not where a float form itself does not pass: then the samples are too few, the budget is below zero,
+        or pruning has used it up, and no mix can decide it.
         """
         bench, limit = self._bench, self._plan.budget.max_drop_pp
         judged = self.judged()
-        if limit is None or bench.canonical.quantized or not _is_accurate(judged[0].verdict):
+        floats = [each for each in judged if each.scheme.precision is Precision.FP32]
+        if limit is None or bench.canonical.quantized or not all(_is_accurate(f.verdict) for f in floats):
             return
         found = []
         for each in judged[1:]:
@@ -504,7 +514,8 @@ def _make(plan: TargetPlan, scheme: Scheme, bench: Workbench) -> Made:
     # fp16 needs them too: a value near 65,504 must stay float32, which a CPU's stand-in would not show
     needed = scheme.precision is Precision.FP16 or scheme.precision.is_static
     prepared = bench.prepared() if needed and not bench.canonical.quantized else None
-    made = variant.make(bench.canonical, plan.target, scheme, prepared, overrides=plan.overrides)
+    canonical = bench.pruned if scheme.pruned and bench.pruned is not None else bench.canonical
+    made = variant.make(canonical, plan.target, scheme, prepared, overrides=plan.overrides)
     made = made.with_sizes(plan.sizes)
     # integer inputs and outputs need scales, which the float form has not
     io = plan.io if scheme.precision is Precision.W8A8 else replace(plan.io, dtype="float32")

@@ -31,6 +31,7 @@ from edgekit.pipeline.model import Canonical
 from edgekit.pipeline.plan import Plan, associated_files
 from edgekit.pipeline.prepare import Prepared
 from edgekit.pipeline.proof import golden_inputs
+from edgekit.pipeline.prune_for_release import PrunedSource
 from edgekit.pipeline.result import CandidateRow, ReleaseResult
 from edgekit.pipeline.snapshot import SAMPLES, samples_of
 from edgekit.pipeline.source_files import source_files
@@ -47,11 +48,13 @@ class Inside:
         processing: what is left to the app.
         canonical: its float form.
         prepared: what its integers were made from; None where nothing was.
+        pruned: its pruned float form; None where the recipe asks for none.
     """
 
     processing: Processing
     canonical: Canonical
     prepared: Prepared | None
+    pruned: Canonical | None = None
 
 
 def deliver(
@@ -65,6 +68,7 @@ def deliver(
     inside: Mapping[str, Inside],
     data: Dataset,
     prepared: Prepared | None,
+    pruned: PrunedSource | None,
     lock_text: str,
     out: Path,
     signer: Signer | None,
@@ -89,14 +93,18 @@ def deliver(
     }
 
     def entry(each: Judged) -> Shipped:
-        form = inside.get(each.artifact.target, Inside(around, canonical, prepared))
-        source = provenance.embedded(common, form.canonical, form.processing.embedded)
+        plain = Inside(around, canonical, prepared, pruned.canonical if pruned else None)
+        form = inside.get(each.artifact.target, plain)
+        start, made_of = common, form.canonical
+        if each.scheme.pruned and pruned is not None and form.pruned is not None:
+            start, made_of = (*common, pruned.step), form.pruned
+        source = provenance.embedded(start, made_of, form.processing.embedded)
         return Shipped(
             each.artifact,
             tolerance_for(each.artifact.precision, between=each.scheme.between),
             each.proof.golden,
             processing=form.processing,
-            provenance=provenance.steps_of(each, form.canonical, form.prepared, source=source),
+            provenance=provenance.steps_of(each, made_of, form.prepared, source=source),
             ran=each.proof.facts,
             layouts=facts.layouts_of(plan, form.canonical, embedded=bool(form.processing.embedded)),
             label=each.scheme.label,
@@ -108,7 +116,14 @@ def deliver(
         edgekit_version=__version__,
         model_digest=canonical.digest,
         sources=sources,
-        facts=facts.facts(plan, canonical, data=data, ranges=ranges, tools=result.tools),
+        facts=facts.facts(
+            plan,
+            canonical,
+            data=data,
+            ranges=ranges,
+            pruned=pruned.step if pruned else None,
+            tools=result.tools,
+        ),
         target_files=facts.target_files(plan),
         packages=used_packages(
             {*result.tools, *(name for each in shipped.values() for name in each.artifact.tools)}

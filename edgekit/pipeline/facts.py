@@ -6,7 +6,15 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from edgekit import _resources, preprocess
-from edgekit.bundle.facts import NOT_STATED, DataFacts, Facts, FloatParent, ModelFacts, TensorFacts
+from edgekit.bundle.facts import (
+    NOT_STATED,
+    DataFacts,
+    Facts,
+    FloatParent,
+    ModelFacts,
+    TensorFacts,
+    Transformation,
+)
 from edgekit.dataset import Dataset
 from edgekit.ir import io
 from edgekit.ir.external_data import size_bytes
@@ -27,6 +35,7 @@ def facts(
     *,
     data: Dataset,
     ranges: Ranges | None,
+    pruned: Transformation | None = None,
     tools: Mapping[str, str],
 ) -> Facts:
     """What is known of a release beyond its artifacts.
@@ -36,6 +45,7 @@ def facts(
         canonical: the model.
         data: what it was judged on.
         ranges: what calibration found; None where nothing was calibrated.
+        pruned: the step of [optimize] prune, which learns from the same data.
         tools: name -> version of all that took part.
     """
     said = layouts_of(plan, canonical, embedded=False)
@@ -44,7 +54,7 @@ def facts(
         float_parent=_float_parent(plan, canonical),
         inputs=tuple(_tensor(spec, said) for spec in canonical.inputs),
         outputs=tuple(_tensor(spec, said) for spec in canonical.outputs),
-        data=_data(plan, data, ranges),
+        data=_data(plan, data, ranges, pruned),
         preprocess_id=preprocess.preprocess_id(plan.recipe.data.preprocess),
         tools=dict(tools),
     )
@@ -112,12 +122,19 @@ def _tensor(spec: TensorSpec, said: Mapping[str, str]) -> TensorFacts:
     return TensorFacts(name=spec.name, dtype=spec.dtype, shape=spec.shape, layout=said.get(spec.name, ""))
 
 
-def _data(plan: Plan, judging: Dataset, ranges: Ranges | None) -> tuple[DataFacts, ...]:
+def _data(
+    plan: Plan, judging: Dataset, ranges: Ranges | None, pruned: Transformation | None
+) -> tuple[DataFacts, ...]:
     tables = plan.recipe.data
     found = []
     if tables.calibration is not None and ranges is not None:
         learned = {"digest": ranges.data_digest, "samples": ranges.samples, "method": ranges.method}
         found.append(_read("calibration", tables.calibration, learned))
+    elif tables.calibration is not None and pruned is not None:
+        digest = pruned.using[0].digest.removeprefix("id:")
+        found.append(
+            _read("calibration", tables.calibration, {"digest": digest, "samples": pruned.details["samples"]})
+        )
     judged = {"digest": judging.digest, "samples": judging.count, "metric": tables.evaluation.metric}
     return (*found, _read("evaluation", tables.evaluation, judged))
 

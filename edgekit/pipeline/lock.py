@@ -42,6 +42,7 @@ class LockedScheme(BaseModel):
         keep_float: node name -> (rule, reason) for what the search left in float beyond the target's rules.
         placement: of the target; "" = its rows as they are.
         between: what operators that stay float beside integer ones compute in.
+        pruned: whether it is made of the pruned model.
         plan: digest of the plan.
         files: SHA-256 by file name.
     """
@@ -55,6 +56,7 @@ class LockedScheme(BaseModel):
     keep_float: dict[str, tuple[str, str]] = {}
     placement: str = ""
     between: Precision = Precision.FP32
+    pruned: bool = False
     plan: str
     files: dict[str, str]
 
@@ -73,7 +75,14 @@ class LockedScheme(BaseModel):
             kept,
             placement=self.placement,
             between=self.between,
+            pruned=self.pruned,
         )
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, fields: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """Without what nothing says: other locks keep their bytes."""
+        found: dict[str, object] = fields(self)
+        return found if self.pruned else {name: v for name, v in found.items() if name != "pruned"}
 
 
 class LockedTarget(LockedScheme):
@@ -97,10 +106,29 @@ class LockedTarget(LockedScheme):
     def _as_before(self, fields: SerializerFunctionWrapHandler) -> dict[str, object]:
         """Without the fields that only an open choice has: other locks keep their bytes."""
         found: dict[str, object] = fields(self)
-        return found if self.candidates else {n: v for n, v in found.items() if n not in _OF_A_CHOICE}
+        left_out = set() if self.candidates else set(_OF_A_CHOICE)
+        if not self.pruned:
+            left_out.add("pruned")
+        return {name: value for name, value in found.items() if name not in left_out}
 
 
 _OF_A_CHOICE = {"candidates", "chosen_by"}
+
+
+class LockedPruning(BaseModel):
+    """The pruned model that candidates are made of (``prune_for_release``).
+
+    Attributes:
+        graph: ``ir.digest`` of it.
+        kept: channels that stay, by group; empty where weights became zero.
+        step: of the provenance.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    graph: str
+    kept: dict[str, int] = {}
+    step: dict[str, object]
 
 
 class Lock(BaseModel):
@@ -113,7 +141,14 @@ class Lock(BaseModel):
     tools: dict[str, str]
     ranges: dict[str, object] | None
     restoration: dict[str, object] | None = None
+    pruned: LockedPruning | None = None
     targets: dict[str, LockedTarget]
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, fields: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """Without what nothing was pruned for: other locks keep their bytes."""
+        found: dict[str, object] = fields(self)
+        return found if self.pruned else {name: v for name, v in found.items() if name != "pruned"}
 
     def differences(self, inputs: Mapping[str, str], tools: Mapping[str, str]) -> tuple[str, ...]:
         """What changed since the lock was written, in words; empty = it still matches."""
@@ -135,6 +170,8 @@ class Lock(BaseModel):
         if any(previous.inputs.get(name) != self.inputs[name] for name in common):
             return self
         if any(self.tools.get(name, version) != version for name, version in previous.tools.items()):
+            return self
+        if previous.pruned != self.pruned:
             return self
         return self.model_copy(
             update={
@@ -184,6 +221,7 @@ def make(
     tools: Mapping[str, str],
     ranges: Ranges | None,
     restoration: Restoration | None = None,
+    pruned: LockedPruning | None = None,
     targets: Mapping[str, LockedTarget],
 ) -> Lock:
     """A lock for what was just released."""
@@ -192,5 +230,6 @@ def make(
         tools=dict(tools),
         ranges=None if ranges is None else to_json(ranges),
         restoration=None if restoration is None else to_json(restoration),
+        pruned=pruned,
         targets=dict(targets),
     )

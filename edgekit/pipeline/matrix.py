@@ -1,6 +1,7 @@
 """Artifacts -> the pairs of the drift matrix that matter; a pair's evaluations and drift -> PairRow.
 
     framework --export--> ONNX float --runtime--> each runtime's float --quantization--> its candidate
+                                                  where it is pruned:  --pruning--> --quantization-->
                           ONNX float ------------------- whole -------------------------> its candidate
                           candidates of equal plan on two runtimes: across
 
@@ -25,7 +26,7 @@ from edgekit.validation.evaluate import Evaluation
 from edgekit.validation.statistics import paired_drop
 
 REFERENCE = "ONNX float"
-Kind = Literal["export", "runtime", "quantization", "whole", "across"]
+Kind = Literal["export", "runtime", "pruning", "quantization", "whole", "across"]
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,15 @@ def _accuracy(first: Evaluation, second: Evaluation, drift: Drift | None) -> Acc
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """What one target contributes: its float variant, and what ships or, where nothing does, was tried."""
+    """What one target contributes: its float variant, and what ships or, where nothing does, was tried.
+
+    Attributes:
+        pruned: the pruned float form, where there is one.
+    """
 
     baseline: Judged
     chosen: tuple[Judged, ...]
+    pruned: Judged | None = None
 
 
 def of_release(
@@ -115,12 +121,16 @@ def of_release(
 
 
 def _of_target(column: Column) -> Iterator[PairRow]:
-    start = column.baseline
+    start, pruned = column.baseline, column.pruned
     yield _known(start, step="runtime")
+    if pruned is not None and any(each.scheme.pruned for each in column.chosen):
+        yield _between(start, pruned, step="pruning")
     for each in column.chosen:
         if each is start or each.row.role == "float":
             continue
-        yield _between(start, each, step="quantization")
+        if each is not pruned:
+            before = pruned if pruned is not None and each.scheme.pruned else start
+            yield _between(before, each, step="quantization")
         yield _known(each, step="whole")
 
 

@@ -205,7 +205,7 @@ def may_ship(judged: Judged) -> bool:
 
 def waiting(judged: Sequence[Judged], *, chosen: Judged | None, wanted: Precision) -> tuple[Judged, ...]:
     """C1: all that may ship; empty where there is nothing to choose."""
-    if chosen is None or wanted is Precision.FP32:
+    if chosen is None or (wanted is Precision.FP32 and not any(each.scheme.pruned for each in judged)):
         return ()
     found = tuple(each for each in judged if may_ship(each) or each is chosen)
     return found if len(found) > 1 else ()
@@ -231,6 +231,7 @@ def locked_scheme(judged: Judged) -> LockedScheme:
         keep_float={name: (why.rule, why.reason) for name, why in scheme.keep_float.items()},
         placement=scheme.placement,
         between=scheme.between,
+        pruned=scheme.pruned,
         plan=judged.artifact.plan_digest,
         files={entry.path: entry.sha256 for entry in judged.artifact.files},
     )

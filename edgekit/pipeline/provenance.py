@@ -3,6 +3,7 @@
     source files --exported--> graph --canonicalized--> graph --restored, quantized--> --compiled--> files
 
 P1  an ONNX source is canonicalized as it is; one that says it was pruned (``lineage``) starts with that
+P1a what [optimize] prune made of the canonical graph: pruned, before everything that is a target's own
 P2  float32, and bfloat16 (a run option): compiled from the canonical graph
 P3  float16: converted; static quantization: restored where that was decided, quantized by a plan
 P3a steps that a target embeds: embedded, before everything that is that target's own

@@ -86,6 +86,8 @@ class Asked:
         speedup: how many times faster on every target; or
         zeros: which weights become zero (``prune_zeros``). One of the three.
         targets: where it is measured.
+        threads: inside an operator; None = the target's own.
+        threads_of: likewise, by target.
         importance: what decides which channels go.
         recover: epochs of distillation after the repair; 0 = none.
         require_speedup: zeros that save no time on a target are a failure there.
@@ -96,6 +98,7 @@ class Asked:
     zeros: Pattern | None = None
     targets: tuple[str, ...] = ("onnxruntime-cpu",)
     threads: int | None = None
+    threads_of: Mapping[str, int] = field(default_factory=dict)
     importance: Method = "obs"
     recover: int = 0
     samples: int | None = None
@@ -164,7 +167,9 @@ def pruned(
     """
     check(asked)
     if asked.zeros is not None:
-        zeros = ZerosAsked(asked.zeros, asked.targets, asked.threads, asked.seed, asked.require_speedup)
+        zeros = ZerosAsked(
+            asked.zeros, asked.targets, asked.threads, asked.seed, asked.require_speedup, asked.threads_of
+        )
         made, result = with_zeros(
             canonical, data, zeros, judging, preprocess=preprocess, out=Path(), progress=progress
         )
@@ -187,7 +192,7 @@ def _step(canonical: Canonical, data: Dataset, made: ir.Model, details: Mapping[
         outputs=(Subject(name="pruned graph", digest=f"graph:{digest(made)}"),),
         using=(Subject(name="calibration data", digest=f"id:{data.digest}"),),
         tools=tools(),
-        details={name: value for name, value in details.items() if value},
+        details={name: value for name, value in details.items() if value} | {"samples": str(data.count)},
     )
 
 
@@ -290,6 +295,7 @@ class Job:
             self.asked.threads,
             next(iter(self.data.batches(1))),
             self.asked.seed,
+            self.asked.threads_of,
         )
         self.progress.stage(f"order channels ({self.asked.importance})")
         orders = order_channels(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx_ir as ir
@@ -38,6 +38,7 @@ class Speedometer:
         threads: inside an operator; None = the target's own.
         feeds: one sample.
         seed: of the intervals.
+        threads_of: by target's name, in place of ``threads``.
     """
 
     reference: ir.Model
@@ -45,6 +46,7 @@ class Speedometer:
     threads: int | None
     feeds: Feeds
     seed: int
+    threads_of: Mapping[str, int] = field(default_factory=dict)
 
     def savings(self, models: Mapping[str, ir.Model], progress: Progress) -> dict[str, float]:
         """Part of the float latency that each model saves, the mean of all targets."""
@@ -84,7 +86,7 @@ class Speedometer:
     def _opened(self, model: ir.Model, target: Target, folder: Path) -> Session:
         folder.mkdir()
         backend = registry.backend(target.backend)
-        options = target.run.options(threads=self.threads)
+        options = target.run.options(threads=self.threads_of.get(target.name, self.threads))
         # a module's layers are apart (``passes.layers_apart``): what ships has them folded
         apart = any(is_onnx(node, "BatchNormalization") for node in model.graph)
         request = CompileRequest(

@@ -11,7 +11,8 @@ Z1: faster = the whole interval of the ratio to float lies below 1.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx_ir as ir
@@ -53,6 +54,7 @@ class ZerosAsked:
     threads: int | None
     seed: int
     require_speedup: bool
+    threads_of: Mapping[str, int] = field(default_factory=dict)
 
 
 def with_zeros(
@@ -94,6 +96,7 @@ def with_zeros(
         asked.threads,
         next(iter(data.batches(1))),
         asked.seed,
+        asked.threads_of,
     ).speeds(made, progress)
     missed = tuple(_missed(row) for row in speeds if asked.require_speedup and not is_faster(row))
     code = verdict.exit_code if verdict else ExitCode.OK

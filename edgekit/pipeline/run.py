@@ -1,6 +1,7 @@
 """`release`: recipe -> bundle. The only module that knows the order of the stages.
 
-plan -> export -> data -> lock -> ranges -> reference -> targets -> agreement -> bundle -> lock -> packages
+plan -> export -> data -> lock -> prune -> ranges -> reference -> targets -> agreement -> bundle -> lock ->
+packages
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from edgekit.pipeline import (
     open_choice,
     prepare,
     processing,
+    prune_for_release,
     readiness_release,
     recipe_lines,
 )
@@ -59,13 +61,16 @@ from edgekit.pipeline.labels import Labels
 from edgekit.pipeline.lock import Lock, LockedTarget
 from edgekit.pipeline.model import Canonical
 from edgekit.pipeline.open_choice import Measured
+from edgekit.pipeline.optimized import optimized_rows
 from edgekit.pipeline.plan import Plan, TargetPlan
 from edgekit.pipeline.prepare import Prepared
 from edgekit.pipeline.proof import Proof
 from edgekit.pipeline.prove import ParityData
+from edgekit.pipeline.prune_for_release import PrunedSource
 from edgekit.pipeline.ranges import shared_samples
 from edgekit.pipeline.release_packages import check_packages, with_packages
 from edgekit.pipeline.result import AgreementRow, CalibrationRow, PairRow, ReleaseResult, TargetRow
+from edgekit.pipeline.search import is_pruned_float
 from edgekit.pipeline.snapshot import EVALUATION_DATA
 from edgekit.pipeline.versions import tools
 from edgekit.pipeline.workbench import Workbench
@@ -144,6 +149,7 @@ def release(
         canonical, bench, benches = started.canonical, started.bench, started.benches
         locking, prepared, inputs = started.locking, started.prepared, started.inputs
         learning, judging, names = started.learning, started.judging, started.names
+        pruned = started.pruned
         table = plan.recipe.data.evaluation
         outcomes, rows = try_all(plan, benches, locking.lock, measured=measured)
         framework = frameworks.prove(plan.request, canonical, bench, live=started.live)
@@ -187,11 +193,17 @@ def release(
             lines=_lines(plan),
             calibration=prepared.row,
             licenses=stated_licenses(plan),
+            pruning=pruned.result if pruned else None,
+            optimized=optimized_rows(outcomes),
         )
         if dry_run or result.exit_code is not ExitCode.OK or not shipped:
             return result
         new_lock = _new_lock(
-            locking, inputs=inputs, used_tools=started.tools, prepared=prepared.used, outcomes=outcomes
+            locking,
+            inputs=inputs,
+            used_tools=started.tools,
+            made_of=(prepared.used, pruned),
+            outcomes=outcomes,
         )
         progress.stage("write the bundle")
         done = deliver(
@@ -208,11 +220,14 @@ def release(
             },
             data=judging,
             prepared=prepared.used,
+            pruned=pruned,
             lock_text=new_lock.text(),
             out=out,
             signer=signer,
             render=render,
         )
+        if pruned is not None:
+            prune_for_release.keep_beside_lock(plan, pruned)
         write_text(plan.path.with_name(locks.NAME), new_lock.text())
         return with_packages(done, plan, out=out, progress=progress)
 
@@ -226,6 +241,7 @@ class Started:
         around: what the app does before and after the model.
         insides: what is embedded, by what is asked for.
         prepared: gives what static quantization starts from.
+        pruned: what [optimize] prune made; None without it.
         bench: of the model itself; ``benches`` has those with steps inside too.
         live: the framework, where it had to be loaded.
     """
@@ -240,6 +256,7 @@ class Started:
     inputs: Mapping[str, str]
     locking: Locking
     prepared: PreparedOnce
+    pruned: PrunedSource | None
     bench: Workbench
     benches: Mapping[tuple[Embedding, ...], Workbench]
     live: list[Runner]
@@ -272,12 +289,26 @@ def start(
         for asked in dict.fromkeys(each.embed for each in plan.targets if each.embed)
     }
     baseline = _baseline(plan, judging)
-    used_tools = tools(*(each.target.extra for each in plan.targets), _framework_extra(canonical))
+    used_tools = tools(*_extras(plan, canonical))
     inputs = _input_digests(plan, canonical, learning, judging)
     locking = find(inputs, used_tools)
-    prepared = PreparedOnce(canonical, learning, plan=plan, lock=locking.lock, cache=cache, progress=progress)
+    pruned = prune_for_release.obtain(
+        plan,
+        canonical,
+        learning,
+        locked=locking.lock.pruned if locking.lock else None,
+        cache=cache,
+        progress=progress,
+    )
+    made_of = pruned.canonical if pruned else canonical
+    prepared = PreparedOnce(made_of, learning, plan=plan, lock=locking.lock, cache=cache, progress=progress)
     made = _bench(plan, canonical, (learning, judging), prepared, kept=(cache, progress))
-    bench = replace(made, baseline=baseline)
+    bench = replace(
+        made,
+        baseline=baseline,
+        pruned=pruned.canonical if pruned else None,
+        missed=pruned.missed if pruned else None,
+    )
     benches: dict[tuple[Embedding, ...], Workbench] = {(): bench}
     for asked, inside in insides.items():
         benches[asked] = _embedded(plan, bench, inside, whole=around)
@@ -292,6 +323,7 @@ def start(
         inputs=inputs,
         locking=locking,
         prepared=prepared,
+        pruned=pruned,
         bench=bench,
         benches=benches,
         live=live,
@@ -354,19 +386,24 @@ def _embedded(plan: Plan, bench: Workbench, inside: Embedded, *, whole: Processi
         kept=(bench.cache, bench.progress),
         steps=inside.steps,
     )
-    return replace(made, baseline=bench.baseline)
+    pruned = None if bench.pruned is None else embedded_bench.canonical_of(bench.pruned, inside)
+    return replace(made, baseline=bench.baseline, pruned=pruned, missed=bench.missed)
 
 
 def _inside(embedded: Embedded, bench: Workbench, used: Prepared | None) -> Inside:
     """What the bundle says of a model with steps inside; its ranges are those of the file ranges.json."""
     prepared = replace(bench.prepared(), ranges=used.ranges) if used is not None else None
-    return Inside(embedded.processing, bench.canonical, prepared)
+    return Inside(embedded.processing, bench.canonical, prepared, bench.pruned)
 
 
 def _matrix(outcomes: Mapping[str, Outcome], bench: Workbench, framework: Framework) -> tuple[PairRow, ...]:
     """The drift matrix: each target's float variant, and what ships or, where nothing does, was tried."""
     columns = {
-        name: matrix.Column(each.judged[0], (each.choice.judged,) if each.choice.judged else each.judged[1:])
+        name: matrix.Column(
+            each.judged[0],
+            (each.choice.judged,) if each.choice.judged else each.judged[1:],
+            next(filter(is_pruned_float, each.judged), None),
+        )
         for name, each in outcomes.items()
     }
     return matrix.of_release(columns, reference=bench.reference, framework=framework)
@@ -439,8 +476,11 @@ def _source_of(table: CalibrationTable) -> DataSource:
     )
 
 
-def _framework_extra(canonical: Canonical) -> str:
-    return canonical.framework.split()[0]
+def _extras(plan: Plan, canonical: Canonical) -> tuple[str, ...]:
+    """Whose versions count: the targets', the framework's, and that of recovery after pruning."""
+    prune = plan.recipe.optimize.prune
+    recovering = ("torch",) if prune is not None and prune.recover else ()
+    return (*(each.target.extra for each in plan.targets), canonical.framework.split()[0], *recovering)
 
 
 def _input_digests(
@@ -568,6 +608,10 @@ def try_all(
     rows = []
     for target in plan.targets:
         name = target.target.name
+        missed = benches[target.embed].missed
+        if missed is not None:
+            rows.append(TargetRow(name, chosen=None, reason=missed[0], exit_code=missed[1]))
+            continue
         try:
             locked = lock.targets.get(name) if lock else None
             outcome = try_target(
@@ -633,13 +677,14 @@ def _new_lock(
     *,
     inputs: Mapping[str, str],
     used_tools: Mapping[str, str],
-    prepared: Prepared | None,
+    made_of: tuple[Prepared | None, PrunedSource | None],
     outcomes: Mapping[str, Outcome],
 ) -> Lock:
     """The lock of this release; a followed one is kept to the byte, unless evidence has chosen.
 
     Its other targets are kept either way.
     """
+    prepared, pruned = made_of
     targets = {name: _locked(each) for name, each in outcomes.items() if each.choice.judged is not None}
     if locking.lock is not None:
         chosen = {name: each for name, each in targets.items() if outcomes[name].chosen_by}
@@ -649,6 +694,7 @@ def _new_lock(
         tools=used_tools,
         ranges=prepared.ranges if prepared else None,
         restoration=prepared.restoration if prepared else None,
+        pruned=pruned.locked if pruned else None,
         targets=targets,
     )
     return fresh.with_others_of(locking.previous) if locking.previous else fresh

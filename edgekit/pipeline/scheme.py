@@ -6,6 +6,7 @@
     w8a8-uint8              the same, with all eight bits of the weights and yet equal integers on every CPU
     w8a8-lean               a placement of the target beside its rows: integers only where a kernel reads them
     w8a8-lean-bf16          the same file, opened so that what stays float computes in 16 bits
+    w8a8-pruned-lean        made of the pruned model; fp32-pruned is its float form
 
 A scheme is data that the lock stores: with model, ranges and target it gives the same bytes again.
 """
@@ -36,6 +37,7 @@ class Scheme:
         keep_float: node name -> why it stays float beyond what the rules say.
         placement: name of the target's placement ("" = its rows as they are).
         between: what operators that stay float beside integer ones compute in.
+        pruned: whether it is made of the pruned model.
     """
 
     precision: Precision
@@ -45,8 +47,9 @@ class Scheme:
     keep_float: Mapping[str, Rejection] = field(default_factory=dict)
     placement: str = ""
     between: Precision = Precision.FP32
+    pruned: bool = False
 
     @property
     def label(self) -> str:
         """What reports call it: "w8a8", "w8a8-mixed"."""
-        return f"{self.precision}-{self.variant}" if self.variant else str(self.precision)
+        return "-".join(filter(None, (str(self.precision), "pruned" if self.pruned else "", self.variant)))

@@ -8,6 +8,9 @@ The rule, in order:
     S3  of the eligible ones the fastest (smallest ratio) ships; ties and unmeasured: the ladder's last
     S4  none eligible because they are slower, or the recipe left the choice open: float ships, and says so
     S5  none eligible because the precision that the recipe names breaks a gate: nothing ships (exit 3, 4, 7)
+    S6  with [optimize] prune the pruned float form is a candidate of an open choice, and ships in float's
+        place (S4) where it is eligible; where it breaks a gate and nothing else ships, nothing does (S5):
+        the recipe names pruning
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from edgekit.spec import Precision
 from edgekit.validation.budget import Gate
 
 SPEED_GATE = "never_slower"
+FLOAT_SHIPS = "float ships: "
+PRUNED_FLOAT = None  # in place of a precision: what the recipe names is the pruned float form (S6)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +46,36 @@ def choose(float_variant: Judged, candidates: Sequence[Judged], *, wanted: Preci
         wanted: the precision that the recipe names for this target, or auto.
         locked: whether the lock prescribes the candidate; then it ships unless it is proved worse or slower.
     """
+    pruned = next((each for each in candidates if is_pruned_float(each)), None)
+    if pruned is not None:
+        return _choose_pruned(float_variant, pruned, candidates, wanted=wanted, locked=locked)
+    return _choose(float_variant, candidates, wanted=wanted, locked=locked)
+
+
+def _choose_pruned(
+    float_variant: Judged, pruned: Judged, candidates: Sequence[Judged], *, wanted: Precision, locked: bool
+) -> Choice:
+    """S6."""
+    others = [each for each in candidates if each is not pruned]
+    if wanted is Precision.FP32 or not others:
+        return _choose(float_variant, [pruned], wanted=PRUNED_FLOAT, locked=locked)
+    if wanted is Precision.AUTO and _passes(pruned, locked=locked):
+        return _choose(float_variant, candidates, wanted=wanted, locked=locked)
+    found = _choose(float_variant, others, wanted=wanted, locked=locked)
+    if found.judged is not float_variant:
+        return found
+    instead = _choose(float_variant, [pruned], wanted=PRUNED_FLOAT, locked=locked)
+    return replace(instead, reason=f"{instead.reason}; {found.reason.removeprefix(FLOAT_SHIPS)}")
+
+
+def is_pruned_float(judged: Judged) -> bool:
+    """Whether it is the pruned model in float."""
+    return judged.scheme.pruned and judged.scheme.precision is Precision.FP32
+
+
+def _choose(
+    float_variant: Judged, candidates: Sequence[Judged], *, wanted: Precision | None, locked: bool
+) -> Choice:
     if wanted is Precision.FP32 or not candidates:
         return _float(
             float_variant,
@@ -82,7 +117,7 @@ def _float(variant: Judged, reason: str) -> Choice:
             f"float {_fault(gate)}: {gate.measured}; {gate.reason} ({reason})",
             variant.verdict.exit_code,
         )
-    return Choice(variant, f"float ships: {reason}", ExitCode.OK)
+    return Choice(variant, f"{FLOAT_SHIPS}{reason}", ExitCode.OK)
 
 
 def _passes(judged: Judged, *, locked: bool) -> bool:

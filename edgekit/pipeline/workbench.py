@@ -10,6 +10,7 @@ from pathlib import Path
 from edgekit.backends.base import ModelInfo
 from edgekit.backends.onnxruntime import open_model
 from edgekit.dataset import Dataset
+from edgekit.errors import ExitCode
 from edgekit.pipeline.baseline import Baseline
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.doctor import machine_row
@@ -57,6 +58,9 @@ class Workbench:
         open_reference: opens the float truth.
         info: what a file may say about the model.
         baseline: the last release, where candidates are held against one.
+        pruned: the smaller model that candidates are made of; None = the float truth itself. ``prepared`` is
+            of that, then.
+        missed: why no candidate may be made, and the exit code; None = they may.
     """
 
     canonical: Canonical
@@ -72,6 +76,8 @@ class Workbench:
     info: ModelInfo | None = None
     learning: Dataset | None = None
     baseline: Baseline | None = None
+    pruned: Canonical | None = None
+    missed: tuple[str, ExitCode] | None = None
 
 
 def make(

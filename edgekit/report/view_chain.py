@@ -1,6 +1,6 @@
 """PairRows -> one row per artifact: what each step from the framework to it loses.
 
-framework -> ONNX float -> the runtime's float -> the candidate; and from ONNX float to the candidate at once
+framework -> ONNX float -> the runtime's float (-> pruned) -> the candidate; and from ONNX float to it at once
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _STEPS = (
     ("export", "framework → ONNX float"),
     ("runtime", "ONNX float → runtime float"),
+    ("pruning", "runtime float → pruned"),
     ("quantization", "runtime float → candidate"),
     ("whole", "ONNX float → candidate"),
 )
@@ -25,14 +26,17 @@ _STEPS = (
 
 def chain_table(pairs: Sequence[PairRow], *, detail: bool = True) -> Table:
     """Empty where there is one step at most: the matrix has it."""
-    on_the_way = {pair.first for pair in pairs if pair.step == "quantization"}
+    on_the_way = {pair.first for pair in pairs if pair.step in {"quantization", "pruning"}}
     ends = dict.fromkeys(
         pair.second for pair in pairs if pair.step in {"whole", "runtime"} and pair.second not in on_the_way
     )
     steps = [(step, title) for step, title in _STEPS if any(pair.step == step for pair in pairs)]
     if len(steps) < 2:
         return Table("", (), (), detail=detail)
-    columns = (Column("artifact"), *(Column(title, right=True) for _, title in steps))
+    titles = dict(steps)
+    if "pruning" in titles and "quantization" in titles:
+        titles["quantization"] = "pruned → candidate"
+    columns = (Column("artifact"), *(Column(title, right=True) for title in titles.values()))
     rows = tuple((Cell(end), *(_cell(_pair(pairs, end, step)) for step, _ in steps)) for end in ends)
     return Table("Where it is lost", columns, rows, detail=detail)
 
@@ -42,8 +46,8 @@ def _pair(pairs: Sequence[PairRow], end: str, step: str) -> PairRow | None:
     if step == "export":
         return next((pair for pair in pairs if pair.step == step), None)
     ends = {end}
-    if step == "runtime":
-        ends |= {pair.first for pair in pairs if pair.step == "quantization" and pair.second == end}
+    for later in {"pruning": ("quantization",), "runtime": ("quantization", "pruning")}.get(step, ()):
+        ends |= {pair.first for pair in pairs if pair.step == later and pair.second in ends}
     return next((pair for pair in pairs if pair.step == step and pair.second in ends), None)
 
 

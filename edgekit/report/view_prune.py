@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgekit.errors import EXIT_CODE_MEANINGS
@@ -15,8 +16,28 @@ if TYPE_CHECKING:
 
 def view(result: PruneResult) -> Page:
     """Sizes and speeds first; then the gates, the widths, how they were found, and what may not go."""
-    items = (
-        ("model", str(result.path)),
+    blocks: tuple[Block, ...] = (
+        Facts("", (("model", str(result.path)), *pruned_items(result))),
+        _speeds(result),
+        gates_table("Gates", [("", gate) for gate in result.gates]),
+        _widths(result),
+        _zeros(result),
+        _search(result),
+        _table(result),
+        _repairs(result),
+        *_left_alone(result),
+        Lines("Notes", tuple(Line(text) for text in result.notes)),
+    )
+    filled = tuple(block for block in blocks if not is_empty(block))
+    if not result.gates:
+        return Page("Pruned", "", "plain", filled)
+    code = result.exit_code
+    return Page("Pruned", EXIT_CODE_MEANINGS[code] if code else "pass", tone_of(code), filled)
+
+
+def pruned_items(result: PruneResult) -> tuple[tuple[str, str], ...]:
+    """What became of the model, in figures."""
+    return (
         ("parameters", _share(result.parameters, result.float_parameters)),
         ("multiply-accumulates", _share(result.macs, result.float_macs)),
         ("size", f"{number.size(result.size_bytes)} (float: {number.size(result.float_size_bytes)})"),
@@ -26,15 +47,18 @@ def view(result: PruneResult) -> Page:
         ("output error", f"{100 * result.output_error:.3g} % of the outputs' variance, on calibration data"),
         *accuracy_items(result.accuracy),
     )
-    blocks: tuple[Block, ...] = (
-        Facts("", items),
-        _speeds(result),
-        gates_table("Gates", [("", gate) for gate in result.gates]),
-        _widths(result),
-        _zeros(result),
-        _search(result),
-        _table(result),
-        _repairs(result),
+
+
+def pruned_blocks(result: PruneResult) -> tuple[Block, ...]:
+    """How it came about, for a report that has more to say: all folded, and not on a terminal."""
+    tables = (_speeds, _widths, _zeros, _search, _table, _repairs)
+    shown: list[Table | Lines] = [table(result) for table in tables]
+    shown += [*_left_alone(result), Lines("Notes on pruning", tuple(Line(text) for text in result.notes))]
+    return tuple(replace(block, detail=True, folded=True) for block in shown)
+
+
+def _left_alone(result: PruneResult) -> tuple[Lines, ...]:
+    return (
         Lines(
             "Channels that stay",
             tuple(Line(f"{row.weight}: {row.channels}: {row.reason}") for row in result.kept),
@@ -45,13 +69,7 @@ def view(result: PruneResult) -> Page:
             tuple(Line(f"{row.layer}: {row.weights}: {row.reason}") for row in result.dense),
             folded=True,
         ),
-        Lines("Notes", tuple(Line(text) for text in result.notes)),
     )
-    filled = tuple(block for block in blocks if not is_empty(block))
-    if not result.gates:
-        return Page("Pruned", "", "plain", filled)
-    code = result.exit_code
-    return Page("Pruned", EXIT_CODE_MEANINGS[code] if code else "pass", tone_of(code), filled)
 
 
 def _share(now: int | None, before: int | None) -> str:

@@ -27,6 +27,7 @@ from edgekit.report.page import (
 from edgekit.report.view_chain import chain_table
 from edgekit.report.view_flips import flips_blocks, groups_chart
 from edgekit.report.view_latency import latency_table
+from edgekit.report.view_optimized import optimized_table, pruning_blocks
 from edgekit.report.view_package import packages_lines, packages_table
 from edgekit.report.view_pareto import scatter
 from edgekit.report.view_rows import (
@@ -65,7 +66,7 @@ _DIGEST_SHOWN = 16  # enough to tell plans apart; the JSON holds all of it
 
 def view(result: ReleaseResult) -> Page:
     """The whole release."""
-    blocks: list[Block] = [_targets_table(result), _reasons(result)]
+    blocks: list[Block] = [_targets_table(result), _reasons(result), optimized_table(result)]
     blocks += [_problems(row) for row in result.targets if row.exit_code is not ExitCode.OK]
     blocks += [_waived(result), _not_measured(result)]
     blocks += view_readiness.blocks([each for row in result.targets for each in row.readiness])
@@ -74,7 +75,7 @@ def view(result: ReleaseResult) -> Page:
     blocks.append(scatter(result))
     for row in result.targets:
         blocks += [] if row.readiness else _proof(row)
-    blocks += [*_drift(result), _agreement(result), *_calibration(result)]
+    blocks += [*_drift(result), _agreement(result), *pruning_blocks(result), *_calibration(result)]
     blocks += [Heading("Provenance"), *_provenance(result)]
     return Page(
         title=f"{result.name} {result.version}",

@@ -25,6 +25,7 @@ from edgekit.pipeline.result.release import (
     AgreementRow,
     CalibrationRow,
     CandidateRow,
+    OptimizedRow,
     ReleaseResult,
     TargetRow,
 )
@@ -97,6 +98,7 @@ __all__ = [
     "MachineRow",
     "MemoryRow",
     "MinuteRow",
+    "OptimizedRow",
     "PackageResult",
     "PackageRow",
     "PackagedRow",

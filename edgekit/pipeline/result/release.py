@@ -10,6 +10,7 @@ from typing import Literal
 from edgekit.errors import ExitCode
 from edgekit.pipeline.readiness_row import ReadinessRow
 from edgekit.pipeline.result.package import PackageRow
+from edgekit.pipeline.result.prune import PruneResult
 from edgekit.pipeline.result.rows import (
     AccuracyRow,
     CoverageRow,
@@ -130,6 +131,34 @@ class CalibrationRow:
 
 
 @dataclass(frozen=True)
+class OptimizedRow:
+    """One step from the float model to what ships, on one target: what it cost and what it gave.
+
+    Attributes:
+        step: "float", "pruned" or "quantized".
+        label: the candidate's name.
+        accuracy: against the float reference; its ``drop_pp`` is that of all steps so far.
+        cost: what this step alone loses of the metric, in the unit of ``accuracy``; None for the first.
+        latency: None where it is not measured here.
+        faster: how many times faster than the step before; None for the first, or not measured.
+        smaller: how many times smaller than the step before.
+        shipped: whether it is what ships; a step on the way may be it, where the next one broke a budget.
+    """
+
+    target: str
+    step: Literal["float", "pruned", "quantized"]
+    label: str
+    accuracy: AccuracyRow | None
+    cost: float | None
+    latency: LatencyRow | None
+    ratio: RatioRow | None
+    faster: float | None
+    size_bytes: int
+    smaller: float | None
+    shipped: bool = False
+
+
+@dataclass(frozen=True)
 class ReleaseResult:
     """A release: the bundle, and per target the choice with its proof.
 
@@ -143,6 +172,8 @@ class ReleaseResult:
         calibration: None where no candidate needed ranges.
         licenses: SPDX expression of the model and of each data set; "NOASSERTION" where the recipe has none.
         packages: what was made of the bundle beside it; a bundle's own report is written before them.
+        pruning: what [optimize] prune did; None where there is none, or the lock's file was taken.
+        optimized: step by step what it cost and gave, on each target; () without pruning.
     """
 
     name: str
@@ -163,6 +194,8 @@ class ReleaseResult:
     calibration: CalibrationRow | None = None
     licenses: Mapping[str, str] = field(default_factory=dict)
     packages: tuple[PackageRow, ...] = ()
+    pruning: PruneResult | None = None
+    optimized: tuple[OptimizedRow, ...] = ()
     schema: str = "edgekit/release-result/2"
 
     @property

@@ -87,15 +87,16 @@ class PairRow:
         first: "the framework", "ONNX float", or target and precision ("litert-cpu fp32").
         second: likewise.
         step: what lies between the two: "export" (framework to ONNX), "runtime" (the same float numbers on
-            another runtime), "quantization" (float to candidate on one runtime), "whole" (the float reference
-            to a candidate), "across" (artifacts of equal plan on two runtimes).
+            another runtime), "pruning" (float to the pruned float form on one runtime), "quantization"
+            (float, or pruned, to candidate on one runtime), "whole" (the float reference to a candidate),
+            "across" (artifacts of equal plan on two runtimes).
         accuracy: the task metric; its ``reference`` is the first's value.
         drift: one row for each output.
     """
 
     first: str
     second: str
-    step: Literal["export", "runtime", "quantization", "whole", "across"]
+    step: Literal["export", "runtime", "pruning", "quantization", "whole", "across"]
     accuracy: AccuracyRow | None
     drift: tuple[DriftRow, ...]
 

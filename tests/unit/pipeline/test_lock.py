@@ -8,7 +8,7 @@ import pytest
 
 from edgekit.errors import RecipeError
 from edgekit.pipeline import lock as locks
-from edgekit.pipeline.lock import Lock, LockedTarget
+from edgekit.pipeline.lock import Lock, LockedPruning, LockedTarget
 from edgekit.spec import Precision, Range, Ranges
 
 INPUTS = {"recipe": "r", "model": "m", "target a": "1", "target b": "2"}
@@ -66,3 +66,27 @@ def test_a_partial_release_keeps_the_other_targets() -> None:
 
 def test_other_targets_of_another_model_are_dropped() -> None:
     assert set(made("a", model="new").with_others_of(made("ab")).targets) == {"a"}
+
+
+def test_a_lock_without_pruning_does_not_speak_of_it() -> None:
+    assert "pruned" not in made().text()
+
+
+def test_a_pruned_model_is_read_back(tmp_path: Path) -> None:
+    lock = made().model_copy(update={"pruned": LockedPruning(graph="g", kept={"w": 8}, step={"action": "x"})})
+    target = made().targets["a"].model_copy(update={"pruned": True})
+    lock = lock.model_copy(update={"targets": {"a": target}})
+    (tmp_path / locks.NAME).write_text(lock.text())
+    found = locks.read(tmp_path / "edgekit.toml")
+    assert found == lock
+    assert found is not None
+    assert found.targets["a"].scheme.label == "w8a8-pruned"
+
+
+def test_targets_of_another_pruned_model_are_not_kept() -> None:
+    """The same inputs, and the search by measured speed ended elsewhere."""
+    previous = made("ab").model_copy(update={"pruned": LockedPruning(graph="g", step={})})
+    partial = made("a").model_copy(update={"pruned": LockedPruning(graph="h", step={})})
+    assert set(partial.with_others_of(previous).targets) == {"a"}
+    same = made("a").model_copy(update={"pruned": LockedPruning(graph="g", step={})})
+    assert set(same.with_others_of(previous).targets) == {"a", "b"}

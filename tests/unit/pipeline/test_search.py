@@ -1,4 +1,4 @@
-"""The rule that chooses what ships, case by case (S1 to S5 of pipeline/search.py)."""
+"""The rule that chooses what ships, case by case (S1 to S6 of pipeline/search.py)."""
 
 from __future__ import annotations
 
@@ -32,9 +32,11 @@ def judged(
     ratio: tuple[float, float, float] | None = None,
     budget: Budget | None = None,
     waived: str = "",
+    pruned: bool = False,
 ) -> Judged:
     """An artifact with these figures: drop and ratio are (value, low, high)."""
-    role: Literal["float", "candidate"] = "float" if precision is Precision.FP32 else "candidate"
+    is_float = precision is Precision.FP32 and not pruned
+    role: Literal["float", "candidate"] = "float" if is_float else "candidate"
     limits = budget or Budget(max_drop_pp=1.0, never_slower=role == "candidate")
     measured = RatioRow("fp32", *ratio) if ratio else None
     verdict = judge(
@@ -53,7 +55,7 @@ def judged(
     row = CandidateRow(
         "t", precision, role, "m", "0" * 64, SIZE, "", verdict.status, gate_rows(verdict), ratio=measured
     )
-    return Judged(artifact, proof, row, verdict, Scheme(precision))
+    return Judged(artifact, proof, row, verdict, Scheme(precision, pruned=pruned))
 
 
 FLOAT = judged(Precision.FP32)
@@ -158,6 +160,52 @@ def test_the_rule(case: Case) -> None:
     assert (found.judged.row.precision if found.judged else None) == case.ships
     assert found.exit_code is case.exit_code
     assert case.says in found.reason
+
+
+FP32, LOST = Precision.FP32, (5.0, 4.0, 6.0)
+PRUNED = judged(FP32, ratio=(0.7, 0.6, 0.8), pruned=True)
+PRUNED_LOSES = judged(FP32, drop=LOST, ratio=FASTER, pruned=True)
+PRUNED_SLOW = judged(FP32, ratio=SLOWER, pruned=True)
+PRUNED_CASES = [
+    Case("S6: pruned and quantized is faster", (PRUNED, judged(W8, ratio=FASTER)), W8, W8),
+    Case("S6: float asked for is the pruned one", (PRUNED,), FP32, FP32, says="0.70 times"),
+    Case("S6: quantized loses, choice open", (PRUNED, judged(W8, drop=LOST, ratio=FASTER)), AUTO, FP32),
+    Case("S6: quantized is slower", (PRUNED, judged(W8, ratio=SLOWER)), W8, FP32, says="slower than float"),
+    Case(
+        "S6: quantized loses, precision named",
+        (PRUNED, judged(W8, drop=LOST, ratio=FASTER)),
+        W8,
+        None,
+        ExitCode.ACCURACY_GATE,
+    ),
+    Case(
+        "S6: pruning loses, choice open",
+        (PRUNED_LOSES, judged(W8, drop=LOST, ratio=FASTER)),
+        AUTO,
+        None,
+        ExitCode.ACCURACY_GATE,
+    ),
+    Case("S6: pruning loses, float asked for", (PRUNED_LOSES,), FP32, None, ExitCode.ACCURACY_GATE),
+    Case("S6: pruned and locked", (PRUNED,), FP32, FP32, locked=True, says="the lock prescribes it"),
+]
+
+
+@pytest.mark.parametrize("case", PRUNED_CASES, ids=lambda case: case.id)
+def test_the_rule_where_the_model_was_pruned(case: Case) -> None:
+    found = choose(FLOAT, case.candidates, wanted=case.wanted, locked=case.locked)
+    assert found.judged is None or found.judged in case.candidates, "the unpruned float form shipped"
+    assert (found.judged.row.precision if found.judged else None) == case.ships
+    assert found.exit_code is case.exit_code
+    assert case.says in found.reason
+
+
+def test_pruned_and_slower_ships_the_unpruned_float_form() -> None:
+    """S4: nothing is worse or slower than float."""
+    for wanted in (FP32, AUTO, W8):
+        found = choose(FLOAT, (PRUNED_SLOW, judged(W8, ratio=SLOWER)), wanted=wanted, locked=False)
+        assert found.judged is FLOAT
+        assert found.exit_code is ExitCode.OK
+        assert "fp32" in found.reason
 
 
 def test_a_float_variant_that_breaks_the_size_budget_does_not_ship() -> None:
