@@ -30,6 +30,7 @@ from edgekit.pipeline.bench_failures import CandidateError, exit_code_of, failed
 from edgekit.pipeline.bench_phases import launch_of, memory_row, phases_row
 from edgekit.pipeline.bench_size import size_row
 from edgekit.pipeline.bench_sweep import Sweep, caveats, check_batch
+from edgekit.pipeline.blame_model import blames_model
 from edgekit.pipeline.blamed_session import BlamedSession
 from edgekit.pipeline.doctor import machine_row
 from edgekit.pipeline.environment import environment_row
@@ -50,6 +51,7 @@ class _Launched:
     launches: Mapping[str, Sequence[Launch]]
 
 
+@blames_model
 def bench(
     artifacts: Sequence[Path],
     *,

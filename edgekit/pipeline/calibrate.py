@@ -12,6 +12,7 @@ from edgekit.errors import InputError
 from edgekit.pipeline import model as models
 from edgekit.pipeline import ranges as calibration
 from edgekit.pipeline import steps
+from edgekit.pipeline.blame_model import blames_model
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.model import Canonical
 from edgekit.pipeline.ranges import Calibrated
@@ -23,6 +24,7 @@ from edgekit.spec import Progress, Ranges, from_json, to_json
 _SCHEMA = "edgekit/ranges/2"  # 1 had no histograms, and percentiles of other bins
 
 
+@blames_model
 def calibrate(
     model: Path,
     *,

@@ -14,6 +14,7 @@ from edgekit.backends.base import IoForm, ModelInfo
 from edgekit.errors import ExitCode
 from edgekit.pipeline import artifact as artifacts
 from edgekit.pipeline.allow_fallback import check_targets
+from edgekit.pipeline.blame_model import blames_model
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.came import Variant, as_it_came
 from edgekit.pipeline.compile_result import CompileResult
@@ -23,6 +24,7 @@ from edgekit.spec import Precision, Progress
 from edgekit.target import Target
 
 
+@blames_model
 def compile(
     model: Path,
     *,

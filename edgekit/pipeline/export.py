@@ -9,6 +9,7 @@ from edgekit import settings
 from edgekit.dataset import DataSource
 from edgekit.frontends.source import SourceRequest
 from edgekit.pipeline import model as models
+from edgekit.pipeline.blame_model import blames_model
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.prove import ParityData
 from edgekit.pipeline.result import ExportResult, ParityRow
@@ -18,6 +19,7 @@ from edgekit.spec import Progress, TensorSpec
 CANONICAL_OPSET = 21
 
 
+@blames_model
 def export(
     source: str,
     *,

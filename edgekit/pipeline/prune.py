@@ -36,6 +36,7 @@ from edgekit.ir.digest import digest
 from edgekit.ir.external_data import size_bytes
 from edgekit.ir.macs import macs
 from edgekit.pipeline import calibrate, judge, steps
+from edgekit.pipeline.blame_model import blames_model
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.evaluation import Evaluated
 from edgekit.pipeline.lineage import with_lineage
@@ -106,6 +107,7 @@ class Asked:
     require_speedup: bool = False
 
 
+@blames_model
 def prune(
     model: Path,
     *,

@@ -15,6 +15,7 @@ from edgekit.dataset import Dataset, DataSource
 from edgekit.errors import ExitCode, InputError
 from edgekit.ir.external_data import size_bytes
 from edgekit.pipeline import calibrate, judge, steps, variant, workbench
+from edgekit.pipeline.blame_model import blames_model
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.came import Variant
 from edgekit.pipeline.candidates import try_target
@@ -36,6 +37,7 @@ from edgekit.validation.budget import Budget, Verdict
 from edgekit.validation.budget import judge as hold
 
 
+@blames_model
 def quantize(
     model: Path,
     *,

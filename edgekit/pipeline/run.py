@@ -49,6 +49,7 @@ from edgekit.pipeline import model as models
 from edgekit.pipeline import plan as plans
 from edgekit.pipeline import workbench as workbenches
 from edgekit.pipeline.baseline import Baseline
+from edgekit.pipeline.blame_model import blames_model
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.candidates import Outcome, try_target
 from edgekit.pipeline.complete_rows import complete
@@ -110,6 +111,7 @@ class Locking:
     reason: str
 
 
+@blames_model
 def release(
     recipe: Path,
     *,

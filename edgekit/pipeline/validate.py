@@ -24,6 +24,7 @@ from edgekit.ir import io
 from edgekit.pipeline import fallback, judge, known_outputs, matrix, software_gpu, steps
 from edgekit.pipeline.align import in_terms_of
 from edgekit.pipeline.allow_fallback import allowing, check_artifacts
+from edgekit.pipeline.blame_model import blames_model
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.evaluation import (
     BOOTSTRAP_SEED,
@@ -77,6 +78,7 @@ class Asked:
     expected: float | None = None
 
 
+@blames_model
 def validate(
     artifacts: Sequence[Path],
     *,

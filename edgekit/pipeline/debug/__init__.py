@@ -21,6 +21,7 @@ from edgekit.ir import io
 from edgekit.ir.verify import is_quantized
 from edgekit.passes import canonicalize
 from edgekit.pipeline import steps
+from edgekit.pipeline.blame_model import blames_model
 from edgekit.pipeline.debug.apply import applied
 from edgekit.pipeline.debug.damage import measured
 from edgekit.pipeline.debug.gather import gathered
@@ -38,6 +39,7 @@ DEFAULT_SAMPLES = (
 )
 
 
+@blames_model
 def debug(
     artifact: Path,
     *,

@@ -13,6 +13,7 @@ from pathlib import Path
 from edgekit.bundle import manifest
 from edgekit.errors import InputError
 from edgekit.ir import io
+from edgekit.pipeline.blame_model import blames_model
 from edgekit.pipeline.compiled_file import is_compiled
 from edgekit.pipeline.inspect.bundle_folder import inspect_bundle
 from edgekit.pipeline.inspect.compiled import inspect_artifact, inspect_compiled
@@ -23,6 +24,7 @@ from edgekit.pipeline.result import InspectResult
 from edgekit.spec import Progress, Silent
 
 
+@blames_model
 def inspect(path: Path, *, progress: Progress | None = None) -> InspectResult:
     """Look into ``path``.
 
