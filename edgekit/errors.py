@@ -24,6 +24,8 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Any
 
+from edgekit.printable import printable
+
 
 class ExitCode(IntEnum):
     """Exit codes of every verb. They are a contract: tests hold the numbers."""
@@ -81,7 +83,7 @@ class EdgekitError(Exception):
             parts.append(f"  next: {self.remedy}")
         if self.more:
             parts.append(f"  more: {self.more}")
-        return "\n".join(parts)
+        return printable("\n".join(parts))
 
 
 class BackendCrashError(EdgekitError):

@@ -24,6 +24,7 @@ from edgekit import settings
 from edgekit.cli import progress, summary
 from edgekit.cli.reports import ReportRequest, write_report
 from edgekit.errors import ExitCode
+from edgekit.printable import printable
 from edgekit.spec import Progress
 
 
@@ -76,7 +77,7 @@ class Console:
     def note(self, text: str) -> None:
         """One line beside the result."""
         if not self.quiet:
-            sys.stderr.write(f"{text}\n")
+            sys.stderr.write(f"{printable(text)}\n")
 
 
 def open_console(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TextIO
 
+from edgekit.printable import printable
 from edgekit.spec import Progress, Silent
 
 _PLAIN_EVERY_S = 5.0  # a line in a log each five seconds: enough to see that it lives
@@ -100,7 +101,7 @@ class PlainLines:
             self._say(f"{stage.name}: done in {self._clock() - stage.began:.1f} s")
 
     def _say(self, text: str) -> None:
-        self._stream.write(f"{self._now()} {text}\n")
+        self._stream.write(f"{self._now()} {printable(text)}\n")
         self._stream.flush()
 
 
@@ -189,8 +190,8 @@ class Bars:
     def stage(self, name: str, *, total: int | None = None) -> None:
         """End the stage before and begin this one."""
         self._end()
-        self._name, self._began = name, self._clock()
-        self._task = self._display.add_task(name, total=total)
+        self._name, self._began = printable(name), self._clock()
+        self._task = self._display.add_task(self._name, total=total)
 
     def advance(self, steps: int = 1) -> None:
         """Move the bar."""
@@ -199,7 +200,7 @@ class Bars:
 
     def note(self, text: str) -> None:
         """One line above the bar."""
-        self._console.print(text, markup=False)
+        self._console.print(printable(text), markup=False)
 
     def _end(self) -> None:
         if self._task is None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from edgekit.printable import printable_value
 from edgekit.report import json, text
 from edgekit.report.page import Page
 
@@ -56,10 +57,10 @@ BUNDLED = ("json", "markdown", "html")
 
 
 def page(result: object) -> Page:
-    """The blocks of a result, laid out but not drawn."""
+    """The blocks of a result, laid out but not drawn; every text in them can be shown anywhere."""
     module, function = VIEWS[type(result).__name__].split(":")
     found: Page = getattr(import_module(f"edgekit.report.{module}"), function)(result)
-    return found
+    return printable_value(found)
 
 
 def render(result: object, form: str) -> str:

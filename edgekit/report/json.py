@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 from edgekit.errors import EdgekitError, ExitCode
 
 ERROR_SCHEMA = "edgekit/error/1"
+# Marks of direction, zero widths and C1 controls: JSON may hold them raw, and a terminal obeys them.
+_UNSEEN = re.compile("[\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 # A result's own word for its outcome gives way to the document's, which is the same for every verb.
 _RENAMED = {"status": "verdict"}
 
@@ -34,8 +37,9 @@ def error_document(error: EdgekitError, code: ExitCode) -> dict[str, Any]:
 
 
 def text(value: object) -> str:
-    """A document as text: indented, not sorted, one newline at the end."""
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    """A document as text: indented, not sorted, one newline at the end; what is not seen is escaped."""
+    written = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    return _UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], written) + "\n"
 
 
 def exit_code(result: object) -> ExitCode:

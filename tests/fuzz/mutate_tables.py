@@ -1,7 +1,7 @@
 """Structured files x generator -> files that parse and mean nonsense.
 
 F1 TFLite: integers of a flatbuffer's tables · F2 OpenVINO's XML: attributes and entities · F3 TOML and JSON:
-values of the tree, keys lost and added · F4 npz: types, shapes, headers that promise more than there is, pickles
+values of the tree, keys lost and added · F4 npz: types, shapes, headers that promise too much, pickles, paths
 """
 
 from __future__ import annotations
@@ -58,13 +58,8 @@ def _table(table: Any, rng: np.random.Generator) -> None:
             changed = [int(each) if not isinstance(each, bytes | str) else each for each in value]
             if changed and isinstance(changed[0], int):
                 changed[int(rng.integers(len(changed)))] = int(rng.choice((0, 1, -1, 127, 2**31 - 1)))
-                setattr(
-                    table,
-                    key,
-                    np.array(changed, getattr(value, "dtype", np.int32))
-                    if isinstance(value, np.ndarray)
-                    else changed,
-                )
+                kept = np.array(changed).astype(value.dtype) if isinstance(value, np.ndarray) else changed
+                setattr(table, key, kept)
             return
         elif isinstance(value, bytes | str):
             setattr(table, key, HOSTILE[int(rng.integers(len(HOSTILE)))])
