@@ -35,6 +35,7 @@ SUITES = (
     "pruning",
     "sparsity",
     "bench_power",
+    "fuzz",
 )
 
 

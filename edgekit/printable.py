@@ -1,7 +1,8 @@
 r"""Any text -> the same text without what a terminal or a browser obeys: "\x1b[31m" is shown, not done.
 
 Names, labels and metadata come out of files of strangers. Characters that are not seen (controls, marks of
-the direction of writing, what has no meaning) become their code, as Python writes it. Line feeds and tabs stay.
+the direction of writing, what has no meaning) become their code, as Python writes it. Line feeds and tabs
+stay.
 
 Source: Unicode categories Cc, Cf, Cs, Co, Cn, Zl, Zp; UAX 9 and CVE-2021-42574 for marks of direction.
 """
@@ -35,7 +36,9 @@ def printable_value(value: T) -> T:
     if isinstance(value, str):
         return printable(value)  # type: ignore[return-value]  # a string gives a string
     if isinstance(value, tuple):
-        return tuple(map(printable_value, value))  # type: ignore[return-value]  # a tuple gives a tuple
+        shown = tuple(map(printable_value, value))
+        same = all(after is before for after, before in zip(shown, value, strict=True))
+        return value if same else shown  # type: ignore[return-value]  # a tuple gives a tuple
     if is_dataclass(value) and not isinstance(value, type):
         changed = {}
         for field in fields(value):

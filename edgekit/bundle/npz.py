@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import zipfile
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit.errors import VerificationError
+from edgekit.npz_file import UNREADABLE, read_npz
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -57,11 +57,8 @@ def from_bytes(content: bytes, *, name: str) -> dict[str, npt.NDArray[Any]]:
         VerificationError: the bytes are no .npz of plain arrays; ``name`` is how the message calls them.
     """
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except (ValueError, TypeError, KeyError, EOFError, OSError, AttributeError) as error:
-        raise _unreadable(name, error) from error
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        return read_npz(io.BytesIO(content))
+    except UNREADABLE as error:
         raise _unreadable(name, error) from error
 
 

@@ -5,6 +5,7 @@
 | EdgekitError | its own |
 | typer's usage errors | 2 |
 | KeyboardInterrupt (Ctrl-C, SIGTERM) | 130 |
+| MemoryError | 1, with what to try |
 | anything else: a bug | 1, one line and how to report it; the traceback with ``--debug`` |
 
 The flags are looked up in the raw arguments, because the error may be that they cannot be parsed.
@@ -49,8 +50,19 @@ def _explained(error: Exception, args: Sequence[str]) -> tuple[EdgekitError, Exi
         return error, error.exit_code
     if isinstance(error, typer.TyperException):
         return _usage(error, args), ExitCode.BAD_INPUT
+    if isinstance(error, MemoryError):
+        return _no_memory(error), ExitCode.INTERNAL
     what = f"internal error: {type(error).__name__}: {error}"
     return EdgekitError(what, why="this is a bug in edgekit", remedy=_BUG_REPORT), ExitCode.INTERNAL
+
+
+def _no_memory(error: MemoryError) -> EdgekitError:
+    """NumPy says how much it wanted; Python itself says nothing."""
+    return EdgekitError(
+        f"out of memory: {error}" if str(error) else "out of memory",
+        why="the model and its data need more than this machine has left",
+        remedy="close other programs, take fewer samples (--samples) or fewer targets at once",
+    )
 
 
 def _usage(error: typer.TyperException, args: Sequence[str]) -> InputError:

@@ -23,7 +23,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +31,7 @@ from edgekit._resources import shipped
 from edgekit.dataset import importers
 from edgekit.dataset.stream import Dataset, Sample, split_batch
 from edgekit.errors import DataError, InputError, RecipeError, UnknownNameError, missing_extra
+from edgekit.npz_file import UNREADABLE, read_npz
 from edgekit.preprocess import Step, apply, preprocess_id
 from edgekit.spec import TensorSpec
 from edgekit.user_code import importable, load_file
@@ -225,9 +225,9 @@ def _only_input(source: str, inputs: tuple[TensorSpec, ...]) -> str:
 def _from_npz(path: Path, columns: frozenset[str]) -> _Raw:
     try:
         # opened here, because numpy leaves the file open when it turns out to be no archive
-        with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
+        with path.open("rb") as file:
+            arrays = read_npz(file)
+    except UNREADABLE as error:
         raise _unreadable(path, error) from error
     labels = arrays.pop(LABELS, None)
     slices = {name: arrays.pop(name) for name in sorted(columns & set(arrays))}
@@ -291,7 +291,7 @@ def _read_image(path: Path) -> npt.NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError) as error:
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(
             f"image {path} cannot be read", why=str(error), remedy="remove or repair it"
         ) from error

@@ -16,12 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgekit.errors import BackendCrashError, EdgekitError, InputError, MissingBackendError
 from edgekit.measure import agent
 from edgekit.measure.device_job import AGENT, JOB, Event, events_of, installed, npz
 from edgekit.measure.devices import SILENCE_S, Device, DeviceOptions, LostDeviceError
+from edgekit.npz_file import read_npz
 from edgekit.spec import Array, Artifact
 
 Batch = Mapping[str, Array]
@@ -98,8 +97,8 @@ def _taken(events: Iterable[Event], artifact: Artifact) -> Replayed:
 
 
 def _arrays(content: bytes, artifact: Artifact) -> dict[str, Array]:
-    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-        return {binding.name: stored[f"arr_{index}"] for index, binding in enumerate(artifact.outputs)}
+    stored = read_npz(io.BytesIO(content))
+    return {binding.name: stored[f"arr_{index}"] for index, binding in enumerate(artifact.outputs)}
 
 
 def _files(artifact: Artifact, batches: Sequence[Batch]) -> dict[str, Path | bytes]:

@@ -32,7 +32,7 @@ def blames_model(verb: Callable[P, Result]) -> Callable[P, Result]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> Result:
         try:
             return verb(*args, **kwargs)
-        except (EdgekitError, OSError, MemoryError):
+        except (EdgekitError, OSError):
             raise
         except Exception as error:
             for path in _files([*args, *kwargs.values()]):

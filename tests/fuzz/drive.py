@@ -26,6 +26,7 @@ from tests.fuzz import mutate_bundle, mutate_bytes, mutate_onnx, mutate_tables
 from tests.fuzz.seeds import ROOT, Seed
 
 LIMIT_S = 30.0  # of silence: the bar
+_IDLE_S = 0.3  # of processor time in LIMIT_S: a process that only waits takes some for its threads
 RENEW = 400  # jobs of one child: what leaks shows as a finding of memory, not as the machine's end
 DAMAGES: dict[str, Callable[[bytes, np.random.Generator], bytes]] = {
     "onnx": mutate_onnx.damage,
@@ -105,11 +106,9 @@ class Child:
             process.stdin.flush()
         except BrokenPipeError:
             return self._dead(process)
-        with selectors.DefaultSelector() as selector:
-            selector.register(process.stdout, selectors.EVENT_READ)
-            if not selector.select(LIMIT_S):
-                self.close()
-                return f"hang: silent for {LIMIT_S:g} s"
+        if why := _silence(process):
+            self.close()
+            return f"hang: {why}"
         line = process.stdout.readline()
         if not line:
             return self._dead(process)
@@ -156,6 +155,36 @@ class Child:
         return f"crash: the main process ended with {code}"
 
 
+def _silence(process: subprocess.Popen[str]) -> str:
+    """Wait for an answer; "" where there is one, else how it hung.
+
+    It hangs where it computes for ``LIMIT_S`` of processor time, or where ``LIMIT_S`` go by and it computes
+    nothing: on a quiet machine both are the clock's, and on a busy one nobody is blamed for waiting his turn.
+    """
+    began = before = _processor_s(process.pid)
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout or 0, selectors.EVENT_READ)
+        while not selector.select(LIMIT_S):
+            now = _processor_s(process.pid)
+            if now - began >= LIMIT_S:
+                return f"no answer after {now - began:.0f} s of processor time"
+            if now - before < _IDLE_S:
+                return f"no answer, and nothing computed for {LIMIT_S:g} s"
+            before = now
+    return ""
+
+
+def _processor_s(pid: int) -> float:
+    """Of a process, its children that live and those that ended."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:  # it has just ended
+        return 0.0
+    ticks = sum(int(each) for each in stat[11:15])  # utime, stime, cutime, cstime: fields 14 to 17 of proc(5)
+    return ticks / os.sysconf("SC_CLK_TCK") + sum(_processor_s(int(child)) for child in children)
+
+
 def fuzz(
     seeds: Sequence[Seed],
     *,
@@ -188,8 +217,11 @@ def fuzz(
             shutil.rmtree(case, ignore_errors=True)
             path = _damaged(one, case / "in", rng)
             out = case / "out"
-            answer = child.ask(_words(verb, path, out, healthy, rng), (out, cache, room / "tmp"))
-            found = _judged(answer, room, out)
+            own = [out, cache, room / "tmp"]
+            if verb == "release":
+                own.append(path.parent)  # a recipe's lock lies beside it
+            answer = child.ask(_words(verb, path, out, healthy, rng), own)
+            found = judged(answer, room, out)
             outcome.inputs += 1
             if isinstance(answer, dict):
                 outcome.codes[verb, one.kind, int(str(answer["code"]))] += 1
@@ -256,7 +288,7 @@ def _words(verb: str, path: Path, out: Path, healthy: Healthy, rng: np.random.Ge
             return [verb, str(path), "-q"]
 
 
-def _judged(answer: dict[str, object] | str, room: Path, out: Path) -> tuple[str, str] | None:
+def judged(answer: dict[str, object] | str, room: Path, out: Path) -> tuple[str, str] | None:
     if isinstance(answer, str):
         return answer.split(":")[0], answer
     if answer["trace"]:
