@@ -3,7 +3,7 @@
 Z1 numbers only: no pickles · Z2 a header's shape and type fit the member's size, before there is an array ·
 Z3 all members together fit this machine's memory, before the first is unpacked (DEFLATE packs zeros 1 : 1032)
 
-Source: numpy.lib.format (header of a .npy member); PKWARE APPNOTE 4.3.8 (unpacked sizes are in the directory).
+Source: numpy.lib.format (header of a .npy member); PKWARE APPNOTE 4.3.8 (unpacked sizes in the directory).
 """
 
 from __future__ import annotations
