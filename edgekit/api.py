@@ -168,6 +168,7 @@ def prune(
     targets: Sequence[str] = ("onnxruntime-cpu",),
     threads: int | None = None,
     importance: Literal["obs", "activation", "magnitude"] = "obs",
+    repair: Literal["layers", "blocks"] = "blocks",
     recover: int = 0,
     samples: int | None = None,
     seed: int = 0,
@@ -217,6 +218,7 @@ def prune(
     targets: Sequence[str] = ("onnxruntime-cpu",),
     threads: int | None = None,
     importance: Literal["obs", "activation", "magnitude"] = "obs",
+    repair: Literal["layers", "blocks"] = "blocks",
     recover: int = 0,
     samples: int | None = None,
     seed: int = 0,
@@ -242,6 +244,8 @@ def prune(
         targets: where it is measured.
         threads: inside an operator; the target's own by default.
         importance: what decides which channels go.
+        repair: "layers": each layer solved by least squares; "blocks": then all together by gradients, where
+            PyTorch is there (a live model: layers, its blocks are trained in your own loop).
         recover: epochs of distillation from the float model: in PyTorch, of a Keras model in Keras.
         samples: at most so many.
         seed: of every draw.
@@ -268,6 +272,7 @@ def prune(
         targets=tuple(targets),
         threads=threads,
         importance=importance,
+        repair=repair,
         recover=recover,
         samples=samples,
         seed=seed,

@@ -69,6 +69,14 @@ def run(
             "share of what is read; magnitude: its weights alone.",
         ),
     ] = "obs",
+    repair: Annotated[
+        Literal["layers", "blocks"],
+        typer.Option(
+            "--repair",
+            help="layers: each solved by least squares; blocks: then all together by gradients, a few "
+            "minutes; needs PyTorch, and says so where it is missing.",
+        ),
+    ] = "blocks",
     recover: Annotated[
         int,
         typer.Option(
@@ -106,6 +114,7 @@ def run(
                 targets=tuple(targets or ("onnxruntime-cpu",)),
                 threads=threads,
                 importance=importance,
+                repair=repair,
                 recover=recover,
                 samples=samples,
                 seed=seed,

@@ -2,7 +2,7 @@
 
     --sparsity, --pattern: ``prune_zeros``; what follows removes channels
 
-    dependencies -> order of channels -> widths -> remove -> reconstruct -> (recover) -> measure, judge
+    dependencies -> order of channels -> widths -> remove -> repair -> (recover) -> measure, judge
 
 --keep      one part for every group.
 --speedup   widths from a table: each group at each width alone is measured, its latency on the target and its
@@ -13,7 +13,8 @@ P1: savings do not quite add up: the goal is raised or lowered in proportion to 
     TRIES times.
 P2: with a budget the search steps down through BACK parts of what was asked for, to say what the budget
     allows. Nothing is written then: what was asked for did not come of it.
-P3: the repair does not change the latency, so widths are measured before weights are solved.
+P3: the repair does not change the latency, so widths are measured before weights are solved. It is
+    ``reconstruct`` and then ``refine``, unless ``recover`` takes the latter's place.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -35,6 +37,7 @@ from edgekit.ir.cost import with_open_sizes
 from edgekit.ir.digest import digest
 from edgekit.ir.external_data import size_bytes
 from edgekit.ir.macs import macs
+from edgekit.measure.machine import facts
 from edgekit.pipeline import calibrate, judge, steps
 from edgekit.pipeline.blame_model import blames_model
 from edgekit.pipeline.cache import Cache
@@ -51,6 +54,7 @@ from edgekit.pipeline.result.prune import (
     PruneResult,
     PruneSpeedRow,
     PruneStepRow,
+    RefinedRow,
     RepairRow,
     WidthRow,
 )
@@ -60,8 +64,10 @@ from edgekit.preprocess import Step
 from edgekit.pruning import widths as widths_
 from edgekit.pruning.dependency import Dependencies, Group, dependencies
 from edgekit.pruning.importance import Method, Order, order_channels
+from edgekit.pruning.joints import joints
 from edgekit.pruning.reconstruct import reconstruct
 from edgekit.pruning.recover import recover
+from edgekit.pruning.refine import Refinement, passes_of, refine
 from edgekit.pruning.remove import is_branch, remove
 from edgekit.pruning.sensitivity import output_error, sensitivity
 from edgekit.pruning.zeros import Pattern
@@ -90,7 +96,8 @@ class Asked:
         threads: inside an operator; None = the target's own.
         threads_of: likewise, by target.
         importance: what decides which channels go.
-        recover: epochs of distillation after the repair; 0 = none.
+        repair: "layers": each layer by least squares; "blocks": and then all of them together (``refine``).
+        recover: epochs of distillation after the layers' repair, in place of ``refine``; 0 = none.
         require_speedup: zeros that save no time on a target are a failure there.
     """
 
@@ -101,6 +108,7 @@ class Asked:
     threads: int | None = None
     threads_of: Mapping[str, int] = field(default_factory=dict)
     importance: Method = "obs"
+    repair: Literal["layers", "blocks"] = "blocks"
     recover: int = 0
     samples: int | None = None
     seed: int = 0
@@ -255,6 +263,7 @@ class Found:
     model: ir.Model
     gone: tuple[int, ...]
     repairs: tuple[RepairRow, ...] = ()
+    refined: Refinement | None = None
     evaluated: Evaluated | None = None
     verdict: Verdict | None = None
     speeds: tuple[PruneSpeedRow, ...] = ()
@@ -441,11 +450,14 @@ class Job:
             seed=self.asked.seed,
             progress=self.progress,
         )
+        refined = None
         if self.asked.recover:
             self.progress.stage("recover by distillation", total=self.asked.recover)
-            model = (self.trained or self._distilled)(model)
+            model = self.trained(model) if self.trained else self._distilled(model, gone)
+        elif self.asked.repair == "blocks":
+            model, refined = self._refined(model, gone)
         rows = tuple(RepairRow(r.layer, r.before, r.bias_only, r.after) for r in repairs)
-        made = Found(model, gone, rows)
+        made = Found(model, gone, rows, refined)
         if not self.judging.data:
             return made
         evaluated = self.judging.evaluated(
@@ -453,7 +465,24 @@ class Job:
         )
         return replace(made, evaluated=evaluated, verdict=self.judging.held(evaluated))
 
-    def _distilled(self, model: ir.Model) -> ir.Model:
+    def _refined(self, model: ir.Model, gone: tuple[int, ...]) -> tuple[ir.Model, Refinement]:
+        passes = passes_of(_macs(self.found.model), self.data.count)
+        self.progress.stage("refine all blocks together", total=passes)
+        return refine(
+            self.found,
+            model,
+            gone,
+            open_model=open_model,
+            batches=self.data.batches,
+            count=self.data.count,
+            passes=passes,
+            seed=self.asked.seed,
+            threads=self.asked.threads,
+            half=_is_bfloat16_fast(),
+            progress=self.progress,
+        )
+
+    def _distilled(self, model: ir.Model, gone: tuple[int, ...]) -> ir.Model:
         return recover(
             self.found.model,
             model,
@@ -462,6 +491,8 @@ class Job:
             epochs=self.asked.recover,
             seed=self.asked.seed,
             threads=self.asked.threads,
+            joints=joints(self.found, model, gone),
+            half=_is_bfloat16_fast(),
             progress=self.progress,
         )[0]
 
@@ -501,10 +532,19 @@ class Job:
             ),
             search=tuple(self.search),
             recovered=self.asked.recover,
+            refined=_refined_row(found.refined),
             gates=gates,
             accuracy=found.evaluated.accuracy if found.evaluated else None,
             exit_code=code,
         )
+
+
+def _is_bfloat16_fast() -> bool:
+    return "amx_bf16" in facts().features
+
+
+def _refined_row(found: Refinement | None) -> RefinedRow | None:
+    return None if found is None else RefinedRow(found.passes, found.before, found.after, found.why)
 
 
 def _nothing_may_go(found: Dependencies) -> InputError:

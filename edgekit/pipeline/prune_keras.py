@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,7 @@ def prune_keras(
         DataError: the data does not fit.
     """
     check(asked)
+    asked = replace(asked, repair="layers")  # blocks are trained in the user's own loop
     if asked.zeros is not None:
         raise InputError(
             "a Keras model is pruned by keep or by speedup alone",

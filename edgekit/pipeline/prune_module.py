@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ def prune_module(
         DataError: the data does not fit.
     """
     check(asked)
+    asked = replace(asked, repair="layers")  # blocks are trained in the user's own loop
     if asked.zeros is not None or asked.recover:
         raise InputError(
             "a module is pruned by keep or by speedup alone",

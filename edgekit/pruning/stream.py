@@ -50,14 +50,14 @@ def values(
     ``size`` is that of a batch; 0 = as BATCH_BYTES say.
     """
     cut = cut_to(model, names)
-    each = sum(_sample_bytes(value) for value in cut.graph.outputs)
+    each = sum(sample_bytes(value) for value in cut.graph.outputs)
     size = size or min(max(BATCH_BYTES // max(each, 1), BATCHES[0]), BATCHES[1])
     with open_model(cut, RunOptions()) as session:
         for feeds in whole_batches(model, batches, count=count, size=size):
             yield {**feeds, **session.run(feeds)}
 
 
-def _sample_bytes(value: ir.Value) -> int:
+def sample_bytes(value: ir.Value) -> int:
     """Of one sample of an activation."""
     sizes = [dim if isinstance(dim, int) else UNKNOWN_SIZE for dim in list(value.shape or ())[1:]]
     return 4 * math.prod(sizes)

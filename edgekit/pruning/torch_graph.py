@@ -11,7 +11,7 @@ Source: onnx docs/Operators.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,8 +45,10 @@ def check(model: ir.Model) -> None:
         )
 
 
-def function(model: ir.Model) -> Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], dict[str, Tensor]]:
-    """(trainable constants by name, inputs by name) -> outputs by name."""
+def function(
+    model: ir.Model, *, also: Sequence[str] = ()
+) -> Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], dict[str, Tensor]]:
+    """(trainable constants by name, inputs by name) -> outputs, and the values ``also``, by name."""
     import torch
 
     rows = _rows()
@@ -56,20 +58,36 @@ def function(model: ir.Model) -> Callable[[Mapping[str, Tensor], Mapping[str, Te
         for name, value in model.graph.initializers.items()
         if not is_trainable(value) and (array := constant(value)) is not None
     }
-    names = [value.name or "" for value in model.graph.outputs]
+    names = [*(value.name or "" for value in model.graph.outputs), *also]
+    done = _last_read(nodes, names)
 
     def run(constants: Mapping[str, Tensor], feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
         known: dict[str, Any] = {**held, **constants, **feeds}
-        for node in nodes:
+        for index, node in enumerate(nodes):
             given = [known[value.name] if value is not None and value.name else None for value in node.inputs]
             found = rows[node.op_type](node, given)
             for value, each in zip(
                 node.outputs, found if isinstance(found, tuple) else (found,), strict=False
             ):
                 known[value.name or ""] = each
+            for name in done[index]:
+                known.pop(name, None)
         return {name: known[name] for name in names}
 
     return run
+
+
+def _last_read(nodes: Sequence[ir.Node], kept: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """For each node the activations that nobody reads behind it: they go."""
+    last = {
+        value.name or "": index
+        for index, node in enumerate(nodes)
+        for value in (*node.outputs, *(v for v in node.inputs if v is not None and v.producer() is not None))
+    }
+    return tuple(
+        tuple(name for name, at in last.items() if at == index and name not in kept)
+        for index in range(len(nodes))
+    )
 
 
 def _is_odd(node: ir.Node) -> bool:
@@ -92,15 +110,17 @@ def _rows() -> Mapping[str, Row]:
     def conv(node: ir.Node, v: list[Any]) -> Any:
         axes = v[1].ndim - 2
         pads = ints_attribute(node, "pads", (0,) * (2 * axes))
-        x = v[0]
-        if any(pads):
+        x, around = v[0], pads[:axes]
+        if pads[axes:] != around:
             x = f.pad(x, [p for axis in reversed(range(axes)) for p in (pads[axis], pads[axis + axes])])
+            around = (0,) * axes
         call = {1: f.conv1d, 2: f.conv2d, 3: f.conv3d}[axes]
         return call(
             x,
             v[1],
             v[2] if len(v) > 2 else None,
             stride=ints_attribute(node, "strides", (1,) * axes),
+            padding=around,
             dilation=ints_attribute(node, "dilations", (1,) * axes),
             groups=int_attribute(node, "group", 1),
         )
@@ -208,6 +228,7 @@ def _rows() -> Mapping[str, Row]:
         "Gelu": gelu,
         "Sqrt": lambda _, v: torch.sqrt(v[0]),
         "Exp": lambda _, v: torch.exp(v[0]),
+        "Log": lambda _, v: torch.log(v[0]),
         "Clip": clip,
         "Softmax": lambda n, v: torch.softmax(v[0], int_attribute(n, "axis", -1)),
         "Concat": lambda n, v: torch.cat(v, int_attribute(n, "axis", 0)),

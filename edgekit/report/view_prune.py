@@ -43,6 +43,7 @@ def pruned_items(result: PruneResult) -> tuple[tuple[str, str], ...]:
         ("size", f"{number.size(result.size_bytes)} (float: {number.size(result.float_size_bytes)})"),
         *_compressed(result),
         ("chosen by", f"{result.importance}, {result.samples} samples"),
+        *_refined(result),
         *((("recovered", f"{result.recovered} epochs of distillation"),) if result.recovered else ()),
         ("output error", f"{100 * result.output_error:.3g} % of the outputs' variance, on calibration data"),
         *accuracy_items(result.accuracy),
@@ -70,6 +71,16 @@ def _left_alone(result: PruneResult) -> tuple[Lines, ...]:
             folded=True,
         ),
     )
+
+
+def _refined(result: PruneResult) -> tuple[tuple[str, str], ...]:
+    row = result.refined
+    if row is None:
+        return ()
+    if not row.passes:
+        return (("repaired", f"layer by layer; not refined: {row.why}"),)
+    gained = f"{100 * row.before:.3g} -> {100 * row.after:.3g} % of the outputs' variance on unseen samples"
+    return (("repaired", f"layer by layer, then all blocks together in {row.passes} passes: {gained}"),)
 
 
 def _share(now: int | None, before: int | None) -> str:

@@ -115,7 +115,8 @@ CASES = [
     ),
     Case(
         "prune m.onnx --calibration-data d.npz -o p.onnx --speedup 1.5 --target a --target b --threads 2 "
-        "--importance activation --recover 3 --samples 8 --seed 3 --eval-data e --metric auc --max-drop 1",
+        "--importance activation --repair layers --recover 3 --samples 8 --seed 3 --eval-data e --metric auc "
+        "--max-drop 1",
         "prune.prune",
         result("prune"),
         (Path("m.onnx"),),
@@ -127,6 +128,7 @@ CASES = [
                 targets=("a", "b"),
                 threads=2,
                 importance="activation",
+                repair="layers",
                 recover=3,
                 samples=8,
                 seed=3,

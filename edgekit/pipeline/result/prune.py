@@ -124,6 +124,23 @@ class PruneStepRow:
 
 
 @dataclass(frozen=True)
+class RefinedRow:
+    """What moving all weights together gave.
+
+    Attributes:
+        passes: over the calibration data; 0 where the layers' solution stayed.
+        before: squared error at the outputs as a part of their variance, on samples not learned from.
+        after: likewise.
+        why: the reason where it was not done, or not taken.
+    """
+
+    passes: int
+    before: float
+    after: float
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class PruneResult:
     """A smaller model. ``path`` was written unless a gate failed.
 
@@ -140,6 +157,7 @@ class PruneResult:
         table: what the widths were chosen by; () for --keep.
         search: its path; () for --keep.
         recovered: epochs of distillation; 0 = none.
+        refined: None where it was not asked for, or recovery stood in its place.
     """
 
     path: Path
@@ -163,6 +181,7 @@ class PruneResult:
     table: tuple[CellRow, ...] = ()
     search: tuple[PruneStepRow, ...] = ()
     recovered: int = 0
+    refined: RefinedRow | None = None
     gates: tuple[GateRow, ...] = ()
     accuracy: AccuracyRow | None = None
     notes: tuple[str, ...] = ()

@@ -1,0 +1,196 @@
+"""Refinement: ends of blocks (J1 to J3), bounds and reasons (F1 to F3), and what is moved in images (D2)."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from edgekit.errors import MissingBackendError
+from edgekit.ir import io
+from edgekit.pruning import refine as refine_
+from edgekit.pruning.dependency import Dependencies, dependencies
+from edgekit.pruning.joints import joints
+from edgekit.pruning.reconstruct import reconstruct
+from edgekit.pruning.recover import COLOURS, Recovery, moved, recover
+from edgekit.pruning.refine import PASSES, WORK, Refinement, passes_of, refine
+from edgekit.pruning.remove import remove
+from edgekit.pruning.sensitivity import output_error
+from edgekit.pruning.stream import values
+from tests.unit.litert.litert_models import Model, as_ir
+from tests.unit.pruning.in_process import InProcess, stream
+
+COUNT = 128
+
+
+def _network(batch: str | int = "N") -> ir.Model:
+    """Stem of 8, one residual block of 12 inside, dense layer."""
+    m = Model(seed=1)
+    x = m.input("x", (batch, 3, 8, 8))
+    y = m.add("Relu", m.add("Conv", x, m.weight(8, 3, 3, 3, scale=0.4), m.weight(8), pads=[1] * 4))
+    z = m.add("Conv", y, m.weight(12, 8, 3, 3, scale=0.2), m.weight(12), pads=[1] * 4)
+    z = m.add("Conv", m.add("Relu", z), m.weight(8, 12, 3, 3, scale=0.2), m.weight(8), pads=[1] * 4)
+    y = m.add("Relu", m.add("Add", y, z), out="end")
+    y = m.add("Flatten", m.add("GlobalAveragePool", y))
+    return as_ir(m.build(m.add("Gemm", y, m.weight(4, 8), m.weight(4), transB=1)))
+
+
+def _pruned(model: ir.Model) -> tuple[Dependencies, tuple[int, ...], ir.Model]:
+    """Two channels of the stream and half of the block's inside, cut out."""
+    found = dependencies(model)
+    by_size = {len(group.channels): group for group in found.groups}
+    gone = (*by_size[8].channels[:2], *by_size[12].channels[:6])
+    return found, gone, remove(found, gone)
+
+
+def _refined(
+    found: Dependencies, solved: ir.Model, gone: tuple[int, ...], *, count: int = COUNT, passes: int = 12
+) -> tuple[ir.Model, Refinement]:
+    pytest.importorskip("torch")
+    batches = stream(io.specs(found.model)[0][0], count=COUNT)
+    return refine(
+        found,
+        solved,
+        gone,
+        open_model=InProcess,
+        batches=batches,
+        count=count,
+        passes=passes,
+        seed=0,
+        threads=1,
+    )
+
+
+def test_the_end_of_a_block_is_a_joint_with_the_channels_that_are_left() -> None:
+    found, gone, pruned = _pruned(_network())
+    (joint,) = joints(found, pruned, gone)
+    assert joint.name == "end"  # J1: behind its activation
+    assert [None if each is None else len(each) for each in joint.kept] == [None, 6, None, None]  # J2
+    plain = dependencies(
+        as_ir((m := Model()).build(m.add("Conv", m.input("x", ("N", 3, 4, 4)), m.weight(2, 3, 1, 1))))
+    )
+    assert joints(plain, plain.model, ()) == ()  # J3
+
+
+def test_blocks_together_come_closer_than_layers_one_by_one() -> None:
+    found, gone, pruned = _pruned(_network())
+    batches = stream(io.specs(found.model)[0][0], count=COUNT)
+    solved, _ = reconstruct(found, pruned, gone, open_model=InProcess, batches=batches, count=COUNT, seed=0)
+    refined, said = _refined(found, solved, gone, passes=30)
+    assert said.passes == 30
+    assert said.after < 0.9 * said.before
+    fresh = stream(io.specs(found.model)[0][0], count=COUNT, seed=9)
+    errors = [
+        output_error(found.model, each, open_model=InProcess, batches=fresh, count=COUNT)
+        for each in (solved, refined)
+    ]
+    assert errors[1] < errors[0]
+
+
+def test_what_is_no_better_on_unseen_samples_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F2: sabotage, a training that ruins a weight."""
+    found, gone, pruned = _pruned(_network())
+
+    def ruined(teacher: ir.Model, student: ir.Model, **_: object) -> tuple[ir.Model, Recovery]:
+        del teacher
+        other = student.clone()
+        value = next(value for value in other.graph.initializers.values() if len(value.shape or ()) == 4)
+        assert value.const_value is not None
+        value.const_value = ir.tensor(-3 * value.const_value.numpy(), name=value.name)
+        return other, Recovery(1, 0.0, 0.0)
+
+    monkeypatch.setattr(refine_, "recover", ruined)
+    refined, said = _refined(found, pruned, gone)
+    assert refined is pruned
+    assert said.passes == 0
+    assert said.after > said.before
+    assert "no better" in said.why
+
+
+def test_what_cannot_be_refined_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F3."""
+    found, gone, pruned = _pruned(_network())
+    assert "fewer than" in _refined(found, pruned, gone, count=20)[1].why
+    assert "beyond the work" in _refined(found, pruned, gone, passes=1)[1].why
+    fixed, lost, cut = _pruned(_network(batch=2))
+    assert "fixed size" in _refined(fixed, cut, lost)[1].why
+
+    def missing(teacher: ir.Model, student: ir.Model, **_: object) -> tuple[ir.Model, Recovery]:
+        del teacher, student
+        raise MissingBackendError("PyTorch is not installed", why="", remedy="")
+
+    monkeypatch.setattr(refine_, "recover", missing)
+    refined, said = _refined(found, pruned, gone)
+    assert refined is pruned
+    assert said.why == "PyTorch is not installed"
+
+
+@pytest.mark.parametrize(
+    ("macs", "count", "expected"),
+    [(1, 1, PASSES), (int(WORK / 2000 / 10), 2000, 10), (int(WORK), 256, 0), (None, 2000, 2)],
+)
+def test_larger_models_get_fewer_passes(macs: int | None, count: int, expected: int) -> None:
+    """F1."""
+    assert passes_of(macs, count) == expected
+
+
+def test_joints_bring_inner_values_closer() -> None:
+    """Trained for its outputs alone, the block's end goes its own way."""
+    pytest.importorskip("torch")
+    found, gone, pruned = _pruned(_network())
+    batches = stream(io.specs(found.model)[0][0], count=COUNT)
+    ends = joints(found, pruned, gone)
+    (kept,) = [axis for axis in ends[0].kept if axis is not None]
+    off = []
+    for compared in (ends, ()):
+        trained, _ = recover(
+            found.model,
+            pruned,
+            batches=batches,
+            count=COUNT,
+            epochs=100,
+            seed=0,
+            threads=1,
+            joints=compared,
+        )
+        wanted, given = (
+            next(values(each, ["end"], open_model=InProcess, batches=batches, count=64, size=64))["end"]
+            for each in (found.model, trained)
+        )
+        off.append(float(((wanted[:, kept] - given) ** 2).mean()))
+    assert off[0] < 0.8 * off[1]
+
+
+def test_half_precision_learns_as_well() -> None:
+    """D4: products of 8 bits; the error that is left is that of float32 to a tenth."""
+    pytest.importorskip("torch")
+    found, _, pruned = _pruned(_network())
+    batches = stream(io.specs(found.model)[0][0], count=COUNT)
+    errors = []
+    for half in (False, True):
+        trained, _ = recover(
+            found.model, pruned, batches=batches, count=COUNT, epochs=12, seed=0, threads=1, half=half
+        )
+        errors.append(output_error(found.model, trained, open_model=InProcess, batches=batches, count=64))
+    before = output_error(found.model, pruned, open_model=InProcess, batches=batches, count=64)
+    assert errors[1] < errors[0] + 0.1 * before
+
+
+def test_images_are_moved_and_colours_mirrored() -> None:
+    """D2: what was moved holds a part of the image; what is no image stays."""
+    torch = pytest.importorskip("torch")
+    generator = torch.Generator().manual_seed(0)
+    ramp = torch.arange(32.0).repeat(8, COLOURS, 32, 1)
+    found = moved(ramp, generator)
+    assert found.shape == ramp.shape
+    middles = found[:, 0, 16, 16].tolist()
+    assert all(15 - 4 <= middle <= 16 + 4 for middle in middles)
+    assert len(set(middles)) > 1
+    rising = (found[:, 0, 0, 20] > found[:, 0, 0, 12]).tolist()
+    assert True in rising
+    assert False in rising  # mirrored
+    grey = moved(ramp[:, :1], generator)
+    assert bool((grey[:, 0, 0, 20] > grey[:, 0, 0, 12]).all())  # never mirrored
+    for other in (torch.rand(4, 7), torch.rand(4, 3, 8, 8), torch.ones(2, 3, 32, 32, dtype=torch.int64)):
+        assert moved(other, generator) is other
+    assert np.isfinite(found.numpy()).all()
