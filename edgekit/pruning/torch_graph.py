@@ -46,9 +46,15 @@ def check(model: ir.Model) -> None:
 
 
 def function(
-    model: ir.Model, *, also: Sequence[str] = ()
+    model: ir.Model,
+    *,
+    also: Sequence[str] = (),
+    behind: Callable[[ir.Node, Tensor], Tensor] = lambda node, value: value,
 ) -> Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], dict[str, Tensor]]:
-    """(trainable constants by name, inputs by name) -> outputs, and the values ``also``, by name."""
+    """(trainable constants by name, inputs by name) -> outputs, and the values ``also``, by name.
+
+    ``behind`` gets what each node of one output gives, and says what is read in its place.
+    """
     import torch
 
     rows = _rows()
@@ -66,6 +72,8 @@ def function(
         for index, node in enumerate(nodes):
             given = [known[value.name] if value is not None and value.name else None for value in node.inputs]
             found = rows[node.op_type](node, given)
+            if not isinstance(found, tuple):
+                found = behind(node, found)
             for value, each in zip(
                 node.outputs, found if isinstance(found, tuple) else (found,), strict=False
             ):

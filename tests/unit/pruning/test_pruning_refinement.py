@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -9,14 +11,17 @@ import pytest
 from edgekit.errors import MissingBackendError
 from edgekit.ir import io
 from edgekit.pruning import refine as refine_
+from edgekit.pruning import torch_graph
 from edgekit.pruning.dependency import Dependencies, dependencies
 from edgekit.pruning.joints import joints
+from edgekit.pruning.normalize import Normalizations
 from edgekit.pruning.reconstruct import reconstruct
 from edgekit.pruning.recover import COLOURS, Recovery, moved, recover
 from edgekit.pruning.refine import PASSES, WORK, Refinement, passes_of, refine
 from edgekit.pruning.remove import remove
 from edgekit.pruning.sensitivity import output_error
 from edgekit.pruning.stream import values
+from edgekit.spec import RunOptions
 from tests.unit.litert.litert_models import Model, as_ir
 from tests.unit.pruning.in_process import InProcess, stream
 
@@ -157,7 +162,7 @@ def test_joints_bring_inner_values_closer() -> None:
             next(values(each, ["end"], open_model=InProcess, batches=batches, count=64, size=64))["end"]
             for each in (found.model, trained)
         )
-        off.append(float(((wanted[:, kept] - given) ** 2).mean()))
+        off.append(float(((np.take(wanted, kept, axis=1) - given.astype(np.float64)) ** 2).mean()))
     assert off[0] < 0.8 * off[1]
 
 
@@ -194,3 +199,72 @@ def test_images_are_moved_and_colours_mirrored() -> None:
     for other in (torch.rand(4, 7), torch.rand(4, 3, 8, 8), torch.ones(2, 3, 32, 32, dtype=torch.int64)):
         assert moved(other, generator) is other
     assert np.isfinite(found.numpy()).all()
+
+
+def _with_normalizations(model: ir.Model, *, size: int = 64) -> tuple[Normalizations, Any, dict[str, Any]]:
+    torch = pytest.importorskip("torch")
+    weights = {
+        name: torch.nn.Parameter(torch.from_numpy(np.array(value.const_value.numpy())))
+        for name, value in model.graph.initializers.items()
+        if torch_graph.is_trainable(value) and value.const_value is not None
+    }
+    own = Normalizations(model)
+    (feeds,) = stream(io.specs(model)[0][0], count=size)(size)
+    given = {name: torch.from_numpy(np.array(array)) for name, array in feeds.items()}
+    with torch.no_grad():
+        torch_graph.function(model, behind=own.watch)(weights, given)
+    own.start()
+    return own, weights, given
+
+
+def _without_a_bias() -> ir.Model:
+    m = Model(seed=4)
+    y = m.add("Conv", m.input("x", ("N", 4, 8, 8)), m.weight(6, 2, 3, 3), group=2, pads=[1] * 4)
+    y = m.add("Conv", m.add("Relu", y), m.weight(5, 6, 1, 1), m.weight(5))
+    return as_ir(m.build(m.add("Gemm", m.add("Flatten", m.add("GlobalAveragePool", y)), m.weight(5, 3))))
+
+
+@pytest.mark.parametrize("model", [_network(), _without_a_bias()], ids=["residual", "grouped, no bias"])
+def test_normalizations_change_nothing_at_first_and_fold_away(model: ir.Model) -> None:
+    """To 1e-4 of the largest output, float32."""
+    own, weights, given = _with_normalizations(model)
+    plain = next(iter(torch_graph.function(model)(weights, given).values())).detach().numpy()
+    own.settle(1)
+    normed = torch_graph.function(model, behind=own.normalized)(weights, given)
+    assert own.weights
+    (first,) = (value.detach().numpy() for value in normed.values())
+    assert np.abs(first - plain).max() <= 1e-4 * np.abs(plain).max()
+    other = model.clone()
+    own.fold(other, weights)
+    for name, tensor in weights.items():
+        other.graph.initializers[name].const_value = ir.tensor(tensor.detach().numpy().copy(), name=name)
+    folded = next(iter(InProcess(other, RunOptions()).run({n: t.numpy() for n, t in given.items()}).values()))
+    assert np.abs(folded - plain).max() <= 1e-3 * np.abs(plain).max()  # variances with and without Bessel
+
+
+def test_folding_carries_what_was_learned() -> None:
+    """Sabotage: another gamma and beta are another model, the same as with its normalizations."""
+    model = _network()
+    own, weights, given = _with_normalizations(model)
+    for parameter in own.parameters:
+        parameter.data.mul_(1.5).add_(0.1)
+    own.settle(1)
+    evaluated = torch_graph.function(model, behind=own.normalized)(weights, given)
+    (wanted,) = (value.detach().numpy() for value in evaluated.values())
+    plain = next(iter(InProcess(model, RunOptions()).run({"x": given["x"].numpy()}).values()))
+    own.fold(model, weights)
+    for name, tensor in weights.items():
+        model.graph.initializers[name].const_value = ir.tensor(tensor.detach().numpy().copy(), name=name)
+    folded = next(iter(InProcess(model, RunOptions()).run({"x": given["x"].numpy()}).values()))
+    assert np.abs(folded - wanted).max() <= 0.01 * np.abs(wanted - plain).max()
+
+
+def test_what_has_too_few_numbers_or_is_shared_is_not_normalized() -> None:
+    """B1, B2."""
+    own, _, _ = _with_normalizations(_network(), size=4)
+    assert not own.weights
+    m = Model(seed=5)
+    weight = m.weight(4, 4, 3, 3)
+    y = m.add("Conv", m.input("x", ("N", 4, 16, 16)), weight, pads=[1] * 4)
+    shared = as_ir(m.build(m.add("Conv", y, weight, pads=[1] * 4)))
+    assert not _with_normalizations(shared)[0].weights
