@@ -52,7 +52,7 @@ def test_training_brings_the_pruned_model_closer() -> None:
 
 
 def test_a_model_that_is_the_teacher_stays_it() -> None:
-    """But for one step of Adam along the rounding errors of the normalizations: a per cent of the variance."""
+    """But for one step of Adam along rounding errors of the normalizations: a per cent of the variance."""
     model = _network()
     batches = stream(io.specs(model)[0][0], count=64)
     trained, said = recover(model, model, batches=batches, count=64, epochs=1, seed=0, threads=1)
