@@ -36,6 +36,7 @@ SUITES = (
     "sparsity",
     "bench_power",
     "fuzz",
+    "release_killed",
 )
 
 
