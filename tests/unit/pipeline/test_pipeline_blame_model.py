@@ -65,3 +65,11 @@ def test_what_the_checker_takes_is_shown_to_onnxruntime(tmp_path: Path) -> None:
 
 def test_a_sound_file_has_no_refusal(tmp_path: Path) -> None:
     assert refusal_of(written(SOUND, tmp_path / "m.onnx")) == ""
+
+
+def test_a_flag_that_is_no_flag(tmp_path: Path) -> None:
+    """Found by fuzzing: the checker and ONNX Runtime take it, and do not mean the same shape."""
+    text = SOUND.replace("y = Relu(x)", "m = ReduceMean<keepdims = 1>(x)\n y = Add(x, m)")
+    assert refusal_of(written(text, tmp_path / "m.onnx")) == ""
+    lying = text.replace("keepdims = 1", f"keepdims = {1 << 40}")
+    assert "flag" in refusal_of(written(lying, tmp_path / "m.onnx"))
