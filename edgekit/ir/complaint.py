@@ -16,11 +16,30 @@ from pathlib import Path
 from typing import Any
 
 FLAGS = frozenset(
-    """
-    keepdims noop_with_empty_axes select_last_index exclusive reverse transA transB allowzero
-    ceil_mode count_include_pad largest sorted align_corners center_point_box is_causal
-    linear_before_reset input_forget layout training_mode antialias upper saturate
-    """.split()
+    [
+        "keepdims",
+        "noop_with_empty_axes",
+        "select_last_index",
+        "exclusive",
+        "reverse",
+        "transA",
+        "transB",
+        "allowzero",
+        "ceil_mode",
+        "count_include_pad",
+        "largest",
+        "sorted",
+        "align_corners",
+        "center_point_box",
+        "is_causal",
+        "linear_before_reset",
+        "input_forget",
+        "layout",
+        "training_mode",
+        "antialias",
+        "upper",
+        "saturate",
+    ]
 )
 INSIDE_BYTES = 1 << 30  # a larger file is checked by its path alone: a message ends at 2 GB
 
