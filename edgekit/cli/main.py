@@ -45,6 +45,7 @@ VERBS: dict[str, Verb] = {
     "diff": Verb("edgekit.cli.diff", "two releases -> what changed per target, better or worse"),
     "verify": Verb("edgekit.cli.verify", "bundle -> hashes checked, golden vectors replayed"),
     "package": Verb("edgekit.cli.package", "bundle -> wheel, C header, ES module, AAR: what an app takes"),
+    "sweep": Verb("edgekit.cli.sweep", "recipes x targets x options -> rows, and the Pareto front of them"),
     "inspect": Verb("edgekit.cli.inspect", "what is inside a model, an artifact or a bundle"),
     "targets": Verb("edgekit.cli.targets", "the deployment targets, and what each one's runtime has"),
     "doctor": Verb("edgekit.cli.doctor", "what this machine can do, and what to install for the rest"),

@@ -99,13 +99,18 @@ def chosen(names: Sequence[str], *, file: Path | None, given: Given) -> tuple[Na
 
 
 def read(path: Path) -> dict[str, NamedDevice]:
-    """The devices of a file.
+    """The devices of a file; raises as ``entries`` does."""
+    return {name: named(entry, path.parent) for name, entry in entries(path).items()}
+
+
+def entries(path: Path) -> dict[str, DeviceEntry]:
+    """The tables of a file by name.
 
     Raises:
         RecipeError: missing, no TOML, an unknown key, a name twice.
     """
     try:
-        entries = _File.model_validate(tomllib.loads(path.read_text("utf-8"))).device
+        found = _File.model_validate(tomllib.loads(path.read_text("utf-8"))).device
     except FileNotFoundError as error:
         raise RecipeError(
             f"there is no {path}",
@@ -124,16 +129,17 @@ def read(path: Path) -> dict[str, NamedDevice]:
             why=f"the keys of a [[device]] are {keys}",
             remedy="correct it",
         ) from error
-    names = [entry.name for entry in entries]
+    names = [entry.name for entry in found]
     twice = next((name for name in names if names.count(name) > 1), "")
     if twice:
         raise RecipeError(
             f"{path} has two devices {twice!r}", why="a name stands for one", remedy="rename one"
         )
-    return {entry.name: _named(entry, path.parent) for entry in entries}
+    return {entry.name: entry for entry in found}
 
 
-def _named(entry: DeviceEntry, folder: Path) -> NamedDevice:
+def named(entry: DeviceEntry, folder: Path) -> NamedDevice:
+    """The device of an entry; its own paths start at ``folder``."""
     options = DeviceOptions(
         python=entry.python,
         ssh_options=entry.ssh_options,

@@ -41,7 +41,7 @@ class Cache:
         Raises:
             OutputError: the cache folder cannot be written.
         """
-        entry = self.root / stage / _digest(key)
+        entry = self.root / stage / entry_digest(key)
         if entry.is_dir():
             return entry
         try:
@@ -68,7 +68,7 @@ class Cache:
 
     def holds(self, stage: str, key: Mapping[str, Any]) -> bool:
         """Whether the entry is there: ``folder`` would make nothing."""
-        return (self.root / stage / _digest(key)).is_dir()
+        return (self.root / stage / entry_digest(key)).is_dir()
 
     def value(self, stage: str, key: Mapping[str, Any], make: Callable[[], Any]) -> Any:
         """A JSON-ready value: ``make`` computes it when it is not there yet."""
@@ -95,6 +95,7 @@ def is_cache(folder: Path) -> bool:
     return tag.is_file() and tag.read_text(errors="replace") == _TAG
 
 
-def _digest(key: Mapping[str, Any]) -> str:
+def entry_digest(key: Mapping[str, Any]) -> str:
+    """The name of an entry: equal keys of equal code have one."""
     whole = {"edgekit": code_digest(), "key": key}  # apart: no name in a key can stand in for edgekit's own
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:40]

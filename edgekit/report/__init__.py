@@ -17,7 +17,7 @@ from edgekit.report import json, text
 from edgekit.report.page import Page
 
 if TYPE_CHECKING:
-    from edgekit.pipeline.result import ReleaseResult
+    from edgekit.pipeline.result import ReleaseResult, SweepResult
 
 # result type -> module and function that lay it out; each takes exactly that type, and is imported for it
 VIEWS: Mapping[str, str] = {
@@ -34,6 +34,7 @@ VIEWS: Mapping[str, str] = {
     "SustainedResult": "view_sustained:view",
     "VerifyResult": "view_verbs:view_verify",
     "PackageResult": "view_package:view",
+    "SweepResult": "view_sweep:view",
     "InspectResult": "view_inspect:view",
     "DiffResult": "view_diff:view",
     "DoctorResult": "view_verbs:view_doctor",
@@ -91,6 +92,6 @@ def render_text(
     return text.render(page(result), width=width, color=color, everything=everything)
 
 
-def render_release(result: ReleaseResult) -> dict[str, bytes]:
-    """The files of a bundle's ``report/`` folder: report.json, report.md, report.html."""
+def render_release(result: ReleaseResult | SweepResult) -> dict[str, bytes]:
+    """The files of a bundle's ``report/`` folder, or of a sweep's: report.json, report.md, report.html."""
     return {f"report.{FORMATS[form]}": render(result, form).encode() for form in BUNDLED}

@@ -5,6 +5,7 @@
 | recipe | edgekit.toml |
 | target | targets/<name>.toml |
 | manifest | manifest.json of a bundle |
+| sweep-matrix | MATRIX.toml of a sweep |
 | error | what ``--format json`` prints where there is no result |
 | others | what that verb prints with ``--format json`` |
 """
@@ -35,6 +36,12 @@ def _target() -> Schema:
     return Target.model_json_schema(by_alias=True)
 
 
+def _sweep_matrix() -> Schema:
+    from edgekit.pipeline.sweep.matrix_file import Matrix
+
+    return Matrix.model_json_schema(by_alias=True)
+
+
 def _manifest() -> Schema:
     from edgekit.bundle.manifest import Manifest
 
@@ -45,6 +52,7 @@ _FILES: dict[str, Callable[[], Schema]] = {
     "recipe": _recipe,
     "target": _target,
     "manifest": _manifest,
+    "sweep-matrix": _sweep_matrix,
     "error": error_schema,
 }
 _DOCUMENTS: dict[str, type] = {**RESULTS, **LISTINGS, "clean": CleanResult}

@@ -48,6 +48,7 @@ from edgekit.pipeline.result.rows import (
 )
 from edgekit.pipeline.result.steps import CalibrateResult, ExportResult, ParityRow, QuantizeResult
 from edgekit.pipeline.result.sustained import FactorRow, MinuteRow, SustainedResult, SustainedRow
+from edgekit.pipeline.result.sweep import SweepResult, SweepRow
 from edgekit.pipeline.result.validate import ValidatedRow, ValidateResult
 from edgekit.pipeline.result.verify import VerifyResult, VerifyRow
 
@@ -121,6 +122,8 @@ __all__ = [
     "StreamsRow",
     "SustainedResult",
     "SustainedRow",
+    "SweepResult",
+    "SweepRow",
     "TargetFit",
     "TargetRow",
     "TransformationRow",
@@ -144,6 +147,7 @@ RESULTS: dict[str, type] = {
     "bench-sustained": SustainedResult,
     "verify": VerifyResult,
     "package": PackageResult,
+    "sweep": SweepResult,
     "inspect": InspectResult,
     "diff": DiffResult,
     "doctor": DoctorResult,

@@ -1,0 +1,190 @@
+"""MATRIX.toml -> Matrix: what a sweep runs, checked key by key like a recipe.
+
+    recipes x targets x precision x prune x threads x devices  -  exclude  ->  rows (``rows``)
+
+Unknown keys, names and values are errors with the closest candidates. The same models give the JSON Schema
+(``edgekit schema sweep-matrix``) and the table in docs/recipe.md.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from edgekit.errors import RecipeError, closest
+from edgekit.pipeline.sweep.schedule import COMPILE, LOCAL, RETRIES, WAIT_S
+from edgekit.spec import Precision
+
+_MORE = "docs/sweep.md"
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class OptionsTable(_Closed):
+    """`[options]`: what is varied; each list is an axis of the matrix."""
+
+    precision: tuple[Precision, ...] = Field(
+        default=(),
+        description="of every target that has it; auto = all that a target has; by default what the recipe "
+        "wants there",
+    )
+    threads: tuple[int, ...] = Field(
+        default=(), description="inside an operator; by default what the recipe says of the target"
+    )
+
+    @field_validator("threads")
+    @classmethod
+    def _counts(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(each < 1 for each in value):
+            raise ValueError("threads are 1 or more")
+        return value
+
+    @field_validator("precision", "threads")
+    @classmethod
+    def _once(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        twice = next((each for each in value if value.count(each) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{twice} is named twice")
+        return value
+
+
+class ExcludeTable(_Closed):
+    """`[[exclude]]`: cells of the matrix that are left out; what is named must all match."""
+
+    recipe: str = Field(default="*", description="glob over the recipes' names")
+    target: str = Field(default="*", description='glob over targets: "litert-*"')
+    precision: Precision | None = Field(default=None, description="of this precision alone")
+    threads: int | None = Field(default=None, description="with so many threads alone")
+    device: str = Field(default="*", description="glob over devices")
+
+
+class DeviceTable(_Closed):
+    """`[[device]]`: where rows are measured; without one, on this machine."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        description='what its worker announces (`dask worker --resources "rpi5=1"`), and what rows call it',
+    )
+    targets: tuple[str, ...] = Field(
+        default=("*",), min_length=1, description='globs over the targets that are measured on it: "litert-*"'
+    )
+    address: str = Field(
+        default="",
+        description="ssh://, adb: or a name of devices.toml beside this file: measured from the worker over "
+        "that; by default the worker is the device",
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _free(cls, value: str) -> str:
+        if value == COMPILE:
+            raise ValueError(f"{COMPILE!r} is what workers announce that compile")
+        return value
+
+
+class RunTable(_Closed):
+    """`[run]`: patience."""
+
+    wait_s: float = Field(
+        default=WAIT_S, ge=0, description="how long a row waits for a device (or a worker) that is away"
+    )
+    retries: int = Field(
+        default=RETRIES, ge=0, description="how often a task begins again whose worker was lost"
+    )
+
+
+class Matrix(_Closed):
+    """A whole MATRIX.toml."""
+
+    schema_: Literal[1] = Field(alias="schema", description="version of this format")
+    recipes: tuple[str, ...] = Field(min_length=1, description="recipes, relative to this file")
+    targets: tuple[str, ...] = Field(
+        default=(), description="names of `edgekit targets`, or target files; by default each recipe's own"
+    )
+    options: OptionsTable = Field(default_factory=OptionsTable)
+    exclude: tuple[ExcludeTable, ...] = Field(default=(), description="cells that are left out")
+    device: tuple[DeviceTable, ...] = Field(default=(), description="where rows are measured")
+    run: RunTable = Field(default_factory=RunTable)
+
+    @property
+    def devices(self) -> tuple[DeviceTable, ...]:
+        """Those of the file; this machine where there is none."""
+        return self.device or (DeviceTable(name=LOCAL),)
+
+
+def load(path: Path) -> Matrix:
+    """Read and check a matrix.
+
+    Raises:
+        RecipeError: the file is missing, is no TOML, or has a key or value that is not in the schema.
+    """
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(
+            f"matrix {path} is not TOML: {error}",
+            why="it cannot be read",
+            remedy="correct the line that the message names",
+            more=_MORE,
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(
+            f"matrix {path} cannot be read",
+            why=str(error),
+            remedy="give the path of a MATRIX.toml; docs/sweep.md has one",
+            more=_MORE,
+        ) from error
+    try:
+        matrix = Matrix.model_validate(table)
+    except ValidationError as error:
+        raise _explained(error, path) from error
+    names = [each.name for each in matrix.devices]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise RecipeError(
+            f"matrix {path} has two devices {twice!r}",
+            why="a name stands for one; two equal boards are two workers that announce one name",
+            remedy="remove one [[device]]",
+            more=_MORE,
+        )
+    return matrix
+
+
+def _explained(error: ValidationError, path: Path) -> RecipeError:
+    """All problems in one message, the closest key beside each unknown one."""
+    lines = []
+    for problem in error.errors():
+        where = [str(part) for part in problem["loc"]]
+        if problem["type"] == "extra_forbidden":
+            near = closest(where[-1], _keys(where[:-1]))
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            lines.append(f"{'.'.join(where)}: unknown key{hint}")
+        else:
+            lines.append(f"{'.'.join(where)}: {problem['msg']} (got {problem['input']!r:.60})")
+    count = len(lines)
+    return RecipeError(
+        f"matrix {path}: {lines[0]}"
+        if count == 1
+        else f"matrix {path} has {count} errors: {'; '.join(lines)}",
+        why="a key that edgekit does not know would be a wish that nobody fulfils",
+        remedy="correct it; `edgekit schema sweep-matrix` prints every key",
+        more=_MORE,
+    )
+
+
+_TABLES: dict[str, type[BaseModel]] = {
+    "options": OptionsTable,
+    "exclude": ExcludeTable,
+    "device": DeviceTable,
+    "run": RunTable,
+}
+
+
+def _keys(where: list[str]) -> tuple[str, ...]:
+    table = _TABLES.get(where[0], Matrix) if where else Matrix
+    return tuple(field.alias or name for name, field in table.model_fields.items())
