@@ -68,10 +68,10 @@ def run(
 ) -> ExitCode:
     """Run a matrix of recipes, targets, precisions and threads, and say which rows nobody beats.
 
-    Each row is made, proved and measured as a release would, one device at a time; a row that fails is a row with
-    its reason. What is done is kept: the same command resumes a run that was stopped. OUT gets the report (html,
-    json, markdown), the artifact of every row, and the locks by which a later run gives the same bytes. The
-    exit code is the gravest of the rows'.
+    Each row is made, proved and measured as a release would, one at a time on a device; a row that fails is a
+    row with its reason. What is done is kept: the same command resumes a run that was stopped. OUT gets the
+    report (html, json, markdown), the artifact of every row, and the locks by which a later run gives the
+    same bytes. The exit code is the gravest of the rows'.
     """
     reports = parse_reports(report or (), verb="sweep")
     with console.working() as progress:

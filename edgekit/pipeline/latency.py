@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from edgekit.backends.worker import WorkerSession
 from edgekit.bundle.evidence import LatencyFacts
-from edgekit.measure.timer import NOT_SLOWER_LIMIT, Comparison, Latency, compare
+from edgekit.measure.timer import NOT_SLOWER_LIMIT, ROUNDS, Comparison, Latency, compare
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.proof import Opener
 from edgekit.pipeline.result import LatencyRow, RatioRow
@@ -46,6 +46,7 @@ def measure(
     machine_key: str,
     cache: Cache,
     progress: Progress,
+    rounds: int = ROUNDS,
 ) -> dict[str, Timed]:
     """Time every artifact on ``feeds`` (batch 1), alternating between them.
 
@@ -57,12 +58,13 @@ def measure(
         machine_key: measurements of another machine do not count.
         cache: where measurements are kept.
         progress: a step per round.
+        rounds: of each; fewer are faster and have wider intervals.
     """
 
     def make() -> dict[str, object]:
         with ExitStack() as stack:
             sessions = {name: stack.enter_context(opener()) for name, opener in openers.items()}
-            found = compare(sessions, feeds, baseline=baseline, seed=SEED, progress=progress)
+            found = compare(sessions, feeds, baseline=baseline, seed=SEED, rounds=rounds, progress=progress)
             memory = {name: memory_of(session) for name, session in sessions.items()}
             ran = {name: _executed(session) for name, session in sessions.items()}
         return {
@@ -70,7 +72,7 @@ def measure(
             for name, row in rows_of(found).items()
         }
 
-    key = {"identity": identity, "machine": machine_key, "baseline": baseline}
+    key = {"identity": identity, "machine": machine_key, "baseline": baseline, "rounds": rounds}
     value = cache.value("latency", key, make)
     return {name: from_json(Timed, row) for name, row in value.items()}
 

@@ -19,6 +19,7 @@ from edgekit.errors import InputError, MissingBackendError, missing_extra
 from edgekit.pipeline.sweep.schedule import Document, Task, Worker
 
 _CONNECT_S = 20.0  # for the scheduler to answer
+_THERE = frozenset({"running", "paused"})  # paused: its memory is short, and what it does goes on
 _MORE = "docs/sweep.md"
 
 
@@ -59,16 +60,28 @@ class DaskCluster:
 
     def workers(self) -> Mapping[str, Worker]:
         """As the scheduler knows them now; a lost one's task is taken back."""
-        known = self._client.scheduler_info(n_workers=-1)["workers"]
         found = {
             address: Worker(str(said.get("host", address)), frozenset(said.get("resources") or ()))
-            for address, said in known.items()
-            if said.get("status", "running") == "running"
+            for address, said in self._known().items()
+            if said.get("status", "running") in _THERE
         }
         for address in [address for address in self._futures if address not in found]:
             _, future = self._futures.pop(address)
             future.cancel(force=True)
         return found
+
+    def _known(self) -> Mapping[str, Any]:
+        """Asked of the scheduler itself.
+
+        ``Client.scheduler_info`` reads it out of a field that a timer fills without the workers meanwhile (seen in
+        distributed 2026.8.0: all workers gone for a moment).
+        """
+        try:
+            said = self._client.sync(self._client.scheduler.identity, n_workers=-1)
+        except TypeError:  # a scheduler from before it could be asked for a part of them
+            said = self._client.sync(self._client.scheduler.identity)
+        workers: Mapping[str, Any] = said["workers"]
+        return workers
 
     def start(self, worker: str, task: Task) -> None:
         """Submit it to this worker and no other."""

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from edgekit.errors import RecipeError, closest
+from edgekit.measure.timer import FEWEST_ROUNDS, ROUNDS
 from edgekit.pipeline.sweep.schedule import COMPILE, LOCAL, RETRIES, WAIT_S
 from edgekit.spec import Precision
 
@@ -89,6 +90,12 @@ class DeviceTable(_Closed):
 
 class RunTable(_Closed):
     """`[run]`: patience."""
+
+    rounds: int = Field(
+        default=ROUNDS,
+        ge=FEWEST_ROUNDS,
+        description="of a bench on the worker itself; fewer are faster and have wider intervals",
+    )
 
     wait_s: float = Field(
         default=WAIT_S, ge=0, description="how long a row waits for a device (or a worker) that is away"

@@ -113,6 +113,7 @@ def sweep(
         "cache": str(cache_dir.resolve()) if cache_dir else None,
         "today": day.isoformat(),
         "folder": str(path.resolve().parent),
+        "rounds": matrix.run.rounds,
     }
     collected = Collected(
         plan.rows,

@@ -245,11 +245,11 @@ def _bench(document: Mapping[str, Any]) -> Reply:
     held = {label: fetched(each, store=store, cache=cache) for label, each in document["artifacts"].items()}
     if document["device"]:
         return _bench_there(held, document)
-    timed = _measured(held, baseline=document["baseline"], cache=cache)
+    timed = _measured(held, baseline=document["baseline"], cache=cache, rounds=document["rounds"])
     return {"timed": timed, "failures": {}, "machine": to_json(machine_row())}
 
 
-def _measured(held: Mapping[str, Artifact], *, baseline: str, cache: Cache) -> dict[str, Any]:
+def _measured(held: Mapping[str, Artifact], *, baseline: str, cache: Cache, rounds: int) -> dict[str, Any]:
     from edgekit.backends import registry
     from edgekit.pipeline import latency
     from edgekit.pipeline.bench import random_feeds
@@ -273,6 +273,7 @@ def _measured(held: Mapping[str, Artifact], *, baseline: str, cache: Cache) -> d
         machine_key=machine_row().key,
         cache=cache,
         progress=Silent(),
+        rounds=rounds,
     )
     return {label: to_json(replace(each, executed=None)) for label, each in found.items()}
 
