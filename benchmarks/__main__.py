@@ -34,6 +34,7 @@ SUITES = (
     "pruned_random_graphs",
     "pruning",
     "sparsity",
+    "sweep_overhead",
     "bench_power",
     "fuzz",
     "release_killed",

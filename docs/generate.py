@@ -1,4 +1,4 @@
-"""Commands -> docs/cli.md; recipe schema -> docs/recipe.md.
+"""Commands -> docs/cli.md; recipe schema -> docs/recipe.md; matrix schema -> docs/sweep.md.
 
 The prose is in docs/templates/; ``{{name}}`` stands for a generated part. Run it as ``make docs``.
 """
@@ -17,10 +17,12 @@ from edgekit.cli.command import build
 from edgekit.cli.console import open_console
 from edgekit.cli.main import VERBS
 from edgekit.errors import EXIT_CODE_MEANINGS
+from edgekit.pipeline.sweep.matrix_file import Matrix
 from edgekit.recipe import Recipe
 
 DOCS = Path(__file__).resolve().parent
 Schema = Mapping[str, Any]
+_LISTS = {"target", "waiver", "package", "exclude", "device"}  # tables that may stand several times
 
 
 def generate() -> dict[str, str]:
@@ -28,6 +30,7 @@ def generate() -> dict[str, str]:
     return {
         "cli.md": _filled("cli.md", cli_parts()),
         "recipe.md": _filled("recipe.md", recipe_parts(Recipe.model_json_schema(by_alias=True))),
+        "sweep.md": _filled("sweep.md", matrix_parts(Matrix.model_json_schema(by_alias=True))),
     }
 
 
@@ -102,6 +105,11 @@ def recipe_parts(schema: Schema) -> dict[str, str]:
     }
 
 
+def matrix_parts(schema: Schema) -> dict[str, str]:
+    """The generated parts of sweep.md."""
+    return {"matrix": "\n\n".join(_tables(schema, schema, ""))}
+
+
 def _resolve(node: Schema, schema: Schema) -> Schema:
     while "$ref" in node:
         node = {
@@ -136,7 +144,7 @@ def _tables(node: Schema, schema: Schema, path: str) -> Iterator[str]:
             rows.append((f"`{key}`", _type(found, schema), _default(key, field, node), meaning))
     if rows:
         title = f"`[{path}]`" if path else "At the top"
-        yield f"### {title}" if path not in {"target", "waiver", "package"} else f"### `[[{path}]]`"
+        yield f"### {title}" if path not in _LISTS else f"### `[[{path}]]`"
         if path and ": " in node.get("description", ""):
             yield _sentence(str(node["description"]))
         yield _table(("key", "type", "default", "meaning"), rows)

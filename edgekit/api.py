@@ -54,9 +54,12 @@ from edgekit.pipeline.result import (
     PruneResult,
     ReleaseResult,
     SustainedResult,
+    SweepResult,
     ValidateResult,
     VerifyResult,
 )
+from edgekit.pipeline.sweep.run import Where as _Where
+from edgekit.pipeline.sweep.run import sweep as _sweep
 from edgekit.pruning.zeros import asked_pattern
 from edgekit.report import render_release
 from edgekit.spec import Artifact, Precision, Progress, Session, Silent, TensorSpec
@@ -712,6 +715,49 @@ def release(
         evidence=tuple(map(Path, evidence)),
         evidence_origin=_signing.origin(Path(key) if key else None),
         allow_fallback=allow_fallback,
+    )
+
+
+def sweep(
+    matrix: PathLike,
+    *,
+    out: PathLike = "dist/sweep",
+    jobs: int | None = None,
+    scheduler: str = "",
+    store: str = "",
+    wait_s: float | None = None,
+    update: bool = False,
+    cache_dir: PathLike | None = None,
+    progress: Progress | None = None,
+) -> SweepResult:
+    """Run the rows of a matrix (docs/sweep.md) that are not done yet, and report on all of them in ``out``.
+
+    Args:
+        matrix: MATRIX.toml.
+        out: folder of rows, locks and reports; the same call resumes there.
+        jobs: processes of this machine; as many as cores by default, 8 at most.
+        scheduler: address of a Dask scheduler, in place of processes.
+        store: folder that all workers share, or a URL of fsspec; ``out``/store by default.
+        wait_s: for a device that is away; the matrix's by default.
+        update: do every row again, and follow no lock.
+        cache_dir: of the workers.
+        progress: told about each row.
+
+    Returns:
+        Every row, a failing one with its reason; the gravest exit code is the result's.
+
+    Raises:
+        InputError: the matrix, a recipe or a target is wrong.
+        MissingBackendError: Dask is not installed, or its scheduler does not answer.
+    """
+    return _sweep(
+        Path(matrix),
+        out=Path(out),
+        where=_Where(scheduler, jobs, store, wait_s),
+        update=update,
+        cache_dir=Path(cache_dir) if cache_dir else None,
+        progress=progress or Silent(),
+        render=render_release,
     )
 
 

@@ -5,6 +5,7 @@
     bench      every artifact against the baseline
     diff       every figure of every target
     debug      every artifact, its causes as findings
+    sweep      every row, and the gates of those that do not pass
 
 A row is red (fail, inconclusive, error) in some target exactly where the exit code is not 0.
 """
@@ -25,6 +26,8 @@ from edgekit.pipeline.result import (
     GateRow,
     PruneResult,
     ReleaseResult,
+    SweepResult,
+    SweepRow,
     TargetRow,
     ValidateResult,
 )
@@ -149,6 +152,24 @@ def _of_target(result: ReleaseResult, target: TargetRow) -> Iterator[Check]:
         reason="; ".join((target.reason, *map(_rejection, target.rejections))),
         file=result.recipe,
         line=_line(result, target.target),
+    )
+
+
+def of_sweep(result: SweepResult) -> Checks:
+    """One row for each row, and its gates where it does not pass."""
+    rows = tuple(check for row in result.rows for check in _of_row(row, result.matrix))
+    return Checks(
+        f"sweep of {result.matrix}", "sweep", rows, result.exit_code, result.findings, result.matrix
+    )
+
+
+def _of_row(row: SweepRow, file: str) -> Iterator[Check]:
+    if row.artifact is not None and row.status != "pass":
+        for gate in row.artifact.gates:
+            yield _of_gate(gate, target=row.id, artifact=row.artifact.name, file=file, line=None)
+    reason = "; ".join((row.reason, *map(_rejection, row.rejections)))
+    yield Check(
+        target=row.id, artifact="", name="row", outcome=_outcome_of(row.exit_code), reason=reason, file=file
     )
 
 
@@ -364,4 +385,5 @@ CHECKED: Mapping[type, Callable[[Any], Checks]] = {
     PruneResult: of_prune,
     DiffResult: of_diff,
     DebugResult: of_debug,
+    SweepResult: of_sweep,
 }

@@ -4,6 +4,7 @@
     bench     every artifact, every kernel         diff       every figure of every target
     debug     every layer of every artifact        prune      every target
     bench --sustained   every minute               bench --history     every run
+    sweep     every row
 
 A figure that was not measured is an empty field.
 """
@@ -32,6 +33,7 @@ from edgekit.pipeline.result import (
     RatioRow,
     ReleaseResult,
     SustainedResult,
+    SweepResult,
     TargetRow,
     ValidateResult,
 )
@@ -89,6 +91,44 @@ def _candidate(target: TargetRow, row: CandidateRow) -> Row:
         "ran_on": row.ran_on,
         "caveat": row.caveat,
         "reason": target.reason if row.shipped else "",
+    }
+
+
+def _sweep(result: SweepResult) -> list[Row]:
+    return [
+        {
+            "row": row.id,
+            "recipe": row.recipe,
+            "target": row.target,
+            "precision": row.precision.value,
+            "prune": row.prune,
+            "threads": row.threads,
+            "device": row.device,
+            "status": row.status,
+            "exit_code": int(row.exit_code),
+            "front": str(row.front).lower(),
+            "beaten_by": row.beaten_by,
+            **_made(row.artifact),
+            "machine": row.machine,
+            "reason": row.reason,
+        }
+        for row in result.rows
+    ]
+
+
+def _made(row: CandidateRow | None) -> Row:
+    if row is None:
+        return {}
+    return {
+        "candidate": row.name,
+        **_gates(row.gates),
+        **_accuracy(row.accuracy),
+        **_latency(row.latency),
+        **_ratio(row.ratio),
+        "size_bytes": row.size_bytes,
+        "memory_bytes": row.memory_bytes,
+        "file": row.file,
+        "sha256": row.sha256,
     }
 
 
@@ -334,4 +374,5 @@ ROWS: Mapping[type, Callable[[Any], list[Row]]] = {
     HistoryResult: _history,
     DiffResult: _diff,
     DebugResult: _debug,
+    SweepResult: _sweep,
 }

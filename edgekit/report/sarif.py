@@ -36,6 +36,7 @@ RULES: dict[str, str] = {
     "baseline_size": "The artifact is larger than the last release's.",
     "causes": "What an artifact's loss comes from.",
     "ships": "No artifact can be released for the target.",
+    "row": "A row of the sweep does not pass.",
     "precision": "The precision differs.",
     "plan": "The plan differs.",
     "present": "A target is gone.",

@@ -43,8 +43,8 @@ _SCHEMA = "edgekit/sweep-row/1"
 class Kept:
     """The rows and locks below one folder."""
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
+    def __init__(self, out: Path, *, rounds: int) -> None:
+        self.out, self._rounds = out, rounds
         self._fingerprints: dict[str, str] = {}
 
     def folder(self, row: Row) -> Path:
@@ -60,6 +60,7 @@ class Kept:
             "travel": dict(row.plan.files),
             "tools": tools(row.target.extra, "torch", "keras"),
             "code": code_digest(),
+            "rounds": self._rounds,
         }
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 

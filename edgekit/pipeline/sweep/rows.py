@@ -103,6 +103,11 @@ def planned(matrix: Matrix, *, path: Path, today: date) -> Planned:
     had: set[Precision] = set()
     for source in sources(matrix, base=path.resolve().parent):
         for table, target in _tables(matrix, source, base=path.resolve().parent):
+            if target.is_check:
+                left_out.append(
+                    f"{source.name}: {target.name} is never run (`edgekit release` says what it takes)"
+                )
+                continue
             wanted, missing = _precisions(matrix, source.recipe, table, target)
             had |= set(wanted)
             left_out += [f"{source.name}: {target.name} has no {each}" for each in missing]

@@ -117,7 +117,7 @@ def sweep(
     }
     collected = Collected(
         plan.rows,
-        kept=keeping.Kept(out),
+        kept=keeping.Kept(out, rounds=matrix.run.rounds),
         store=shared,
         base=base,
         devices=devices,
