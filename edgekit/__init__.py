@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         prune,
         quantize,
         release,
+        sweep,
         validate,
         verify,
     )
@@ -49,6 +50,7 @@ __all__ = [
     "prune",
     "quantize",
     "release",
+    "sweep",
     "validate",
     "verify",
 ]

@@ -64,7 +64,7 @@ def view(result: SweepResult) -> Page:
     groups = _groups(result)
     front = [row for row in result.rows if row.front]
     blocks: list[Block] = [
-        _table("On the Pareto front: nobody is better in one figure and nowhere worse", front, names),
+        _table("On the Pareto front", front, names),
         *(_scatter(group, result, names) for group in groups),
         _table("All rows", list(result.rows), names, detail=True),
         _reasons(result, names),

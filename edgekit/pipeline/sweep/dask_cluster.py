@@ -73,8 +73,8 @@ class DaskCluster:
     def _known(self) -> Mapping[str, Any]:
         """Asked of the scheduler itself.
 
-        ``Client.scheduler_info`` reads it out of a field that a timer fills without the workers meanwhile (seen
-        in distributed 2026.8.0: all workers gone for a moment).
+        ``Client.scheduler_info`` reads it out of a field that a timer fills without the workers (seen in
+        distributed 2026.8.0: all of them gone for a moment).
         """
         try:
             said = self._client.sync(self._client.scheduler.identity, n_workers=-1)

@@ -105,7 +105,7 @@ def planned(matrix: Matrix, *, path: Path, today: date) -> Planned:
         for table, target in _tables(matrix, source, base=path.resolve().parent):
             if target.is_check:
                 left_out.append(
-                    f"{source.name}: {target.name} is never run (`edgekit release` says what it takes)"
+                    f"{source.name}: {target.name} is never run: `edgekit release` says what it takes"
                 )
                 continue
             wanted, missing = _precisions(matrix, source.recipe, table, target)
