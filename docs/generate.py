@@ -177,6 +177,8 @@ def _type(field: Schema, schema: Schema) -> str:
         if "prefixItems" in field:
             return f"{len(field['prefixItems'])} × {_type(field['prefixItems'][0], schema)}"
         return f"list of {_type(field['items'], schema)}"
+    if "properties" in field:
+        return "table"
     if field.get("type") == "object":
         return f"table of {_type(field['additionalProperties'], schema)}"
     words = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}

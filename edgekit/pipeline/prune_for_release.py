@@ -72,6 +72,17 @@ class PrunedSource:
         return f"pruning: {said}", self.result.exit_code
 
 
+@dataclass(frozen=True)
+class Given:
+    """Pruning of a sweep: nothing is measured, because others work beside it.
+
+    Attributes:
+        file: the model that the lock names; None = as R1 says.
+    """
+
+    file: Path | None = None
+
+
 def obtain(
     plan: Plan,
     canonical: Canonical,
@@ -80,8 +91,9 @@ def obtain(
     locked: LockedPruning | None,
     cache: Cache,
     progress: Progress,
+    given: Given | None = None,
 ) -> PrunedSource | None:
-    """The pruned model; None where the recipe asks for none.
+    """The pruned model; None where the recipe asks for none. ``given`` is what a sweep says of it.
 
     Raises:
         RecipeError: there is nothing to learn from, or no target to measure on.
@@ -106,9 +118,12 @@ def obtain(
             more=_MORE,
         )
     asked = _asked(plan, table, seed=learning.seed)
+    if given is not None:
+        asked = replace(asked, targets=(), threads_of={})
     key = _key(plan, canonical, learning, asked)
     if locked is not None:
-        return _again(plan, canonical, locked, key, cache=cache)
+        path = given.file if given and given.file else plan.path.with_name(NAME)
+        return _again(path, canonical, locked, key, cache=cache)
     progress.stage("prune")
 
     def make(folder: Path) -> None:
@@ -127,10 +142,9 @@ def keep_beside_lock(plan: Plan, found: PrunedSource) -> None:
 
 
 def _again(
-    plan: Plan, canonical: Canonical, locked: LockedPruning, key: Mapping[str, object], *, cache: Cache
+    path: Path, canonical: Canonical, locked: LockedPruning, key: Mapping[str, object], *, cache: Cache
 ) -> PrunedSource:
     """R1."""
-    path = plan.path.with_name(NAME)
     said = f"{path} is not there"
     if cache.holds("prune", key):
         found = _read(canonical, cache.folder("prune", key, lambda folder: None))
@@ -145,8 +159,8 @@ def _again(
     raise VerificationError(
         f"the pruned model that the lock names is not here: {said}",
         why=f"its graph is {locked.graph[:16]}, and solved again on another CPU its weights would differ",
-        remedy=f"restore {NAME} from version control, where it belongs beside the lock, or search again with "
-        "--update",
+        remedy=f"restore {path.name} from version control, where it belongs beside the lock, or search again "
+        "with --update",
         more=_MORE,
     )
 

@@ -270,6 +270,7 @@ def start(
     find: Callable[[Mapping[str, str], Mapping[str, str]], Locking],
     cache: Cache,
     progress: Progress,
+    pruning: prune_for_release.Given | None = None,
 ) -> Started:
     """Export the model, check the data, and prove the float truth.
 
@@ -278,6 +279,7 @@ def start(
         find: digests of the inputs, versions of the tools -> the lock that is followed.
         cache: where everything is kept.
         progress: told about each stage.
+        pruning: what a sweep says of it.
     """
     live: list[Runner] = []
     canonical = _export(plan, cache, progress, live=live)
@@ -301,6 +303,7 @@ def start(
         locked=locking.lock.pruned if locking.lock else None,
         cache=cache,
         progress=progress,
+        given=pruning,
     )
     made_of = pruned.canonical if pruned else canonical
     prepared = PreparedOnce(made_of, learning, plan=plan, lock=locking.lock, cache=cache, progress=progress)

@@ -137,6 +137,7 @@ class Collected:
         tables = tuple({row.unit: row.plan.recipe.target[0] for row in rows}.values())
         recipe = rows[0].source.recipe.model_copy(update={"target": tables, "package": ()})
         held = None if self._update else self._kept.lock(group)
+        pruned = self._kept.pruned_path(group)
         document = {
             **self._base,
             "kind": "prepare",
@@ -144,6 +145,7 @@ class Collected:
             "recipe": recipe.model_dump(mode="json", by_alias=True),
             "path": str(rows[0].source.path.resolve()),
             "lock": held.text() if held else None,
+            "pruned": self._store.put(pruned) if held and held.pruned and pruned.is_file() else "",
             "ranges": any(row.precision.is_static or row.precision is Precision.FP16 for row in rows),
         }
         return Task(f"prepare {group}", document)
@@ -153,6 +155,8 @@ class Collected:
             path = Path(folder) / "lock.json"
             self._store.fetch(document["lock"], path)
             lock = Lock.model_validate_json(path.read_text("utf-8"))
+        if document["pruned"]:
+            self._fetch(document["pruned"], self._kept.pruned_path(group))
         held = None if self._update or document["changed"] else self._kept.lock(group)
         if held is not None:
             lock = lock.model_copy(update={"targets": held.targets, "inputs": {**held.inputs, **lock.inputs}})
@@ -182,6 +186,7 @@ class Collected:
             "recipe": row.plan.recipe.model_dump(mode="json", by_alias=True),
             "path": str(row.source.path.resolve()),
             "lock": self._lock_digests[row.group],
+            "pruned": self._about[row.group]["pruned"],
             "locked": _together(locked).model_dump(mode="json") if len(locked) == len(rows) else None,
         }
         return Task(f"make {unit}", document)
@@ -288,6 +293,7 @@ class Collected:
             precision=row.precision,
             threads=row.threads,
             device=row.device.name,
+            prune=row.prune,
             status=_STATUS.get(code, "error"),
             exit_code=code,
             reason=reason,
@@ -299,14 +305,16 @@ class Collected:
     def _copy(self, row: Row, found: Shown) -> None:
         """C3: each file under a temporary name first."""
         folder = self._kept.folder(row)
-        folder.mkdir(parents=True, exist_ok=True)
         for name, digest in found.made.document["files"].items():
-            path = confined(folder, name)
-            temporary = path.with_name(f".{path.name}.tmp")
-            self._store.fetch(digest, temporary)
-            temporary.replace(path)
+            self._fetch(digest, confined(folder, name))
         artifact = from_json(Artifact, {**found.made.document["artifact"], "folder": str(folder)})
         write_text(folder / f"{artifact.files[0].path}.json", artifacts.json_of(artifact))
+
+    def _fetch(self, digest: str, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.tmp")
+        self._store.fetch(digest, temporary)
+        temporary.replace(path)
 
     def _lock(self, row: Row, scheme: LockedScheme) -> None:
         lock = self._locks[row.group]

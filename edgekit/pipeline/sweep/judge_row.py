@@ -58,10 +58,12 @@ def made_of(documents: Sequence[Mapping[str, Any]]) -> tuple[Made, ...]:
 
 
 def of_row(made: Sequence[Made], precision: Precision, *, locked: LockedScheme | None) -> tuple[Made, ...]:
-    """The candidates that a row of ``precision`` chooses from (J3)."""
+    """The candidates that a row chooses from (J3); a pruned row's float is the pruned one."""
+    rest = tuple(
+        each for each in made[1:] if (each.row.precision is Precision.FP32) == (precision is Precision.FP32)
+    )
     if precision is Precision.FP32:
-        return (made[0],)
-    rest = tuple(each for each in made if not each.is_float)
+        return rest or (made[0],)
     if locked is None:
         return rest
     return tuple(each for each in rest if each.scheme.scheme.label == locked.scheme.label) or rest

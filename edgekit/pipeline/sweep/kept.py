@@ -1,7 +1,7 @@
 """Rows on disk: what is done is not done again.
 
     OUT/rows/<row>/row.json     key, verdict, figures          OUT/rows/<row>/<artifact>, <artifact>.json
-    OUT/rows/<row>/bench.json   every sample                   OUT/locks/<model>.lock
+    OUT/rows/<row>/bench.json   every sample                   OUT/locks/<model>.lock, .pruned.onnx
 
 The key is over everything that a row depends on: its recipe and target, every file that its source and its
 data may read, versions of tools, edgekit's own code, the device. A row is kept when it was decided (exit code
@@ -114,6 +114,10 @@ class Kept:
     def lock_path(self, group: str) -> Path:
         """Where a model's lock lies."""
         return self.out / "locks" / f"{group}.lock"
+
+    def pruned_path(self, group: str) -> Path:
+        """Where the pruned model lies that a lock names: solved again, its last bits would differ."""
+        return self.out / "locks" / f"{group}.pruned.onnx"
 
     def _files_of(self, source: Source) -> str:
         if source.name not in self._fingerprints:

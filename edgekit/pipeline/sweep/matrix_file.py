@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from edgekit.errors import RecipeError, closest
 from edgekit.measure.timer import FEWEST_ROUNDS, ROUNDS
 from edgekit.pipeline.sweep.schedule import COMPILE, LOCAL, RETRIES, WAIT_S
+from edgekit.recipe import PruneTable
 from edgekit.spec import Precision
 
 _MORE = "docs/sweep.md"
@@ -34,6 +35,11 @@ class OptionsTable(_Closed):
         description="of every target that has it; auto = all that a target has; by default what the recipe "
         "wants there",
     )
+    prune: tuple[Literal["none"] | PruneTable, ...] = Field(
+        default=(),
+        description='"none", or tables as [optimize] prune has them (recipe.md), without a speed: '
+        '["none", { keep = 0.7 }, { pattern = "2:4" }]; by default what the recipe says',
+    )
     threads: tuple[int, ...] = Field(
         default=(), description="inside an operator; by default what the recipe says of the target"
     )
@@ -45,7 +51,15 @@ class OptionsTable(_Closed):
             raise ValueError("threads are 1 or more")
         return value
 
-    @field_validator("precision", "threads")
+    @field_validator("prune")
+    @classmethod
+    def _without_speed(cls, value: tuple[Literal["none"] | PruneTable, ...]) -> Any:
+        for each in value:
+            if isinstance(each, PruneTable) and promises_speed(each):
+                raise ValueError("a speed is measured, and others work meanwhile: use keep")
+        return value
+
+    @field_validator("precision", "prune", "threads")
     @classmethod
     def _once(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         twice = next((each for each in value if value.count(each) > 1), None)
@@ -54,12 +68,21 @@ class OptionsTable(_Closed):
         return value
 
 
+def promises_speed(table: PruneTable) -> bool:
+    """Whether what goes is decided by a measurement."""
+    return table.speedup is not None or table.require_speedup
+
+
 class ExcludeTable(_Closed):
     """`[[exclude]]`: cells of the matrix that are left out; what is named must all match."""
 
     recipe: str = Field(default="*", description="glob over the recipes' names")
     target: str = Field(default="*", description='glob over targets: "litert-*"')
     precision: Precision | None = Field(default=None, description="of this precision alone")
+    prune: str = Field(
+        default="*",
+        description='glob over the word that rows have for it: "keep0.7", "2of4"; "" = not pruned',
+    )
     threads: int | None = Field(default=None, description="with so many threads alone")
     device: str = Field(default="*", description="glob over devices")
 

@@ -8,6 +8,7 @@ R2  auto, and a recipe that leaves the precision open, is every rung of the targ
 a row has one precision
 R3  a target of the matrix that the recipe names keeps what the recipe says of it (budget, io_dtype, embed)
 R4  rows that differ in their device alone are made once (``Row.unit``)
+R5  pruning for a speed is refused: it is measured while a model is prepared, and others work beside it
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import fnmatch
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -25,12 +26,13 @@ from edgekit import target as targets
 from edgekit.errors import RecipeError
 from edgekit.pipeline import plan as plans
 from edgekit.pipeline.plan import Plan
-from edgekit.pipeline.sweep.matrix_file import DeviceTable, Matrix
-from edgekit.recipe import Recipe, TargetTable
+from edgekit.pipeline.sweep.matrix_file import DeviceTable, Matrix, promises_speed
+from edgekit.recipe import PruneTable, Recipe, TargetTable
 from edgekit.spec import Precision
 from edgekit.target import Target
 
 _MORE = "docs/sweep.md"
+_GLOBS = ("recipe", "target", "prune", "device")
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Row:
         unit: what is made: the row without its device; a name that fits a file.
         plan: of the one target, precision and number of threads.
         threads: as the matrix or the recipe says; None = the target's own.
+        prune: what goes, in a word ("keep0.7"); "" = nothing.
     """
 
     unit: str
@@ -58,6 +61,7 @@ class Row:
     precision: Precision
     threads: int | None
     device: DeviceTable
+    prune: str = ""
 
     @property
     def id(self) -> str:
@@ -71,8 +75,8 @@ class Row:
 
     @property
     def group(self) -> str:
-        """Rows of one model, which share a lock."""
-        return self.source.name
+        """Rows of one model, pruned in one way: they share a lock."""
+        return "~".join(filter(None, (self.source.name, self.prune)))
 
     def digest(self) -> str:
         """Over what the row is made from, as far as the recipe and the target say it."""
@@ -111,9 +115,12 @@ def planned(matrix: Matrix, *, path: Path, today: date) -> Planned:
             wanted, missing = _precisions(matrix, source.recipe, table, target)
             had |= set(wanted)
             left_out += [f"{source.name}: {target.name} has no {each}" for each in missing]
-            for precision in wanted:
-                for threads in matrix.options.threads or (table.threads,):
-                    found += _cells(matrix, source, table, precision, threads, today=today)
+            for prune in _prunings(matrix, source):
+                recipe = _pruned(source.recipe, prune)
+                for precision in wanted:
+                    for threads in matrix.options.threads or (table.threads,):
+                        changed = table.model_copy(update={"precision": precision, "threads": threads})
+                        found += _cells(matrix, replace(source, recipe=recipe), changed, today=today)
     unknown = [each for each in matrix.options.precision if each is not Precision.AUTO and each not in had]
     if unknown:
         raise RecipeError(
@@ -186,31 +193,60 @@ def _precisions(
     return [each for each in wanted if each in has], [each for each in wanted if each not in has]
 
 
-def _cells(
-    matrix: Matrix,
-    source: Source,
-    table: TargetTable,
-    precision: Precision,
-    threads: int | None,
-    *,
-    today: date,
-) -> Iterator[Row]:
-    changed = table.model_copy(update={"precision": precision, "threads": threads})
-    recipe = source.recipe.model_copy(update={"target": (changed,), "package": ()})
+def _prunings(matrix: Matrix, source: Source) -> Sequence[PruneTable | None]:
+    """R5."""
+    if matrix.options.prune:
+        return [None if each == "none" else each for each in matrix.options.prune]
+    own = source.recipe.optimize.prune
+    if own is not None and promises_speed(own):
+        raise RecipeError(
+            f"recipe {source.path} prunes for a speed",
+            why="that is measured, and in a sweep others work beside it",
+            remedy='name what goes in the matrix: [options] prune = [{ keep = 0.7 }], or ["none"]',
+            more=_MORE,
+        )
+    return [own]
+
+
+def _pruned(recipe: Recipe, table: PruneTable | None) -> Recipe:
+    return recipe.model_copy(update={"optimize": recipe.optimize.model_copy(update={"prune": table})})
+
+
+def called(table: PruneTable | None) -> str:
+    """A pruning in a word that fits a file's name; "" = none."""
+    if table is None:
+        return ""
+    what = {"keep": table.keep, "sparsity": table.sparsity}
+    first = next((f"{name}{value:g}" for name, value in what.items() if value is not None), "")
+    parts = [first or str(table.pattern).replace(":", "of")]
+    parts += [table.importance] if table.importance != "obs" else []
+    parts += [f"recover{table.recover}"] if table.recover else []
+    return "-".join(parts)
+
+
+def _cells(matrix: Matrix, source: Source, table: TargetTable, *, today: date) -> Iterator[Row]:
+    recipe = source.recipe.model_copy(update={"target": (table,), "package": ()})
     plan = plans.of(recipe, path=source.path, today=today)
-    target = plan.targets[0].target
-    parts = [source.name, target.name, str(precision)]
-    parts += [f"t{threads}"] if threads is not None else []
-    cell = {"recipe": source.name, "target": target.name, "precision": precision, "threads": threads}
+    target, precision, threads = plan.targets[0].target, plan.targets[0].precision, table.threads
+    prune = called(recipe.optimize.prune)
+    parts = [source.name, target.name, str(precision), prune, f"t{threads}" if threads is not None else ""]
+    cell = {
+        "recipe": source.name,
+        "target": target.name,
+        "precision": precision,
+        "prune": prune,
+        "threads": threads,
+    }
     for device in matrix.devices:
         takes = any(fnmatch.fnmatchcase(target.name, glob) for glob in device.targets)
         if takes and not _excluded(matrix, {**cell, "device": device.name}):
-            yield Row("~".join(parts), source, plan, precision, threads, device)
+            unit = "~".join(filter(None, parts))
+            yield Row(unit, source, plan, precision, threads, device, prune)
 
 
 def _excluded(matrix: Matrix, cell: Mapping[str, object]) -> bool:
     return any(
-        all(fnmatch.fnmatchcase(str(cell[key]), getattr(each, key)) for key in ("recipe", "target", "device"))
+        all(fnmatch.fnmatchcase(str(cell[key]), getattr(each, key)) for key in _GLOBS)
         and each.precision in {None, cell["precision"]}
         and each.threads in {None, cell["threads"]}
         for each in matrix.exclude

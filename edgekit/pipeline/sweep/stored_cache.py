@@ -2,9 +2,9 @@
 
     entry here? -> it      in the store? -> fetched, file by file, by digest      else made, and put there
 
-Only what is the same everywhere travels (``TRAVELS``): exports, ranges, restorations and compiled files.
-Proofs and latencies belong to the machine that made them, and stay. A worker without PyTorch can so compile
-what another one has exported.
+Only what is the same everywhere travels (``TRAVELS``): exports, pruned models, ranges, restorations and
+compiled files. Proofs and latencies belong to the machine that made them, and stay. A worker without PyTorch
+can so compile what another one has exported.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from edgekit.errors import VerificationError
 from edgekit.pipeline.cache import Cache, entry_digest
 from edgekit.pipeline.sweep.store import Store
 
-TRAVELS = frozenset({"export", "calibrate", "restore", "rounding", "compile"})
+TRAVELS = frozenset({"export", "calibrate", "restore", "rounding", "prune", "compile"})
 
 
 @dataclass(frozen=True)

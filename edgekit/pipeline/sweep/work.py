@@ -19,7 +19,8 @@ import json
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -29,8 +30,10 @@ from edgekit import settings
 from edgekit.errors import EdgekitError, ExitCode, InputError, MissingBackendError
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.lock import Lock, LockedTarget
+from edgekit.pipeline.prune_for_release import Given
 from edgekit.pipeline.sweep.store import Store, opened
 from edgekit.pipeline.sweep.stored_cache import StoredCache, confined
+from edgekit.pipeline.write import write_model
 from edgekit.recipe import Recipe
 from edgekit.spec import Artifact, Silent, from_json, to_json
 
@@ -119,28 +122,49 @@ def _prepare(document: Mapping[str, Any]) -> Reply:
         lock = None if changed else held
         return stages.Locking(lock, held, "followed" if lock else "written", "")
 
-    started = stages.start(plan, find=find, cache=_caches(document, store), progress=Silent())
+    with _pruned_file(document, store) as given:
+        started = stages.start(
+            plan, find=find, cache=_caches(document, store), progress=Silent(), pruning=given
+        )
     prepared = started.prepared() if with_ranges and not started.canonical.quantized else None
     lock = started.locking.lock or locks.make(
         inputs=_shared(started.inputs, recipe),
         tools=started.tools,
         ranges=prepared.ranges if prepared else None,
         restoration=prepared.restoration if prepared else None,
+        pruned=started.pruned.locked if started.pruned else None,
         targets={},
     )
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         path = Path(folder) / "lock.json"
         path.write_text(lock.model_copy(update={"targets": {}}).text(), "utf-8")
         digest = store.put(path)
+        pruned = ""
+        if started.pruned is not None:
+            write_model(started.pruned.canonical.model, Path(folder) / "pruned.onnx")
+            pruned = store.put(Path(folder) / "pruned.onnx")
     table = plan.recipe.data.evaluation
     metric = workbench.metric_of(table.metric, base=plan.base).row
     return {
         "lock": digest,
+        "pruned": pruned,
         "changed": list(changed),
         "findings": [*started.canonical.notes, *(prepared.findings if prepared else ())],
         "higher_is_better": metric.higher_is_better,
         "data": started.judging.digest,
     }
+
+
+@contextmanager
+def _pruned_file(document: Mapping[str, Any], store: Store) -> Iterator[Given]:
+    """The pruned model that the lock names, where there is one."""
+    if not document["pruned"]:
+        yield Given()
+        return
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        path = Path(folder) / "pruned.onnx"
+        store.fetch(document["pruned"], path)
+        yield Given(path)
 
 
 def _shared(inputs: Mapping[str, str], recipe: Recipe) -> dict[str, str]:
@@ -177,7 +201,10 @@ def _make(document: Mapping[str, Any]) -> Reply:
             )
         return stages.Locking(lock, lock, "followed", "")
 
-    started = stages.start(plan, find=find, cache=_caches(document, store), progress=Silent())
+    with _pruned_file(document, store) as given:
+        started = stages.start(
+            plan, find=find, cache=_caches(document, store), progress=Silent(), pruning=given
+        )
     outcomes, rows = stages.try_all(plan, started.benches, lock, measured={}, timed=False)
     if not outcomes:
         failed = rows[0]

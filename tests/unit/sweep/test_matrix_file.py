@@ -62,7 +62,7 @@ def test_the_cells_of_the_matrix(tmp_path: Path) -> None:
     assert len(rows) == 24
     assert len({row.id for row in rows}) == 24
     assert rows[0].id == "one~onnxruntime-cpu~fp32~t1@local"
-    two = next(row for row in rows if row.id == "two~openvino-cpu~w8a8~t2@local")
+    two = next(row for row in rows if row.id == "two~litert-cpu~w8a8~t2@local")
     table = two.plan.recipe.target[0]
     assert (table.threads, table.precision, table.budget.max_size_bytes) == (2, "w8a8", 100), "R3"
 
@@ -91,7 +91,7 @@ def test_r2_auto_is_the_whole_ladder(tmp_path: Path) -> None:
 def test_r4_devices_share_what_is_made(tmp_path: Path) -> None:
     devices = '[[device]]\nname = "pi4"\n[[device]]\nname = "pi5"\ntargets = ["litert-*"]\n'
     rows = _planned(tiny.write(tmp_path, matrix=tiny.MATRIX + devices)).rows
-    assert len(rows) == 24 + 8
+    assert len(rows) == 24 + 12
     assert len({row.unit for row in rows}) == 24
     assert {row.target.name for row in rows if row.device.name == "pi5"} == {"litert-cpu"}
 
@@ -99,7 +99,7 @@ def test_r4_devices_share_what_is_made(tmp_path: Path) -> None:
 def test_excluded_cells(tmp_path: Path) -> None:
     matrix = (
         tiny.MATRIX
-        + '[[exclude]]\nrecipe = "one"\nprecision = "w8a8"\n[[exclude]]\ntarget = "open*"\nthreads = 2\n'
+        + '[[exclude]]\nrecipe = "one"\nprecision = "w8a8"\n[[exclude]]\ntarget = "lite*"\nthreads = 2\n'
     )
     rows = _planned(tiny.write(tmp_path, matrix=matrix)).rows
     assert len(rows) == 24 - 6 - 3
@@ -107,6 +107,24 @@ def test_excluded_cells(tmp_path: Path) -> None:
     path = tiny.write(tmp_path / "x", matrix=tiny.MATRIX + '[[exclude]]\ntarget = "*"\n')
     with pytest.raises(RecipeError, match="has no row"):
         _planned(path)
+
+
+def test_r5_pruning_is_an_axis_and_never_by_a_measured_speed(tmp_path: Path) -> None:
+    axis = tiny.MATRIX.replace("threads = [1, 2, 3]", 'prune = ["none", { keep = 0.5 }, { pattern = "2:4" }]')
+    rows = _planned(tiny.write(tmp_path, matrix=axis)).rows
+    assert len(rows) == 24
+    assert {row.prune for row in rows} == {"", "keep0.5", "2of4"}
+    assert {row.group for row in rows if row.source.name == "one"} == {"one", "one~keep0.5", "one~2of4"}
+    fast = tiny.MATRIX.replace("threads = [1, 2, 3]", "prune = [{ speedup = 1.5 }]")
+    with pytest.raises(RecipeError, match="a speed is measured"):
+        _planned(tiny.write(tmp_path / "fast", matrix=fast))
+    path = tiny.write(tmp_path / "recipe")
+    recipe = path.parent / "models" / "one.toml"
+    recipe.write_text(recipe.read_text().replace("[optimize]", "[optimize]\nprune = { speedup = 1.5 }"))
+    with pytest.raises(RecipeError, match="prunes for a speed"):
+        _planned(path)
+    path.write_text(path.read_text().replace("[options]", '[options]\nprune = ["none"]'))
+    assert len(_planned(path).rows) == 24
 
 
 def test_an_unknown_target(tmp_path: Path) -> None:

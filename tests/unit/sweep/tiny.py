@@ -37,15 +37,13 @@ on_inconclusive = "pass"
 name = "onnxruntime-cpu"
 [[target]]
 name = "litert-cpu"
-[[target]]
-name = "openvino-cpu"
 budget = {{ max_size_bytes = 100 }}
 """
 MATRIX = """schema = 1
 recipes = ["models/one.toml", "models/two.toml"]
 [options]
 precision = ["fp32", "w8a8"]
-threads = [1, 2]
+threads = [1, 2, 3]
 [run]
 wait_s = 5
 rounds = 10
