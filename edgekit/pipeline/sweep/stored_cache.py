@@ -31,13 +31,13 @@ class StoredCache(Cache):
 
     def folder(self, stage: str, key: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
         """As ``Cache.folder``; what is made is put into the store."""
-        if stage not in TRAVELS or self.holds(stage, key):
+        if stage not in TRAVELS:
             return super().folder(stage, key, make)
         name = f"cache/{stage}/{entry_digest(key)}.json"
         listed = self.store.read_text(name)
         if listed is not None:
             return super().folder(stage, key, lambda folder: _fetch(self.store, listed, folder))
-        entry = super().folder(stage, key, make)
+        entry = super().folder(stage, key, make)  # what an earlier run has made is put there too
         files = {
             path.relative_to(entry).as_posix(): self.store.put(path)
             for path in sorted(entry.rglob("*"))

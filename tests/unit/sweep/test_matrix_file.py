@@ -69,6 +69,7 @@ def test_the_cells_of_the_matrix(tmp_path: Path) -> None:
 
 def test_r1_what_a_target_does_not_have_is_left_out_and_said(tmp_path: Path) -> None:
     matrix = tiny.MATRIX.replace('["fp32", "w8a8"]', '["bf16", "fp32"]')
+    matrix = matrix.replace("[options]", 'targets = ["litert-cpu", "openvino-cpu"]\n[options]')
     found = _planned(tiny.write(tmp_path, matrix=matrix))
     assert "one: litert-cpu has no bf16" in found.left_out
     assert not any(row.precision == "bf16" and row.target.name == "litert-cpu" for row in found.rows)

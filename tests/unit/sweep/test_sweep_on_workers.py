@@ -111,14 +111,15 @@ def test_a_worker_that_is_killed_costs_its_task_alone(
     out, killed = tmp_path / "dask", threading.Event()
 
     def kill() -> None:
-        while len(list(out.glob("rows/*/row.json"))) < 2:
-            time.sleep(0.02)
+        while len(list(out.glob("store/cache/*/*"))) < 3:  # all four are at it
+            time.sleep(0.01)
         cluster.workers["w0"].send_signal(signal.SIGKILL)
         killed.set()
 
     threading.Thread(target=kill, daemon=True).start()
     result = work.run(out, Where(scheduler=cluster.address))
     assert killed.is_set(), "the sweep was over before"
+    assert result.lost == 1
     assert cluster.workers["w0"].wait(10) == -signal.SIGKILL
     assert _files(out) == _files(work.out)
     assert _verdicts(result) == _verdicts(work.result)
