@@ -5,6 +5,7 @@
 | EDGEKIT_CACHE | folder of the content-addressed cache | the platform's user cache folder |
 | EDGEKIT_DATA | folder of real data for tests and benchmarks | none: such tests are skipped |
 | EDGEKIT_SOFTWARE_GPU | 1: GPU targets may run on drivers that compute on the processor (SwiftShader) | 0 |
+| EDGEKIT_NODE_MODULES | the `node_modules` that holds onnxruntime-web, or its folder | as Node looks |
 | EDGEKIT_SIGN_KEY | path of the private key that `release` signs with | none: releases are not signed |
 | GITHUB_STEP_SUMMARY | file that a verdict is appended to as markdown; GitHub Actions sets it | none |
 """
@@ -58,6 +59,16 @@ def step_summary() -> Path | None:
     """The file of the running step that GitHub shows on the job's page, or None."""
     named = os.environ.get("GITHUB_STEP_SUMMARY")
     return Path(named) if named else None
+
+
+def node_folders() -> tuple[Path, ...]:
+    """Where ``node_modules`` may be: the folder that is named, else the working folder and those above it."""
+    named = os.environ.get("EDGEKIT_NODE_MODULES")
+    if named:
+        folder = Path(named).expanduser().absolute()
+        return (folder.parent if folder.name == "node_modules" else folder,)
+    here = Path.cwd()
+    return (here, *here.parents)
 
 
 def silence_native_libraries() -> None:

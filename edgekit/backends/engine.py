@@ -1,8 +1,9 @@
 """What a back end runs inside the worker process: feeds --bind--> engine --invoke, fetch--> outputs.
 
-Four functions more are not part of the contract, and used where an engine has them:
+Five functions more are not part of the contract, and used where an engine has them:
 
     prepare()    class method: import the runtime, so that its own memory is not the artifact's
+    meter()      class method, after ``prepare``: whose memory counts, where the runtime is another process
     took_ns()    the last ``invoke`` by the runtime's own clock, where that is the better one
     executed()   the operators as they run, with the last feeds: rows of ``spec.Executed`` as JSON
     profile(n)   the kernels with their times over n inferences of the bound feeds: ``spec.Profile`` as JSON

@@ -44,11 +44,16 @@ def read_frame(stream: ByteReader) -> Any:
     Raises:
         EOFError: the other side closed the pipe, between two values or in the middle of one.
     """
-    (length,) = _LENGTH.unpack(_read_exactly(stream, _LENGTH.size))
-    return json.loads(_read_exactly(stream, length))
+    (length,) = _LENGTH.unpack(read_exactly(stream, _LENGTH.size))
+    return json.loads(read_exactly(stream, length))
 
 
-def _read_exactly(stream: ByteReader, size: int) -> bytes:
+def read_exactly(stream: ByteReader, size: int) -> bytes:
+    """``size`` bytes.
+
+    Raises:
+        EOFError: the other side closed the pipe before.
+    """
     parts = []
     while size:
         part = stream.read(size)

@@ -16,6 +16,7 @@ import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
@@ -61,6 +62,8 @@ _NODE_IN_MESSAGE = (
 class OnnxRuntime:
     """``backends.base.Backend`` for ONNX Runtime."""
 
+    engine: ClassVar[str] = _ENGINE
+
     def probe(self, target: Target) -> Availability:
         """Installed, recent enough, and for a GPU: one operator really ran there."""
         version = installed_version(*_DISTRIBUTIONS)
@@ -96,7 +99,7 @@ class OnnxRuntime:
         if options.device != "cpu" and not self.probe(target).ok:
             options = replace(options, device="cpu")
         try:
-            with open_model(model, options) as session:
+            with open_model(model, options, engine=self.engine) as session:
                 feeds = trial_feeds(session.inputs)
                 if feeds is not None:
                     session.run(feeds)
@@ -135,10 +138,10 @@ class OnnxRuntime:
 
     def open(self, artifact: Artifact, options: RunOptions) -> Session:
         """Open in a worker on exactly the device that ``options`` names; see ``Backend.open``."""
-        return open_worker(_ENGINE, artifact, options)
+        return open_worker(self.engine, artifact, options)
 
 
-def open_model(model: ir.Model, options: RunOptions) -> Session:
+def open_model(model: ir.Model, options: RunOptions, *, engine: str = _ENGINE) -> Session:
     """A session of an in-memory model, for calibration and parity: written to a temporary file and loaded.
 
     Float weights stay float in it, whatever stands in front of them (``onnxruntime_float_weights``).
@@ -159,7 +162,7 @@ def open_model(model: ir.Model, options: RunOptions) -> Session:
             precision=Precision.FP32,
             options=options,
         )
-        return open_worker(_ENGINE, artifact, options)
+        return open_worker(engine, artifact, options)
 
 
 def _artifact(

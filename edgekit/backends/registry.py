@@ -27,6 +27,7 @@ BUILT_IN: Mapping[str, str] = {
     "executorch": "edgekit.backends.executorch:ExecuTorch",
     "litert": "edgekit.backends.litert.backend:LiteRt",
     "onnxruntime": "edgekit.backends.onnxruntime:OnnxRuntime",
+    "onnxruntime-web": "edgekit.backends.onnxruntime_web:OnnxRuntimeWeb",
     "openvino": "edgekit.backends.openvino:OpenVino",
     "readiness": "edgekit.backends.readiness:ReadinessCheck",
     "torch-aoti": "edgekit.backends.torch_aoti:TorchAoti",

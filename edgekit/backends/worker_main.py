@@ -117,7 +117,8 @@ class _Server:
         )
         import_ms = _prepared(engine_class)
         gc.collect()
-        self._meter = resident.Meter()
+        meter = getattr(engine_class, "meter", resident.Meter)
+        self._meter = meter()
         begin = time.perf_counter_ns()
         engine: Engine = engine_class(Path(message["path"]), options, message["inputs"], message["outputs"])
         load_ms = (time.perf_counter_ns() - begin) / 1e6

@@ -28,6 +28,7 @@ _GPU_PROVIDERS = {
 }
 _TELLING = {
     "onnxruntime": ("providers",),
+    "onnxruntime-web": ("host",),
     "litert": ("kernels",),
     "openvino": ("devices", "device"),
     "executorch": ("outside",),

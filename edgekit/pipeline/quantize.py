@@ -286,7 +286,7 @@ def _written(made: Variant, target: Target) -> ir.Model:
     says in its metadata which of the two it is.
     """
     is_dynamic = made.precision is Precision.DYNAMIC
-    if target.backend == "onnxruntime" and (is_dynamic or made.precision.is_static):
+    if target.backend in {"onnxruntime", "onnxruntime-web"} and (is_dynamic or made.precision.is_static):
         return lowered(made.model, made.precision)
     if not is_dynamic:
         return made.model

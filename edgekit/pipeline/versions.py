@@ -49,7 +49,7 @@ def code_sha256() -> str:
     """SHA-256 over edgekit's own modules."""
     root = Path(__file__).parents[1]
     sha = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted([*root.rglob("*.py"), *root.rglob("*.mjs")]):
         sha.update(path.relative_to(root).as_posix().encode())
         sha.update(path.read_bytes())
     return sha.hexdigest()

@@ -405,21 +405,35 @@ def view_target(result: TargetResult) -> Page:
     kernels = result.target["kernel"]
     titles = ("pattern", "weight", "activation", "output", "constraints", "requires")
     rows = tuple(tuple(Cell(_words(kernel[title])) for title in titles) for kernel in kernels)
-    sources = tuple(Line(text) for text in dict.fromkeys(str(kernel["source"]) for kernel in kernels))
+    support = (result.target["readiness"] or {}).get("support", ())
+    sources = dict.fromkeys(str(row["source"]) for row in (*kernels, *support))
+    quirks = tuple(Line(f"{row['says']} [{row['source']}]") for row in result.target["quirk"])
     blocks = (
         Facts("", tuple(_named(result.target))),
         Table("Kernels", tuple(map(Column, titles)), rows),
-        Lines("Learned from", sources),
+        _support(support),
+        Lines("What surprises", quirks),
+        Lines("Learned from", tuple(map(Line, sources))),
     )
     return _page(result.name, blocks)
+
+
+def _support(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """What a device that is not here takes, of a check target."""
+    titles = ("operators", "ranks", "constants", "types", "weights", "attributes", "unchecked")
+    cells = tuple(tuple(Cell(_words(row[title])) for title in titles) for row in rows)
+    return Table("Would take, not run here", tuple(map(Column, titles)), cells)
 
 
 def _named(target: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Keys and values of a target without its kernels; a table's keys come after its name."""
     for key, value in target.items():
-        if isinstance(value, dict):
+        if key == "readiness":
+            shown = {name: each for name, each in (value or {}).items() if name != "support"}
+            yield from ((f"readiness {name}", _words(each)) for name, each in shown.items() if _words(each))
+        elif isinstance(value, dict):
             yield from ((f"{key} {name}", _words(each)) for name, each in value.items() if _words(each))
-        elif key != "kernel" and _words(value):
+        elif key not in {"kernel", "quirk"} and _words(value):
             yield key, _words(value)
 
 

@@ -10,6 +10,7 @@ targets, then the others by name, in the order of the kind's back ends.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgekit.bundle.manifest import Manifest, TargetEntry
@@ -28,13 +29,13 @@ class Chosen:
 
 def left_out(manifest: Manifest, package: Package, chosen: tuple[Chosen, ...]) -> tuple[str, ...]:
     """What of the kind's own back ends does not go in although nothing else of its back end does, and why."""
-    held = {each.entry.artifact.backend for each in chosen}
+    held = {_runtime(each.entry, package) for each in chosen}
     if package.HOLDS == "one":
         return ()
     return tuple(
         f"{entry.name} is left out: {why}"
         for entry in manifest.targets
-        if entry.artifact.backend in package.BACKENDS and entry.artifact.backend not in held
+        if entry.artifact.backend in package.BACKENDS and _runtime(entry, package) not in held
         if (why := _why_not(entry, package))
     )
 
@@ -60,9 +61,15 @@ def choose(
     if package.HOLDS == "one":
         kept = suitable[:1]
     else:
-        first = {entry.artifact.backend: entry for entry in reversed(suitable)}
-        kept = [entry for entry in suitable if first[entry.artifact.backend] is entry]
+        first = {_runtime(entry, package): entry for entry in reversed(suitable)}
+        kept = [entry for entry in suitable if first[_runtime(entry, package)] is entry]
     return tuple(Chosen(entry, _reason(entry, suitable, asked=bool(asked))) for entry in kept)
+
+
+def _runtime(entry: TargetEntry, package: Package) -> str:
+    """What runs the artifact there: two back ends may write files for one runtime."""
+    stands_for: Mapping[str, str] = getattr(package, "STANDS_FOR", {})
+    return stands_for.get(entry.artifact.backend, entry.artifact.backend)
 
 
 def _ordered(held: dict[str, TargetEntry], package: Package) -> list[TargetEntry]:

@@ -33,9 +33,11 @@ from edgekit.bundle.packages.specification import specification, with_permutatio
 from edgekit.bundle.packages.templates import filled, raw
 from edgekit.errors import InputError
 
-BACKENDS = ("onnxruntime", "litert")
+RUNTIMES = ("onnxruntime", "litert")
+BACKENDS = ("onnxruntime-web", *RUNTIMES)
+STANDS_FOR = {"onnxruntime-web": "onnxruntime"}  # proved on the very runtime: preferred
 HOLDS: Literal["one of each"] = "one of each"
-PREFERRED = ("onnxruntime-cpu", "litert-cpu")
+PREFERRED = ("wasm", "onnxruntime-cpu", "litert-cpu")
 
 MODULES: Mapping[str, str] = {"onnxruntime": "onnxruntime-web", "litert": "@litertjs/core"}
 LOADERS: Mapping[str, str] = {"onnxruntime": "loadOnnxRuntime", "litert": "loadLiteRt"}
@@ -80,7 +82,7 @@ def files(source: Source, chosen: tuple[TargetEntry, ...], *, options: Options) 
     held["demo/index.html"] = filled("web/demo/index.html", title=title, signature=source.signature).encode()
     if "onnxruntime" in backends:
         held["self_test.mjs"] = raw("web/self_test.mjs").encode()
-    lock = _lock(name, version, [MODULES[each] for each in backends])
+    lock = lock_of(name, version, [MODULES[each] for each in backends])
     held["package-lock.json"] = (_json(lock) + "\n").encode()
     held["package.json"] = (
         _json(_package(lock, source.manifest.model, description=title, in_node="onnxruntime" in backends))
@@ -96,7 +98,7 @@ def _specification(
     """What the module says; model and golden files land in ``held``."""
     artifacts, outputs = {}, {}
     for entry in chosen:
-        backend = entry.artifact.backend
+        backend = STANDS_FOR.get(entry.artifact.backend, entry.artifact.backend)
         artifacts[backend] = {
             **with_permutations(specification(source, entry, folder="model/")),
             "backend": backend,
@@ -112,7 +114,7 @@ def _specification(
         "manifest_digest": source.manifest.digest,
         "signature": source.signature,
         "artifacts": artifacts,
-        "missing": {each: "the bundle has none that fits" for each in BACKENDS if each not in artifacts},
+        "missing": {each: "the bundle has none that fits" for each in RUNTIMES if each not in artifacts},
         "golden": {"raw": _golden(source.golden_raw(), "golden/raw", held), "outputs": outputs},
     }
 
@@ -172,7 +174,7 @@ def _npm_name(name: str, *, asked: bool) -> str:
     return name
 
 
-def _lock(name: str, version: str, modules: list[str]) -> dict[str, Any]:
+def lock_of(name: str, version: str, modules: list[str]) -> dict[str, Any]:
     """The template's lock, cut to what ``modules`` need."""
     whole = json.loads(raw("web/package-lock.json"))
     packages = whole["packages"]
@@ -235,7 +237,7 @@ def _readme(
         title=title,
         name=name,
         folder=f"{source.manifest.name}-{source.manifest.version}-web",
-        loader=LOADERS[first.backend],
+        loader=LOADERS[STANDS_FOR.get(first.backend, first.backend)],
         feeds=", ".join(f"{_json(each.reference.name)}: {{ data, dims }}" for each in first.inputs),
         table="\n".join(rows),
         models=", ".join(models),

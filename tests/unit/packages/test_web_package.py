@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +20,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekit import settings
 from edgekit.backends.litert.fix_batch import with_fixed_batch
 from edgekit.backends.litert.tables import parse
 from edgekit.bundle.packages import load
@@ -37,6 +34,7 @@ from edgekit.spec import Silent
 from tests.unit.packages.bundles import bundle_of, hostile_artifact, onnx_artifact
 from tests.unit.packages.images import image_bundle, litert_is_here
 from tests.unit.packages.mobile_bundle import absent
+from tests.unit.packages.npm_modules import node_modules
 from tests.unit.report.headless_browser import find, started
 
 pytestmark = pytest.mark.skipif(not litert_is_here(), reason="ai-edge-litert is not installed")
@@ -60,32 +58,8 @@ def folder(bundle: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def modules(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """node_modules of the package's lock, fetched once into the cache folder."""
-    if not shutil.which("npm") or not shutil.which("node"):
-        absent("Node.js with npm is not installed")
-    path = made(bundle, tmp_path_factory.mktemp("lock")).path
-    assert path is not None
-    lock = json.loads((path / "package-lock.json").read_text())
-    # what is fetched is named by its hashes: the model's name does not matter
-    packages = {name: held for name, held in lock["packages"].items() if name}
-    key = hashlib.sha256(json.dumps(packages, sort_keys=True).encode()).hexdigest()[:16]
-    kept = settings.cache_dir() / "tests" / f"npm-{key}" / "node_modules"
-    if not kept.is_dir():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parents[1]) as draft:
-            for name in ("package.json", "package-lock.json"):
-                shutil.copy(path / name, draft)
-            done = subprocess.run(
-                ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-                cwd=draft,
-                capture_output=True,
-                text=True,
-            )
-            if done.returncode:
-                absent(f"npm ci fetched nothing: {done.stderr.strip().splitlines()[-1:]}")
-            (Path(draft) / "node_modules").rename(kept)
-    return kept
+def modules() -> Path:
+    return node_modules()
 
 
 @contextmanager
