@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterator, Mapping
 from edgekit.bundle.manifest import ARTIFACTS, TargetEntry
 from edgekit.bundle.markdown_text import python
 from edgekit.spec import Dim, IoBinding
+from edgekit.target import NO_CPU_FALLBACK
 
 _PACKAGES = {"litert": "ai-edge-litert"}
 # the settings of ONNX Runtime that are session configuration keys: the others are for providers, or ours
 _SESSION = "session."
+_WEBGPU = "webgpu."
 _PROVIDERS = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 
 
@@ -35,7 +37,9 @@ def install_line(entry: TargetEntry) -> str:
     if device == "cuda" and backend == "onnxruntime":
         name = "onnxruntime-gpu"
     line = f"{name}=={version}" if version else name
-    return re.sub(r"[^A-Za-z0-9._=-]", "", line)  # it stands in a line of code
+    if device == "gpu" and backend == "onnxruntime":
+        line += " onnxruntime-ep-webgpu"
+    return re.sub(r"[^A-Za-z0-9._= -]", "", line)  # it stands in a line of code
 
 
 def _zeros(binding: IoBinding) -> str:
@@ -61,20 +65,37 @@ def _feeds(entry: TargetEntry) -> Iterator[str]:
 def _onnxruntime(entry: TargetEntry) -> Iterator[str]:
     options = entry.artifact.options
     settings = dict(options.settings)
-    provider = _PROVIDERS.get(settings.get("provider", "cuda" if options.device != "cpu" else ""))
+    webgpu = options.device == "gpu"
+    provider = _PROVIDERS.get(settings.get("provider", "cuda" if options.device == "cuda" else ""))
     names = [python(binding.name) for binding in entry.artifact.outputs]
     yield "import numpy as np"
     yield "import onnxruntime as ort"
+    if webgpu:
+        yield "import onnxruntime_ep_webgpu as webgpu"
     yield ""
     yield "options = ort.SessionOptions()"
     yield f"options.intra_op_num_threads = {options.threads}"
     for name, value in options.settings:
         if name.startswith(_SESSION):
             yield f"options.add_session_config_entry({python(name)}, {python(value)})"
-    providers = [provider] if provider else ["CPUExecutionProvider"]
-    yield f"session = ort.InferenceSession({_main(entry)}, options, providers={providers})"
+    if webgpu:
+        yield from _webgpu(settings)
+        yield f"session = ort.InferenceSession({_main(entry)}, options, enable_fallback=0)"
+    else:
+        providers = [provider] if provider else ["CPUExecutionProvider"]
+        yield f"session = ort.InferenceSession({_main(entry)}, options, providers={providers})"
     yield from _feeds(entry)
     yield f"outputs = dict(zip([{', '.join(names)}], session.run([{', '.join(names)}], feeds)))"
+
+
+def _webgpu(settings: Mapping[str, str]) -> Iterator[str]:
+    """The plug-in in place of a provider of the package: without the last line it falls back in silence."""
+    own = {name.removeprefix(_WEBGPU): value for name, value in settings.items() if name.startswith(_WEBGPU)}
+    yield "ort.register_execution_provider_library(webgpu.get_ep_name(), webgpu.get_library_path())"
+    yield "devices = [each for each in ort.get_ep_devices() if each.ep_name == webgpu.get_ep_name()]"
+    yield f"options.add_provider_for_devices(devices[:1], {python(own)})"
+    if NO_CPU_FALLBACK not in settings:
+        yield f'options.add_session_config_entry({python(NO_CPU_FALLBACK)}, "1")'
 
 
 def _openvino(entry: TargetEntry) -> Iterator[str]:

@@ -558,6 +558,9 @@ def _onnxruntime(artifact: dict[str, Any], feeds: list[Any]) -> Opened:
         import onnxruntime as ort
     except ImportError as error:
         raise _missing("onnxruntime", error) from error
+    if artifact["device"] not in {"cpu", "cuda"}:  # else it would run on the CPU, and nobody would know
+        why = "the agent does not run ONNX Runtime's WebGPU provider"
+        raise Refusal("missing", why, "install edgekit[webgpu] there, and run edgekit on that machine itself")
     settings = dict(artifact["settings"])
     levels = {
         "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +26,8 @@ from edgekit.backends.base import CompileRequest
 from edgekit.backends.onnxruntime import open_model
 from edgekit.backends.worker_process import EngineError
 from edgekit.bundle import placement
+from edgekit.bundle.manifest import Tolerance, entry_from_artifact
+from edgekit.bundle.run_snippets import install_line, snippet
 from edgekit.errors import ExitCode, InputError, MissingBackendError, TargetRefusalError
 from edgekit.ir import io
 from edgekit.pipeline import doctor
@@ -216,3 +220,20 @@ def test_a_damaged_file_is_an_error_of_the_file(tmp_path: Path, model: ir.Model)
 
 def test_options_survive_the_sidecar() -> None:
     assert json.loads(json.dumps(to_json(options())))["device"] == "gpu"
+
+
+def test_the_model_card_s_lines_run(
+    model: ir.Model, tmp_path: Path, swiftshader: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime alone takes the software driver by a variable of its own."""
+    monkeypatch.setenv("ORT_WEBGPU_EP_ALLOW_SOFTWARE_ADAPTER", "1")
+    (tmp_path / "artifacts").mkdir()
+    artifact = compiled(model, tmp_path / "artifacts")
+    entry = entry_from_artifact(artifact, tolerance=Tolerance(steps=1, relative_to_range=1))
+    code = snippet(entry) + "print(session.get_providers()[0], outputs['logits'].shape)"
+    seen = {**os.environ, **swiftshader, "ORT_DISABLE_TELEMETRY": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=seen, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["WebGpuExecutionProvider", "(1,", "5)"], done.stderr
+    assert install_line(entry).endswith(" onnxruntime-ep-webgpu")

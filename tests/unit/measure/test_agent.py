@@ -274,3 +274,9 @@ def test_the_facts_are_those_of_the_machine() -> None:
     assert tuple(its["features"]) == ours.features
     assert its["cores"] == ours.cores
     assert its["governor"] == ours.governor
+
+
+def test_a_gpu_that_the_agent_does_not_know_is_refused_and_never_the_cpu(folder: Path) -> None:
+    with pytest.raises(agent.Refusal, match="WebGPU") as caught:
+        agent.OPENERS["onnxruntime"]({**artifact("m", str(folder / "m.onnx")), "device": "gpu"}, [])
+    assert caught.value.kind == "missing"
