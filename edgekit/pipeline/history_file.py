@@ -25,7 +25,7 @@ from edgekit._version import __version__
 from edgekit.errors import EdgekitError, InputError, OutputError
 from edgekit.pipeline.open import artifact_at
 from edgekit.pipeline.result import BenchResult, BenchRow, RunRow
-from edgekit.spec import to_json
+from edgekit.spec import SOFTWARE, to_json
 
 SCHEMA = "edgekit/bench-history/1"
 
@@ -38,11 +38,13 @@ def now() -> str:
 def append(file: Path, result: BenchResult, *, clock: Callable[[], str] = now) -> int:
     """Write one line for each row of ``result``; gives their number.
 
+    Rows of a GPU that is none stay out: one day the same machine has a GPU, and it would look like a change.
+
     Raises:
         OutputError: the file cannot be written.
     """
     at = clock()
-    runs = [run_of(row, result, file=file, at=at) for row in result.rows]
+    runs = [run_of(row, result, file=file, at=at) for row in result.rows if SOFTWARE not in row.facts]
     lines = [json.dumps({"schema": SCHEMA, **to_json(run)}, ensure_ascii=False) for run in runs]
     if lines:
         _append("".join(f"{line}\n" for line in lines).encode(), file)

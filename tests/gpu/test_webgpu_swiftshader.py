@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -38,6 +39,27 @@ from edgekit.quantization.float16 import to_float16
 from edgekit.spec import Array, Artifact, Precision, RunOptions, to_json
 from tests.gpu import models
 from tests.gpu.models import Floats, floats
+
+RECIPE = """
+schema = 1
+[model]
+name = "digits"
+version = "1.0.0"
+source = "digits-cnn.onnx"
+[data]
+calibration = { source = "calibration.npz", samples = 8 }
+evaluation = { source = "evaluation.npz", metric = "top1", samples = 16 }
+preprocess = [
+  { op = "resize", size = [28, 28] }, { op = "scale", by = 0.0625 }, { op = "layout", to = "NCHW" },
+]
+[budget]
+max_drop_pp = 100
+max_latency_ms = 60000
+[optimize]
+quantize = { precision = "fp32" }
+[[target]]
+name = "gpu-webgpu"
+"""
 
 pytestmark = pytest.mark.usefixtures("swiftshader")
 TARGET = targets.load("gpu-webgpu")
@@ -237,3 +259,37 @@ def test_the_model_card_s_lines_run(
     )
     assert done.stdout.split() == ["WebGpuExecutionProvider", "(1,", "5)"], done.stderr
     assert install_line(entry).endswith(" onnxruntime-ep-webgpu")
+
+
+def test_the_flag_lists_nodes_with_their_share_where_compile_and_bench_are_given_it(tmp_path: Path) -> None:
+    source = tmp_path / "m.onnx"
+    io.save(models.with_det(), source)
+    with pytest.raises(TargetRefusalError, match="det_0"):
+        edgekit.compile(source, target="gpu-webgpu", out=tmp_path / "strict")
+    allowed = edgekit.compile(source, target="gpu-webgpu", out=tmp_path / "out", allow_fallback=True)
+    (row,) = edgekit.bench([allowed.path], budget_s=1).rows
+    assert any(re.search(r"det_0 \(Det\) \d", each) for each in row.caveats), row.caveats
+    sidecar = allowed.path.with_name(allowed.path.name + ".json")
+    sidecar.write_text(sidecar.read_text().replace('"0"', '"1"'))  # as if nobody had allowed it
+    (failed,) = edgekit.bench([allowed.path], budget_s=1).failures
+    assert "det_0 (Det)" in failed.reason
+    (row,) = edgekit.bench([allowed.path], budget_s=1, allow_fallback=True).rows
+    assert any("det_0 (Det)" in each for each in row.caveats)
+
+
+def test_a_release_proves_numerics_and_judges_no_latency(tmp_path: Path) -> None:
+    for path in (Path(edgekit.__file__).parent / "_examples" / "digits-cnn").iterdir():
+        shutil.copy2(path, tmp_path / path.name)
+    (tmp_path / "edgekit.lock").unlink(missing_ok=True)
+    (tmp_path / "edgekit.toml").write_text(RECIPE)
+    result = edgekit.release(tmp_path / "edgekit.toml", out=tmp_path / "dist", cache_dir=tmp_path / "cache")
+    (row,) = result.targets
+    (shipped,) = row.candidates
+    assert result.exit_code == ExitCode.OK
+    assert shipped.accuracy is not None
+    assert shipped.accuracy.drop_pp == 0
+    assert shipped.latency is None
+    assert "SwiftShader" in shipped.caveat
+    (latency,) = (gate for gate in shipped.gates if gate.name == "latency")
+    assert latency.status == "not_measured"
+    assert "latency means nothing" in latency.reason

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from edgekit import target as targets
-from edgekit.errors import RecipeError
+from edgekit.errors import InputError, RecipeError
 from edgekit.pipeline import plan as plans
+from edgekit.pipeline.allow_fallback import allowing, check_artifacts, check_targets
 from edgekit.pipeline.fallback import sentence
-from edgekit.spec import KernelTime
+from edgekit.spec import Artifact, KernelTime, Precision, RunOptions
 
 RECIPE = """
 schema = 1
@@ -71,3 +72,40 @@ def test_where_nothing_can_fall_back_it_is_refused(tmp_path: Path, name: str) ->
     path.write_text(RECIPE.replace("gpu-cuda", name))
     with pytest.raises(RecipeError, match="nothing that it could fall back from"):
         plans.make(path)
+
+
+def test_the_flag_allows_it_for_every_target_that_can(tmp_path: Path) -> None:
+    path = tmp_path / "edgekit.toml"
+    path.write_text(
+        RECIPE.replace("allow_fallback = true", "")
+        + '[[target]]\nname = "gpu-webgpu"\n[[target]]\nname = "onnxruntime-cpu"\n'
+    )
+    cuda, webgpu, cpu = (
+        dict(each.options.settings) for each in plans.make(path, allow_fallback=True).targets
+    )
+    assert (cuda[targets.NO_CPU_FALLBACK], cuda["cuda.graph"]) == ("0", "0")
+    assert webgpu[targets.NO_CPU_FALLBACK] == "0"
+    assert "cuda.graph" not in webgpu
+    assert targets.NO_CPU_FALLBACK not in cpu
+    assert not any(
+        targets.NO_CPU_FALLBACK in dict(each.options.settings) for each in plans.make(path).targets
+    )
+
+
+def artifact(backend: str, options: RunOptions) -> Artifact:
+    return Artifact(Path(), (), "t", backend, Precision.FP32, options, (), ())
+
+
+def test_an_artifact_is_opened_with_it_and_one_of_the_cpu_stays_what_it_is() -> None:
+    held = artifact("onnxruntime", targets.load("gpu-webgpu").run.options())
+    assert dict(allowing(held).options.settings)[targets.NO_CPU_FALLBACK] == "0"
+    other = artifact("onnxruntime", RunOptions())
+    assert allowing(other) is other
+
+
+def test_where_nothing_could_fall_back_the_flag_is_an_error() -> None:
+    with pytest.raises(InputError, match="--allow-fallback"):
+        check_artifacts([artifact("onnxruntime", RunOptions()), artifact("litert", RunOptions())])
+    with pytest.raises(InputError, match="--allow-fallback"):
+        check_targets([targets.load("onnxruntime-cpu")])
+    check_targets([targets.load("onnxruntime-cpu"), targets.load("gpu-cuda")])
