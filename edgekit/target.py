@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import replace
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from edgekit._resources import shipped
-from edgekit.errors import RecipeError, UnknownNameError
+from edgekit.errors import InputError, RecipeError, UnknownNameError
 from edgekit.spec import Precision, RunOptions
 
 Scheme = Annotated[
@@ -32,6 +34,10 @@ NO_CPU_FALLBACK = "session.disable_cpu_ep_fallback"
 
 PORTABLE = "executorch.portable"
 """Setting of ExecuTorch's targets: "refuse" kernels outside of the delegate unless a recipe allows them."""
+
+
+GROUP = "edgekit.targets"
+"""Entry points: name of a target -> the package that holds ``<name>.toml``."""
 
 
 class _Closed(BaseModel):
@@ -314,20 +320,54 @@ class Target(_Closed):
 
 
 def names() -> tuple[str, ...]:
-    """Names of all shipped targets, sorted. Parses nothing."""
-    return tuple(sorted(path.stem for path in shipped("targets").glob("*.toml")))
+    """Names of all shipped targets and of those that installed packages bring, sorted. Parses nothing."""
+    return tuple(sorted({*(path.stem for path in shipped("targets").glob("*.toml")), *_installed()}))
+
+
+def _installed() -> dict[str, Path]:
+    """Target files of other packages: entry points of group ``edgekit.targets``, name = package of the file.
+
+    Raises:
+        InputError: the package is not there, or holds no such file, or a target of that name is shipped.
+    """
+    found: dict[str, Path] = {}
+    for each in entry_points(group=GROUP):
+        spec = find_spec(each.value)  # imports nothing but the packages above it
+        folders = list(spec.submodule_search_locations or ()) if spec is not None else []
+        path = Path(folders[0]) / f"{each.name}.toml" if folders else None
+        taken = (shipped("targets") / f"{each.name}.toml").is_file()
+        if path is None or not path.is_file() or taken or found.setdefault(each.name, path) != path:
+            raise InputError(
+                f"target {each.name!r} of the installed package {each.value!r} cannot be used",
+                why="another target has that name" if taken or path else "the package holds no such file",
+                remedy=f"the package holds {each.name}.toml, and the name is its own (docs/add-a-target.md)",
+            )
+    return found
+
+
+def file_of(name: str) -> Path:
+    """The file of the target ``name``, shipped or of an installed package; a path that ends in .toml itself.
+
+    Raises:
+        UnknownNameError: no such target.
+        InputError: an installed package's target cannot be used.
+    """
+    path = Path(name) if name.endswith(".toml") else shipped("targets") / f"{name}.toml"
+    if not path.is_file():
+        path = _installed().get(name, path)
+    if not path.is_file():
+        raise UnknownNameError("target", name, names(), listing="edgekit targets")
+    return path
 
 
 def load(name: str) -> Target:
-    """The shipped target ``name``, or the target file at the path ``name`` (ending in .toml).
+    """The target ``name``, or the target file at the path ``name`` (ending in .toml).
 
     Raises:
         UnknownNameError: no such target.
         RecipeError: the file does not follow the schema.
     """
-    path = Path(name) if name.endswith(".toml") else shipped("targets") / f"{name}.toml"
-    if not path.is_file():
-        raise UnknownNameError("target", name, names(), listing="edgekit targets")
+    path = file_of(name)
     try:
         target = Target.model_validate(tomllib.loads(path.read_text("utf-8")))
     except (ValidationError, tomllib.TOMLDecodeError) as error:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 
-from edgekit import _resources, preprocess
+from edgekit import preprocess
+from edgekit import target as targets
 from edgekit.bundle.facts import (
     NOT_STATED,
     DataFacts,
@@ -81,7 +82,7 @@ def target_files(plan: Plan) -> dict[str, bytes]:
     found = {}
     for each in plan.targets:
         own = each.named.endswith(".toml")
-        path = plan.base / each.named if own else _resources.shipped("targets") / f"{each.named}.toml"
+        path = plan.base / each.named if own else targets.file_of(each.named)
         found[each.target.name] = path.read_bytes()
     return found
 
