@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -69,9 +70,9 @@ from edgekit.pruning.reconstruct import reconstruct
 from edgekit.pruning.recover import recover
 from edgekit.pruning.refine import Refinement, passes_of, refine
 from edgekit.pruning.remove import is_branch, remove
-from edgekit.pruning.sensitivity import output_error, sensitivity
+from edgekit.pruning.sensitivity import output_error, outputs_of, sensitivity
 from edgekit.pruning.zeros import Pattern
-from edgekit.spec import Progress
+from edgekit.spec import Array, Progress
 from edgekit.user_code import file_digest
 from edgekit.validation.budget import Verdict
 
@@ -80,7 +81,10 @@ TRIES = 5  # P1
 CLEARANCE = 0.01  # of the latency: what is asked for is not met by a hair
 TOO_FAST = 1.04  # two per cent are the noise of a measurement, and widths come in blocks
 BACK = (0.8, 0.6, 0.4, 0.2)  # P2, of the speed beyond 1
-LOOKED_AT = 256  # samples for a cell's error: it ranks widths, the whole is judged on all
+LOOKED_AT = (64, 256)  # samples for a cell's error: it ranks widths, the whole is judged on all
+LOOKED_AT_MACS = (
+    1e11  # of one pass over them: a model of images of 224 pixels is seen on fewer than a small one
+)
 REMEDY = "a smaller --speedup (the search says what the budget allows), --recover 20, or more samples"
 
 
@@ -371,8 +375,24 @@ class Job:
             gone,
             open_model=open_model,
             batches=self.data.batches,
-            count=min(LOOKED_AT, self.data.count),
+            count=self._looked_at,
             seed=self.asked.seed,
+            known=self._outputs,
+        )
+
+    @cached_property
+    def _looked_at(self) -> int:
+        fewest, most = LOOKED_AT
+        affordable = int(LOOKED_AT_MACS / max(_macs(self.found.model) or 1, 1))
+        return min(max(fewest, min(most, affordable)), self.data.count)
+
+    @cached_property
+    def _outputs(self) -> list[dict[str, Array]]:
+        """The float model's, on the samples that cells are judged on: read once for all."""
+        return list(
+            outputs_of(
+                self.found.model, open_model=open_model, batches=self.data.batches, count=self._looked_at
+            )
         )
 
     def _fast_enough(self, wanted: float) -> tuple[int, ...] | None:
@@ -510,7 +530,7 @@ class Job:
             found.model,
             open_model=open_model,
             batches=self.data.batches,
-            count=min(LOOKED_AT, self.data.count),
+            count=min(LOOKED_AT[1], self.data.count),
         )
         return PruneResult(
             path=out,

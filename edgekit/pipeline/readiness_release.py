@@ -25,7 +25,11 @@ def checked(plan: TargetPlan, bench: Workbench) -> TargetRow:
         bench.progress.stage(f"{name}: check {precision}")
         prepared = bench.prepared() if precision.is_static and not bench.canonical.quantized else None
         made = variant.make(
-            bench.canonical, plan.target, Scheme(precision), prepared, overrides=plan.overrides
+            bench.pruned or bench.canonical,
+            plan.target,
+            Scheme(precision),
+            prepared,
+            overrides=plan.overrides,
         )
         found[made.precision] = check(made, plan.target, sizes=plan.sizes)
     rows = tuple(found.values())

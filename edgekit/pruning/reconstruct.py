@@ -207,16 +207,15 @@ def sums_of_layer(
     wanted = added[0] if added else layer.output
     kept = _kept(found, wanted, gone)
     parts: dict[bool, Sums] = {}
-    original = read[0](
-        found.model, [wanted], open_model=open_model, batches=batches, count=count, size=IN_STEP
-    )
+    step = min(IN_STEP, -(-count // CHECKED))  # of few samples some judge too
+    original = read[0](found.model, [wanted], open_model=open_model, batches=batches, count=count, size=step)
     current = read[1](
         model,
         [layer.source, *(added[1:] if added else ())],
         open_model=open_model,
         batches=batches,
         count=count,
-        size=IN_STEP,
+        size=step,
     )
     for number, (reference, now) in enumerate(zip(original, current, strict=True)):
         target = _cut(reference[wanted], kept)

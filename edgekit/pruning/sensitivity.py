@@ -8,7 +8,7 @@ this ranks, the repair of the whole comes later.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -19,7 +19,7 @@ from edgekit.pruning.layers import layers
 from edgekit.pruning.reconstruct import reconstruct
 from edgekit.pruning.remove import remove
 from edgekit.pruning.stream import IN_STEP, OpenModel, values
-from edgekit.spec import BatchStream
+from edgekit.spec import Array, BatchStream
 
 FOLLOWING = 4  # two blocks of two layers
 
@@ -33,8 +33,12 @@ def sensitivity(
     batches: BatchStream,
     count: int,
     seed: int,
+    known: Sequence[Mapping[str, Array]] | None = None,
 ) -> float:
-    """The error when ``gone`` channels of one group are removed; infinite where outputs are not finite."""
+    """The error when ``gone`` channels of one group are removed; infinite where outputs are not finite.
+
+    ``known``: the float model's outputs, where they have been read (``outputs_of``).
+    """
     pruned = remove(found, gone)
     solved = set(order.readers)
     if not solved & {node.name for node in pruned.graph}:
@@ -51,17 +55,34 @@ def sensitivity(
         seed=seed,
         only=solved,
     )
-    return output_error(found.model, made, open_model=open_model, batches=batches, count=count)
+    return output_error(found.model, made, open_model=open_model, batches=batches, count=count, known=known)
+
+
+def outputs_of(
+    model: ir.Model, *, open_model: OpenModel, batches: BatchStream, count: int
+) -> Iterator[dict[str, Array]]:
+    """The model's outputs, batch by batch."""
+    names = [value.name or "" for value in model.graph.outputs]
+    found = values(model, names, open_model=open_model, batches=batches, count=count, size=IN_STEP)
+    return ({name: each[name] for name in names} for each in found)
 
 
 def output_error(
-    reference: ir.Model, other: ir.Model, *, open_model: OpenModel, batches: BatchStream, count: int
+    reference: ir.Model,
+    other: ir.Model,
+    *,
+    open_model: OpenModel,
+    batches: BatchStream,
+    count: int,
+    known: Sequence[Mapping[str, Array]] | None = None,
 ) -> float:
     """Mean squared difference of all float outputs together, each as a part of its variance."""
     names = [value.name or "" for value in reference.graph.outputs]
     sums: dict[str, list[float]] = {}
-    first = values(reference, names, open_model=open_model, batches=batches, count=count, size=IN_STEP)
-    second = values(other, names, open_model=open_model, batches=batches, count=count, size=IN_STEP)
+    first: Iterable[Mapping[str, Array]] = known or outputs_of(
+        reference, open_model=open_model, batches=batches, count=count
+    )
+    second = outputs_of(other, open_model=open_model, batches=batches, count=count)
     for expected, given in zip(first, second, strict=True):
         for name in names:
             y = np.asarray(expected[name])

@@ -8,6 +8,7 @@ V2: one batch is in memory at a time. A graph with a fixed batch gets whole batc
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
@@ -23,6 +24,7 @@ Read = Callable[..., Iterator[dict[str, Array]]]  # as ``values``
 BATCH_BYTES = 32 * 2**20  # of activations that leave the runtime at once
 IN_STEP = 32  # samples, where two models are read side by side
 BATCHES = (4, 64)  # samples: fewest and most
+MOST_THREADS = 4  # batches are small, and the other half of the time is NumPy's
 UNKNOWN_SIZE = 64  # elements of an axis whose size is open
 
 
@@ -52,7 +54,7 @@ def values(
     cut = cut_to(model, names)
     each = sum(sample_bytes(value) for value in cut.graph.outputs)
     size = size or min(max(BATCH_BYTES // max(each, 1), BATCHES[0]), BATCHES[1])
-    with open_model(cut, RunOptions()) as session:
+    with open_model(cut, RunOptions(threads=_threads())) as session:
         for feeds in whole_batches(model, batches, count=count, size=size):
             yield {**feeds, **session.run(feeds)}
 
@@ -61,6 +63,12 @@ def sample_bytes(value: ir.Value) -> int:
     """Of one sample of an activation."""
     sizes = [dim if isinstance(dim, int) else UNKNOWN_SIZE for dim in list(value.shape or ())[1:]]
     return 4 * math.prod(sizes)
+
+
+def _threads() -> int:
+    """Nothing is timed here: the cores that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST_THREADS)
 
 
 def whole_batches(
