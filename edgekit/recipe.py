@@ -30,7 +30,7 @@ from edgekit.spec import Activation, Embedding, Precision, TensorSpec
 
 _MORE = "docs/recipe.md"
 # the keys of validation.budget.GATE_CODES, which stands above this module; a test holds them equal
-Importance = Literal["obs", "activation", "magnitude"]
+Importance = Literal["obs", "activation", "taylor", "magnitude"]
 """Rows of ``pruning.importance``, which stands above this module: a test holds the two together."""
 
 GateName = Literal[

@@ -62,11 +62,12 @@ def run(
     targets: flags.Targets = None,
     threads: flags.Threads = None,
     importance: Annotated[
-        Literal["obs", "activation", "magnitude"],
+        Literal["obs", "activation", "taylor", "magnitude"],
         typer.Option(
             "--importance",
             help="obs: what is left of a channel's part when others are solved anew for it; activation: its "
-            "share of what is read; magnitude: its weights alone.",
+            "share of what is read; taylor: by gradients, of the labels where the calibration data has any, "
+            "else of the model's own answers (needs PyTorch); magnitude: its weights alone.",
         ),
     ] = "obs",
     repair: Annotated[

@@ -319,6 +319,7 @@ class Job:
             open_model=open_model,
             batches=self.data.batches,
             count=self.data.count,
+            labels=_classes(self.data),
             seed=self.asked.seed,
             progress=self.progress,
         )
@@ -565,6 +566,14 @@ def _is_bfloat16_fast() -> bool:
 
 def _refined_row(found: Refinement | None) -> RefinedRow | None:
     return None if found is None else RefinedRow(found.passes, found.before, found.after, found.why)
+
+
+def _classes(data: Dataset) -> Array | None:
+    """(count,) labels of the calibration data, where they are classes."""
+    labels = None if data.labels is None else np.asarray(data.labels)
+    if labels is None or labels.size != data.count or labels.dtype.kind not in "iu":
+        return None
+    return labels.reshape(-1)
 
 
 def _nothing_may_go(found: Dependencies) -> InputError:

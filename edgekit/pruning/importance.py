@@ -2,6 +2,7 @@
 
     magnitude   sum of squares of all that a channel has in weights                    (needs no data)
     activation  sum over readers of  E[x_c^2] * |W_c|^2 / E[|W x|^2]
+    taylor      mean over samples of (sum over readers of  <dL/dW_c, W_c>)^2           (module ``taylor``)
     obs         sum over readers of  trace(W_c (H^-1_cc)^-1 W_c^T) / trace(W H W^T),   H = cov(x) + ridge
 
 x is what a reader (``layers``) is multiplied with, x_c the columns of channel c, W_c the same columns of its
@@ -27,12 +28,13 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.ir.graph import constant
+from edgekit.pruning import taylor
 from edgekit.pruning.dependency import Dependencies, Group
 from edgekit.pruning.layers import Floats, Layer, layers, patches, positions
 from edgekit.pruning.stream import OpenModel, values
-from edgekit.spec import BatchStream, Progress, Silent
+from edgekit.spec import Array, BatchStream, Progress, Silent
 
-Method = Literal["obs", "activation", "magnitude"]
+Method = Literal["obs", "activation", "taylor", "magnitude"]
 RIDGE = 1e-3  # of the mean variance of a column: covariances of few samples have no inverse without
 MEMORY_BYTES = 512 * 2**20  # I3
 STEPS = 64  # a group goes in at most so many steps (I1)
@@ -62,6 +64,7 @@ def order_channels(
     open_model: OpenModel,
     batches: BatchStream,
     count: int,
+    labels: Array | None = None,
     seed: int,
     progress: Progress | None = None,
 ) -> tuple[Order, ...]:
@@ -73,13 +76,18 @@ def order_channels(
         open_model: opens a model in a runtime.
         batches: batch size -> a pass over the data.
         count: samples to look at.
+        labels: (count,) classes, for taylor; None = the model's own.
         seed: of the positions.
-        progress: advanced by layers that were looked at; the caller has opened the stage.
+        progress: advanced by layers (taylor: samples) that were looked at; the caller has opened the stage.
     """
     groups = [group for group in found.groups if len(group.channels) > 1]
     if method == "magnitude":
         return tuple(_by_magnitude(found, group) for group in groups)
     readers = _readers(found, groups)
+    if method == "taylor":
+        return _by_gradients(
+            found, groups, readers, batches=batches, count=count, labels=labels, seed=seed, progress=progress
+        )
     known: dict[str, Reader] = {}
     for chunk in _chunks([layer for layer in layers(found.model) if layer.name in readers]):
         moments = second_moments(
@@ -231,6 +239,39 @@ def _one_order(found: Dependencies, group: Group, readers: list[Reader], method:
             for reader, each in zip(own, columns, strict=True):
                 reader.drop([column for number in fresh for column in each[number]])
     return Order(group, tuple(gone), tuple(errors), tuple(r.layer.name for r in readers))
+
+
+def _by_gradients(
+    found: Dependencies,
+    groups: Sequence[Group],
+    readers: Mapping[str, Layer],
+    *,
+    batches: BatchStream,
+    count: int,
+    labels: Array | None,
+    seed: int,
+    progress: Progress | None,
+) -> tuple[Order, ...]:
+    """All at once: gradients are of the whole model (no I1)."""
+    worth = taylor.worth(
+        found,
+        list(readers.values()),
+        batches=batches,
+        count=count,
+        labels=labels,
+        seed=seed,
+        progress=progress,
+    )
+    orders = []
+    for group in groups:
+        names = _of_group(found, group, readers)
+        if not names:
+            orders.append(_by_magnitude(found, group))
+            continue
+        ranked = sorted(group.channels, key=lambda channel: worth.get(channel, 0.0))
+        costs = tuple(worth.get(channel, 0.0) for channel in ranked)
+        orders.append(Order(group, tuple(ranked), costs, tuple(names)))
+    return tuple(orders)
 
 
 def _columns_of(found: Dependencies, group: Group, reader: Reader) -> dict[int, list[int]]:

@@ -145,8 +145,8 @@ class PruneResult:
     """A smaller model. ``path`` was written unless a gate failed.
 
     Attributes:
-        importance: what decided which channels go: "obs", "activation" or "magnitude"; "zeros, 2:4" where
-            single weights became zero.
+        importance: what decided which channels go: "obs", "activation", "taylor" or "magnitude"; "zeros, 2:4"
+            where single weights became zero.
         samples: of the calibration data that were used.
         parameters: floating-point numbers in the pruned model; those that are not zero.
         macs: multiply-accumulates of one inference; None where a size is unknown, and for zeros.
