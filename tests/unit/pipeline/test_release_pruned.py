@@ -17,6 +17,7 @@ from edgekit.ir import io
 from edgekit.ir.digest import digest
 from edgekit.pipeline import lock as locks
 from edgekit.pipeline import prune, prune_for_release
+from edgekit.pipeline.prune_speed import Speedometer
 from edgekit.pipeline.result import ReleaseResult
 from edgekit.pipeline.run import release
 from edgekit.pruning.importance import Method
@@ -208,8 +209,11 @@ def test_it_is_out_of_the_cache_the_second_time(
     assert again.pruning == done.pruning
 
 
-def test_pruning_that_breaks_the_budget_ships_nothing(tmp_path: Path) -> None:
+def test_pruning_that_breaks_the_budget_ships_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """S6 of search: the float form, which would pass, does not ship. 300 samples may not decide."""
+    monkeypatch.setattr(Speedometer, "speeds", lambda *_: ())  # no part of this test, and it takes time
     done = run(recipe(data(tmp_path), prune="keep = 0.05", precision="fp32", budget=0.1))
     assert done.exit_code in {ExitCode.ACCURACY_GATE, ExitCode.INCONCLUSIVE}
     assert done.bundle is None
