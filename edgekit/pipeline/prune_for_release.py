@@ -136,6 +136,13 @@ def obtain(
     return _read(canonical, cache.folder("prune", key, make))
 
 
+def trained_with(table: PruneTable | None) -> tuple[str, ...]:
+    """The extra whose version decides weights: that of recovery, of refined blocks and of gradients."""
+    zeros = table is not None and (table.sparsity is not None or table.pattern is not None)
+    plain = table is None or (not table.recover and table.repair == "layers" and table.importance != "taylor")
+    return () if zeros or plain else ("torch",)
+
+
 def keep_beside_lock(plan: Plan, found: PrunedSource) -> None:
     """Write the model where the next release that follows the lock looks for it (R1)."""
     write_model(found.canonical.model, plan.path.with_name(NAME))
@@ -195,7 +202,7 @@ def _key(plan: Plan, canonical: Canonical, learning: Dataset, asked: Asked) -> d
         },
         "threads": dict(asked.threads_of),
         "machine": machine_row().key if asked.targets else "",
-        "tools": tools(*(("torch",) if table.recover else ())),
+        "tools": tools(*trained_with(table)),
     }
 
 
@@ -215,6 +222,7 @@ def _asked(plan: Plan, table: PruneTable, *, seed: int) -> Asked:
         targets=tuple(names),
         threads_of={targets_.load(name).name: count for name, count in names.items() if count is not None},
         importance=table.importance,
+        repair=table.repair,
         recover=table.recover,
         seed=seed,
         require_speedup=table.require_speedup,

@@ -482,10 +482,9 @@ def _source_of(table: CalibrationTable) -> DataSource:
 
 
 def _extras(plan: Plan, canonical: Canonical) -> tuple[str, ...]:
-    """Whose versions count: the targets', the framework's, and that of recovery after pruning."""
-    prune = plan.recipe.optimize.prune
-    recovering = ("torch",) if prune is not None and prune.recover else ()
-    return (*(each.target.extra for each in plan.targets), canonical.framework.split()[0], *recovering)
+    """Whose versions count: the targets', the framework's, and what repairs a pruned model."""
+    training = prune_for_release.trained_with(plan.recipe.optimize.prune)
+    return (*(each.target.extra for each in plan.targets), canonical.framework.split()[0], *training)
 
 
 def _input_digests(
