@@ -299,8 +299,8 @@ class PruneTable(_Closed):
     )
     repair: Literal["layers", "blocks"] = Field(
         default="blocks",
-        description="layers: each layer by least squares; blocks: then all of them together, in PyTorch where "
-        "it is installed (`edgekit prune --repair`)",
+        description="layers: each layer by least squares; blocks: then all of them together, in PyTorch "
+        "where it is installed (`edgekit prune --repair`)",
     )
     recover: int = Field(
         default=0, ge=0, description="epochs of distillation from the float model, no labels; needs PyTorch"
