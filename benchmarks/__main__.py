@@ -33,6 +33,7 @@ SUITES = (
     "change_points",
     "pruned_random_graphs",
     "pruning",
+    "spoken_digits_pruned",
     "sparsity",
     "sweep_overhead",
     "bench_power",

@@ -6,6 +6,9 @@ O1: one table row for each operator; a graph with another one is refused with th
 O2: attributes as ONNX defines them at opset 21, as far as canonical graphs use them (the same pads on both
     sides, no ceil mode, no padding by name).
 
+O3: means and variances are no weights, nor is what lies in front of a logarithm or a root with nothing but
+    sums and products between: a step may make its argument negative (a bank of filters before its logarithm).
+
 Source: onnx docs/Operators.md.
 """
 
@@ -25,9 +28,22 @@ Row = Callable[[ir.Node, list[Any]], Any]
 
 
 def is_trainable(value: ir.Value) -> bool:
-    """Whether a constant is a floating-point weight of at least two numbers."""
+    """Whether a constant is a floating-point weight of at least two numbers that may be any numbers (O3)."""
     array = constant(value)
+    if any(is_onnx(use.node, "BatchNormalization") and use.idx > 2 for use in value.uses()):
+        return False
+    if any(_is_in_front_of_a_bound(use.node) for use in value.uses()):
+        return False
     return array is not None and array.dtype.kind == "f" and array.size > 1
+
+
+def _is_in_front_of_a_bound(node: ir.Node) -> bool:
+    """O3."""
+    if is_onnx(node, "Log", "Sqrt"):
+        return True
+    if not is_onnx(node, "MatMul", "Gemm", "Conv", "Add", "Mul", "Reshape", "Transpose", "Identity"):
+        return False
+    return any(_is_in_front_of_a_bound(use.node) for value in node.outputs for use in value.uses())
 
 
 def check(model: ir.Model) -> None:
@@ -200,6 +216,10 @@ def _rows() -> Mapping[str, Row]:
         bias = v[2] if len(v) > 2 else None
         return f.layer_norm(v[0], v[0].shape[first:], v[1], bias, float_attribute(node, "epsilon", 1e-5))
 
+    def batch_norm(node: ir.Node, v: list[Any]) -> Any:
+        epsilon = float_attribute(node, "epsilon", 1e-5)
+        return f.batch_norm(v[0], v[3], v[4], v[1], v[2], training=False, eps=epsilon)
+
     def flatten(node: ir.Node, v: list[Any]) -> Any:
         axis = int_attribute(node, "axis", 1)
         return v[0].reshape(int(np.prod(v[0].shape[:axis])), -1)
@@ -254,4 +274,5 @@ def _rows() -> Mapping[str, Row]:
         "GlobalAveragePool": lambda _, v: v[0].mean(tuple(range(2, v[0].ndim)), keepdim=True),
         "ReduceMean": reduce_mean,
         "LayerNormalization": layer_norm,
+        "BatchNormalization": batch_norm,
     }

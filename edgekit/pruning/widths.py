@@ -11,6 +11,8 @@ W1: widths are FRACTIONS of the group, rounded up to a multiple of ``step``: ker
 W2: with several targets a cell saves the mean of what it saves on each.
 W3: the minimum is exact on a grid of GRID savings (a knapsack by dynamic programming).
 W4: a group that is a branch (``branches``) may shrink to nothing.
+W5: without a table every group keeps the same part, rounded down to a block (below one block it is exact),
+    and then up where that is worth most, as long as the part of all channels is not passed.
 
 Source: the table is NetAdapt's (Yang et al., ECCV 2018); choosing by it at once, HALP's (Shen et al., 2022).
 """
@@ -58,13 +60,26 @@ def widths_of(group: Group, *, step: int, branch: bool = False) -> tuple[int, ..
 
 
 def uniform(orders: Sequence[Order], keep: float, *, step: int) -> dict[str, int]:
-    """The same part of every group, rounded up to a multiple of ``step`` where the group is larger."""
-    widths = {}
+    """W5: about the same part of every group, together no more than that part of all channels."""
+    widths: dict[str, int] = {}
+    steps: list[tuple[float, str, int]] = []
+    total = 0
     for order in orders:
         size = len(order.group.channels)
-        wanted = max(1, int(np.ceil(keep * size)))
-        rounded = -(-wanted // step) * step if size > step else wanted
-        widths[order.group.name] = min(size, rounded)
+        total += size
+        wanted = keep * size
+        unit = step if size > step and wanted >= step else 1
+        low = max(1, int(wanted // unit) * unit)
+        high = min(size, max(low, -(-int(np.ceil(wanted)) // unit) * unit))
+        widths[order.group.name] = low
+        if high > low:
+            lost = sum(order.errors[size - high : size - low]) / (high - low)
+            steps.append((lost, order.group.name, high - low))
+    left = int(keep * total + 1e-9) - sum(widths.values())
+    for _, name, more in sorted(steps, key=lambda each: -each[0]):
+        if more <= left:
+            widths[name] += more
+            left -= more
     return widths
 
 

@@ -261,7 +261,7 @@ def test_folding_carries_what_was_learned() -> None:
 
 def test_what_has_too_few_numbers_or_is_shared_is_not_normalized() -> None:
     """B1, B2."""
-    own, _, _ = _with_normalizations(_network(), size=4)
+    own, _, _ = _with_normalizations(_network(), size=3)
     assert not own.weights
     m = Model(seed=5)
     weight = m.weight(4, 4, 3, 3)

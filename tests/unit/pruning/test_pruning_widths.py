@@ -25,10 +25,23 @@ def test_widths_are_blocks(size: int, expected: tuple[int, ...]) -> None:
     assert widths_of(_group(size), step=8) == expected
 
 
-def test_one_part_for_all_is_rounded_up() -> None:
+def test_one_part_for_all_is_rounded_to_blocks_and_never_passed() -> None:
+    """W5."""
     orders = [Order(_group(size, f"g{size}"), (), (), ()) for size in (4, 16, 40)]
-    assert uniform(orders, 0.6, step=8) == {"g4": 3, "g16": 16, "g40": 24}
-    assert uniform(orders, 0.5, step=8) == {"g4": 2, "g16": 8, "g40": 24}
+    assert uniform(orders, 0.6, step=8) == {"g4": 3, "g16": 8, "g40": 24}  # 35 of 60; 16 would pass 36
+    assert uniform(orders, 0.75, step=8) == {"g4": 3, "g16": 16, "g40": 24}  # 43 of 60
+    assert uniform(orders, 0.1, step=8) == {"g4": 1, "g16": 1, "g40": 4}  # parts below a block are exact
+    assert uniform(orders, 0.01, step=8) == {"g4": 1, "g16": 1, "g40": 1}
+
+
+def test_blocks_go_up_where_their_channels_are_worth_most() -> None:
+    """W5: 42 of 60 leave eight channels for one of the two; sabotage: the other one's errors are larger."""
+    for dear in ("a", "b"):
+        orders = [
+            Order(_group(30, name), (), tuple([5.0 if name == dear else 1.0] * 30), ()) for name in ("a", "b")
+        ]
+        found = uniform(orders, 0.7, step=8)
+        assert found == {dear: 24, "b" if dear == "a" else "a": 16}
 
 
 def _cells(seed: int) -> list[Cell]:
