@@ -178,11 +178,11 @@ def test_a_smaller_model_comes_back_and_can_be_trained(mixed: Any, keras: Any, t
     assert [layer.name for layer in made.layers] == [layer.name for layer in mixed.layers]
     widths = _widths(result)
     assert widths["side/kernel"] == (16, 8)
-    assert widths["hidden/kernel"] == (40, 24)
+    assert widths["hidden/kernel"] == (40, 16)
     assert widths["grouped/kernel"][0] == 8  # two groups: the same place of both
     assert made.get_layer("grouped").groups == 2
     assert made.get_layer("deep").depth_multiplier == 2
-    assert made.get_layer("stem").filters == made.get_layer("apart").filters == 16
+    assert made.get_layer("stem").filters == made.get_layer("apart").filters == 12
     assert not made.get_layer("stem").use_bias
     assert made.get_layer("deep").use_bias  # solving the weights gave it one
     assert made.get_layer(

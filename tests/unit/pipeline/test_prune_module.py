@@ -90,16 +90,16 @@ def test_a_smaller_module_comes_back_and_can_be_trained(data: str) -> None:
     assert type(made) is Net
     assert made.training
     widths = {row.group: (row.channels, row.kept) for row in result.widths}
-    assert widths["stem.weight"] == (24, 16)
+    assert widths["stem.weight"] == (24, 8)
     assert widths["inner.weight"] == (32, 16)
     assert widths["hidden.weight"] == (40, 24)
     assert (made.stem.out_channels, made.deep.groups, made.deep.in_channels, made.mix.in_channels) == (
-        16,
-        16,
-        16,
-        16,
+        8,
+        8,
+        8,
+        8,
     )
-    assert (made.norm.num_features, made.inner_norm.num_features) == (16, 16)
+    assert (made.norm.num_features, made.inner_norm.num_features) == (8, 16)
     assert (made.hidden.out_features, made.head.in_features) == (24, 24)
     assert made.inner.bias is not None  # solving the weights gave it one
     parameters = sum(each.numel() for each in made.parameters())
