@@ -1,28 +1,43 @@
-"""text_bert with zeros among its weights: edgekit's against the smallest weights set to zero.
+"""text_bert with zeros among its weights: edgekit's against the smallest weights of each layer set to zero.
 
     model x pattern -> accuracy above chance that is left, edgekit's / magnitude pruning's
 
 ``small``: the trained model of two layers of 48; accuracy on its test sentences. ``large``: six layers of 384
-with seeded weights and random ids; what is counted there is how often the float model's label comes out. Both
-have two labels, so chance is a half. 256 and 128 samples of calibration data, no labels.
+with seeded weights and random ids; what is counted there is how often the float model's label comes out, a
+label being the side of the median of the float model's margin. Both have two labels, as many of each, so that
+chance is a half. 256 and 128 samples of calibration data, no labels.
 
-Issue 8 asks for twice the accuracy at 50 % and 2:4. A trained model of this size loses nothing at either in
-any way, so what is judged of ``small`` there is that edgekit loses no more; and twice is asked at 95 %.
+Issue 8 asks for twice what magnitude pruning keeps above chance, at 50 % and 2:4. Which reading is judged:
+
+J1: magnitude pruning keeps at most half of what the float model has above chance: twice that, as asked.
+J2: it keeps more, so that twice is more than the float model itself has, and loses at least LOSS_POINTS:
+    edgekit loses at most half as much.
+J3: it loses less than that: edgekit loses no more than it, but for NO_WORSE_POINTS.
+
+``openvino``: eight products of 768 and 3,072 in int8, one row, of whose weights 80 % are zero; the artifact
+against itself without the run option that packs them. A bar where the CPU has AMX for int8: elsewhere
+OpenVINO ignores the option.
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_ir as ir
+from onnx import helper, numpy_helper
 
 import edgekit
 from benchmarks.report import Bar, Report
 from edgekit.backends.onnxruntime import open_model
+from edgekit.backends.openvino_lowering import SPARSE_RATE
 from edgekit.ir import io
+from edgekit.measure.timer import compare
+from edgekit.pipeline.doctor import machine_row
 from edgekit.pruning.layers import Floats, Layer, layers, weight_from_rows
 from edgekit.pruning.sparsify import sparsify, why_dense
 from edgekit.pruning.zeros import Pattern
@@ -30,9 +45,14 @@ from edgekit.spec import Array, BatchStream, RunOptions, TensorSpec
 from edgekit.user_code import importable, load_file
 
 HOME = Path(__file__).parents[1] / "models" / "text_bert"
-CHANCE, TWICE, NO_WORSE_POINTS = 0.5, 2.0, 0.5
-SMALL = (Pattern(0.5), Pattern(0.5, 4), Pattern(0.95))
-LARGE = (Pattern(0.5), Pattern(0.5, 4))
+CHANCE, TWICE, HALF = 0.5, 2.0, 0.5
+LOSS_POINTS, NO_WORSE_POINTS = 2.0, 0.5
+SMALL = (
+    *(Pattern(part) for part in (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)),
+    *(Pattern(1 - kept / 4, 4) for kept in (2, 1)),
+)
+LARGE = (Pattern(0.5), Pattern(0.5, 4), Pattern(0.8))
+WIDTH, INNER, PRODUCTS, ZEROS, PACKED = 768, 3072, 8, 0.8, 0.95
 TOKENS, VOCABULARY, CALIBRATED, TESTED, SEED = 128, 30_000, 128, 512, 0
 
 
@@ -41,39 +61,66 @@ def run() -> Report:
     with tempfile.TemporaryDirectory() as work:
         small = _judged("small", _small(Path(work)), SMALL)
         large = _judged("large", _large(Path(work)), LARGE)
-    return Report("sparsity", (*small[0], *large[0]), {"small": small[1], "large": large[1]})
+        packed = _packed(Path(work))
+    raw = {"small": small[1], "large": large[1], "openvino": packed[1]}
+    return Report("sparsity", (*small[0], *large[0], *packed[0]), raw)
 
 
 Data = dict[str, Array]
-Task = tuple[ir.Model, Data, Data, Array]  # model, calibration, test, labels
+
+
+@dataclass(frozen=True)
+class Task:
+    """A model and what it is judged on.
+
+    Attributes:
+        labels: of ``test``.
+        middle: of the margin between the two outputs; above it the label is 1.
+    """
+
+    model: ir.Model
+    calibration: Data
+    test: Data
+    labels: Array
+    middle: float = 0.0
+
+    def accuracy(self, model: ir.Model) -> float:
+        """Part of the test samples whose label comes out."""
+        return float(((_margins(model, self.test) > self.middle) == self.labels).mean())
 
 
 def _judged(
     name: str, task: Task, patterns: tuple[Pattern, ...]
 ) -> tuple[list[Bar], dict[str, dict[str, float]]]:
-    model, calibration, test, labels = task
-    raw = {"none": {"accuracy": _accuracy(model, test, labels)}}
+    original = task.accuracy(task.model)
+    raw = {"none": {"accuracy": original}}
     bars = []
     for pattern in patterns:
         print(f"{name}, {pattern}", file=sys.stderr, flush=True)
         made, _, _ = sparsify(
-            model,
+            task.model,
             pattern,
             open_model=open_model,
-            batches=_batches(calibration),
-            count=len(next(iter(calibration.values()))),
+            batches=_batches(task.calibration),
+            count=len(next(iter(task.calibration.values()))),
             seed=SEED,
         )
-        ours = _accuracy(made, test, labels)
-        theirs = _accuracy(_smallest_zeroed(model, pattern), test, labels)
+        ours, theirs = task.accuracy(made), task.accuracy(_smallest_zeroed(task.model, pattern))
+        print(f"{original:.4f} -> {ours:.4f}, magnitude {theirs:.4f}", file=sys.stderr, flush=True)
         raw[str(pattern)] = {"accuracy": ours, "magnitude": theirs}
-        if name == "small" and pattern.part <= 0.5:
-            off = 100 * (theirs - ours)
-            bars.append(Bar(f"{name}, {pattern}: points behind magnitude pruning", off, NO_WORSE_POINTS))
-        else:
-            times = (ours - CHANCE) / max(theirs - CHANCE, 0.01)  # a point: no division by luck
-            bars.append(Bar(f"{name}, {pattern}: accuracy above chance", times, TWICE, at_most=False))
+        bars.append(bar(f"{name}, {pattern}", original, ours, theirs))
     return bars, raw
+
+
+def bar(name: str, original: float, ours: float, theirs: float) -> Bar:
+    """J1 to J3, of accuracies from 0 to 1."""
+    if TWICE * (theirs - CHANCE) <= original - CHANCE:
+        times = (ours - CHANCE) / max(theirs - CHANCE, 0.01)  # a point: no division by luck
+        return Bar(f"{name}: accuracy above chance, of magnitude pruning's", times, TWICE, at_most=False)
+    if 100 * (original - theirs) >= LOSS_POINTS:
+        lost = max(original - ours, 0.0) / (original - theirs)
+        return Bar(f"{name}: accuracy lost, of magnitude pruning's", lost, HALF)
+    return Bar(f"{name}: points behind magnitude pruning", 100 * (theirs - ours), NO_WORSE_POINTS)
 
 
 def _small(work: Path) -> Task:
@@ -83,7 +130,8 @@ def _small(work: Path) -> Task:
         data = load_file(HOME / "data.py")
         calibration, test = _together(data.calibration()), _together(data.evaluation())
     calibration.pop("labels", None)
-    return io.load(file), calibration, test, test.pop("labels")
+    labels = test.pop("labels")
+    return Task(io.load(file), calibration, test, labels == 1)
 
 
 def _large(work: Path) -> Task:
@@ -92,7 +140,9 @@ def _large(work: Path) -> Task:
     model = io.load(file)
     rng = np.random.default_rng(SEED)
     calibration, test = (_random(rng, count) for count in (CALIBRATED, TESTED))
-    return model, calibration, test, _labels(model, test)
+    margins = _margins(model, test)
+    middle = float(np.median(margins))
+    return Task(model, calibration, test, margins > middle, middle)
 
 
 def _random(rng: np.random.Generator, count: int) -> Data:
@@ -114,14 +164,12 @@ def _batches(data: Data) -> BatchStream:
     )
 
 
-def _labels(model: ir.Model, data: Data) -> Array:
+def _margins(model: ir.Model, data: Data) -> Floats:
+    """The second output less the first."""
     with open_model(model, RunOptions()) as session:
         found = [next(iter(session.run(feeds).values())) for feeds in _batches(data)(64)]
-    return np.asarray(np.concatenate(found).argmax(axis=1))
-
-
-def _accuracy(model: ir.Model, data: Data, labels: Array) -> float:
-    return float((_labels(model, data) == labels).mean())
+    both = np.concatenate(found).astype(np.float64)
+    return np.asarray(both[:, 1] - both[:, 0])
 
 
 def _smallest_zeroed(model: ir.Model, pattern: Pattern) -> ir.Model:
@@ -141,3 +189,46 @@ def _without_smallest(layer: Layer, pattern: Pattern) -> Floats:
     kept = flat.copy()
     np.put_along_axis(kept, smallest, values=0.0, axis=1)
     return kept.reshape(layer.weight.shape)
+
+
+def _packed(work: Path) -> tuple[list[Bar], dict[str, float]]:
+    """How long OpenVINO takes with weights packed, of the time without."""
+    onnx.save(_products(), work / "products.onnx")
+    x = np.random.default_rng(SEED).standard_normal((64, WIDTH)).astype(np.float32)
+    np.savez(work / "x.npz", allow_pickle=False, x=x)
+    made = edgekit.quantize(
+        work / "products.onnx",
+        calibration_data=str(work / "x.npz"),
+        out=work / "q.onnx",
+        target="openvino-cpu",
+        precision="w8a8",
+        restore="none",
+    )
+    artifact = edgekit.compile(made, target="openvino-cpu", out=work / "made")
+    settings = tuple(each for each in artifact.options.settings if each[0] != SPARSE_RATE)
+    dense = replace(artifact, options=replace(artifact.options, settings=settings))
+    with edgekit.open(artifact) as packed, edgekit.open(dense) as plain:
+        sessions = {"plain": plain, "packed": packed}
+        ratio = compare(sessions, {"x": x[:1]}, baseline="plain", seed=SEED).ratios["packed"]
+    raw = {"ratio": ratio.value, "low": ratio.low, "high": ratio.high, "zeros": ZEROS}
+    if "amx_int8" not in str(machine_row().facts):
+        return [], raw
+    return [Bar("OpenVINO, int8, 80 % zeros: time with weights packed", ratio.high, PACKED)], raw
+
+
+def _products() -> onnx.ModelProto:
+    rng = np.random.default_rng(SEED)
+    nodes, weights, name = [], [], "x"
+    for number in range(PRODUCTS):
+        wide = (WIDTH, INNER) if number % 2 == 0 else (INNER, WIDTH)
+        array = rng.standard_normal(wide) / np.sqrt(wide[0] * (1 - ZEROS))
+        array[rng.random(wide) < ZEROS] = 0
+        weights.append(numpy_helper.from_array(array.astype(np.float32), f"w{number}"))
+        nodes.append(helper.make_node("MatMul", [name, f"w{number}"], [f"p{number}"]))
+        nodes.append(helper.make_node("Relu", [f"p{number}"], [f"y{number}"]))
+        name = f"y{number}"
+    x, y = (
+        helper.make_tensor_value_info(each, onnx.TensorProto.FLOAT, ["batch", WIDTH]) for each in ("x", name)
+    )
+    graph = helper.make_graph(nodes, "products", [x], [y], weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)

@@ -117,7 +117,7 @@ class OnnxRuntime:
             OutputError: ``folder`` cannot be written.
         """
         target, model = request.target, lowered(request.model, request.precision)
-        options = options_for(request.precision, request.options)
+        options = options_for(request.precision, request.options, model=request.model)
         rejections = structural_rejections(request.model, target) or self._tried(
             model, target, replace(target.run.options(), settings=options.settings)
         )

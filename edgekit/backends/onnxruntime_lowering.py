@@ -21,6 +21,7 @@ L6 int8 with zero point 0, which GPUs want: without QDQPropagationTransformer, w
    makes of a QuantizeLinear in front of a MatMul and its Add an unsigned zero point, and the model is refused
    (1.31).
 L7 TensorRT computes in float16 or int8 only where its session allows it.
+L8 and leaves out zeros only where it is allowed to: it is where a weight has them two of four.
 
 Source: onnx DynamicQuantizeLinear-11, MatMulInteger-10; onnxruntime docs/ContribOperators.md (MatMulNBits),
 core/optimizer/matmul_integer_to_float.cc, core/optimizer/qdq_transformer/selectors_actions
@@ -38,6 +39,7 @@ import onnx_ir as ir
 
 from edgekit.backends.onnxruntime_float_weights import with_float_weights
 from edgekit.backends.small_weights import WEIGHT_ONLY, is_small
+from edgekit.backends.zero_weights import terms_of
 from edgekit.ir.graph import add_initializer, constant, free_name, int_attribute, is_onnx
 from edgekit.passes.dequantized_constant import dequantizer, integers, scale_axis
 from edgekit.spec import Array, Precision, RunOptions
@@ -50,6 +52,7 @@ _TENSORRT = {  # L7
     Precision.FP16: "tensorrt.trt_fp16_enable",
     Precision.W8A8: "tensorrt.trt_int8_enable",
 }
+_SPARSE = "tensorrt.trt_sparsity_enable"  # L8
 _LEFT_OUT, _PROPAGATION = "optimization.disable_specified_optimizers", "QDQPropagationTransformer"
 _COMPUTE_IN_FLOAT = 1  # accuracy_level of MatMulNBits
 
@@ -81,11 +84,13 @@ def lowered(model: ir.Model, precision: Precision) -> ir.Model:
     return result
 
 
-def options_for(precision: Precision, options: RunOptions) -> RunOptions:
-    """``options`` with what ``precision`` needs (L4, L6, L7); the same for all others."""
-    if dict(options.settings).get("provider") == "tensorrt" and precision in _TENSORRT:
-        told = {**dict(options.settings), _TENSORRT[precision]: "1"}
-        options = replace(options, settings=tuple(sorted(told.items())))
+def options_for(precision: Precision, options: RunOptions, *, model: ir.Model | None = None) -> RunOptions:
+    """``options`` with what ``precision`` (L4, L6, L7) and the model's zeros (L8) need."""
+    if dict(options.settings).get("provider") == "tensorrt":
+        told = {_TENSORRT[precision]: "1"} if precision in _TENSORRT else {}
+        if model is not None and any(each.is_two_of_four for each in terms_of(model)):
+            told[_SPARSE] = "1"
+        options = replace(options, settings=tuple(sorted({**dict(options.settings), **told}.items())))
     if precision in WEIGHT_ONLY:
         settings = {**dict(options.settings), _NO_QDQ: "1"}
     elif precision.is_static and options.device != "cpu":
