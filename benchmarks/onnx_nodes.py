@@ -17,7 +17,7 @@ import sys
 import tempfile
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -217,7 +217,10 @@ def runs_on_reference(job: Job) -> str:
     return ""
 
 
-def _serve(connection: Connection) -> None:
+Attempt = Callable[[Job, str, Path], Outcome]
+
+
+def _serve(connection: Connection, one: Attempt) -> None:
     """A worker: take (job, form), give Outcomes; form "" asks whether ONNX Runtime passes the case."""
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
@@ -225,7 +228,7 @@ def _serve(connection: Connection) -> None:
             job, form = pickle.loads(connection.recv_bytes())  # noqa: S301  (from the parent process)
             try:
                 if form:
-                    connection.send(attempt(job, form, Path(folder)))
+                    connection.send(one(job, form, Path(folder)))
                     continue
                 problem = runs_on_reference(job)
                 connection.send(Outcome(job.name, job.op, "", SKIPPED if problem else RIGHT, "ort", problem))
@@ -244,20 +247,26 @@ class _Worker:
     task: tuple[Job, str] | None = None
 
 
-def _start() -> _Worker:
+def _start(one: Attempt) -> _Worker:
     context = multiprocessing.get_context("spawn")
     mine, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs,), daemon=True)
+    process = context.Process(target=_serve, args=(theirs, one), daemon=True)
     process.start()
     theirs.close()
     return _Worker(process, mine)
 
 
-def outcomes(found: Sequence[Job], *, workers: int = WORKERS) -> Iterator[Outcome]:
-    """All forms of all cases; a process that dies or hangs is replaced and its case counts as unloadable."""
+def outcomes(found: Sequence[Job], *, workers: int = WORKERS, one: Attempt = attempt) -> Iterator[Outcome]:
+    """All forms of all cases; a process that dies or hangs is replaced and its case counts as unloadable.
+
+    Args:
+        found: the cases.
+        workers: processes at the same time.
+        one: what is tried on one form of one case; a function of a module, for it is called elsewhere.
+    """
     tasks = [(job, form) for job in found for form in ("", *FORMS)]
     tasks.reverse()
-    pool = [_start() for _ in range(min(workers, len(tasks)))]
+    pool = [_start(one) for _ in range(min(workers, len(tasks)))]
     try:
         while tasks or any(worker.task for worker in pool):
             for worker in pool:
@@ -279,7 +288,7 @@ def outcomes(found: Sequence[Job], *, workers: int = WORKERS) -> Iterator[Outcom
                     worker.process.join()
                     code = worker.process.exitcode if ready else "timeout"
                     yield Outcome(job.name, job.op, form, UNLOADABLE, "died", f"exit code {code}")
-                    pool[pool.index(worker)] = _start()
+                    pool[pool.index(worker)] = _start(one)
     finally:
         for worker in pool:
             with suppress(OSError):

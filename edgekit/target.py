@@ -35,6 +35,9 @@ NO_CPU_FALLBACK = "session.disable_cpu_ep_fallback"
 PORTABLE = "executorch.portable"
 """Setting of ExecuTorch's targets: "refuse" kernels outside of the delegate unless a recipe allows them."""
 
+GPU_FALLBACK = "gpu.fallback"
+"""Setting of LiteRT's GPU targets: "refuse" operators on the CPU unless a recipe allows them."""
+
 
 GROUP = "edgekit.targets"
 """Entry points: name of a target -> the package that holds ``<name>.toml``."""
@@ -201,8 +204,9 @@ class RunDefaults(_Closed):
 def with_fallback(options: RunOptions) -> RunOptions:
     """Operators may run on the CPU beside a GPU (a CUDA graph does not hold both), or outside a delegate."""
     settings = dict(options.settings)
-    if PORTABLE in settings:
-        settings[PORTABLE] = "allow"
+    refusing = next((each for each in (PORTABLE, GPU_FALLBACK) if each in settings), "")
+    if refusing:
+        settings[refusing] = "allow"
     else:
         settings[NO_CPU_FALLBACK] = "0"
         if options.device == "cuda":
@@ -212,7 +216,9 @@ def with_fallback(options: RunOptions) -> RunOptions:
 
 def may_fall_back(backend: str, options: RunOptions) -> bool:
     """Whether there is anything that ``with_fallback`` could allow."""
-    return PORTABLE in dict(options.settings) or (backend == "onnxruntime" and options.device != "cpu")
+    if {PORTABLE, GPU_FALLBACK} & set(dict(options.settings)):
+        return True
+    return backend == "onnxruntime" and options.device != "cpu"
 
 
 class Target(_Closed):

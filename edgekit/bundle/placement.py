@@ -6,8 +6,9 @@ what XNNPACK does not take: outputs are right or nearly so, and the speed is ano
     X1  a GPU was asked for: its provider is the session's first, and no node is on another one, unless the
         artifact allows it
     X2  ONNX Runtime on a CPU: no other provider has a part
-    X3  LiteRT: XNNPACK took operators, unless the artifact asks for the builtin kernels, or had none that
-        XNNPACK takes where it was released
+    X3  LiteRT: on a GPU its accelerator took every operator, unless the artifact allows others. On a CPU
+        XNNPACK took operators, unless the artifact asks for the builtin kernels, or had none that XNNPACK
+        takes where it was released
     X4  OpenVINO: the plug-in of the device alone executes
     X5  ExecuTorch: XNNPACK computes, and no kernel lies outside its delegate, unless the artifact allows it
 
@@ -19,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edgekit.spec import Artifact
-from edgekit.target import NO_CPU_FALLBACK, PORTABLE
+from edgekit.target import GPU_FALLBACK, NO_CPU_FALLBACK, PORTABLE
 
 _GPU_PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
@@ -99,11 +100,21 @@ def _onnxruntime(artifact: Artifact, facts: Mapping[str, str]) -> str:
 
 
 def _litert(artifact: Artifact, facts: Mapping[str, str], recorded: Mapping[str, str]) -> str:
-    """X3."""
+    """X3; facts as ``backends.litert.accelerator`` and ``backends.litert.engine`` have them."""
+    runtime = f"{facts.get('runtime', 'the runtime')} {facts.get('version', '')}".strip()
+    if artifact.options.device != "cpu":
+        placed = facts.get("placed", "")
+        if facts["kernels"] != "gpu":
+            return f"a GPU was asked for, and {runtime} runs its {facts['kernels']} kernels"
+        allowed = dict(artifact.options.settings).get(GPU_FALLBACK) == "allow"
+        return (
+            f"a GPU was asked for, and operators run on the CPU: {placed}"
+            if "CPU" in placed and not allowed
+            else ""
+        )
     asked = dict(artifact.options.settings).get("kernels", "xnnpack")
     if asked != "xnnpack" or recorded.get("kernels") == "builtin":
         return ""
     if facts["kernels"] == "xnnpack":
         return ""
-    runtime = f"{facts.get('runtime', 'the runtime')} {facts.get('version', '')}".strip()
     return f"XNNPACK was asked for, and {runtime} runs its {facts['kernels']} kernels"

@@ -117,6 +117,9 @@ def _openvino(entry: TargetEntry) -> Iterator[str]:
 
 
 def _litert(entry: TargetEntry) -> Iterator[str]:
+    if entry.artifact.options.device != "cpu":
+        yield from _litert_gpu(entry)
+        return
     yield "import numpy as np"
     yield "from ai_edge_litert.interpreter import Interpreter"
     yield ""
@@ -132,6 +135,29 @@ def _litert(entry: TargetEntry) -> Iterator[str]:
     yield "outputs = {"
     yield '    each["name"]: interpreter.get_tensor(each["index"])'
     yield "    for each in interpreter.get_output_details()"
+    yield "}"
+
+
+def _litert_gpu(entry: TargetEntry) -> Iterator[str]:
+    exact = dict(entry.artifact.options.settings).get("gpu.precision", "f32") == "f32"
+    yield "import numpy as np"
+    yield "from ai_edge_litert.compiled_model import CompiledModel, GpuOptions, HardwareAccelerator, Options"
+    yield ""
+    yield f"gpu = GpuOptions(enforce_f32={exact})"
+    yield "options = Options(hardware_accelerators=HardwareAccelerator.GPU, gpu_options=gpu)"
+    yield f"model = CompiledModel.from_file({_main(entry)}, options=options)"
+    yield "assert model.is_fully_accelerated()"
+    yield from _feeds(entry)
+    yield 'key = "serving_default"'
+    yield "inputs = {name: model.create_input_buffer_by_name(key, name) for name in feeds}"
+    yield "for name, value in feeds.items():"
+    yield "    inputs[name].write(value)"
+    yield "made = model.get_output_tensor_details(key)"
+    yield "buffers = {name: model.create_output_buffer_by_name(key, name) for name in made}"
+    yield "model.run_by_name(key, inputs, buffers)"
+    yield "outputs = {"
+    yield '    name: buffers[name].read(np.prod(each["shape"]), each["dtype"]).reshape(each["shape"])'
+    yield "    for name, each in made.items()"
     yield "}"
 
 

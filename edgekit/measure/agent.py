@@ -638,6 +638,11 @@ def _tflite_module() -> tuple[Any, str]:
 
 def _litert(artifact: dict[str, Any], feeds: list[Any]) -> Opened:
     """As edgekit/backends/litert/engine.py; ai_edge_litert, or its predecessor tflite_runtime."""
+    if artifact["device"] != "cpu":
+        said = (
+            "the agent runs .tflite files on a device's CPU alone, and the CPU is no substitute for its GPU"
+        )
+        raise Refusal("missing", said, "run it there with edgekit itself")
     numpy = _import_numpy()
     module, version = _tflite_module()
     if version.startswith("tflite_runtime") and int(numpy.__version__.split(".")[0]) >= 2:

@@ -38,7 +38,7 @@ def check_targets(wanted: Iterable[Target]) -> None:
 def _needless(who: str) -> InputError:
     return InputError(
         f"--allow-fallback: {who} could fall back from anything",
-        why="only ONNX Runtime's providers for GPUs leave operators to the CPU, and only ExecuTorch's "
+        why="only ONNX Runtime's and LiteRT's GPU targets leave operators to the CPU, and only ExecuTorch's "
         "delegate leaves them to portable kernels",
         remedy="leave --allow-fallback out",
         more="docs/gpu.md",

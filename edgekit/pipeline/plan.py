@@ -213,8 +213,8 @@ def _target_plan(table: TargetTable, recipe: Recipe, base: Path, *, waiving: Wai
     if table.allow_fallback and not target.may_fall_back:
         raise RecipeError(
             f"target {target.name} has allow_fallback, and there is nothing that it could fall back from",
-            why="only ONNX Runtime's providers for GPUs leave operators to the CPU, and only ExecuTorch's "
-            "delegate leaves them to portable kernels",
+            why="only ONNX Runtime's and LiteRT's GPU targets leave operators to the CPU, and only "
+            "ExecuTorch's delegate leaves them to portable kernels",
             remedy="leave allow_fallback out of its [[target]] table",
             more="docs/gpu.md",
         )

@@ -1,8 +1,11 @@
-"""Model -> <stem>.tflite -> LiteRT; target litert-cpu.
+"""Model -> <stem>.tflite -> LiteRT; targets litert-cpu, litert-arm64, gpu-litert.
 
 C1 structural rules of the target (``backends.refusal``): opset, domain
 C2 an operator without a lowering, or one that its lowering refuses (``lower``)
 C3 the file that was written does not load: a defect of edgekit, reported as such; nothing is left behind
+C4 for a GPU: an operator that its accelerator does not take, or computes wrongly (``gpu_kernels``)
+C5 for a GPU that is here: the file is run on it and on the CPU, and what the accelerator refuses all the same
+   is named, or how far off it is
 """
 
 from __future__ import annotations
@@ -18,6 +21,9 @@ import onnx_ir as ir
 from edgekit.backends.base import CompileRequest, IoForm, ModelInfo, file_entries
 from edgekit.backends.installed import installed_version, satisfies
 from edgekit.backends.litert import flatbuffer, layout, lower, metadata, units
+from edgekit.backends.litert.gpu_device import gpu_here, options_for, refused_on_gpu
+from edgekit.backends.litert.gpu_forms import with_gpu_forms
+from edgekit.backends.litert.gpu_kernels import NUMBERS_RULE, gpu_rejections
 from edgekit.backends.litert.half import has_half, widened, with_half_constants
 from edgekit.backends.litert.io_types import with_integer_io
 from edgekit.backends.litert.layouts import Layout
@@ -40,9 +46,10 @@ from edgekit.spec import (
     Session,
     TensorSpec,
 )
-from edgekit.target import Target
+from edgekit.target import GPU_FALLBACK, Target
 
 _ENGINE = "edgekit.backends.litert.engine:LiteRtEngine"
+_GPU_ENGINE = "edgekit.backends.litert.gpu_engine:LiteRtGpuEngine"
 _DISTRIBUTION = "ai-edge-litert"
 
 
@@ -66,7 +73,11 @@ class Compiled:
 
 
 def translate(
-    model: ir.Model, io: IoForm | None = None, *, precision: Precision = Precision.FP32
+    model: ir.Model,
+    io: IoForm | None = None,
+    *,
+    precision: Precision = Precision.FP32,
+    device: str = "cpu",
 ) -> Compiled:
     """``model`` as a TFLite graph; needs no runtime and writes nothing.
 
@@ -74,6 +85,7 @@ def translate(
         model: canonical, float or QDQ.
         io: element type and layout of the graph's inputs and outputs; float32 and free by default.
         precision: dynamic and w8 keep integer weights before float activations (``ops.hybrid``).
+        device: a GPU's accelerator reads no sparse filters, and gets forms of its own (``gpu_forms``).
     """
     io = io or IoForm()
     model = with_requantized_bytes(model, "behind")
@@ -90,7 +102,10 @@ def translate(
     if io.dtype != "float32" and not lowered.rejections:
         graph, rejections = with_integer_io(lowered.graph, io.dtype)
         lowered = replace(lowered, graph=graph, rejections=rejections)
-    graph = with_half_constants(lowered.graph) if half else with_sparse_filters(lowered.graph)
+    if half:
+        graph = with_half_constants(lowered.graph)
+    else:
+        graph = with_sparse_filters(lowered.graph) if device == "cpu" else with_gpu_forms(lowered.graph)
     return Compiled(
         replace(lowered, graph=graph),
         tuple(
@@ -122,7 +137,7 @@ class LiteRt:
     """``backends.base.Backend`` for LiteRT (TFLite)."""
 
     def probe(self, target: Target) -> Availability:
-        """Installed and recent enough."""
+        """Installed, recent enough, and for a GPU: one operator really ran there."""
         version = installed_version(_DISTRIBUTION)
         if not version:
             return Availability(False, "", "ai-edge-litert is not installed", 'pip install "edgekit[litert]"')
@@ -133,11 +148,21 @@ class LiteRt:
                 f"ai-edge-litert {version} is installed, {target.name} needs {target.runtime}",
                 f'pip install "ai-edge-litert{target.runtime}"',
             )
-        return Availability(True, version)
+        return Availability(True, version) if target.run.device == "cpu" else gpu_here(version)
 
     def check(self, model: ir.Model, target: Target) -> tuple[Rejection, ...]:
-        """C1 and C2."""
-        return structural_rejections(model, target) or translate(model).lowered.rejections
+        """C1, C2, C4, and C5 where the GPU is here."""
+        found = structural_rejections(model, target)
+        if found:
+            return found
+        compiled = translate(model, device=target.run.device)
+        found = _rejections(compiled, model, target.run.options())
+        if found or target.run.device == "cpu" or not self.probe(target).ok:
+            return found
+        with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+            path = Path(folder) / "model.tflite"
+            path.write_bytes(packed(compiled, None))
+            return refused_on_gpu(path, target.run.options())
 
     def compile(self, request: CompileRequest, folder: Path) -> Artifact:
         """Write ``<stem>.tflite``; the same model gives the same bytes.
@@ -147,22 +172,31 @@ class LiteRt:
             MissingBackendError: ai-edge-litert is not installed.
             OutputError: ``folder`` cannot be written.
         """
-        compiled = translate(request.model, request.io, precision=request.precision)
-        rejections = structural_rejections(request.model, request.target) or compiled.lowered.rejections
+        target = request.target
+        compiled = translate(request.model, request.io, precision=request.precision, device=target.run.device)
+        options = options_for(request.precision, request.options)
+        rejections = structural_rejections(request.model, target) or _rejections(
+            compiled, request.model, options
+        )
         if rejections:
-            raise refuse(request.target, rejections)
+            raise refuse(target, rejections)
         name = f"{request.stem}.tflite"
         inputs, outputs, notes = compiled.inputs, compiled.outputs, compiled.notes
         content = parts_of(compiled, request.info)
         del compiled  # its weights: the runtime is about to pack its own copy
         entry = _write(content, folder / name)
+        if target.run.device != "cpu" and self.probe(target).ok:  # C5
+            rejections = refused_on_gpu(folder / name, options)
+            if rejections:
+                (folder / name).unlink()
+                raise refuse(target, rejections)
         return Artifact(
             folder=folder,
             files=(entry,),
-            target=request.target.name,
+            target=target.name,
             backend="litert",
             precision=request.precision,
-            options=request.options,
+            options=options,
             inputs=inputs,
             outputs=outputs,
             plan_digest=request.plan_digest,
@@ -175,10 +209,25 @@ class LiteRt:
         )
 
     def open(self, artifact: Artifact, options: RunOptions) -> Session:
-        """Open in a worker; see ``Backend.open``."""
+        """Open in a worker; see ``Backend.open``. A CPU that stands in for a GPU has none of its settings."""
         from edgekit.backends.worker import open_worker
 
-        return open_worker(_ENGINE, artifact, options)
+        if options.device == "cpu":
+            if artifact.options.device != "cpu":
+                options = replace(options, settings=())
+            return open_worker(_ENGINE, artifact, options)
+        return open_worker(_GPU_ENGINE, artifact, options)
+
+
+def _rejections(compiled: Compiled, model: ir.Model, options: RunOptions) -> tuple[Rejection, ...]:
+    """C2 and C4; where operators may run on the CPU, only those that would be computed wrongly."""
+    found = compiled.lowered.rejections
+    if found or options.device == "cpu":
+        return found
+    found = gpu_rejections(compiled.lowered.graph, model)
+    if dict(options.settings).get(GPU_FALLBACK) == "allow":
+        return tuple(each for each in found if each.rule == NUMBERS_RULE)
+    return found
 
 
 def packed(compiled: Compiled, info: ModelInfo | None) -> bytes:
