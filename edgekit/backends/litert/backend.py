@@ -22,7 +22,7 @@ from edgekit.backends.base import CompileRequest, IoForm, ModelInfo, file_entrie
 from edgekit.backends.installed import installed_version, satisfies
 from edgekit.backends.litert import flatbuffer, layout, lower, metadata, units
 from edgekit.backends.litert.gpu_device import gpu_here, options_for, refused_on_gpu
-from edgekit.backends.litert.gpu_forms import with_gpu_forms
+from edgekit.backends.litert.gpu_forms import PINNED, is_open, wants_fixed_batch, with_gpu_forms
 from edgekit.backends.litert.gpu_kernels import NUMBERS_RULE, gpu_rejections
 from edgekit.backends.litert.half import has_half, widened, with_half_constants
 from edgekit.backends.litert.io_types import with_integer_io
@@ -35,6 +35,9 @@ from edgekit.backends.litert.tensors import Tensor
 from edgekit.backends.refusal import refuse, structural_rejections
 from edgekit.backends.requantized_bytes import with_requantized_bytes
 from edgekit.errors import EdgekitError, OutputError
+from edgekit.ir.pin import pinned
+from edgekit.ir.quiet import quiet
+from edgekit.passes.fold_constants import FoldConstants
 from edgekit.spec import (
     Artifact,
     Availability,
@@ -121,6 +124,26 @@ def translate(
     )
 
 
+def for_device(
+    model: ir.Model, io: IoForm | None, *, precision: Precision = Precision.FP32, device: str
+) -> tuple[ir.Model, Compiled]:
+    """``translate``, and for a GPU with the batch pinned to 1 where its accelerator takes no open one.
+
+    Returns:
+        The model that was translated, and what came of it.
+    """
+    compiled = translate(model, io, precision=precision, device=device)
+    graph = compiled.lowered.graph
+    if device == "cpu" or compiled.lowered.rejections or not is_open(graph):
+        return model, compiled
+    if not wants_fixed_batch(graph) and not gpu_rejections(graph, model):
+        return model, compiled
+    with quiet():
+        fixed = FoldConstants().apply(pinned(model, {}, batch=1))
+    compiled = translate(fixed, io, precision=precision, device=device)
+    return fixed, replace(compiled, notes=(*compiled.notes, PINNED))
+
+
 def _binding(operand: Operand, where: Layout, stored: Tensor, dtype: str) -> IoBinding:
     integer = operand.dtype == "float32" and stored.dtype != "float32"
     return IoBinding(
@@ -155,7 +178,7 @@ class LiteRt:
         found = structural_rejections(model, target)
         if found:
             return found
-        compiled = translate(model, device=target.run.device)
+        model, compiled = for_device(model, None, device=target.run.device)
         found = _rejections(compiled, model, target.run.options())
         if found or target.run.device == "cpu" or not self.probe(target).ok:
             return found
@@ -173,11 +196,11 @@ class LiteRt:
             OutputError: ``folder`` cannot be written.
         """
         target = request.target
-        compiled = translate(request.model, request.io, precision=request.precision, device=target.run.device)
-        options = options_for(request.precision, request.options)
-        rejections = structural_rejections(request.model, target) or _rejections(
-            compiled, request.model, options
+        model, compiled = for_device(
+            request.model, request.io, precision=request.precision, device=target.run.device
         )
+        options = options_for(request.precision, request.options)
+        rejections = structural_rejections(model, target) or _rejections(compiled, model, options)
         if rejections:
             raise refuse(target, rejections)
         name = f"{request.stem}.tflite"

@@ -7,6 +7,8 @@ W7 an int8 CONV_2D with a 1x1 filter and a stride: 2.3.0 computes other numbers,
 
    SAME adds one row below where s i is the last one (tflite/kernels/padding.h), which meets zeros. A CPU runs
    the same file, with a little more to multiply.
+G5 SLICE of a tensor with an open size is dynamic for LiteRT (tflite/kernels/slice.cc), and a graph with one
+   dynamic tensor is refused as a whole; SPACE_TO_DEPTH of several images is wrong (W6): the batch is 1 there
 """
 
 from __future__ import annotations
@@ -16,6 +18,19 @@ from dataclasses import replace
 import numpy as np
 
 from edgekit.backends.litert.tensors import Graph, Operator, Tensor
+
+PINNED = "the batch is pinned to 1: LiteRT's GPU accelerator does not take this graph with an open one"
+_FIXED_ONLY = frozenset({"SLICE", "STRIDED_SLICE", "SPACE_TO_DEPTH"})
+
+
+def is_open(graph: Graph) -> bool:
+    """Whether an input has a size that is not known."""
+    return any(not isinstance(dim, int) for index in graph.inputs for dim in graph.tensors[index].shape)
+
+
+def wants_fixed_batch(graph: Graph) -> bool:
+    """G5."""
+    return any(op.code in _FIXED_ONLY for op in graph.operators)
 
 
 def with_gpu_forms(graph: Graph) -> Graph:

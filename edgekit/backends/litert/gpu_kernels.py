@@ -20,6 +20,7 @@ Taken, and computed wrongly (the first axis is its batch, whatever it means):
     W4 TRANSPOSE_CONV where the padding is not the same on both sides
     W5 BATCH_MATMUL that spreads one batch over several
     W6 SPACE_TO_DEPTH of several images
+    W8 CONV_2D in groups of other than 4, 8, 12, ... channels
 
 W7, int8 1x1 convolutions with a stride, is written otherwise (``gpu_forms``). What is wrong besides is found
 by running the file (``gpu_device``). SIN and COS are within 2e-4: WGSL promises no more.
@@ -227,6 +228,8 @@ def _wrong(case: _Case) -> Iterator[tuple[str, str]]:
         a, b = given[0].shape[:-2], given[1].shape[:-2]
         if a != b and given[1].data is None:  # W5
             yield f"computes BATCH_MATMUL wrongly where batches differ: {a} and {b}", OTHER
+    if code == "CONV_2D" and _ragged_groups(case):  # W8
+        yield "computes CONV_2D wrongly in groups of other than 4, 8, 12, ... channels", OTHER
     if code == "SPACE_TO_DEPTH" and given[0].shape[0] != 1:  # W6
         yield "computes SPACE_TO_DEPTH wrongly for several images at once", _FIX
 
@@ -238,6 +241,16 @@ def _differs_along_batch(tensor: Tensor, out: Tensor) -> bool:
         and isinstance(tensor.shape[0], int)
         and tensor.shape[0] > 1
     )
+
+
+def _ragged_groups(case: _Case) -> bool:
+    """Whether there are several groups, and one reads or writes channels that are no multiple of 4."""
+    channels, weight = case.given[0].shape[3], case.given[1].shape
+    inside, outside = weight[3], weight[0]
+    if not (isinstance(channels, int) and isinstance(inside, int) and isinstance(outside, int)):
+        return True
+    groups = channels // inside
+    return groups > 1 and bool(inside % 4 or outside // groups % 4)
 
 
 def _lopsided(case: _Case) -> bool:
