@@ -3,10 +3,14 @@
 An entry is made in a temporary folder beside the others and renamed when it is complete: an interrupted
 run leaves no half entry, and the next run resumes where the last one stopped. The key holds everything that
 the entry depends on, the digest of edgekit's own code included.
+
+A complete entry carries the hashes of its files. A process holds an entry against them before it takes out
+anything for the first time: what a disk, a sync tool or a neighbour changed is made again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -22,6 +26,9 @@ from edgekit.pipeline.versions import code_digest
 
 _MARKER = "CACHEDIR.TAG"  # https://bford.info/cachedir/: back-up programs leave such folders out
 _TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# made by edgekit; `edgekit clean` removes it\n"
+_MAKING = ".making-"  # folders that no run takes anything out of
+_SEAL = ".hashes.json"  # SHA-256 by path of an entry's files, as they were when it was complete
+_seen_whole: set[Path] = set()  # by this process: hashing is paid once
 
 
 @dataclass(frozen=True)
@@ -42,12 +49,14 @@ class Cache:
             OutputError: the cache folder cannot be written.
         """
         entry = self.root / stage / entry_digest(key)
-        if entry.is_dir():
+        if _is_whole(entry):
             return entry
+        if entry.exists():
+            _discard(entry)
         try:
             entry.parent.mkdir(parents=True, exist_ok=True)
             (self.root / _MARKER).write_text(_TAG)
-            temporary = Path(tempfile.mkdtemp(prefix=".making-", dir=entry.parent))
+            temporary = Path(tempfile.mkdtemp(prefix=_MAKING, dir=entry.parent))
         except OSError as error:
             raise OutputError(
                 f"cache folder {self.root} cannot be written",
@@ -56,8 +65,10 @@ class Cache:
             ) from error
         try:
             make(temporary)
+            (temporary / _SEAL).write_text(json.dumps(_hashes(temporary), sort_keys=True))
             try:
                 temporary.rename(entry)
+                _seen_whole.add(entry)
             except OSError:
                 # another run made the same entry meanwhile: by construction it holds the same
                 if not entry.is_dir():
@@ -67,8 +78,8 @@ class Cache:
         return entry
 
     def holds(self, stage: str, key: Mapping[str, Any]) -> bool:
-        """Whether the entry is there: ``folder`` would make nothing."""
-        return (self.root / stage / entry_digest(key)).is_dir()
+        """Whether the entry is there and whole: ``folder`` would make nothing."""
+        return _is_whole(self.root / stage / entry_digest(key))
 
     def value(self, stage: str, key: Mapping[str, Any], make: Callable[[], Any]) -> Any:
         """A JSON-ready value: ``make`` computes it when it is not there yet."""
@@ -99,3 +110,45 @@ def entry_digest(key: Mapping[str, Any]) -> str:
     """The name of an entry: equal keys of equal code have one."""
     whole = {"edgekit": code_digest(), "key": key}  # apart: no name in a key can stand in for edgekit's own
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:40]
+
+
+def _is_whole(entry: Path) -> bool:
+    """Whether the entry's files are those that it was sealed with; what lies beside them does not matter."""
+    if not entry.is_dir():
+        _seen_whole.discard(entry)
+        return False
+    if entry in _seen_whole:
+        return True
+    try:
+        sealed: dict[str, str] = json.loads((entry / _SEAL).read_text())
+        whole = all(_hash(entry / name) == sha256 for name, sha256 in sealed.items())
+    except (OSError, ValueError, AttributeError):  # the seal itself is gone or damaged
+        return False
+    if whole:
+        _seen_whole.add(entry)
+    return whole
+
+
+def _discard(entry: Path) -> None:
+    """Out of the way in one step: another process finds it damaged or not at all."""
+    try:
+        grave = Path(tempfile.mkdtemp(prefix=_MAKING, dir=entry.parent))
+        with contextlib.suppress(FileNotFoundError):  # another process was first
+            entry.rename(grave / entry.name)
+        shutil.rmtree(grave, ignore_errors=True)
+    except OSError as error:
+        raise OutputError(
+            f"cache entry {entry} is damaged and cannot be removed",
+            why=str(error),
+            remedy="remove it yourself, or name another folder with EDGEKIT_CACHE or --cache-dir",
+        ) from error
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _SEAL)
+    return {path.relative_to(folder).as_posix(): _hash(path) for path in files}
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

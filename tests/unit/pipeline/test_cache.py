@@ -79,3 +79,47 @@ def test_clean_removes_a_cache_and_nothing_else(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a cache"):
         clean(cache_dir=foreign)
     assert (foreign / "cat.jpg").is_file()
+
+
+def forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a new process knows of entries: nothing."""
+    monkeypatch.setattr("edgekit.pipeline.cache._seen_whole", set())
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "lost", "seal", "no seal"])
+def test_a_damaged_entry_is_made_again(damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Cache(tmp_path)
+
+    def make(folder: Path) -> None:
+        (folder / "inner").mkdir()
+        (folder / "inner" / "weights.bin").write_bytes(b"weights")
+
+    entry = cache.folder("s", {"k": 1}, make)
+    weights, seal = entry / "inner" / "weights.bin", entry / ".hashes.json"
+    match damage:
+        case "flip":
+            weights.write_bytes(b"weighus")
+        case "cut":
+            weights.write_bytes(b"")
+        case "lost":
+            weights.unlink()
+        case "seal":
+            seal.write_text("[]")
+        case _:
+            seal.unlink()
+    forget(monkeypatch)
+    assert not cache.holds("s", {"k": 1})
+    again = cache.folder("s", {"k": 1}, make)
+    assert again == entry
+    assert (again / "inner" / "weights.bin").read_bytes() == b"weights"
+    assert [path.name for path in (tmp_path / "s").iterdir()] == [entry.name]  # nothing of it is left
+
+
+def test_a_whole_entry_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Must not fire; what a later stage lays beside its files is no damage."""
+    cache = Cache(tmp_path)
+    entry = cache.folder("s", {"k": 1}, lambda folder: (folder / "f").touch())
+    (entry / "later").touch()
+    forget(monkeypatch)
+    assert cache.holds("s", {"k": 1})
+    assert cache.folder("s", {"k": 1}, lambda _: pytest.fail("made again")) == entry
