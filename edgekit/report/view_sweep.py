@@ -70,7 +70,7 @@ def view(result: SweepResult) -> Page:
         _reasons(result, names),
         Lines("Left out", tuple(Line(each) for each in result.left_out), detail=True),
         Lines("Findings", tuple(Line(each, "warn") for each in result.findings)),
-        Facts("", tuple(_facts(result))),
+        Facts("This sweep", tuple(_facts(result))),
         *(facts_of_machine(each) for each in result.machines.values()),
     ]
     return Page(
@@ -90,13 +90,14 @@ def _verdict(result: SweepResult) -> str:
 
 
 def _names(rows: Sequence[SweepRow]) -> dict[str, str]:
-    """What tells rows apart: target and precision, the rest where it differs."""
+    """A number, and what tells rows apart: target and precision, the rest where it differs."""
     recipes, devices = {row.recipe for row in rows}, {row.device for row in rows}
     threads, prunes = {row.threads for row in rows}, {row.prune for row in rows}
     return {
         row.id: " ".join(
             part
             for part in (
+                f"{place}.",
                 row.recipe if len(recipes) > 1 else "",
                 row.target,
                 str(row.precision),
@@ -106,7 +107,7 @@ def _names(rows: Sequence[SweepRow]) -> dict[str, str]:
             )
             if part
         )
-        for row in rows
+        for place, row in enumerate(rows, start=1)
     }
 
 
@@ -148,7 +149,7 @@ def _cells(row: SweepRow, names: dict[str, str], *, detail: bool) -> tuple[Cell,
     value, drop = accuracy_cells(artifact.accuracy if artifact else None)
     front = Cell("yes", "good") if row.front else Cell(number.ABSENT, "muted")
     if row.beaten_by:
-        front = Cell(f"beaten by {names[row.beaten_by]}", "muted")
+        front = Cell(f"beaten by {names[row.beaten_by].partition('.')[0]}", "muted")
     return (
         Cell(names[row.id]),
         Cell(_WORDS.get(row.status, row.status), _TONES.get(row.status, "warn")),
@@ -167,7 +168,8 @@ def _scatter(group: _Group, result: SweepResult, names: dict[str, str]) -> Scatt
     artifacts = [row.artifact for _, row in group.rows if row.artifact]
     unit, divisor = ("MB", _MB) if any(each.size_bytes >= _MB for each in artifacts) else ("kB", _KB)
     better = "up" if group.rows[0][1].higher_is_better else "down"
-    metric = artifacts[0].accuracy.metric if artifacts[0].accuracy else ""
+    first = artifacts[0].accuracy
+    metric = (first.metric + (", %" if first.unit == "pp" else "")) if first else ""
     panels = (
         _panel("p50 latency, ms (left is faster)", group, _p50, targets, names),
         _panel(f"size, {unit}", group, lambda row: _exact(row.size_bytes / divisor), targets, names),
@@ -222,8 +224,8 @@ def _metric(row: SweepRow) -> Value:
     assert accuracy is not None  # noqa: S101  the caller has looked
     if accuracy.unit != "pp" or not row.higher_is_better:
         return _exact(accuracy.value)
-    ends = (accuracy.reference - drop / 100 for drop in (accuracy.drop_high_pp, accuracy.drop_low_pp))
-    return Value(accuracy.value, *ends)
+    ends = (100 * accuracy.reference - drop for drop in (accuracy.drop_high_pp, accuracy.drop_low_pp))
+    return Value(100 * accuracy.value, *ends)
 
 
 def _exact(value: float) -> Value:
@@ -239,10 +241,10 @@ def _memory(row: CandidateRow) -> Value | None:
 
 
 def _numbers(group: _Group, names: dict[str, str]) -> Table:
-    columns = (Column("no."), Column("row"), Column("artifact"))
+    columns = (Column("row"), Column("artifact"))
     rows = tuple(
-        (Cell(str(place)), Cell(names[row.id]), Cell(row.artifact.file if row.artifact else number.ABSENT))
-        for place, row in group.rows
+        (Cell(names[row.id]), Cell(row.artifact.file if row.artifact else number.ABSENT))
+        for _, row in group.rows
     )
     return Table("The numbers", columns, rows, detail=True, folded=True)
 

@@ -31,6 +31,7 @@ from edgekit.pipeline.package import Wanted
 from edgekit.pipeline.prune import Asked
 from edgekit.pipeline.prune_judge import Judging
 from edgekit.pipeline.result import RESULTS
+from edgekit.pipeline.sweep.run import Where
 from edgekit.pruning.zeros import Pattern
 from edgekit.report.schema import schema
 from edgekit.spec import Precision, Progress, TensorSpec
@@ -252,6 +253,19 @@ CASES = [
         code=3,
     ),
     Case(
+        "sweep m.toml -o s --jobs 3 --scheduler tcp://h:1 --store s3://b/x --wait 5 --update --cache-dir c",
+        "sweep.run.sweep",
+        result("sweep"),
+        (Path("m.toml"),),
+        {
+            "out": Path("s"),
+            "where": Where("tcp://h:1", 3, "s3://b/x", 5.0),
+            "update": True,
+            "cache_dir": Path("c"),
+        },
+        code=5,
+    ),
+    Case(
         "verify bundle --target a",
         "verify.verify",
         result("verify"),
@@ -313,7 +327,7 @@ CASES = [
 
 @contextmanager
 def replaced(case: Case, monkeypatch: pytest.MonkeyPatch, **behaviour: Any) -> Iterator[Any]:
-    module, function = case.stage.split(".")
+    module, _, function = case.stage.rpartition(".")
     real = importlib.import_module(f"edgekit.pipeline.{module}")
     fake = create_autospec(getattr(real, function), **(behaviour or {"return_value": case.given}))
     with monkeypatch.context() as patch:
@@ -332,7 +346,7 @@ def test_the_stage_gets_what_the_flags_say(
     found = dict(stage.call_args.kwargs)
     progress = found.pop("progress", None)
     assert progress is None or all(hasattr(progress, name) for name in ("stage", "advance", "note"))
-    assert found.pop("render", None) is None or case.stage == "run.release"
+    assert found.pop("render", None) is None or case.stage in {"run.release", "sweep.run.sweep"}
     assert {key: found[key] for key in case.keywords} == case.keywords
     assert capsys.readouterr().out.strip()
 

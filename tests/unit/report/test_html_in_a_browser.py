@@ -27,6 +27,7 @@ NAMES = (
     "bench-history",
     "bench-sustained",
     "diff",
+    "sweep",
     "inspect",
     "quantize",
     *RICH,
