@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import onnx_ir as ir
@@ -22,7 +23,8 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, "utf-8")
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a file stands where its folder should be
+            temporary.unlink()
         raise OutputError(
             f"{path} cannot be written", why=str(error), remedy="choose another place with -o"
         ) from error

@@ -4,7 +4,8 @@
 
 C1 a model that cannot be prepared ends all its rows, a unit that cannot be made those on its devices · C2 a
 row whose target this machine cannot time, measured "here", is not benched: its gates say so · C3 artifacts
-are copied out of the store, where workers put them, by digest.
+are copied out of the store, where workers put them, by digest · C4 what is wrong with a reply, or with its
+files in the store, ends its rows and no others.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgekit.errors import ExitCode
+from edgekit.errors import EdgekitError, ExitCode, OutputError
 from edgekit.pipeline import artifact as artifacts
 from edgekit.pipeline.latency import Timed
 from edgekit.pipeline.lock import Lock, LockedScheme, LockedTarget
@@ -29,6 +30,7 @@ from edgekit.pipeline.sweep.rows import Row
 from edgekit.pipeline.sweep.schedule import LOCAL, Reply, Task
 from edgekit.pipeline.sweep.store import Store
 from edgekit.pipeline.sweep.stored_cache import confined
+from edgekit.pipeline.sweep.work import error_document
 from edgekit.pipeline.write import write_text
 from edgekit.spec import Artifact, Precision, Progress, Rejection, from_json
 
@@ -98,19 +100,32 @@ class Collected:
         kind, name = task.document["kind"], task.document["of"]
         rows = self._rows_of(kind, name)
         error = _error_of(reply)
-        if error is not None:
-            for row in rows:
-                if row.id not in self._done:
-                    self._fail(row, error)
-            return ()
         seconds = float(reply.document.get("seconds", 0.0))
         for row in rows:
             self._seconds[row.id] += seconds / len(rows)
+        try:
+            follows: Sequence[Task] = ()
+            if error is None:
+                follows = self._after(kind, name, reply.document)
+            else:
+                for row in rows:
+                    self._fail(row, error)
+        except OutputError:
+            raise  # a disk that is full ends the sweep: no row could be kept
+        except EdgekitError as bad:  # C4
+            for row in rows:
+                if row.id not in self._done:
+                    self._end(row, bad.exit_code, _sentence(error_document(bad)))
+            return ()
+        return follows
+
+    def _after(self, kind: str, name: str, document: Mapping[str, Any]) -> Sequence[Task]:
         if kind == "prepare":
-            return self._after_prepare(name, reply.document)
+            return self._after_prepare(name, document)
         if kind == "make":
-            return self._after_make(name, reply.document)
-        self._after_bench(rows[0], reply.document)
+            return self._after_make(name, document)
+        row = next(row for row in self._open() if row.id == name)
+        self._after_bench(row, document)
         return ()
 
     def rows(self) -> tuple[SweepRow, ...]:
@@ -308,7 +323,7 @@ class Collected:
         for name, digest in found.made.document["files"].items():
             self._fetch(digest, confined(folder, name))
         artifact = from_json(Artifact, {**found.made.document["artifact"], "folder": str(folder)})
-        write_text(folder / f"{artifact.files[0].path}.json", artifacts.json_of(artifact))
+        write_text(confined(folder, f"{artifact.files[0].path}.json"), artifacts.json_of(artifact))
 
     def _fetch(self, digest: str, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

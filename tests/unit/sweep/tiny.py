@@ -45,7 +45,7 @@ recipes = ["models/one.toml", "models/two.toml"]
 precision = ["fp32", "w8a8"]
 threads = [1, 2, 3]
 [run]
-wait_s = 5
+wait_s = 120
 rounds = 10
 """
 
@@ -113,6 +113,13 @@ class Cluster:
             self.folder / f"{name}.log",
         )
 
+    def wait(self) -> None:
+        """Until all of them are known."""
+        from distributed import Client
+
+        with Client(self.address, set_as_default=False, timeout=120) as client:
+            client.wait_for_workers(len(self.workers), timeout=300)
+
     def close(self) -> None:
         """End all processes."""
         for process in [*self.workers.values(), self.scheduler]:
@@ -142,6 +149,7 @@ def cluster(folder: Path, resources: list[str]) -> Iterator[Cluster]:
         found.address = _address(told)
         for place, each in enumerate(resources):
             found.add(f"w{place}", each)
+        found.wait()
         yield found
     finally:
         found.close()
