@@ -56,7 +56,7 @@ SHIFT = 1 / 8  # of a colour image's size: 4 of 32 pixels
 SMALL_SHIFT = 1 / 32  # of any other's: 1/8 of a spectrum costs a third of what training gains
 SMALLEST_IMAGE = 16  # pixels of a side that is moved
 COLOURS = 3
-LOOKED_AT = 512  # samples for the first means and variances
+LOOKED_AT = 2048  # samples for the first and the last means and variances
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def recover(
     seed: int,
     threads: int | None,
     joints: Sequence[Joint] = (),
-    skip: int = 0,
+    but_every: int = 0,
     half: bool = False,
     progress: Progress | None = None,
 ) -> tuple[ir.Model, Recovery]:
@@ -99,7 +99,7 @@ def recover(
         seed: of order and mixtures.
         threads: of PyTorch; None = as many as it takes by itself.
         joints: inner values that are compared as well.
-        skip: samples in front that are not learned from.
+        but_every: the first of so many samples, and so on, is not learned from; 0 = all are.
         half: products in bfloat16 (D4).
         progress: advanced by epochs; the caller has opened the stage.
 
@@ -116,20 +116,19 @@ def recover(
     if threads:
         torch.set_num_threads(threads)
     model = student.clone()
-    data = {name: tensor[skip:] for name, tensor in _held(teacher, batches, count).items()}
+    data = {name: _but_every(tensor, but_every) for name, tensor in _held(teacher, batches, count).items()}
     compared = _Compared(teacher, model, joints=joints, half=half)
     size = len(next(iter(data.values())))
     batch = min(_batch(teacher), max(SMALLEST_STEPS_BATCH, size // STEPS), size)
     batch = size // -(-size // batch)  # few are left over
-    some = [
-        {name: tensor[start : start + batch] for name, tensor in data.items()}
-        for start in range(0, min(size, LOOKED_AT) - batch + 1, batch)
-    ]
+    generator = torch.Generator().manual_seed(seed)
+    # drawn: data often lies class by class, and means of some classes are not those of all
+    drawn = torch.randperm(size, generator=generator)[: min(size, LOOKED_AT) // batch * batch].split(batch)
+    some = [{name: tensor[rows] for name, tensor in data.items()} for rows in drawn]
     compared.normalize(some)
     optimizer = torch.optim.Adam(compared.groups())
     steps = epochs * (size // batch)
     rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: part_of_peak(step, steps))
-    generator = torch.Generator().manual_seed(seed)
     errors: list[float] = []
     for _ in range(epochs):
         total = 0.0
@@ -234,6 +233,12 @@ class _Compared:
         for name, parameter in self.weights.items():
             array = parameter.detach().contiguous().numpy().copy()
             model.graph.initializers[name].const_value = ir.tensor(array, name=name)
+
+
+def _but_every(tensor: Any, number: int) -> Any:
+    import torch
+
+    return tensor[torch.arange(len(tensor)) % number != 0] if number else tensor
 
 
 def _trainable(model: ir.Model) -> dict[str, Any]:

@@ -7,8 +7,8 @@ bound on what it costs:
 
 F1: as many passes as WORK allows, at most PASSES, so that any model takes about the same minutes; fewer than
     FEWEST are not worth a change of every weight.
-F2: the samples in front (one of JUDGES) are not learned from; the result is taken where the error at the
-    outputs is smaller on them, and else the solved model stays.
+F2: one sample of JUDGES is not learned from; the result is taken where the error at the outputs is smaller on
+    these, and else the solved model stays.
 F3: where it cannot be done it says why: no PyTorch, an operator without gradients, a batch of fixed size, too
     few samples.
 
@@ -17,9 +17,10 @@ Source: as ``joints`` and ``recover``.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 
 from edgekit.errors import InputError, MissingBackendError
@@ -29,7 +30,7 @@ from edgekit.pruning.joints import joints
 from edgekit.pruning.recover import recover
 from edgekit.pruning.sensitivity import output_error
 from edgekit.pruning.stream import OpenModel
-from edgekit.spec import BatchStream, Progress
+from edgekit.spec import Array, BatchStream, Progress
 
 WORK = 2.5e12  # multiply-accumulates of the float model over all passes: 3 minutes of one AVX-512 core
 PASSES = 30
@@ -94,7 +95,6 @@ def refine(
     why = _hindrance(found.model, count, passes)
     if why:
         return solved, Refinement(why=why)
-    judges = count // JUDGES
     try:
         refined, _ = recover(
             found.model,
@@ -105,19 +105,37 @@ def refine(
             seed=seed,
             threads=threads,
             joints=joints(found, solved, removed),
-            skip=judges,
+            but_every=JUDGES,
             half=half,
             progress=progress,
         )
     except (InputError, MissingBackendError) as error:
         return solved, Refinement(why=error.what)
     before, after = (
-        output_error(found.model, each, open_model=open_model, batches=batches, count=judges)
+        output_error(
+            found.model, each, open_model=open_model, batches=_judges(batches), count=-(-count // JUDGES)
+        )
         for each in (solved, refined)
     )
     if after < before:
         return refined, Refinement(passes, before, after)
     return solved, Refinement(0, before, after, "on samples that it had not seen it was no better")
+
+
+def _judges(batches: BatchStream) -> BatchStream:
+    """The first of every JUDGES samples."""
+
+    def some(size: int) -> Iterator[dict[str, Array]]:
+        held: list[dict[str, Array]] = []
+        for feeds in batches(JUDGES):
+            held.append({name: array[:1] for name, array in feeds.items()})
+            if len(held) == size:
+                yield {name: np.concatenate([each[name] for each in held]) for name in held[0]}
+                held = []
+        if held:
+            yield {name: np.concatenate([each[name] for each in held]) for name in held[0]}
+
+    return some
 
 
 def _hindrance(model: ir.Model, count: int, passes: int) -> str:

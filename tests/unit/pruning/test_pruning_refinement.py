@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -268,3 +269,38 @@ def test_what_has_too_few_numbers_or_is_shared_is_not_normalized() -> None:
     y = m.add("Conv", m.input("x", ("N", 4, 16, 16)), weight, pads=[1] * 4)
     shared = as_ir(m.build(m.add("Conv", y, weight, pads=[1] * 4)))
     assert not _with_normalizations(shared)[0].weights
+
+
+def test_judges_are_spread_over_the_data() -> None:
+    """F2: data may lie class by class; whole batches, and what is left over."""
+
+    def batches(size: int) -> Iterator[dict[str, Any]]:
+        numbers = np.arange(100)
+        for start in range(0, 100, size):
+            yield {"x": numbers[start : start + size]}
+
+    found = [feeds["x"].tolist() for feeds in refine_._judges(batches)(3)]
+    assert found == [[0, 16, 32], [48, 64, 80], [96]]
+
+
+def test_means_are_those_of_all_samples_where_data_lies_in_order() -> None:
+    """Sabotage: the first half of the samples is of another size; what is folded has to fit both."""
+    pytest.importorskip("torch")
+    found, gone, pruned = _pruned(_network())
+    rng = np.random.default_rng(0)
+    data = rng.standard_normal((4096, 3, 8, 8)).astype(np.float32)
+    data[:2048] *= 0.1
+
+    def batches(size: int) -> Iterator[dict[str, Any]]:
+        for start in range(0, len(data), size):
+            yield {"x": data[start : start + size]}
+
+    trained, _ = recover(
+        found.model, pruned, batches=batches, count=4096, epochs=2, seed=0, threads=1, but_every=16
+    )
+    errors = [
+        output_error(found.model, each, open_model=InProcess, batches=refine_._judges(batches), count=256)
+        for each in (pruned, trained)
+    ]
+    assert errors[1] < 0.5 * errors[0]
+    assert gone
