@@ -81,6 +81,10 @@ def run() -> Report:
     """Measure one model after the other; without the drivers there is nothing but the reason."""
     bars: list[Bar] = []
     raw: dict[str, Any] = {}
+    absent = {each.driver for each in WAYS if not software_vulkan.environment(each.driver)}
+    if absent:
+        reason = f"no {', '.join(sorted(absent))}: tests/gpu/README.md says how to get it"
+        return Report("gpu_software", (), {"skipped": reason})
     for name in _chosen(CHOSEN, names()):
         with tempfile.TemporaryDirectory() as folder:
             held, found = _measure(name, Path(folder))
@@ -204,8 +208,6 @@ def _macs(model: ir.Model) -> int:
 @contextmanager
 def _driver(name: str) -> Iterator[None]:
     found = software_vulkan.environment(name)
-    if not found:
-        raise SystemExit(f"no {name}: tests/gpu/README.md says how to get it")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("EDGEKIT_SOFTWARE_GPU", raising=False)
         for variable, value in found.items():
