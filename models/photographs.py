@@ -25,8 +25,8 @@ COLOURS = ((0, 1, 2), (1, 2, 0), (2, 0, 1))  # orders of red, green and blue
 VIEWS = PHOTOGRAPHS * len(QUARTERS) * len(COLOURS)
 SIDE = (144, 200)  # smallest and largest crop, in pixels
 REACH = 0.03  # a crop's centre is at most so far from its quarter's, in parts of the photograph
-COUNTS = {"training": 720, "calibration": 128, "evaluation": 400}
-SEEDS = {"training": 0, "calibration": 1, "evaluation": 2}
+COUNTS = {"training": 720, "calibration": 128, "evaluation": 400, "held out": 2000}
+SEEDS = {"training": 0, "calibration": 1, "evaluation": 2, "held out": 3}
 
 
 def crops(split: str) -> Iterator[tuple[np.ndarray, int]]:
@@ -68,6 +68,12 @@ def calibration() -> Iterator[dict[str, np.ndarray]]:
 def evaluation() -> Iterator[dict[str, np.ndarray]]:
     """What candidates are judged on, without labels."""
     for crop, _ in crops("evaluation"):
+        yield {"image": crop[None]}
+
+
+def held_out() -> Iterator[dict[str, np.ndarray]]:
+    """More crops, for who has chosen on the evaluation's and asks how good the choice is."""
+    for crop, _ in crops("held out"):
         yield {"image": crop[None]}
 
 

@@ -17,6 +17,7 @@ from edgekit import settings
 
 RATE = 8000  # samples per second
 LENGTH = RATE  # samples of a clip: one second
+PLACES = (0.0, 0.2, 0.35, 0.5, 0.65, 0.8, 1.0)  # where a clip that is held out begins in its free time
 SOUNDS = {"train": (600, 0), "test": (1000, 1)}  # generated clips of a split, and their seed
 
 
@@ -109,6 +110,14 @@ def calibration_clips(count: int) -> tuple[list[np.ndarray], np.ndarray]:
     waves, labels = clips("train")
     chosen = np.random.default_rng(0).permutation(len(waves))[:count]
     return [waves[index] for index in chosen], labels[chosen]
+
+
+def held_out_clips(count: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """Training clips that ``calibration_clips(count)`` leaves, each at all PLACES; and their classes."""
+    waves, labels = clips("train")
+    left = np.random.default_rng(0).permutation(len(waves))[count:]
+    moved = [placed(waves[index], start) for index in left for start in PLACES]
+    return moved, np.repeat(labels[left], len(PLACES))
 
 
 def batches(

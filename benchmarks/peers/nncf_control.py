@@ -1,6 +1,8 @@
 """float.onnx + data -> NNCF's quantize_with_accuracy_control on OpenVINO: answers of its model, seconds.
 
-    python nncf_control.py float.onnx calibration.npy evaluation.npz INPUT MAX_DROP OUT
+    python nncf_control.py float.onnx calibration.npy evaluation.npz held_out.npy INPUT MAX_DROP OUT
+
+Its answers on what is held out are asked for when the job is done.
 
 Runs in the environment of the peer nncf. Imports and the conversion from ONNX are not in the seconds. Every
 compiled model computes in float32 where it is not quantized: bfloat16, the plug-in's default on some CPUs,
@@ -27,7 +29,7 @@ def main() -> None:
     """See the module."""
     import openvino as ov
 
-    source, calibration, evaluation, name, max_drop, out = sys.argv[1:]
+    source, calibration, evaluation, held_out, name, max_drop, out = sys.argv[1:]
     images = np.load(calibration)
     held = np.load(evaluation)
     model = ov.convert_model(source)
@@ -61,6 +63,7 @@ def main() -> None:
         "seconds": seconds,
         "processor_seconds": used,
         "answers": answers,
+        "held_out": [int(compiled(one(x))[0].argmax()) for x in np.load(held_out, mmap_mode="r")],
         "validations": counted["evaluations"],
         "fake_quantize": kinds.count("FakeQuantize"),
         "versions": {"nncf": nncf.__version__, "openvino": ov.__version__},

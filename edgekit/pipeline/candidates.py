@@ -336,7 +336,7 @@ class Trial:
             return mixing.Trial(passes=False, drop=math.inf)
         drop = paired_drop(self._bench.reference.evaluation, proof.evaluation, seed=BOOTSTRAP_SEED)
         verdict = hold(accuracy_of(self._plan.budget), drop=drop)
-        return mixing.Trial(_is_accurate(verdict), drop.value_pp)
+        return mixed.trial_of(drop, passes=_is_accurate(verdict))
 
     def judged(self) -> list[Judged]:
         """All candidates held against the budget, the float variant first."""

@@ -20,7 +20,7 @@ from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.came import Variant
 from edgekit.pipeline.candidates import try_target
 from edgekit.pipeline.evaluation import Evaluated, evaluate_pair
-from edgekit.pipeline.mixed import mix
+from edgekit.pipeline.mixed import mix, trial_of
 from edgekit.pipeline.model import PRECISION_KEY, Canonical, canonical_file
 from edgekit.pipeline.plan import TargetPlan
 from edgekit.pipeline.prepare import Prepared, Restore, prepare
@@ -257,7 +257,7 @@ class _Job:
 
     def _trial(self, scheme: Scheme) -> Trial:
         found, verdict = self._evaluated(self._make(scheme))
-        return Trial(verdict.exit_code is ExitCode.OK, found.drop.value_pp)
+        return trial_of(found.drop, passes=verdict.exit_code is ExitCode.OK)
 
 
 def _is_given(data: object) -> bool:

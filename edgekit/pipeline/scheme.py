@@ -33,7 +33,7 @@ class Scheme:
         variant: "" for the rules as they are, else one word that tells it from its siblings.
         weights: their form where sums of two products could saturate.
         corrected: whether biases are corrected. Corrections are learned from the whole plan: with the
-            operator that broke it in float they would be wrong, so a mix goes without.
+            operator that broke it in float they may be wrong: a mix has them unless it then loses more.
         keep_float: node name -> why it stays float beyond what the rules say.
         placement: name of the target's placement ("" = its rows as they are).
         between: what operators that stay float beside integer ones compute in.

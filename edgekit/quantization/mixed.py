@@ -15,6 +15,9 @@ M4: of steps that take away as much (within ``EQUAL_DB``), the one that keeps fe
     float comes first; of equal ones, the first in the order of the plan. The same input gives the same mix.
 M5: not even the last step but one is inside the budget: nothing is kept, and the result says so. All float
     is not measured, because that is the float model.
+M6: of many counts on few samples some are lucky, and a search that stops at the first that fits finds those.
+    Where a measurement says how uncertain it is, its drop is weighed against what the noise left lets expect,
+    at the drop for each amplitude that all trials share; that mean has to fit too.
 
 Measuring is handed down: names of nodes -> a trial.
 
@@ -36,6 +39,7 @@ EVALUATIONS = 16  # 1 without anything kept, 2 to 9 to find a prefix of a hundre
 GIVE_BACK = 5  # the order is good: what is needless is found early or not at all
 CLEARLY = 2.0  # 3 dB: how far sums of measured damages are from the noise of a mix, and more
 EQUAL_DB = 1.0  # damages are measured on few samples: finer differences are chance
+EXPECTED_ERROR = 0.25  # of an expected drop: 0.1 of the relation and of summing damages, 0.2 of the slope
 RULE = "accuracy"
 
 
@@ -91,10 +95,12 @@ class Trial:
     Attributes:
         passes: whether the budget's gate passes.
         drop: what was lost, in the budget's unit; may be infinite.
+        error: standard error of ``drop`` for the number of samples; 0 = there is no doubt.
     """
 
     passes: bool
     drop: float
+    error: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -210,7 +216,7 @@ def keep_fewest(
             decides what passes.
         evaluations: how many times ``evaluate`` is called at most, 1 or more.
     """
-    search = _Search(found, evaluate, evaluations)
+    search = _Search(found, evaluate, evaluations, limit)
     start = search.measure(frozenset())
     if start.passes:  # M1
         return Mixed(True, (), tuple(search.tried), "the budget holds with every operator in integers")
@@ -239,8 +245,10 @@ class _Search:
     found: Order
     evaluate: Callable[[frozenset[str]], Trial]
     evaluations: int
+    limit: float
     tried: list[Tried] = field(default_factory=list)
     known: dict[frozenset[str], Trial] = field(default_factory=dict)
+    refused: list[frozenset[str]] = field(default_factory=list)
 
     @property
     def is_spent(self) -> bool:
@@ -253,6 +261,33 @@ class _Search:
             self.tried.append(Tried(in_order, self.known[kept]))
         return self.known[kept]
 
+    def accepts(self, kept: frozenset[str]) -> bool:
+        """Whether this mix is inside the budget, measured and by M6."""
+        trial = self.measure(kept)
+        fits = trial.passes and self._believed(kept, trial) <= max(self.limit, trial.drop)
+        if not fits:
+            self.refused.append(kept)
+        return fits
+
+    def _believed(self, kept: frozenset[str], trial: Trial) -> float:
+        """M6: mean of what was measured and what is expected, each weighed by its uncertainty."""
+        expected = self._expected(kept)
+        doubt = EXPECTED_ERROR * expected
+        if trial.error <= 0 or doubt <= 0:
+            return trial.drop
+        weight = trial.error**2 / (trial.error**2 + doubt**2)
+        return trial.drop + weight * (expected - trial.drop)
+
+    def _expected(self, kept: frozenset[str]) -> float:
+        """The drop that the noise left lets expect."""
+        seen = [(each.drop, self._amplitude(mix)) for mix, each in self.known.items()]
+        finite = [(drop, loud) for drop, loud in seen if math.isfinite(drop) and math.isfinite(loud)]
+        total = sum(loud for _, loud in finite)
+        return max(sum(drop for drop, _ in finite) / total, 0.0) * self._amplitude(kept) if total > 0 else 0.0
+
+    def _amplitude(self, kept: frozenset[str]) -> float:
+        return math.sqrt(self.found.noise_with(kept))
+
     def drop_of(self, kept: frozenset[str]) -> float:
         return self.known[kept].drop
 
@@ -262,7 +297,7 @@ class _Search:
         bad, good, probe, stride = 0, last, guess, 1
         while good - bad > 1 and not self.is_spent:
             probe = min(max(probe, bad + 1), good - 1)
-            if self.measure(self._prefix(probe)).passes:
+            if self.accepts(self._prefix(probe)):
                 good = probe
             else:
                 bad = probe
@@ -288,7 +323,7 @@ class _Search:
                 smaller = kept.difference(part)
                 if self.is_spent or len(self.tried) >= end:
                     return kept
-                if smaller and not self._is_hopeless(smaller) and self.measure(smaller).passes:
+                if smaller and not self._is_hopeless(smaller) and self.accepts(smaller):
                     kept = smaller
             if size == 1:
                 return kept
@@ -301,13 +336,14 @@ class _Search:
         return sorted(ranked, key=lambda head: (noise[head], -self.found.macs[head]))
 
     def _is_hopeless(self, kept: frozenset[str]) -> bool:
-        failed = [self.found.noise_with(each) for each, trial in self.known.items() if not trial.passes]
+        failed = [self.found.noise_with(each) for each in (frozenset(), *self.refused)]  # M1 failed too
         return self.found.noise_with(kept) >= CLEARLY * min(failed)
 
     def why_not(self) -> str:
         best = min(self.tried, key=lambda each: (each.trial.drop, len(each.kept)))
         kept = f"{len(best.kept)} of {len(self.found.nodes)} operators in float"
         least = f"least drop {best.trial.drop:.3g} with {kept}"
+        least += ", which the noise left does not bear out" if best.trial.passes else ""
         if self.is_spent:
             return f"no mix inside the budget was found in {len(self.tried)} measurements: {least}"
         return f"only float holds the budget: {least}"

@@ -17,7 +17,7 @@ import numpy as np
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # what several models share lies one folder up
 
 import sound_clips
-from sound_clips import batches, calibration_clips, clips, power_spectra
+from sound_clips import batches, calibration_clips, clips, held_out_clips, power_spectra
 
 WINDOW, STEP, POINTS = 200, 80, 256  # 25 ms, 10 ms, size of the transform
 BANDS = 40
@@ -39,6 +39,11 @@ def mel_bands() -> np.ndarray:
 def calibration() -> Iterator[dict[str, np.ndarray]]:
     """Some training clips, in the middle of their second."""
     yield from batches(*calibration_clips(CALIBRATION), name="spectra", features=spectra, size=BATCH)
+
+
+def held_out() -> Iterator[dict[str, np.ndarray]]:
+    """Training clips that no range was learned from, moved: for who has chosen on the evaluation's."""
+    yield from batches(*held_out_clips(CALIBRATION), name="spectra", features=spectra, size=BATCH)
 
 
 def evaluation() -> Iterator[dict[str, np.ndarray]]:

@@ -1,4 +1,4 @@
-"""The search on damages that are made up: M1 to M5, and how many measurements it takes."""
+"""The search on damages that are made up: M1 to M6, and how many measurements it takes."""
 
 from __future__ import annotations
 
@@ -98,6 +98,34 @@ def test_what_the_measurement_does_not_need_is_given_back() -> None:
 
     mixed = keep_fewest(found, evaluate=evaluate, limit=1.0)
     assert _kept(mixed) == ["b"]
+
+
+@pytest.mark.parametrize(("error", "kept"), [(0.5, 5), (0.0, 4)], ids=["doubtful", "certain"])
+def test_a_lucky_count_is_not_believed(error: float, kept: int) -> None:
+    """M6: equal operators, 1 of drop for each root of noise; with four of eight the count says 1.0, not 2.0.
+
+    Without doubt in the counts the first that fits is taken, luck and all: the sabotage.
+    """
+    heads = tuple("abcdefgh")
+    found = order(_plan(*heads), [_weight(head, 1.0) for head in heads])
+    drops = {0: 2.83, 1: 2.65, 2: 2.45, 3: 2.24, 4: 1.8, 5: 1.73, 6: 1.41, 7: 1.0}
+
+    def evaluate(nodes: frozenset[str]) -> Trial:
+        drop = drops[len(nodes) // 2]
+        return Trial(drop <= 1.8, drop, error)
+
+    mixed = keep_fewest(found, evaluate=evaluate, limit=1.8)
+    assert len(mixed.kept) == kept
+
+
+def test_a_wrong_ranking_is_overruled() -> None:
+    """M6: nothing lost of so many samples weighs more than what the noise lets expect."""
+    found = order(_plan("a", "b", "c", "d"), [_weight("a", 9.0), _weight("b", 8.0), _weight("c", 1.0)])
+
+    def evaluate(nodes: frozenset[str]) -> Trial:
+        return Trial("b" in nodes, 0.0 if "b" in nodes else 5.0, 0.4)
+
+    assert _kept(keep_fewest(found, evaluate=evaluate, limit=1.0)) == ["b"]
 
 
 def test_out_of_reach_is_said() -> None:
