@@ -450,6 +450,12 @@ class TargetTable(_Closed):
     embed: tuple[Embedding, ...] | None = Field(
         default=None, description="in place of [model] embed here; [] = nothing is inside"
     )
+    streams: int | None = Field(
+        default=None,
+        ge=1,
+        description="OpenVINO: inferences that may run at once in one opened model, each with `threads` "
+        "(sessions.md); 1 by default",
+    )
     sizes: dict[str, Annotated[int, Field(ge=1)]] = Field(
         default={},
         description="numbers for open sizes of the inputs: { batch = 1, sequence = 128 }. The artifact takes "

@@ -63,6 +63,8 @@ class OpenVinoEngine:
         self._model = read_ir(self._core, path)
         self._requests: OrderedDict[Shapes, Any] = OrderedDict()
         self._feeds: Mapping[str, Array] = {}
+        self._placed: Any = None
+        self._own: dict[str, Any] = {}
         self._request = self._request_for(self._first_shapes())
         compiled = self._request.get_compiled_model()
         self.facts = {
@@ -71,6 +73,7 @@ class OpenVinoEngine:
             "device": self._device.proved(compiled),
             **self._device.facts,
             "threads": str(options.threads),
+            **_streams(self._config),
             "precision_hint": _type_name(compiled.get_property("INFERENCE_PRECISION_HINT")),
             "kernels": _kernels(compiled),
         }
@@ -115,14 +118,28 @@ class OpenVinoEngine:
     def bind(self, feeds: Mapping[str, Array]) -> None:
         """Inputs are used in place, by a model compiled for exactly these shapes."""
         self._request = self._request_for(tuple(feeds[name].shape for name in self._inputs))
+        self._restore_outputs()
         self._feeds = feeds  # the request points into these arrays
         for name in self._inputs:
             self._request.set_tensor(name, self._tensor(feeds[name], shared_memory=True))
 
     def place(self, results: Mapping[str, Array]) -> bool:
-        """Not supported: outputs are fetched."""
-        del results
-        return False
+        """Outputs go where ``results`` are, where their shapes are known beforehand."""
+        ports = self._request.get_compiled_model().outputs
+        if self._device.plugin != "CPU" or any(port.get_partial_shape().is_dynamic for port in ports):
+            return False
+        self._own = {name: self._request.get_tensor(name) for name in self._outputs}
+        self._placed = self._request
+        for name in self._outputs:
+            self._request.set_tensor(name, self._tensor(results[name], shared_memory=True))
+        return True
+
+    def _restore_outputs(self) -> None:
+        """Give a request its own outputs back: those of ``place`` may be gone."""
+        if self._placed is not None:
+            for name, tensor in self._own.items():
+                self._placed.set_tensor(name, tensor)
+        self._placed, self._own = None, {}
 
     def invoke(self) -> None:
         """One inference; synchronous, no copy of the outputs."""
@@ -225,6 +242,12 @@ def read_ir(core: Any, path: Path) -> Any:
             why=str(error).strip(),
             remedy="compile it again; the .xml needs its .bin beside it",
         ) from error
+
+
+def _streams(config: Mapping[str, Any]) -> dict[str, str]:
+    """A fact where several inferences may run at once."""
+    streams = str(config.get("NUM_STREAMS", "1"))
+    return {} if streams == "1" else {"streams": streams}
 
 
 def _kernels(compiled: Any) -> str:

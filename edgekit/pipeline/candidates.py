@@ -516,11 +516,10 @@ def _make(plan: TargetPlan, scheme: Scheme, bench: Workbench) -> Made:
     prepared = bench.prepared() if needed and not bench.canonical.quantized else None
     canonical = bench.pruned if scheme.pruned and bench.pruned is not None else bench.canonical
     made = variant.make(canonical, plan.target, scheme, prepared, overrides=plan.overrides)
-    made = made.with_sizes(plan.sizes)
     # integer inputs and outputs need scales, which the float form has not
     io = plan.io if scheme.precision is Precision.W8A8 else replace(plan.io, dtype="float32")
     artifact = artifacts.obtain(
-        made,
+        made.with_sizes(plan.sizes),  # part of compiling: the graph keeps its open sizes
         plan.target.placed(scheme.placement),
         options_of(plan, scheme),
         stem=bench.stem,

@@ -218,12 +218,20 @@ def _target_plan(table: TargetTable, recipe: Recipe, base: Path, *, waiving: Wai
             remedy="leave allow_fallback out of its [[target]] table",
             more="docs/gpu.md",
         )
+    if table.streams is not None and target.backend != "openvino":
+        raise RecipeError(
+            f"target {target.name} has streams, and its runtime has none",
+            why="of the runtimes here only OpenVINO runs several inferences in one opened model",
+            remedy="leave streams out of its [[target]] table, or open several sessions",
+            more="docs/sessions.md",
+        )
+    options = target.run.options(threads=table.threads, allow_fallback=table.allow_fallback)
     text = json.dumps(target.model_dump(mode="json", by_alias=True), sort_keys=True)
     return TargetPlan(
         target=target,
         digest=hashlib.sha256(text.encode()).hexdigest()[:16],
         precision=precision,
-        options=target.run.options(threads=table.threads, allow_fallback=table.allow_fallback),
+        options=_with_streams(options, table.streams),
         io=IoForm(table.io_dtype, table.io_layout),
         cross_cpu=recipe.optimize.quantize.cross_cpu,
         budget=budget_of(recipe.budget, table.budget),
@@ -236,6 +244,14 @@ def _target_plan(table: TargetTable, recipe: Recipe, base: Path, *, waiving: Wai
             for each in recipe.optimize.override
         ),
     )
+
+
+def _with_streams(options: RunOptions, streams: int | None) -> RunOptions:
+    """Options for so many inferences at once, each with the threads of one."""
+    if streams is None:
+        return options
+    own = {"NUM_STREAMS": str(streams), "INFERENCE_NUM_THREADS": str(options.threads * streams)}
+    return replace(options, settings=tuple(sorted({**dict(options.settings), **own}.items())))
 
 
 def budget_of(table: BudgetTable, own: TargetBudgetTable) -> Budget:
