@@ -34,6 +34,8 @@ SUITES = (
     "pruned_random_graphs",
     "pruning",
     "spoken_digits_pruned",
+    "pruning_peer",
+    "pruned_large",
     "sparsity",
     "sweep_overhead",
     "bench_power",

@@ -1,0 +1,177 @@
+"""Pruning at 224 pixels: mobilenet_v2 on every target, and what pruning resnet18 takes.
+
+mobilenet_v2 (seeded weights) is pruned for 1.5 times the speed on ONNX Runtime; the file is then timed again
+against the float one, in a measurement of its own, compiled for every target that takes the float model, and
+run where the target is here: its outputs must be those of the pruned graph.
+
+resnet18 is pruned from 256 crops by the command, as a process of its own on two cores: wall seconds, and the
+largest memory of it and its workers together (proportional set size, ten times a second).
+
+EDGEKIT_BENCH_MODELS=resnet18 measures only that model and keeps the other's rows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+import edgekit
+from benchmarks.report import RESULTS, Bar, Report
+from edgekit import target as targets
+from edgekit.errors import EdgekitError
+from edgekit.ir import io
+from edgekit.pipeline.prune_speed import Speedometer, slowest
+from edgekit.spec import Silent, TensorSpec
+
+MODELS = Path(__file__).parents[1] / "models"
+INPUT = [TensorSpec("image", "float32", ("batch", 3, 224, 224))]
+SPEEDUP, WITHIN = 1.5, 0.10
+SAMPLES = 256
+SECONDS, MEMORY_GIB = 600, 4.0
+CORES = 2
+AWAY = 1e-3  # of the output's range: float32 on another runtime
+LOOK_S = 0.1
+CHOSEN = "EDGEKIT_BENCH_MODELS"  # names, separated by commas: only those
+
+
+def run() -> Report:
+    """Measure."""
+    chosen = os.environ.get(CHOSEN, "mobilenet_v2,resnet18").split(",")
+    known = _known()
+    with tempfile.TemporaryDirectory() as work:
+        for name, measure in (("mobilenet_v2", _every_target), ("resnet18", _what_it_takes)):
+            if name in chosen:
+                known[name] = measure(Path(work))
+                print(name, json.dumps(known[name]), flush=True)
+    bars = []
+    if (row := known.get("mobilenet_v2")) is not None:
+        limit = SPEEDUP * (1 - WITHIN)
+        bars += [
+            Bar("mobilenet_v2: times faster", float(row["times_faster"]), limit, at_most=False),
+            Bar("mobilenet_v2: targets that do not take or compute it", float(len(row["wrong"])), 0),
+            Bar("mobilenet_v2: targets that take it", float(len(row["taken"])), 3, at_most=False),
+        ]
+    if (row := known.get("resnet18")) is not None:
+        bars += [
+            Bar("resnet18: seconds", float(row["seconds"]), SECONDS),
+            Bar("resnet18: peak memory, GiB", float(row["gib"]), MEMORY_GIB),
+            Bar("resnet18: exit code", float(row["exit_code"]), 0),
+        ]
+    return Report("pruned_large", tuple(bars), known)
+
+
+def _known() -> dict[str, dict[str, object]]:
+    """Rows of the last run: what is not chosen stays."""
+    path = RESULTS / "pruned_large.json"
+    found: dict[str, dict[str, object]] = json.loads(path.read_text())["raw"] if path.exists() else {}
+    return found
+
+
+def _exported(name: str, work: Path) -> Path:
+    return edgekit.export(f"{MODELS / name / 'model.py'}:build", out=work / f"{name}.onnx", inputs=INPUT)
+
+
+# ---- mobilenet_v2
+
+
+def _every_target(work: Path) -> dict[str, object]:
+    model = _exported("mobilenet_v2", work)
+    result = edgekit.prune(
+        model,
+        calibration_data=f"{MODELS / 'photographs.py'}:training",
+        samples=SAMPLES,
+        preprocess=MODELS / "mobilenet_v2" / "edgekit.toml",
+        out=work / "pruned.onnx",
+        speedup=SPEEDUP,
+    )
+    feeds = {"image": np.random.default_rng(0).standard_normal((1, 3, 224, 224)).astype(np.float32)}
+    again = Speedometer(io.load(model), (targets.load("onnxruntime-cpu"),), None, feeds, 1)
+    taken, wrong = [], {}
+    with edgekit.open(result.path) as session:
+        wanted = session.run(feeds)["logits"]
+    for name in targets.names():
+        try:
+            edgekit.compile(model, target=name, out=work / f"float-{name}")
+        except EdgekitError:
+            continue  # it does not take the float model either, or is not here
+        try:
+            artifact = edgekit.compile(result.path, target=name, out=work / name)
+        except EdgekitError as error:
+            wrong[name] = error.what
+            continue
+        taken.append(name)
+        try:
+            with edgekit.open(artifact) as session:
+                off = np.abs(session.run(feeds)["logits"] - wanted).max() / np.ptp(wanted)
+        except EdgekitError:
+            continue  # its device is not here
+        if not off <= AWAY:
+            wrong[name] = f"{off:.3g} of the output's range away"
+    return {
+        "times_faster": slowest(again.speeds(io.load(result.path), Silent())),
+        "times_faster_in_the_search": slowest(result.speeds),
+        "taken": taken,
+        "wrong": wrong,
+        "parameters": [result.float_parameters, result.parameters],
+    }
+
+
+# ---- resnet18
+
+
+def _what_it_takes(work: Path) -> dict[str, object]:
+    model = _exported("resnet18", work)
+    command = [sys.executable, "-m", "edgekit", "prune", str(model), "--speedup", str(SPEEDUP)]
+    command += ["--calibration-data", f"{MODELS / 'photographs.py'}:training", "--samples", str(SAMPLES)]
+    command += [
+        "--preprocess",
+        str(MODELS / "resnet18" / "edgekit.toml"),
+        "-o",
+        str(work / "small.onnx"),
+        "-q",
+    ]
+    cores = sorted(os.sched_getaffinity(0))[:CORES]
+    begin = time.perf_counter()
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, "OMP_NUM_THREADS": str(CORES), "EDGEKIT_CACHE": str(work / "cache")},
+        stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),  # noqa: PLW1509  no threads run here
+    )
+    largest = 0
+    while process.poll() is None:
+        largest = max(largest, sum(map(_pss_bytes, _tree(process.pid))))
+        time.sleep(LOOK_S)
+    return {
+        "seconds": time.perf_counter() - begin,
+        "gib": largest / 2**30,
+        "exit_code": process.returncode,
+        "samples": SAMPLES,
+    }
+
+
+def _tree(pid: int) -> Iterator[int]:
+    """The process and its descendants."""
+    yield pid
+    try:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                yield from _tree(int(child))
+    except OSError:
+        return  # it has ended
+
+
+def _pss_bytes(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    return next((1024 * int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")), 0)

@@ -1,0 +1,197 @@
+"""resnet20 on CIFAR-10: edgekit prune against Torch-Pruning at equal measured latency, with the same data.
+
+Both sides have the same float model and the same 2,000 images without labels. edgekit goes first; its speed
+on the slowest target is what the peer has to reach, by the smallest pruning ratio that does (bisection,
+measured by the same alternating timer on the same runtimes), and the peer then distils for as many seconds as
+edgekit's whole job took, search and timing included. The better of its two importances on the test images
+counts, which is in its favour. Points are of 2,000 test images. The peer lives in an environment of its own
+(README.md).
+
+EDGEKIT_BENCH_MODELS=repaired or recovered measures one of the two alone and keeps the other's rows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import edgekit
+from benchmarks.peers import Absent, environment, interpreter
+from benchmarks.report import RESULTS, Bar, Report
+from edgekit import settings
+from edgekit import target as targets
+from edgekit.dataset import DataSource, load
+from edgekit.ir import io
+from edgekit.pipeline import steps
+from edgekit.pipeline.prune_speed import Speedometer, slowest
+from edgekit.spec import Silent, TensorSpec
+
+HOME = Path(__file__).parent / "resnet20"
+SCRIPT = Path(__file__).parent / "peers" / "torch_pruning_prune.py"
+PEER = "torch-pruning"
+TARGETS = ("onnxruntime-cpu", "litert-cpu")
+IMPORTANCES = ("magnitude", "taylor")
+HALVINGS = 5  # of the ratio: to 3 %, less than one step of 8 channels
+AS_FAST = 0.98  # of edgekit's speed: the noise of two measurements
+CHOSEN = "EDGEKIT_BENCH_MODELS"  # names, separated by commas: only those
+TIMEOUT_S = 3600
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A speed, and epochs of edgekit's recovery."""
+
+    speedup: float
+    recover: int
+
+
+ASKED = {"repaired": Asked(1.5, 0), "recovered": Asked(1.8, 60)}
+
+
+def run() -> Report:
+    """Measure."""
+    folder, python = settings.data_dir(), interpreter(PEER)
+    if folder is None:
+        return Report("pruning_peer", (), {"skipped": "EDGEKIT_DATA does not name the data"})
+    if isinstance(python, Absent):
+        return Report("pruning_peer", (), {"skipped": python.reason})
+    known = _known()
+    chosen = os.environ.get(CHOSEN, ",".join(ASKED)).split(",")
+    with tempfile.TemporaryDirectory() as work:
+        subject = _subject(folder / "cifar10", Path(work))
+        for name, asked in ASKED.items():
+            if name in chosen:
+                known[name] = _compared(subject, asked, python)
+                print(name, json.dumps(known[name]), flush=True)
+    bars = tuple(
+        Bar(
+            f"{name}: points lost beyond Torch-Pruning's best", float(row["edgekit_pp"] - row["peer_pp"]), 0.0
+        )
+        for name, row in known.items()
+    )
+    return Report("pruning_peer", bars, {"resnet20": known})
+
+
+def _known() -> dict[str, dict[str, object]]:
+    """Rows of the last run: what is not chosen stays."""
+    path = RESULTS / "pruning_peer.json"
+    if not path.exists():
+        return {}
+    found: dict[str, dict[str, object]] = json.loads(path.read_text())["raw"].get("resnet20", {})
+    return found
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The float model as a file, and where its data is."""
+
+    model: Path
+    work: Path
+    speed: Speedometer
+
+    def points_lost(self, candidate: Path) -> float:
+        """Against the float model, on the test images."""
+        found = edgekit.validate(
+            candidate,
+            reference=self.model,
+            data=str(self.work / "test.npz"),
+            preprocess=HOME / "edgekit.toml",
+            max_drop_pp=100.0,
+        )
+        assert found.accuracy is not None
+        return found.accuracy.drop_pp
+
+
+def _subject(folder: Path, work: Path) -> Subject:
+    for name, file in (("train", "cifar10_calib_2000"), ("test", "cifar10_test_2000")):
+        with np.load(folder / f"{file}.npz") as held:
+            labels = {"labels": held["y"].astype(np.int64)} if name == "test" else {}
+            np.savez(work / f"{name}.npz", allow_pickle=False, image=held["x"], **labels)
+    model = edgekit.export(
+        f"{HOME / 'model.py'}:build",
+        out=work / "model.onnx",
+        inputs=[TensorSpec("image", "float32", ("batch", 3, 32, 32))],
+    )
+    reference = io.load(model)
+    data = load(
+        DataSource(str(work / "train.npz")),
+        inputs=io.specs(reference)[0],
+        base=work,
+        preprocess=steps.read(HOME / "edgekit.toml"),
+    )
+    np.save(work / "images.npy", np.stack([sample["image"] for sample in data.samples()]))
+    feeds = next(iter(data.batches(1)))
+    speed = Speedometer(reference, tuple(targets.load(name) for name in TARGETS), None, feeds, 0)
+    return Subject(model, work, speed)
+
+
+def _compared(subject: Subject, asked: Asked, python: Path) -> dict[str, object]:
+    begin = time.perf_counter()
+    result = edgekit.prune(
+        subject.model,
+        calibration_data=str(subject.work / "train.npz"),
+        out=subject.work / "pruned.onnx",
+        speedup=asked.speedup,
+        recover=asked.recover,
+        targets=TARGETS,
+        preprocess=HOME / "edgekit.toml",
+    )
+    seconds = time.perf_counter() - begin
+    faster = slowest(result.speeds)
+    peers = {
+        each: _peer(subject, python, importance=each, faster=faster, seconds=seconds) for each in IMPORTANCES
+    }
+    return {
+        "edgekit_pp": subject.points_lost(result.path),
+        "edgekit_times_faster": faster,
+        "seconds": seconds,
+        "peer_pp": min(float(str(row["pp"])) for row in peers.values()),
+        "peers": peers,
+    }
+
+
+def _peer(
+    subject: Subject, python: Path, *, importance: str, faster: float, seconds: float
+) -> Mapping[str, object]:
+    """The smallest ratio that is as fast, then distilled."""
+    low, high = 0.0, 0.95
+    for _ in range(HALVINGS):
+        ratio = (low + high) / 2
+        made = _run(subject, python, importance, ratio, 0.0)
+        if slowest(subject.speed.speeds(io.load(made), Silent())) >= AS_FAST * faster:
+            high = ratio
+        else:
+            low = ratio
+    made = _run(subject, python, importance, high, seconds)
+    rows = subject.speed.speeds(io.load(made), Silent())
+    facts = json.loads(made.with_suffix(".json").read_text())
+    return {
+        "pp": subject.points_lost(made),
+        "ratio": high,
+        "times_faster": {row.target: 1 / row.ratio.value for row in rows},
+        **facts,
+    }
+
+
+def _run(subject: Subject, python: Path, importance: str, ratio: float, seconds: float) -> Path:
+    out = subject.work / "peer.onnx"
+    command = [str(python), str(SCRIPT), str(HOME / "model.py"), str(subject.work / "images.npy"), str(out)]
+    done = subprocess.run(
+        [*command, f"{ratio:.4f}", importance, f"{seconds:.1f}"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"Torch-Pruning failed: {done.stderr[-2000:]}")
+    return Path(str(edgekit.export(str(out), out=subject.work / "peer-canonical.onnx"))).rename(out)
