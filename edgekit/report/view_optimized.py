@@ -12,8 +12,6 @@ from edgekit.report.view_rows import accuracy_cells, latency_cell, ratio_value
 if TYPE_CHECKING:
     from edgekit.pipeline.result import OptimizedRow, ReleaseResult
 
-_STEPS = {"float": "float", "pruned": "→ pruned", "quantized": "→ quantized"}
-
 
 def optimized_table(result: ReleaseResult) -> Table:
     """Empty without pruning."""
@@ -21,12 +19,12 @@ def optimized_table(result: ReleaseResult) -> Table:
         Column("target"),
         Column("step"),
         Column("accuracy", right=True),
-        Column("this step costs", right=True),
+        Column("step costs", right=True),
         Column("p50/p95, ms", right=True),
-        Column("this step gives", right=True),
+        Column("step: faster", right=True),
         Column("ratio to float", right=True),
         Column("size", right=True),
-        Column("this step saves", right=True),
+        Column("step: smaller", right=True),
     )
     return Table("Step by step", columns, tuple(map(_row, result.optimized)))
 
@@ -36,14 +34,14 @@ def _row(row: OptimizedRow) -> tuple[Cell, ...]:
     unit = row.accuracy.unit if row.accuracy else ""
     return (
         Cell(row.target),
-        Cell(f"{_STEPS[row.step]} ({row.label})" + (", ships" if row.shipped else "")),
+        Cell(("float" if row.step == "float" else f"→ {row.label}") + (", ships" if row.shipped else "")),
         accuracy,
         Cell(number.ABSENT if row.cost is None else f"{number.signed(row.cost)} {unit}"),
         latency_cell(row.latency),
-        Cell(number.ABSENT if row.faster is None else f"{row.faster:.2f} times faster"),
+        Cell(number.ABSENT if row.faster is None else f"{row.faster:.2f}×"),
         Cell(number.ABSENT) if row.ratio is None else ratio_value(row.ratio),
         Cell(number.size(row.size_bytes)),
-        Cell(number.ABSENT if row.smaller is None else f"{row.smaller:.2f} times smaller"),
+        Cell(number.ABSENT if row.smaller is None else f"{row.smaller:.2f}×"),
     )
 
 
