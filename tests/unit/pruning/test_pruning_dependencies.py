@@ -164,6 +164,37 @@ def test_attention_loses_whole_heads() -> None:
     assert [part.indices for part in found.parts[group.channels[1]]] == [(3, 4, 5)] * 4
 
 
+def _embedded(*, normalized: bool) -> onnx.ModelProto:
+    """Ids -> embedding and positions (width 6) -> a residual feed-forward block of 5 -> scores."""
+    m = Model(seed=11)
+    x = m.add("Gather", m.weight(9, 6), m.input("x", (2, 4), "int64"), axis=0)
+    x = m.add("Add", x, m.weight(1, 4, 6))
+    if normalized:
+        x = m.add("LayerNormalization", x, m.weight(6), m.weight(6), axis=-1)
+    inner = m.add("Gelu", m.add("Add", m.add("MatMul", x, m.weight(6, 5)), m.weight(5)))
+    y = m.add("Add", x, m.add("Add", m.add("MatMul", inner, m.weight(5, 6)), m.weight(6)))
+    return m.build(m.add("Gemm", m.add("ReduceMean", y, m.ints(1), keepdims=0), m.weight(3, 6), transB=1))
+
+
+def test_the_width_of_an_embedding_goes_through_the_whole_residual_stream() -> None:
+    """L8: table, positions, both sides of the block, the scores' weight; tolerance as for random graphs."""
+    model = _embedded(normalized=False)
+    found = dependencies(as_ir(model))
+    assert sorted(len(group.channels) for group in found.groups) == [5, 6]
+    gone = some_of_every_group(found, seed=3)
+    ids = {"x": np.array([[0, 3, 8, 1], [2, 2, 7, 5]])}
+    without = onnx.load_from_string(io.to_bytes(remove(found, gone)))
+    expected = run_onnx(onnx.load_from_string(io.to_bytes(zeroed(found, gone))), ids)
+    for name, array in run_onnx(without, ids).items():
+        assert np.abs(array - expected[name]).max() <= 256 * np.spacing(np.abs(expected[name]).max())
+
+
+def test_a_width_that_is_normalized_over_stays() -> None:
+    """A mean over fewer channels is another mean, also where those that went were zero."""
+    (group,) = dependencies(as_ir(_embedded(normalized=True))).groups
+    assert len(group.channels) == 5
+
+
 def test_lstm_units_take_their_gates_along() -> None:
     m = Model()
     x = m.input("x", (5, 1, 4))
