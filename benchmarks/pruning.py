@@ -4,18 +4,23 @@ Pruned for ONNX Runtime and LiteRT together from 2,000 images without labels: on
 does by itself (least squares, blocks refined together), once with EPOCHS of recovery by distillation. Both
 are timed against the float model, alternately, at batch 1 and one thread. Points are of 2,000 test images,
 the same for all, with the paired interval in the raw figures. EDGEKIT_DATA names the weights and the images.
+EDGEKIT_BENCH_MODELS=repaired or recovered measures one of the two alone and keeps the other's rows.
 """
 
 from __future__ import annotations
 
+import json as json_
+import os
 import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import edgekit
-from benchmarks.report import Bar, Report
+from benchmarks.report import RESULTS, Bar, Report
 from edgekit import settings
 from edgekit.pipeline.result import PruneResult
 from edgekit.report import json
@@ -23,6 +28,7 @@ from edgekit.spec import TensorSpec
 
 HOME = Path(__file__).parent / "resnet20"
 TARGETS = ("onnxruntime-cpu", "litert-cpu")
+CHOSEN = "EDGEKIT_BENCH_MODELS"  # names, separated by commas: only those
 EPOCHS = 60  # of recovery: 8 minutes of one core with AMX
 
 
@@ -43,6 +49,8 @@ def run() -> Report:
     folder = settings.data_dir()
     if folder is None:
         return Report("pruning", (), {"skipped": "EDGEKIT_DATA does not name the data"})
+    known = _known()
+    chosen = os.environ.get(CHOSEN, ",".join(ASKED)).split(",")
     with tempfile.TemporaryDirectory() as work:
         here = Path(work)
         for name, file in (("train", "cifar10_calib_2000"), ("test", "cifar10_test_2000")):
@@ -54,39 +62,41 @@ def run() -> Report:
             out=here / "model.onnx",
             inputs=[TensorSpec("image", "float32", ("batch", 3, 32, 32))],
         )
-        results = {
-            name: edgekit.prune(
-                model,
-                calibration_data=str(here / "train.npz"),
-                out=here / f"{name}.onnx",
-                speedup=asked.speedup,
-                recover=asked.epochs,
-                targets=TARGETS,
-                preprocess=HOME / "edgekit.toml",
-                eval_data=str(here / "test.npz"),
-            )
-            for name, asked in ASKED.items()
-        }
-    bars: list[Bar] = []
-    raw: dict[str, object] = {}
-    for name, asked in ASKED.items():
-        result = results[name]
-        bars += [
-            Bar(
-                f"resnet20, {name}, {row.target}: times faster",
-                1 / row.ratio.value,
-                asked.speedup,
-                at_most=False,
-            )
-            for row in result.speeds
-        ]
-        if result.accuracy is not None:
-            bars.append(Bar(f"resnet20, {name}: points lost", result.accuracy.drop_pp, asked.points))
-        raw[name] = _document(result)
-    return Report("pruning", tuple(bars), raw)
+        for name, asked in ASKED.items():
+            if name in chosen:
+                result = edgekit.prune(
+                    model,
+                    calibration_data=str(here / "train.npz"),
+                    out=here / f"{name}.onnx",
+                    speedup=asked.speedup,
+                    recover=asked.epochs,
+                    targets=TARGETS,
+                    preprocess=HOME / "edgekit.toml",
+                    eval_data=str(here / "test.npz"),
+                )
+                known[name] = _document(result)
+    return Report(
+        "pruning", tuple(bar for name in ASKED if name in known for bar in _bars(name, known)), known
+    )
 
 
-def _document(result: PruneResult) -> dict[str, object]:
+def _known() -> dict[str, dict[str, Any]]:
+    """Rows of the last run: what is not chosen stays."""
+    path = RESULTS / "pruning.json"
+    raw: dict[str, dict[str, Any]] = json_.loads(path.read_text())["raw"] if path.exists() else {}
+    return {name: row for name, row in raw.items() if name in ASKED}
+
+
+def _bars(name: str, known: Mapping[str, Mapping[str, Any]]) -> Iterator[Bar]:
+    asked, row = ASKED[name], known[name]
+    for speed in row["speeds"]:
+        faster = 1 / speed["ratio"]["value"]
+        yield Bar(f"resnet20, {name}, {speed['target']}: times faster", faster, asked.speedup, at_most=False)
+    if row["accuracy"] is not None:
+        yield Bar(f"resnet20, {name}: points lost", row["accuracy"]["drop_pp"], asked.points)
+
+
+def _document(result: PruneResult) -> dict[str, Any]:
     """Without raw times and paths of this machine."""
     document = dict(json.document(result))
     for row in document["speeds"]:
