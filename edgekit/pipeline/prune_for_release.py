@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -154,9 +155,10 @@ def _again(
     """R1."""
     said = f"{path} is not there"
     if cache.holds("prune", key):
-        found = _read(canonical, cache.folder("prune", key, lambda folder: None))
-        if found.locked.graph == locked.graph:
-            return found
+        with suppress(FileNotFoundError):  # of a damaged entry: it cannot be made again here
+            found = _read(canonical, cache.folder("prune", key, _not_made))
+            if found.locked.graph == locked.graph:
+                return found
     if path.is_file():
         model = io.load(path)
         if digest(model) == locked.graph:
@@ -170,6 +172,10 @@ def _again(
         "with --update",
         more=_MORE,
     )
+
+
+def _not_made(folder: Path) -> None:
+    raise FileNotFoundError(folder)
 
 
 def _read(canonical: Canonical, folder: Path) -> PrunedSource:
