@@ -3,8 +3,9 @@
     model --target, precision--> artifact --driver--> outputs, against the float graph on the CPU
 
 The difference is the largest one as a part of the output's range; labels are the most likely class of each
-sample, for models that have classes. A model that the target refuses is in the results with the nodes, and
-has no bar. Latency is not measured: these drivers compute on the processor.
+sample, for models that have classes. int8 is held against the same file on the CPU, in steps of the output
+too. A model that the target refuses is in the results with the nodes, and has no bar. Latency is not
+measured: these drivers compute on the processor.
 
 Needs EDGEKIT_VULKAN (tests/gpu/README.md). EDGEKIT_BENCH_MODELS and EDGEKIT_BENCH_TARGETS choose.
 ``python -m benchmarks.gpu_software`` prints and writes nothing.
@@ -31,22 +32,25 @@ import edgekit
 from benchmarks.litert_models import ROOT, names
 from benchmarks.report import Bar, Report
 from edgekit import dataset
+from edgekit.backends import registry
 from edgekit.backends.onnxruntime import open_model
 from edgekit.dataset import DataSource
 from edgekit.errors import EdgekitError, TargetRefusalError
 from edgekit.frontends.source import SourceRequest
 from edgekit.ir import io
+from edgekit.ir.graph import constant
 from edgekit.pipeline import model as models
 from edgekit.pipeline import plan as plans
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.inspect.onnx_file import layers_of
 from edgekit.recipe import CalibrationTable
-from edgekit.spec import Array, Feeds, Precision, RunOptions, Session, Silent
+from edgekit.spec import Array, Artifact, Feeds, Precision, RunOptions, Session, Silent
 from tests.gpu import software_vulkan
 
 CHOSEN = "EDGEKIT_BENCH_MODELS"
 CALIBRATION_SAMPLES = 64  # float16 needs ranges: what leaves binary16 stays in float32
 FEW = 2  # samples where one takes long
+LARGEST_STEPS = 1.0
 LARGE_MACS = 50_000_000  # of a sample that takes long: seconds on these drivers
 
 
@@ -74,6 +78,9 @@ class Way:
 WAYS = (
     Way("gpu-webgpu", Precision.FP32, "swiftshader", 1e-4, samples=8),
     Way("gpu-webgpu", Precision.FP16, "lavapipe", 1e-2, samples=128, large=16, labels=0.99),
+    Way("gpu-litert", Precision.FP32, "swiftshader", 1e-4, samples=8),
+    Way("gpu-litert", Precision.W8A8, "swiftshader", 1e-4, samples=8, large=1),
+    Way("gpu-litert", Precision.FP16, "lavapipe", 1e-2, samples=128, large=2, labels=0.99),
 )
 
 
@@ -167,7 +174,7 @@ def _run(
     except EdgekitError as error:
         return [Bar(f"{label}: compiles", 0, 1, at_most=False)], {"failed": str(error)}
     try:
-        with open_model(model, RunOptions()) as reference, edgekit.open(artifact) as candidate:
+        with _reference(way, model, artifact) as reference, edgekit.open(artifact) as candidate:
             begin = time.monotonic()
             wanted, got = _outputs(reference, feeds), _outputs(candidate, feeds)
             took = time.monotonic() - begin
@@ -176,11 +183,34 @@ def _run(
         return [Bar(f"{label}: runs", 0, 1, at_most=False)], {"failed": str(error)}
     away = {name: _difference(got[name], wanted[name]) for name in wanted}
     bars = [Bar(f"{label}: largest difference / range", max(away.values()), way.limit)]
+    steps = {} if way.precision is not Precision.W8A8 else _steps(got, wanted, io.load(source))
+    if steps:
+        bars.append(Bar(f"{label}: largest difference in steps", max(steps.values()), LARGEST_STEPS))
     equal = _equal_labels(got, wanted)
     if way.labels and equal is not None:
         bars.append(Bar(f"{label}: share of equal labels", equal, way.labels, at_most=False))
     said = {name: facts[name] for name in ("placed", "gpu", "driver", "software") if name in facts}
-    return bars, {"samples": len(feeds), "difference": away, "labels": equal, "seconds": round(took), **said}
+    figures = {"samples": len(feeds), "difference": away, "steps": steps, "labels": equal}
+    return bars, {**figures, "seconds": round(took), **said}
+
+
+def _reference(way: Way, model: ir.Model, artifact: Artifact) -> Session:
+    """The float graph; of integers the same file, which has the plan's roundings as well."""
+    if way.precision is Precision.W8A8:
+        return registry.backend(artifact.backend).open(artifact, RunOptions())
+    return open_model(model, RunOptions())
+
+
+def _steps(got: Mapping[str, Array], wanted: Mapping[str, Array], quantized: ir.Model) -> dict[str, float]:
+    """Largest difference of each output that a DequantizeLinear makes, in its scale."""
+    found = {}
+    for value in quantized.graph.outputs:
+        maker = value.producer()
+        scale = None if maker is None or maker.op_type != "DequantizeLinear" else constant(maker.inputs[1])
+        if scale is not None and value.name:
+            away = np.abs(np.subtract(got[value.name], wanted[value.name])).max()
+            found[value.name] = round(float(away / scale.max()), 3)  # steps are whole, scales are not
+    return found
 
 
 def _outputs(session: Session, feeds: Sequence[Feeds]) -> dict[str, Array]:
