@@ -40,7 +40,7 @@ def run() -> Report:
         threads_per_worker=1,
         processes=True,
         host="127.0.0.1",
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
         memory_limit=None,
         resources={COMPILE: 1, LOCAL: 1},
     ) as cluster:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import queue
+import uuid
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -90,7 +91,7 @@ class DaskCluster:
         future = self._client.submit(
             work.run_text,
             json.dumps(task.document),
-            key=f"edgekit-{task.id}-{id(task):x}",
+            key=f"edgekit-{task.id}-{uuid.uuid4().hex}",  # a key that was cancelled may not come again
             pure=False,
             workers=[worker],
             allow_other_workers=False,
@@ -125,8 +126,11 @@ class DaskCluster:
 
     def _reply(self, name: str, future: Any) -> list[tuple[str, Document]]:
         held = self._futures.get(name)
-        if held is None or held[1] is not future or future.status == "cancelled":
+        if held is None or held[1] is not future:
             return []  # of a worker that had been lost
+        if future.status in {"cancelled", "lost"}:
+            del self._futures[name]
+            return [(name, {"error": _unexpected(RuntimeError(f"the scheduler says {future.status}"))})]
         if future.status == "error":
             error = future.exception()
             if type(error).__name__ == "KilledWorker":
