@@ -4,9 +4,9 @@
                                                                 ->  its answers on data of no search
 
 Both sides start with the same float ONNX in memory or on disk, the same arrays and the same criterion: the
-drop on the labelled samples is at most ``max_drop``. edgekit calibrates, restores, places, ranks, searches
-with ONNX Runtime (two threads); NNCF does its job with OpenVINO (all threads). Imports are in neither time;
-edgekit's workers, which import the runtime, are in its own. Jobs run one after the other in one run.
+drop on the labelled samples is at most ``max_drop``. edgekit calibrates, places, ranks, searches with ONNX
+Runtime (two threads); NNCF does its job with OpenVINO (all threads). Imports are in neither time; edgekit's
+workers, which import the runtime, are in its own. Jobs run one after the other in one run.
 
 Which result is more accurate is asked on the subject's ``held_out`` samples: each search took what looked
 best on its labelled ones, so there both look better than they are, by a luck that differs.
@@ -195,7 +195,7 @@ def _subject(subject: Subject, folder: Path) -> tuple[ir.Model, Data]:
 
 
 def _edgekit(model: ir.Model, data: Data, max_drop_pp: float) -> Job:
-    """Calibrate, restore, place, rank, search: what a release does for a mixed candidate, from nothing."""
+    """Calibrate, place, rank, search: what a release does for a mixed candidate without restoring."""
     with tempfile.TemporaryDirectory() as name:
         io.save(model, Path(name) / "float.onnx")
         cache = Cache(Path(name) / "cache")
@@ -207,7 +207,7 @@ def _timed(canonical: Canonical, data: Data, max_drop_pp: float, cache: Cache) -
     rules = target.load(TARGET)
     begin, used = time.perf_counter(), sum(os.times()[:4])
     prepared = prepare(
-        canonical, data.learning, method="minmax", restore="auto", cache=cache, progress=Silent()
+        canonical, data.learning, method="minmax", restore="none", cache=cache, progress=Silent()
     )
     right = _answers(canonical.model, data.name, data.images) == data.labels
 
@@ -223,12 +223,10 @@ def _timed(canonical: Canonical, data: Data, max_drop_pp: float, cache: Cache) -
         return Trial(drop <= max_drop_pp + 1e-9, drop, error)
 
     ready = time.perf_counter() - begin
-    whole = Scheme(Precision.W8A8)
-    first = evaluate(whole)  # with corrected biases; the search begins without
     scheme, result = mix(
         prepared,
         rules,
-        whole,
+        Scheme(Precision.W8A8),
         overrides=(),
         data=data.learning,
         evaluate=evaluate,
@@ -239,18 +237,16 @@ def _timed(canonical: Canonical, data: Data, max_drop_pp: float, cache: Cache) -
     facts: dict[str, object] = {
         "said": result.said,
         "reached": result.reached,
-        "restored": list(prepared.restoration.notes),
-        "points lost by w8a8": first.drop,
         "kept": [each.operator for each in result.kept],
-        "corrected": scheme.corrected if scheme is not None else None,
         "trials": [[len(each.kept), round(each.trial.drop, 4)] for each in result.trials],
-        "seconds of calibration and restoration": ready,
+        "seconds of calibration": ready,
         "share of multiply-accumulates in float": sum(each.macs for each in result.kept)
         / max(sum(macs.macs(node) or 0 for node in cost.with_open_sizes(canonical.model).graph), 1),
     }
-    if scheme is None:
-        scheme = whole if first.passes else Scheme(Precision.FP32)
-    made = canonical.model if scheme.precision is Precision.FP32 else made_of(scheme)
+    if scheme is not None:
+        made = made_of(scheme)
+    else:  # nothing has to be kept, or only float holds the budget
+        made = made_of(Scheme(Precision.W8A8)) if result.reached else canonical.model
     held_out = np.load(data.held_out, mmap_mode="r")
     return Job(
         seconds, used, _answers(made, data.name, data.images), _answers(made, data.name, held_out), facts
