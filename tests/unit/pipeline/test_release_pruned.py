@@ -81,7 +81,7 @@ def run(path: Path, out: str = "dist", *, dry_run: bool = False, use_cache: bool
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ReleaseResult]:
     here = data(tmp_path_factory.mktemp("pruned"))
-    done = run(recipe(here, prune="keep = 0.6"))
+    done = run(recipe(here, prune='keep = 0.6, repair = "layers"'))
     assert done.exit_code is ExitCode.OK, [row.reason for row in done.targets]
     return here, done
 
@@ -214,7 +214,7 @@ def test_pruning_that_breaks_the_budget_ships_nothing(
 ) -> None:
     """S6 of search: the float form, which would pass, does not ship. 300 samples may not decide."""
     monkeypatch.setattr(Speedometer, "speeds", lambda *_: ())  # no part of this test, and it takes time
-    done = run(recipe(data(tmp_path), prune="keep = 0.05", precision="fp32", budget=0.1))
+    done = run(recipe(data(tmp_path), prune='keep = 0.05, repair = "layers"', precision="fp32", budget=0.1))
     assert done.exit_code in {ExitCode.ACCURACY_GATE, ExitCode.INCONCLUSIVE}
     assert done.bundle is None
     assert done.targets[0].reason.startswith("fp32-pruned ")
