@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from edgekit.backends.worker import call_in_worker
 from edgekit.errors import EdgekitError, ModelFileError
 
 P = ParamSpec("P")
@@ -49,6 +48,8 @@ def blames_model(verb: Callable[P, Result]) -> Callable[P, Result]:
 
 def refusal_of(path: Path) -> str:
     """Who refuses the ONNX file at ``path`` and why, or ""."""
+    from edgekit.backends.worker import call_in_worker  # processes and shared memory, for a failure alone
+
     try:
         return str(
             call_in_worker(_OPINION, {"path": str(path.absolute())}, subject=path.name, doing="checking it")

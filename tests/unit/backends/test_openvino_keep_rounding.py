@@ -78,7 +78,7 @@ def test_only_plans_that_other_runtimes_share_are_protected(
 ) -> None:
     converted: list[ir.Model] = []
 
-    def seen(form: ir.Model, folder: Path, target: Target) -> tuple[Rejection, ...]:
+    def seen(form: ir.Model, folder: Path, target: Target, **_: object) -> tuple[Rejection, ...]:
         converted.append(form)
         for suffix in ("bin", "xml"):
             (folder / f"model.{suffix}").write_text("")

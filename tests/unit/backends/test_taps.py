@@ -129,7 +129,7 @@ def test_an_operand_of_a_fused_sum_ends_the_fusion_and_is_noticed(folder: Path) 
     from edgekit.backends import openvino_taps
 
     artifact = artifact_at(folder / "openvino-cpu")
-    how = {"threads": 1, "settings": artifact.options.settings}
+    how = {"threads": 1, "device": artifact.options.device, "settings": artifact.options.settings}
     work = openvino_taps._Work(artifact.path, how, {"names": ["image"], "batch": 4})
     places = work.places(known=frozenset(values(float_model())), avoid=frozenset())
     changed = work.changed(places)
