@@ -334,9 +334,9 @@ def test_an_artifact_that_changed_after_its_proof(
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
     with pytest.raises(VerificationError, match="w8a8") as caught:
-        release(recipe, out=tmp_path / "dist", cache_dir=own, progress=Silent(), today=TODAY)
+        release(recipe, out=tmp_path / "damaged", cache_dir=own, progress=Silent(), today=TODAY)
     assert caught.value.exit_code is ExitCode.VERIFICATION_FAILED
-    assert not (tmp_path / "dist").exists() or not any((tmp_path / "dist").iterdir())
+    assert not (tmp_path / "damaged").exists() or not any((tmp_path / "damaged").iterdir())
 
 
 def test_swapped_labels_are_an_error_of_the_data_and_not_a_drop_of_zero(cache: Path, tmp_path: Path) -> None:
