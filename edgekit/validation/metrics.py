@@ -93,6 +93,11 @@ def _wrong_shape(metric: str, output: Numbers, labels: Numbers, needs: str) -> D
     )
 
 
+def _span(labels: Numbers) -> str:
+    """From where to where labels go; words have no order to NumPy."""
+    return f" from {labels.min()} to {labels.max()}" if labels.dtype.kind in "biuf" else ""
+
+
 def _rank_of_label(metric: str, outputs: Mapping[str, Numbers], labels: Numbers) -> npt.NDArray[np.int64]:
     """Output (N, C), labels (N,) -> how many classes come before the label; equal scores in class order."""
     scores = outputs["output"]
@@ -100,8 +105,7 @@ def _rank_of_label(metric: str, outputs: Mapping[str, Numbers], labels: Numbers)
         raise _wrong_shape(metric, scores, labels, "scores (batch, classes >= 2) and labels (batch,)")
     if labels.dtype.kind not in "iu" or bool(((labels < 0) | (labels >= scores.shape[1])).any()):
         raise DataError(
-            f"{metric} got labels of type {labels.dtype} from {labels.min()} to {labels.max()}"
-            f" for {scores.shape[1]} classes",
+            f"{metric} got labels of type {labels.dtype}{_span(labels)} for {scores.shape[1]} classes",
             why=f"every label must be an integer from 0 to {scores.shape[1] - 1}",
             remedy="check that data and model belong together (is class 0 'background' in one of them?)",
         )

@@ -159,6 +159,8 @@ REFUSALS = [
     Refusal("label-negative", lambda: score(wanted=LABELS - 3), "from -1 to -1"),
     Refusal("label-float", lambda: score(wanted=LABELS + 0.5), "labels of type float64"),
     Refusal("top1-rank", lambda: sufficient("top1", LABELS, output=FINE[:, :, None]), "needs scores"),
+    # found by fuzzing: the message itself wanted the smallest of the words
+    Refusal("top1-words", lambda: sufficient("top1", LABELS.astype(str), output=FINE), "labels of type <U"),
     Refusal("top1-one-column", lambda: sufficient("top1", LABELS, output=FINE[:, :1]), "classes >= 2"),
     Refusal("top5-few-classes", lambda: score(metric="top5"), "top5 got 3 classes"),
     Refusal("accuracy-rank", lambda: sufficient("accuracy", LABELS, output=FINE[:, :, None]), "accuracy got"),
