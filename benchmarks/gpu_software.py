@@ -36,7 +36,6 @@ from edgekit.backends import registry
 from edgekit.backends.onnxruntime import open_model
 from edgekit.dataset import DataSource
 from edgekit.errors import EdgekitError, TargetRefusalError
-from edgekit.frontends.source import SourceRequest
 from edgekit.ir import io
 from edgekit.ir.graph import constant
 from edgekit.pipeline import model as models
@@ -113,15 +112,8 @@ def _measure(name: str, folder: Path) -> tuple[list[Bar], dict[str, Any]]:
     """Bars and figures of one model; nothing where it has no convolution."""
     plan = plans.make(ROOT / name / "edgekit.toml")
     table = plan.recipe.model
-    request = SourceRequest(
-        source=table.source,
-        base=plan.base,
-        weights=plan.base / table.weights if table.weights else None,
-        inputs=plan.inputs,
-        trust_source=table.trust_source,
-    )
     cache = Cache(folder / "cache")
-    found = models.obtain(request, tolerance=table.tolerance, cache=cache, progress=Silent())
+    found = models.obtain(plan.request, tolerance=table.tolerance, cache=cache, progress=Silent())
     if found.quantized or not any(node.op_type.startswith("Conv") for node in found.model.graph):
         return [], {}
     source = folder / "float.onnx"

@@ -27,7 +27,6 @@ from edgekit.dataset import DataSource
 from edgekit.errors import EdgekitError
 from edgekit.frontends import parity
 from edgekit.frontends.parity import ParityReport
-from edgekit.frontends.source import SourceRequest
 from edgekit.ir import io
 from edgekit.ir.graph import constant, is_onnx
 from edgekit.pipeline import model as models
@@ -63,15 +62,8 @@ def run(only: Sequence[str] = ()) -> Report:
 def _measure(name: str, folder: Path) -> tuple[list[Bar], dict[str, object]]:
     plan = plans.make(ROOT / name / "edgekit.toml")
     table = plan.recipe.model
-    request = SourceRequest(
-        source=table.source,
-        base=plan.base,
-        weights=plan.base / table.weights if table.weights else None,
-        inputs=plan.inputs,
-        trust_source=table.trust_source,
-    )
     cache = Cache(folder / "cache")
-    found = models.obtain(request, tolerance=table.tolerance, cache=cache, progress=Silent())
+    found = models.obtain(plan.request, tolerance=table.tolerance, cache=cache, progress=Silent())
     source = folder / "float.onnx"
     io.save(found.model, source)
 

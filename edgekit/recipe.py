@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     field_validator,
     model_validator,
 )
@@ -27,6 +25,7 @@ from edgekit import spdx
 from edgekit.errors import RecipeError, closest
 from edgekit.preprocess import Step
 from edgekit.spec import Activation, Embedding, Precision, TensorSpec
+from edgekit.toml_schema import checked
 
 _MORE = "docs/recipe.md"
 # the keys of validation.budget.GATE_CODES, which stands above this module; a test holds them equal
@@ -545,19 +544,7 @@ def load(path: Path) -> Recipe:
 
 def parse(text: str, *, name: str) -> Recipe:
     """The recipe in ``text``; ``name`` is how messages call it."""
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(
-            f"recipe {name} is not TOML: {error}",
-            why="it cannot be read",
-            remedy="correct the line that the message names",
-            more=_MORE,
-        ) from error
-    try:
-        recipe = Recipe.model_validate(table)
-    except ValidationError as error:
-        raise _explained(error, name) from error
+    recipe = checked(text, Recipe, name=f"recipe {name}", schema="recipe", more=_MORE)
     repeated = sorted({t.name for t in recipe.target if sum(u.name == t.name for u in recipe.target) > 1})
     if repeated:
         raise RecipeError(
@@ -576,46 +563,3 @@ def parse(text: str, *, name: str) -> Recipe:
             more=_MORE,
         )
     return recipe
-
-
-def _explained(error: ValidationError, name: str) -> RecipeError:
-    """All problems of a recipe in one message, the closest key beside each unknown one."""
-    lines = []
-    for problem in error.errors():
-        where = [str(part) for part in problem["loc"]]
-        if problem["type"] == "extra_forbidden":
-            near = closest(where[-1], _known_keys(where[:-1]))
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            lines.append(f"{'.'.join(where)}: unknown key{hint}")
-        else:
-            lines.append(f"{'.'.join(where)}: {problem['msg']} (got {problem['input']!r:.60})")
-    count = len(lines)
-    return RecipeError(
-        f"recipe {name}: {lines[0]}"
-        if count == 1
-        else f"recipe {name} has {count} errors: {'; '.join(lines)}",
-        why="a key that edgekit does not know would be a wish that nobody fulfils",
-        remedy="correct it; `edgekit schema recipe` prints every key",
-        more=_MORE,
-    )
-
-
-def _known_keys(path: list[str]) -> tuple[str, ...]:
-    """The keys of the table at ``path`` in the schema."""
-    schema: dict[str, Any] = Recipe.model_json_schema(by_alias=True)
-    node: dict[str, Any] = schema
-    for part in path:
-        node = _resolve(node, schema)
-        if part.isdigit():
-            node = node.get("items", {})
-        elif part in node.get("properties", {}):
-            node = node["properties"][part]
-    return tuple(_resolve(node, schema).get("properties", {}))
-
-
-def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """What a reference names; of a table that may be left out (a union with null), the table."""
-    node = next((each for each in node.get("anyOf", ()) if "$ref" in each), node)
-    while "$ref" in node:
-        node = schema["$defs"][str(node["$ref"]).rsplit("/", 1)[-1]]
-    return node

@@ -93,14 +93,7 @@ def load(name: str, cache: Cache, *, root: Path = ROOT) -> Subject:
     """The subject of ``models/<name>``."""
     plan = plans.make(root / name / "edgekit.toml")
     table = plan.recipe.model
-    request = SourceRequest(
-        source=table.source,
-        base=plan.base,
-        weights=plan.base / table.weights if table.weights else None,
-        inputs=plan.inputs,
-        trust_source=table.trust_source,
-    )
-    found = models.obtain(request, tolerance=table.tolerance, cache=cache, progress=Silent())
+    found = models.obtain(plan.request, tolerance=table.tolerance, cache=cache, progress=Silent())
 
     def data(said: CalibrationTable, count: int) -> Dataset:
         where = DataSource(said.source, split=said.split, samples=count, seed=said.seed)
@@ -116,7 +109,7 @@ def load(name: str, cache: Cache, *, root: Path = ROOT) -> Subject:
         {key: array for key, array in batch.items() if key in names}
         for batch in itertools.islice(judging.batches(size), max(SAMPLES // size, 1))
     )
-    subject = Subject(name, found.model, {}, feeds, learning, found, cache, request)
+    subject = Subject(name, found.model, {}, feeds, learning, found, cache, plan.request)
     return subject.recalibrated(found.model)
 
 

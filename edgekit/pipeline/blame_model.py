@@ -62,12 +62,19 @@ def _files(values: Any) -> Iterator[Path]:
     for value in values:
         if isinstance(value, list | tuple):
             yield from _files(value)
-        elif isinstance(value, str | Path) and len(str(value)) < 4096 and Path(value).is_file():
-            path = Path(value)
+        elif isinstance(value, str | Path) and _is_file(path := Path(value)):
             if path.suffix == ".onnx":
                 yield path
-            elif path.suffix == ".toml" and (source := _source_of(path)).is_file():
+            elif path.suffix == ".toml" and _is_file(source := _source_of(path)):
                 yield source
+
+
+def _is_file(path: Path) -> bool:
+    """Of any argument: a metric, a flag or a name may be no path at all (too long, a zero byte in it)."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _source_of(recipe: Path) -> Path:

@@ -202,7 +202,18 @@ def read(recipe: Path) -> Lock | None:
     Raises:
         RecipeError: there is one, and it cannot be read.
     """
-    path = recipe.with_name(NAME)
+    return read_file(
+        recipe.with_name(NAME),
+        remedy="restore it from version control, or remove it and run `edgekit release` again",
+    )
+
+
+def read_file(path: Path, *, remedy: str, more: str = "") -> Lock | None:
+    """The lock at ``path``, or None; ``remedy`` is for one that cannot be read.
+
+    Raises:
+        RecipeError: there is one, and it cannot be read.
+    """
     if not path.is_file():
         return None
     try:
@@ -211,7 +222,8 @@ def read(recipe: Path) -> Lock | None:
         raise RecipeError(
             f"lock file {path} cannot be read",
             why="it is damaged, or was written by another version of edgekit",
-            remedy="restore it from version control, or remove it and run `edgekit release` again",
+            remedy=remedy,
+            more=more,
         ) from error
 
 

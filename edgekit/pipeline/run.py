@@ -58,6 +58,7 @@ from edgekit.pipeline.doctor import machine_row
 from edgekit.pipeline.embedded_bench import Sides
 from edgekit.pipeline.embedding import Embedded
 from edgekit.pipeline.facts import stated_licenses
+from edgekit.pipeline.gravest import gravest
 from edgekit.pipeline.labels import Labels
 from edgekit.pipeline.lock import Lock, LockedTarget
 from edgekit.pipeline.model import Canonical
@@ -83,17 +84,6 @@ from edgekit.spec import Embedding, Progress, Runner
 Framework = tuple[str, Proof] | None
 Render = Callable[[ReleaseResult], Mapping[str, bytes]]
 """Result -> report file name -> content; handed down, because reports stand above the pipeline."""
-
-# The gravest first: what a release's exit code is when targets differ.
-_GRAVITY = (
-    ExitCode.INTERNAL,
-    ExitCode.TARGET_REFUSES,
-    ExitCode.ACCURACY_GATE,
-    ExitCode.LATENCY_OR_SIZE_GATE,
-    ExitCode.BACKEND_MISSING,
-    ExitCode.INCONCLUSIVE,
-    ExitCode.OK,
-)
 
 
 @dataclass(frozen=True)
@@ -171,7 +161,7 @@ def release(
             version=plan.recipe.model.version,
             bundle=None,
             targets=rows,
-            exit_code=min((row.exit_code for row in rows), key=_GRAVITY.index),
+            exit_code=gravest(row.exit_code for row in rows),
             lock="none" if dry_run and locking.lock is None else locking.state,
             lock_reason="a dry run writes none" if dry_run and locking.lock is None else locking.reason,
             machine=machine_row(),

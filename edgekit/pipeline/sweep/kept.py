@@ -19,8 +19,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from edgekit.errors import ExitCode, InputError, RecipeError
-from edgekit.pipeline.lock import Lock
+from edgekit.errors import ExitCode, InputError
+from edgekit.pipeline.lock import Lock, read_file
 from edgekit.pipeline.result.sweep import SweepRow
 from edgekit.pipeline.source_digest import source_digest
 from edgekit.pipeline.sweep.rows import Row, Source
@@ -98,18 +98,9 @@ class Kept:
         Raises:
             RecipeError: there is one, and it cannot be read.
         """
-        path = self.lock_path(group)
-        if not path.is_file():
-            return None
-        try:
-            return Lock.model_validate_json(path.read_text("utf-8"))
-        except (ValidationError, OSError, UnicodeDecodeError) as error:
-            raise RecipeError(
-                f"lock file {path} cannot be read",
-                why="it is damaged, or was written by another version of edgekit",
-                remedy="restore it, or remove it and sweep again",
-                more="docs/sweep.md",
-            ) from error
+        return read_file(
+            self.lock_path(group), remedy="restore it, or remove it and sweep again", more="docs/sweep.md"
+        )
 
     def lock_path(self, group: str) -> Path:
         """Where a model's lock lies."""

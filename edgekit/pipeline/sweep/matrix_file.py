@@ -8,17 +8,17 @@ Unknown keys, names and values are errors with the closest candidates. The same 
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from edgekit.errors import RecipeError, closest
+from edgekit.errors import RecipeError
 from edgekit.measure.timer import FEWEST_ROUNDS, ROUNDS
 from edgekit.pipeline.sweep.schedule import COMPILE, LOCAL, RETRIES, WAIT_S
 from edgekit.recipe import PruneTable
 from edgekit.spec import Precision
+from edgekit.toml_schema import checked
 
 _MORE = "docs/sweep.md"
 
@@ -154,14 +154,7 @@ def load(path: Path) -> Matrix:
         RecipeError: the file is missing, is no TOML, or has a key or value that is not in the schema.
     """
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(
-            f"matrix {path} is not TOML: {error}",
-            why="it cannot be read",
-            remedy="correct the line that the message names",
-            more=_MORE,
-        ) from error
+        text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(
             f"matrix {path} cannot be read",
@@ -169,10 +162,7 @@ def load(path: Path) -> Matrix:
             remedy="give the path of a MATRIX.toml; docs/sweep.md has one",
             more=_MORE,
         ) from error
-    try:
-        matrix = Matrix.model_validate(table)
-    except ValidationError as error:
-        raise _explained(error, path) from error
+    matrix = checked(text, Matrix, name=f"matrix {path}", schema="sweep-matrix", more=_MORE)
     names = [each.name for each in matrix.devices]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -183,38 +173,3 @@ def load(path: Path) -> Matrix:
             more=_MORE,
         )
     return matrix
-
-
-def _explained(error: ValidationError, path: Path) -> RecipeError:
-    """All problems in one message, the closest key beside each unknown one."""
-    lines = []
-    for problem in error.errors():
-        where = [str(part) for part in problem["loc"]]
-        if problem["type"] == "extra_forbidden":
-            near = closest(where[-1], _keys(where[:-1]))
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            lines.append(f"{'.'.join(where)}: unknown key{hint}")
-        else:
-            lines.append(f"{'.'.join(where)}: {problem['msg']} (got {problem['input']!r:.60})")
-    count = len(lines)
-    return RecipeError(
-        f"matrix {path}: {lines[0]}"
-        if count == 1
-        else f"matrix {path} has {count} errors: {'; '.join(lines)}",
-        why="a key that edgekit does not know would be a wish that nobody fulfils",
-        remedy="correct it; `edgekit schema sweep-matrix` prints every key",
-        more=_MORE,
-    )
-
-
-_TABLES: dict[str, type[BaseModel]] = {
-    "options": OptionsTable,
-    "exclude": ExcludeTable,
-    "device": DeviceTable,
-    "run": RunTable,
-}
-
-
-def _keys(where: list[str]) -> tuple[str, ...]:
-    table = _TABLES.get(where[0], Matrix) if where else Matrix
-    return tuple(field.alias or name for name, field in table.model_fields.items())

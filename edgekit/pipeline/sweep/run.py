@@ -19,8 +19,9 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from edgekit.errors import ExitCode, UnknownNameError
+from edgekit.errors import UnknownNameError
 from edgekit.measure import device_address, device_list
+from edgekit.pipeline.gravest import gravest
 from edgekit.pipeline.result.sweep import SweepResult
 from edgekit.pipeline.sweep import kept as keeping
 from edgekit.pipeline.sweep import matrix_file, store
@@ -37,19 +38,6 @@ Render = Callable[[SweepResult], Mapping[str, bytes]]
 """Result -> report file name -> content; handed down, because reports stand above the pipeline."""
 MOST_JOBS = 8  # by default: each process holds a model, its data and a framework
 _TOKEN = "an edgekit sweep\n"  # noqa: S105  what workers look for, to know the store
-
-# The gravest first: what a sweep's exit code is when rows differ.
-_GRAVITY = (
-    ExitCode.INTERNAL,
-    ExitCode.BAD_INPUT,
-    ExitCode.VERIFICATION_FAILED,
-    ExitCode.TARGET_REFUSES,
-    ExitCode.ACCURACY_GATE,
-    ExitCode.LATENCY_OR_SIZE_GATE,
-    ExitCode.BACKEND_MISSING,
-    ExitCode.INCONCLUSIVE,
-    ExitCode.OK,
-)
 
 
 @dataclass(frozen=True)
@@ -142,7 +130,7 @@ def sweep(
         out=out,
         scheduler=said,
         rows=rows,
-        exit_code=min((row.exit_code for row in rows), key=_GRAVITY.index),
+        exit_code=gravest(row.exit_code for row in rows),
         left_out=plan.left_out,
         findings=collected.findings(),
         machines=collected.machines,

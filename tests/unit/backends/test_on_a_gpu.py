@@ -24,21 +24,11 @@ from edgekit.errors import EdgekitError, MissingBackendError
 from edgekit.passes import canonicalize
 from edgekit.quantization.float16 import to_float16
 from edgekit.spec import Array, Artifact, Precision, Range, RunOptions
+from tests.gpu.models import CNN
 
 TARGETS = ("gpu-cuda", "gpu-torch-aoti")
 RNG = np.random.default_rng(0)
 
-CNN = """
-g (float[n, 3, 16, 16] image) => (float[n, 5] logits)
-<float[8, 3, 3, 3] w1, float[8] b1, float[5, 8] w2, float[5] b2, int64[2] flat = {-1, 8}>
-{
-  a = Conv <pads = [1, 1, 1, 1]> (image, w1, b1)
-  b = Relu(a)
-  c = GlobalAveragePool(b)
-  d = Reshape(c, flat)
-  logits = Gemm <transB = 1> (d, w2, b2)
-}
-"""
 OVERFLOWS = """
 g (float[n, 4] x) => (float[n, 4] y) <float k = {100000}, float low = {0.001}>
 { a = Mul(x, k) y = Mul(a, low) }

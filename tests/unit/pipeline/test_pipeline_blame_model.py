@@ -25,6 +25,11 @@ def stumbling(*, models: tuple[Path, ...]) -> None:
 
 
 @blames_model
+def talkative(words: str, model: Path) -> None:
+    raise KeyError(words)
+
+
+@blames_model
 def careful(model: Path) -> None:
     raise InputError(f"{model} is not what was wanted", remedy="another one")
 
@@ -73,3 +78,12 @@ def test_a_flag_that_is_no_flag(tmp_path: Path) -> None:
     assert refusal_of(written(text, tmp_path / "m.onnx")) == ""
     lying = text.replace("keepdims = 1", f"keepdims = {1 << 40}")
     assert "flag" in refusal_of(written(lying, tmp_path / "m.onnx"))
+
+
+@pytest.mark.parametrize("words", ["w" * 5000, "zero\0byte", ""])
+def test_arguments_that_are_no_paths(words: str, tmp_path: Path) -> None:
+    """They must not hide what happened."""
+    with pytest.raises(KeyError):
+        talkative(words, written(SOUND, tmp_path / "sound.onnx"))
+    with pytest.raises(ModelFileError):
+        talkative(words, written(BROKEN, tmp_path / "broken.onnx"))
