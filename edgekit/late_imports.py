@@ -17,11 +17,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from threading import RLock
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader
+else:
+    Loader = object  # importlib.abc brings importlib.resources: 7 ms of every process
 
 LATE = frozenset({"sympy", "onnx_ir._symbolic_shapes"})
 
@@ -65,7 +69,7 @@ class LateLoader(Loader):
         module.__class__ = LateModule
 
 
-class LateFinder(MetaPathFinder):
+class LateFinder:
     """Finds what the path finder finds, for the names in ``LATE``."""
 
     def find_spec(

@@ -30,6 +30,16 @@ Dim = int | str | None
 """A size, the name of a dynamic size, or None where nothing is known."""
 
 
+NO_CPU_FALLBACK = "session.disable_cpu_ep_fallback"
+"""ONNX Runtime's session configuration key; "1" on a GPU unless a recipe allows otherwise."""
+
+PORTABLE = "executorch.portable"
+"""Setting of ExecuTorch's targets: "refuse" kernels outside of the delegate unless a recipe allows them."""
+
+GPU_FALLBACK = "gpu.fallback"
+"""Setting of LiteRT's GPU targets: "refuse" operators on the CPU unless a recipe allows them."""
+
+
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
     """Name, NumPy dtype name ("float32", "int64") and shape of one input or output."""

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from edgekit._resources import shipped
 from edgekit.errors import InputError, RecipeError, UnknownNameError
-from edgekit.spec import Precision, RunOptions
+from edgekit.spec import GPU_FALLBACK, NO_CPU_FALLBACK, PORTABLE, Precision, RunOptions
 
 Scheme = Annotated[
     str,
@@ -27,16 +27,6 @@ Scheme = Annotated[
         pattern=r"^(float|(dynamic:)?(us8|[su](4|8|16|32)):(tensor|channel|row|group|block[0-9]+):(sym|asym))$"
     ),
 ]
-
-
-NO_CPU_FALLBACK = "session.disable_cpu_ep_fallback"
-"""ONNX Runtime's session configuration key; "1" on a GPU unless a recipe allows otherwise."""
-
-PORTABLE = "executorch.portable"
-"""Setting of ExecuTorch's targets: "refuse" kernels outside of the delegate unless a recipe allows them."""
-
-GPU_FALLBACK = "gpu.fallback"
-"""Setting of LiteRT's GPU targets: "refuse" operators on the CPU unless a recipe allows them."""
 
 
 GROUP = "edgekit.targets"

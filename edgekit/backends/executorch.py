@@ -29,8 +29,8 @@ from edgekit.backends.worker import call_in_worker, open_worker
 from edgekit.backends.worker_process import EngineError
 from edgekit.errors import MissingBackendError
 from edgekit.ir import io
-from edgekit.spec import Artifact, Availability, Rejection, RunOptions, Session
-from edgekit.target import PORTABLE, Target
+from edgekit.spec import PORTABLE, Artifact, Availability, Rejection, RunOptions, Session
+from edgekit.target import Target
 
 _ENGINE = "edgekit.backends.executorch_engine:ExecuTorchEngine"
 _WRITE = "edgekit.backends.executorch_program:write_program"

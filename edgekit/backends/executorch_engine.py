@@ -27,8 +27,7 @@ from edgekit.backends.executorch_program import LARGEST, checked, imported
 from edgekit.backends.executorch_trace import Event, events_of, executed_in, kernels_of
 from edgekit.backends.installed import installed_version
 from edgekit.errors import EdgekitError, InputError, MissingBackendError, ModelFileError
-from edgekit.spec import Profile, RunOptions
-from edgekit.target import PORTABLE
+from edgekit.spec import PORTABLE, Profile, RunOptions
 
 if TYPE_CHECKING:
     from edgekit.spec import Array

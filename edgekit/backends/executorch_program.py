@@ -25,7 +25,7 @@ from edgekit.backends.executorch_file import calls_of
 from edgekit.backends.executorch_lowering import lowered
 from edgekit.backends.executorch_operators import OPERATORS
 from edgekit.errors import InputError, MissingBackendError
-from edgekit.target import PORTABLE
+from edgekit.spec import PORTABLE
 
 INSTALL = 'pip install "edgekit[executorch]"'
 LARGEST = "executorch.largest"  # of each open size

@@ -162,7 +162,7 @@ def open_model(model: ir.Model, options: RunOptions, *, engine: str = _ENGINE) -
             precision=Precision.FP32,
             options=options,
         )
-        return open_worker(engine, artifact, options)
+        return open_worker(engine, artifact, options, own=engine != _ENGINE)
 
 
 def _artifact(

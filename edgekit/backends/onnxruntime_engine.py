@@ -25,8 +25,7 @@ from edgekit.backends import onnxruntime_placed, onnxruntime_profile, onnxruntim
 from edgekit.backends.onnxruntime_device import DeviceBinding
 from edgekit.backends.onnxruntime_settings import Settings
 from edgekit.errors import EdgekitError, MissingBackendError, ModelFileError
-from edgekit.spec import RunOptions
-from edgekit.target import NO_CPU_FALLBACK
+from edgekit.spec import NO_CPU_FALLBACK, RunOptions
 
 if TYPE_CHECKING:
     from edgekit.spec import Array

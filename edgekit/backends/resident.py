@@ -13,6 +13,8 @@ P3 another system: not known. What is not known is None, never an estimate.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 from pathlib import Path
 
 STATUS = Path("/proc/self/status")
@@ -52,9 +54,23 @@ class Meter:
         return None if now is None or self.before is None else max(0, now - self.before)
 
     def _field(self, name: str) -> int | None:
-        try:
-            lines = self._status.read_text("ascii").splitlines()
-        except (OSError, UnicodeDecodeError):  # P3
-            return None
-        found = next((line.split() for line in lines if line.startswith(f"{name}:")), None)
-        return int(found[1]) * 1024 if found else None  # proc(5): the unit is always kB
+        return _field(self._status, name)
+
+
+def given_back(status: Path = STATUS) -> int | None:
+    """Give what was freed back to the system where the C library can; what is held then. None: P3.
+
+    glibc keeps freed pages of its arenas otherwise (malloc_trim(3)).
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library; Windows knows no None
+        ctypes.CDLL(None).malloc_trim(0)
+    return _field(status, "VmRSS")
+
+
+def _field(status: Path, name: str) -> int | None:
+    try:
+        lines = status.read_text("ascii").splitlines()
+    except (OSError, UnicodeDecodeError):  # P3
+        return None
+    found = next((line.split() for line in lines if line.startswith(f"{name}:")), None)
+    return int(found[1]) * 1024 if found else None  # proc(5): the unit is always kB

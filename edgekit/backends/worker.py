@@ -17,9 +17,9 @@ from multiprocessing.shared_memory import SharedMemory
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from edgekit.backends import shared_arrays
+from edgekit.backends import shared_arrays, worker_pool
 from edgekit.backends.bindings import artifact_from_reference, check_feeds, reference_from_artifact
-from edgekit.backends.worker_process import WorkerProcess
+from edgekit.backends.worker_process import WorkerProcess, closed_error
 from edgekit.errors import InputError, ModelFileError
 from edgekit.spec import (
     Artifact,
@@ -55,20 +55,22 @@ class Memory:
     peak_bytes: int | None
 
 
-def open_worker(engine: str, artifact: Artifact, options: RunOptions) -> Session:
-    """Start a worker and load ``artifact`` in it.
+def open_worker(engine: str, artifact: Artifact, options: RunOptions, *, own: bool = True) -> Session:
+    """Load ``artifact`` in a worker.
 
     Args:
         engine: "module:Class" of a ``backends.engine.Engine``; imported in the worker only.
         artifact: what to load; its bindings say how its tensors map to the reference's.
         options: threads, device and settings for the engine.
+        own: start a process for it. False: one that had a model before will do, and this one is kept for
+            the next (``worker_pool``); for what is neither timed nor shipped.
 
     Raises:
         ModelFileError: the artifact's file is not there or cannot be read.
         MissingBackendError: the runtime or the device is not here.
         BackendCrashError: the runtime refused the file or died.
     """
-    return WorkerSession(engine, artifact, options)
+    return WorkerSession(engine, artifact, options, own=own)
 
 
 def call_in_worker(function: str, arguments: Mapping[str, Any], *, subject: str, doing: str) -> Any:
@@ -91,7 +93,7 @@ def call_in_worker(function: str, arguments: Mapping[str, Any], *, subject: str,
 class WorkerSession:
     """spec.Session over a worker process. Made by ``open_worker``."""
 
-    def __init__(self, engine: str, artifact: Artifact, options: RunOptions) -> None:
+    def __init__(self, engine: str, artifact: Artifact, options: RunOptions, *, own: bool = True) -> None:
         if not artifact.path.is_file():
             raise ModelFileError(
                 f"artifact {artifact.path} is missing",
@@ -103,7 +105,11 @@ class WorkerSession:
         self._blocks: dict[str, SharedMemory] = {}
         self._reading = {role: threading.Lock() for role in RESULTS}
         watched = options if isinstance(options, WatchedOptions) else WatchedOptions()
-        self._process = WorkerProcess(f"{artifact.path.name} ({artifact.backend})", limit_s=watched.limit_s)
+        self._subject = subject = f"{artifact.path.name} ({artifact.backend})"
+        self._own = own or watched is options
+        self._process = (
+            WorkerProcess(subject, limit_s=watched.limit_s) if self._own else worker_pool.take(subject)
+        )
         message = {
             "op": "open",
             "engine": engine,
@@ -125,6 +131,7 @@ class WorkerSession:
         self._import_ms: float | None = reply["import_ms"]
         self._first_ms: float | None = None
         self._ran = False
+        self._closed = False
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -174,11 +181,11 @@ class WorkerSession:
             with self._lock:
                 layout = self._handed_over(arrays)
                 message = {"op": "run", "feeds": layout, "into": role}
-                reply = self._process.request(message, doing="running it")
+                reply = self._ask(message, doing="running it")
                 if "needs" in reply:
                     self._grow(role, reply["needs"])
                     message = {"op": "fetch", "into": role}
-                    reply = self._process.request(message, doing="reading its outputs")
+                    reply = self._ask(message, doing="reading its outputs")
             # Outside: the worker may compute for another thread while this one copies.
             results = shared_arrays.read(self._blocks[role], reply["outputs"])
         return reference_from_artifact(results, self._artifact.outputs)
@@ -209,7 +216,7 @@ class WorkerSession:
         with self._lock:
             layout = self._handed_over(arrays)
             message = {"op": "time", "feeds": layout, "runs": runs}
-            reply = self._process.request(message, doing="timing it")
+            reply = self._ask(message, doing="timing it")
         samples = tuple(nanoseconds / 1e6 for nanoseconds in reply["ns"])
         if not self._ran:
             self._ran, self._first_ms = True, samples[0]
@@ -225,13 +232,13 @@ class WorkerSession:
 
     def memory(self) -> Memory:
         """What its process holds, in parts; each None where the system does not say it."""
-        reply = self._process.request({"op": "memory"}, doing="reading its memory")
+        reply = self._ask({"op": "memory"}, doing="reading its memory")
         return Memory(reply["baseline"], reply["loaded"], reply["peak"])
 
     def executed(self) -> tuple[Executed, ...] | None:
         """The operators as the runtime runs them, on the last feeds; None where its engine cannot say."""
         with self._lock:
-            rows = self._process.request({"op": "executed"}, doing="asking what it runs")["rows"]
+            rows = self._ask({"op": "executed"}, doing="asking what it runs")["rows"]
         if rows is None:
             return None
         return tuple(Executed(**{**row, "names": tuple(row["names"])}) for row in rows)
@@ -246,7 +253,7 @@ class WorkerSession:
         arrays = self._converted(feeds)
         with self._lock:
             message = {"op": "profile", "feeds": self._handed_over(arrays), "runs": runs}
-            found = self._process.request(message, doing="profiling it")["profile"]
+            found = self._ask(message, doing="profiling it")["profile"]
         if found is None:
             return None
         kernels = tuple(
@@ -262,8 +269,18 @@ class WorkerSession:
         )
 
     def close(self) -> None:
-        """End the worker; harmless when called twice."""
-        self._process.close()
+        """End the worker, or keep it for another model; harmless when called twice."""
+        idle = self._lock.acquire(
+            blocking=False
+        )  # else another thread waits for its answer: it gets an error
+        try:
+            closed, self._closed = self._closed, True
+            if not closed:
+                end = worker_pool.keep if idle and not self._own else WorkerProcess.close
+                end(self._process)
+        finally:
+            if idle:
+                self._lock.release()
         while self._blocks:
             self._blocks.popitem()[1].close()
 
@@ -274,6 +291,13 @@ class WorkerSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _ask(self, message: Mapping[str, Any], *, doing: str) -> dict[str, Any]:
+        """Ask the worker; never after ``close``, when it may be another session's."""
+        with self._lock:
+            if self._closed:
+                raise closed_error(self._subject)
+            return self._process.request(message, doing=doing)
 
     def _converted(self, feeds: Feeds) -> dict[str, Array]:
         check_feeds(feeds, self.inputs)
@@ -292,9 +316,7 @@ class WorkerSession:
         """Share a new block of ``size`` bytes with the worker in place of the old one."""
         block = shared_arrays.create(size)
         try:
-            self._process.request(
-                {"op": "attach", "role": role, "block": block.name}, doing="sharing memory with it"
-            )
+            self._ask({"op": "attach", "role": role, "block": block.name}, doing="sharing memory with it")
         except BaseException:
             shared_arrays.release(block, unlink=True)
             raise

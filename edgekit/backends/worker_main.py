@@ -8,6 +8,7 @@
     {"op": "memory"} -> {"baseline", "loaded", "peak": bytes or null where the system does not say}
     {"op": "executed"} -> {"rows": [...]} or {"rows": null} where the engine cannot say
     {"op": "profile", "feeds": layout, "runs": n} -> {"profile": {...}}, null where the engine has no profiler
+    {"op": "forget", "most": bytes} -> {}: the engine and the blocks go, the runtime stays; or it leaves
     {"op": "call", "function": "module:name", "arguments": {...}} -> {"value": ...}
     anything that raises -> {"error": {"type", "what", "why", "remedy", "more"}}
 
@@ -100,6 +101,7 @@ class _Server:
             "executed": self._executed,
             "profile": self._profile,
             "call": self._call,
+            "forget": self._forget,
         }
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -209,6 +211,20 @@ class _Server:
 
     def _call(self, message: dict[str, Any]) -> dict[str, Any]:
         return {"value": _imported(message["function"])(**message["arguments"])}
+
+    def _forget(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Leave where more than ``most`` bytes stay: a process that ends gives all of them back."""
+        self._engine, self._meter, self._loaded = None, None, None
+        self._seen.clear()
+        self._in_place = True
+        gc.unfreeze()
+        gc.collect()  # first: a block cannot be closed while an array looks into it
+        while self._blocks:
+            self._blocks.popitem()[1].close()
+        held = resident.given_back()
+        if held is None or held > message["most"]:
+            os._exit(0)
+        return {}
 
     def _bound(self, layout: list[dict[str, Any]]) -> Engine:
         """The engine with copies of the feeds as its inputs: a block may go while the engine keeps them."""

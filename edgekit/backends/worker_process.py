@@ -50,12 +50,19 @@ class WorkerProcess:
     Attributes:
         subject: what the worker holds, for messages: "digits-1.0.0-portable-w8a8.onnx (onnxruntime)".
         limit_s: how long one reply may take; None = for ever.
+        circumstances: ``circumstances()`` when it was started.
+        trusted: nothing was raised in it so far.
+
+    ``request`` asks and waits; ``post`` and ``collect`` are its two halves, for what nobody needs at once.
     """
 
     def __init__(self, subject: str, *, limit_s: float | None = None) -> None:
         self.subject = subject
         self.limit_s = limit_s
+        self.circumstances = circumstances()
+        self.trusted = True
         self._lock = threading.Lock()
+        self._quoted_from = 0
         # Not "with": the files live as long as the process does; the finalizer closes all three.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
@@ -81,6 +88,11 @@ class WorkerProcess:
         """Whether the worker has been ended, by ``close`` or by a crash."""
         return not self._finalizer.alive
 
+    def rename(self, subject: str) -> None:
+        """It holds something else from now on; an error quotes nothing that was said before."""
+        self.subject = subject
+        self._quoted_from = os.fstat(self._log.fileno()).st_size
+
     def request(self, message: Mapping[str, Any], *, doing: str) -> dict[str, Any]:
         """Send one message and wait for its reply; ``doing`` says in an error what was going on.
 
@@ -91,15 +103,31 @@ class WorkerProcess:
             EdgekitError: what the engine raised on purpose, as the same class.
             InputError: the worker is closed.
         """
+        return self._exchange(message, doing)
+
+    def post(self, message: Mapping[str, Any]) -> bool:
+        """Send a message whose reply ``collect`` waits for later; False: nobody can be asked."""
+        if self.closed or not self._lock.acquire(blocking=False):
+            return False
+        try:
+            write_frame(self._requests, message)
+        except BrokenPipeError:
+            return False
+        finally:
+            self._lock.release()
+        return True
+
+    def collect(self, *, doing: str) -> dict[str, Any]:
+        """The reply to what was posted; raises as ``request`` does."""
+        return self._exchange(None, doing)
+
+    def _exchange(self, message: Mapping[str, Any] | None, doing: str) -> dict[str, Any]:
         with self._lock:
             if self.closed:
-                raise InputError(
-                    f"the session of {self.subject} is closed",
-                    why="its worker process has ended",
-                    remedy="open the artifact again",
-                )
+                raise closed_error(self.subject)
             try:
-                write_frame(self._requests, message)
+                if message is not None:
+                    write_frame(self._requests, message)
                 self._await_reply(doing)
                 reply = cast("dict[str, Any]", read_frame(self._replies))
             except (EOFError, BrokenPipeError) as error:
@@ -108,6 +136,7 @@ class WorkerProcess:
                 self.kill()
                 raise
         if "error" in reply:
+            self.trusted = False
             raise self._raised(reply["error"], doing)
         return reply
 
@@ -162,9 +191,23 @@ class WorkerProcess:
     def _log_tail(self) -> str:
         """The end of the worker's standard error. pread: the child shares the file's offset."""
         descriptor = self._log.fileno()
-        start = max(0, os.fstat(descriptor).st_size - _TAIL_BYTES)
+        start = max(self._quoted_from, os.fstat(descriptor).st_size - _TAIL_BYTES)
         lines = _plain(os.pread(descriptor, _TAIL_BYTES, start).decode(errors="replace")).splitlines()
         return "\n".join(line[:_LINE_CHARACTERS] for line in lines[-_TAIL_LINES:])
+
+
+def closed_error(subject: str) -> InputError:
+    """What is raised when a session is used after its end."""
+    return InputError(
+        f"the session of {subject} is closed",
+        why="its worker process has ended",
+        remedy="open the artifact again",
+    )
+
+
+def circumstances() -> tuple[object, ...]:
+    """What a worker takes from the process that starts it."""
+    return (os.getpid(), tuple(sys.path), tuple(sorted(settings.environment().items())))
 
 
 def _end(process: subprocess.Popen[bytes], log: IO[bytes]) -> None:

@@ -19,8 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgekit.spec import Artifact
-from edgekit.target import GPU_FALLBACK, NO_CPU_FALLBACK, PORTABLE
+from edgekit.spec import GPU_FALLBACK, NO_CPU_FALLBACK, PORTABLE, Artifact
 
 _GPU_PROVIDERS = {
     "cuda": "CUDAExecutionProvider",

@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from edgekit.bundle.manifest import ARTIFACTS, TargetEntry
 from edgekit.bundle.markdown_text import python
-from edgekit.spec import Dim, IoBinding
-from edgekit.target import NO_CPU_FALLBACK
+from edgekit.spec import NO_CPU_FALLBACK, Dim, IoBinding
 
 _PACKAGES = {"litert": "ai-edge-litert"}
 # the settings of ONNX Runtime that are session configuration keys: the others are for providers, or ours

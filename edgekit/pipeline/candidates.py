@@ -26,8 +26,8 @@ from edgekit.pipeline.workbench import Workbench
 from edgekit.quantization import mixed as mixing
 from edgekit.quantization.saturation import FEATURE
 from edgekit.quantization.weights import NoEligibleWeightError
-from edgekit.spec import Artifact, Precision, RunOptions, Session, to_json
-from edgekit.target import NO_CPU_FALLBACK, Target
+from edgekit.spec import NO_CPU_FALLBACK, Artifact, Precision, RunOptions, Session, to_json
+from edgekit.target import Target
 from edgekit.validation.budget import Budget, Verdict
 from edgekit.validation.budget import judge as hold
 from edgekit.validation.coverage import Coverage

@@ -28,8 +28,7 @@ from edgekit import settings
 from edgekit.backends import vulkan_devices
 from edgekit.backends.litert.tables import parse
 from edgekit.errors import InputError, MissingBackendError, ModelFileError, TargetRefusalError, missing_extra
-from edgekit.spec import Rejection, RunOptions
-from edgekit.target import GPU_FALLBACK
+from edgekit.spec import GPU_FALLBACK, Rejection, RunOptions
 
 RUNTIME = "LiteRT's GPU accelerator"
 PRECISION = "gpu.precision"

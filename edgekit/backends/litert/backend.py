@@ -39,6 +39,7 @@ from edgekit.ir.pin import pinned
 from edgekit.ir.quiet import quiet
 from edgekit.passes.fold_constants import FoldConstants
 from edgekit.spec import (
+    GPU_FALLBACK,
     Artifact,
     Availability,
     FileEntry,
@@ -49,7 +50,7 @@ from edgekit.spec import (
     Session,
     TensorSpec,
 )
-from edgekit.target import GPU_FALLBACK, Target
+from edgekit.target import Target
 
 _ENGINE = "edgekit.backends.litert.engine:LiteRtEngine"
 _GPU_ENGINE = "edgekit.backends.litert.gpu_engine:LiteRtGpuEngine"

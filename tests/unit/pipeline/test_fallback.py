@@ -11,7 +11,7 @@ from edgekit.errors import InputError, RecipeError
 from edgekit.pipeline import plan as plans
 from edgekit.pipeline.allow_fallback import allowing, check_artifacts, check_targets
 from edgekit.pipeline.fallback import sentence
-from edgekit.spec import Artifact, KernelTime, Precision, RunOptions
+from edgekit.spec import NO_CPU_FALLBACK, Artifact, KernelTime, Precision, RunOptions
 
 RECIPE = """
 schema = 1
@@ -83,13 +83,11 @@ def test_the_flag_allows_it_for_every_target_that_can(tmp_path: Path) -> None:
     cuda, webgpu, cpu = (
         dict(each.options.settings) for each in plans.make(path, allow_fallback=True).targets
     )
-    assert (cuda[targets.NO_CPU_FALLBACK], cuda["cuda.graph"]) == ("0", "0")
-    assert webgpu[targets.NO_CPU_FALLBACK] == "0"
+    assert (cuda[NO_CPU_FALLBACK], cuda["cuda.graph"]) == ("0", "0")
+    assert webgpu[NO_CPU_FALLBACK] == "0"
     assert "cuda.graph" not in webgpu
-    assert targets.NO_CPU_FALLBACK not in cpu
-    assert not any(
-        targets.NO_CPU_FALLBACK in dict(each.options.settings) for each in plans.make(path).targets
-    )
+    assert NO_CPU_FALLBACK not in cpu
+    assert not any(NO_CPU_FALLBACK in dict(each.options.settings) for each in plans.make(path).targets)
 
 
 def artifact(backend: str, options: RunOptions) -> Artifact:
@@ -98,7 +96,7 @@ def artifact(backend: str, options: RunOptions) -> Artifact:
 
 def test_an_artifact_is_opened_with_it_and_one_of_the_cpu_stays_what_it_is() -> None:
     held = artifact("onnxruntime", targets.load("gpu-webgpu").run.options())
-    assert dict(allowing(held).options.settings)[targets.NO_CPU_FALLBACK] == "0"
+    assert dict(allowing(held).options.settings)[NO_CPU_FALLBACK] == "0"
     other = artifact("onnxruntime", RunOptions())
     assert allowing(other) is other
 
