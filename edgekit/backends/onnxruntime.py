@@ -21,6 +21,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
+from edgekit.backends import worker_pool
 from edgekit.backends.base import CompileRequest, file_entries
 from edgekit.backends.bindings import same_layout, trial_feeds
 from edgekit.backends.installed import installed_version, satisfies
@@ -152,6 +153,8 @@ def open_model(model: ir.Model, options: RunOptions, *, engine: str = _ENGINE) -
         BackendCrashError: its worker died.
         MissingBackendError: ``options`` names a device that is not here.
     """
+    if engine == _ENGINE:
+        worker_pool.warm(engine)
     model = with_float_weights(model)
     with tempfile.TemporaryDirectory(prefix="edgekit-", ignore_cleanup_errors=True) as folder:
         artifact = _artifact(

@@ -8,6 +8,7 @@
     {"op": "memory"} -> {"baseline", "loaded", "peak": bytes or null where the system does not say}
     {"op": "executed"} -> {"rows": [...]} or {"rows": null} where the engine cannot say
     {"op": "profile", "feeds": layout, "runs": n} -> {"profile": {...}}, null where the engine has no profiler
+    {"op": "prepare", "engine": "module:Class"} -> {}: the runtime alone
     {"op": "forget", "most": bytes} -> {}: the engine and the blocks go, the runtime stays; or it leaves
     {"op": "call", "function": "module:name", "arguments": {...}} -> {"value": ...}
     anything that raises -> {"error": {"type", "what", "why", "remedy", "more"}}
@@ -93,6 +94,7 @@ class _Server:
         self._in_place = True
         self._operations = {
             "open": self._open,
+            "prepare": self._prepare,
             "attach": self._attach,
             "run": self._run,
             "fetch": self._fetch,
@@ -129,6 +131,10 @@ class _Server:
         self._loaded = self._meter.held_bytes()
         facts = {**engine.facts, **({"cores": affinity.text()} if message["cores"] else {})}
         return {"facts": facts, "import_ms": import_ms, "load_ms": load_ms}
+
+    def _prepare(self, message: dict[str, Any]) -> dict[str, Any]:
+        _prepared(_imported(message["engine"]))
+        return {}
 
     def _attach(self, message: dict[str, Any]) -> dict[str, Any]:
         block = shared_arrays.attach(message["block"])

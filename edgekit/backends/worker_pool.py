@@ -12,6 +12,7 @@ W2 Nor one that still holds much memory after its model is gone: it leaves by it
 W3 Nor one that was started in another environment, with another ``sys.path`` or by another process: a fork
    shares its pipes.
 W4 At most ``KEPT`` are idle; they leave with this process, as every worker does.
+W5 ``warm`` starts one while its model is still being written; what that raises is raised by ``open`` again.
 """
 
 from __future__ import annotations
@@ -39,11 +40,22 @@ def take(subject: str) -> WorkerProcess:
     if found is None:
         return WorkerProcess(subject)
     try:
-        found.collect(doing="closing its model")
-    except EdgekitError:  # W2, or it died idle: nobody's model was in it
+        found.collect(doing="getting ready")
+    except EdgekitError:  # W2, W5, or it died idle: nobody's model was in it
+        found.close()
         return WorkerProcess(subject)
     found.rename(subject)
     return found
+
+
+def warm(engine: str) -> None:
+    """Have a worker for the next ``take`` start now, with the runtime of ``engine`` ("module:Class")."""
+    now = circumstances()
+    with _lock:
+        if len(_kept) < KEPT and all(each.circumstances != now for each in _kept):
+            process = WorkerProcess("a worker without a model")
+            if process.post({"op": "prepare", "engine": engine}):
+                _kept.append(process)
 
 
 def keep(process: WorkerProcess) -> None:

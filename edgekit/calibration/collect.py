@@ -9,8 +9,10 @@ then for those tensors alone. Memory is that of one batch and of the histograms.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +51,7 @@ TAILS = 2  # times as many of a tensor without a clamp, where few values decide 
 PROBED = 256  # values of each tensor and sample where only extrema are asked for (``taps``, T3)
 
 OpenModel = Callable[[ir.Model, RunOptions], Session]
+Results = Iterator[tuple[dict[str, Array], int, dict[str, Array]]]
 
 
 @dataclass(frozen=True)
@@ -178,12 +181,24 @@ class _Run:
     def statistics(self, session: Session, feeds: Feeds) -> dict[str, Array]:
         return session.run(padded(feeds, self.size) if self.fixed else feeds)
 
-    def results(self, session: Session) -> Iterator[tuple[dict[str, Array], int, dict[str, Array]]]:
-        """(batch, index of its first sample, outputs), of which the next are computed meanwhile."""
-        for (feeds, start), found in run_ahead(
-            self.batches(), lambda batch: self.statistics(session, batch[0])
-        ):
-            yield feeds, start, found
+    @contextlib.contextmanager
+    def results(self, model: ir.Model) -> Iterator[Results]:
+        """(batch, index of its first sample, outputs of ``model``), of which the next are computed meanwhile.
+
+        The model is opened while the first batches are read.
+        """
+        with ThreadPoolExecutor(max_workers=1) as opener:
+            opening = opener.submit(self.open_model, model, RunOptions())
+            try:
+                yield (
+                    (feeds, start, found)
+                    for (feeds, start), found in run_ahead(
+                        self.batches(), lambda batch: self.statistics(opening.result(), batch[0])
+                    )
+                )
+            finally:
+                if opening.exception() is None:
+                    opening.result().close()
 
 
 class _Learned:
@@ -207,8 +222,8 @@ class _Learned:
     def learn(self, progress: Progress) -> None:
         """The pass over the data."""
         run, taps = self._run, reader(self._taps, shift=len(self._inputs))
-        with run.open_model(self._taps.model, RunOptions()) as session:
-            for feeds, start, found in run.results(session):
+        with run.results(self._taps.model) as results:
+            for feeds, start, found in results:
                 many = len(next(iter(feeds.values())))
                 self._log.add(feeds, start=start, count=many)
                 self._look.look(feeds)
@@ -244,8 +259,8 @@ class _Learned:
         taps = tapped(run.model, missing, sampled=0, seed=run.seed, exact=True)
         index = np.array([self._names.index(name) for name in taps.names])
         lows, read = np.full(len(missing), np.inf), reader(taps)
-        with run.open_model(taps.model, RunOptions()) as session:
-            for feeds, _, found in run.results(session):
+        with run.results(taps.model) as results:
+            for feeds, _, found in results:
                 for each in read.read(found, many=len(next(iter(feeds.values())))).extrema:
                     lows[each.tensors] = np.minimum(lows[each.tensors], each.lows.min(axis=0))
         self._evidence.low[index] = lows

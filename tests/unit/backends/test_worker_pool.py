@@ -134,6 +134,22 @@ def test_of_three_at_once_two_are_kept(opened: Open) -> None:  # W4
     assert [is_alive(each.pid) for each in sessions] == [True, True, False]
 
 
+def test_a_worker_can_start_before_its_model_is_there(opened: Open) -> None:  # W5
+    worker_pool.warm("fake_engine:FakeEngine")
+    worker_pool.warm("fake_engine:FakeEngine")  # one waits already
+    waiting = [each.pid for each in worker_pool._kept]
+    assert len(waiting) == 1
+    with opened() as session:
+        assert session.pid == waiting[0]
+        assert session.run({"x": X})["y"].shape == (2, 3)
+
+
+def test_what_a_start_ahead_raises_is_raised_by_open(opened: Open) -> None:  # W5
+    worker_pool.warm("no_such_engine:Engine")
+    with opened() as session:
+        assert session.run({"x": X})["y"].shape == (2, 3)
+
+
 def test_an_error_quotes_nothing_that_an_earlier_model_said(opened: Open) -> None:
     with opened("print") as first:
         first.run({"x": X})

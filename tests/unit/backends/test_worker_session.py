@@ -398,10 +398,10 @@ def test_call_in_worker_returns_and_raises(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_worker_that_hangs_is_ended_at_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(FOLDER))
-    options = WatchedOptions(settings=(("do", "sleep"),), limit_s=10.0)
+    options = WatchedOptions(settings=(("do", "sleep"),), limit_s=5.0)
     session = WorkerSession("fake_engine:FakeEngine", artifact_in(tmp_path), options)
     with pytest.raises(
-        WorkerTimeoutError, match=r"model\.bin \(fake\) gave no answer within 10 s while timing"
+        WorkerTimeoutError, match=r"model\.bin \(fake\) gave no answer within 5 s while timing"
     ):
         session.time_ms({"x": X}, runs=1)
     with pytest.raises(ProcessLookupError):
@@ -414,7 +414,7 @@ def test_a_worker_that_hangs_while_it_opens_is_ended_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(FOLDER))
-    options = WatchedOptions(settings=(("do", "sleep in open"),), limit_s=10.0)
+    options = WatchedOptions(settings=(("do", "sleep in open"),), limit_s=1.0)
     with pytest.raises(WorkerTimeoutError, match="while loading it"):
         WorkerSession("fake_engine:FakeEngine", artifact_in(tmp_path), options)
 
