@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from edgekit.backends.onnxruntime import open_model
 from edgekit.backends.onnxruntime_lowering import lowered, options_for
 from edgekit.dataset import Dataset, DataSource
 from edgekit.errors import ExitCode, InputError
+from edgekit.ir import io
 from edgekit.ir.external_data import size_bytes
 from edgekit.pipeline import calibrate, judge, steps, variant, workbench
 from edgekit.pipeline.blame_model import blames_model
@@ -25,6 +28,7 @@ from edgekit.pipeline.model import PRECISION_KEY, Canonical, canonical_file
 from edgekit.pipeline.plan import TargetPlan
 from edgekit.pipeline.prepare import Prepared, Restore, prepare
 from edgekit.pipeline.ranges import shared_samples
+from edgekit.pipeline.remembered import Remembered
 from edgekit.pipeline.result import AccuracyRow, GateRow, QuantizeResult
 from edgekit.pipeline.scheme import Scheme
 from edgekit.pipeline.write import write_model
@@ -89,10 +93,11 @@ def quantize(
         cache=cache,
         progress=progress,
     )
-    if precision is Precision.AUTO and eval_data and len(wanted.ladder) > 1 and not wanted.is_check:
-        found = job.measured()
-    else:
-        found = job.named(_precision(precision, wanted))
+    with contextlib.closing(job):
+        if precision is Precision.AUTO and eval_data and len(wanted.ladder) > 1 and not wanted.is_check:
+            found = job.measured()
+        else:
+            found = job.named(_precision(precision, wanted))
     if found.exit_code is ExitCode.OK:
         write_model(_written(found.made, wanted), out)
     return QuantizeResult(
@@ -241,7 +246,7 @@ class _Job:
 
     def _evaluated(self, made: Variant) -> tuple[Evaluated, Verdict]:
         found = _evaluated(
-            self.canonical,
+            self._reference,
             made,
             source=self.eval_data,
             metric=self.metric,
@@ -250,6 +255,18 @@ class _Job:
             progress=self.progress,
         )
         return found, hold(Budget(max_drop_pp=self.max_drop_pp), drop=found.drop)
+
+    @functools.cached_property
+    def _reference(self) -> Remembered:
+        """The float model: one session, and one run of each sample, for all that is held against it."""
+        model = self.canonical.model
+        inputs, outputs = io.specs(model)
+        return Remembered(lambda: open_model(model, RunOptions()), inputs=inputs, outputs=outputs)
+
+    def close(self) -> None:
+        """Close what was opened."""
+        if "_reference" in vars(self):
+            self._reference.close()
 
     def _judged(self, made: Variant) -> _Found:
         found, verdict = self._evaluated(made)
@@ -296,7 +313,7 @@ def _written(made: Variant, target: Target) -> ir.Model:
 
 
 def _evaluated(
-    canonical: Canonical,
+    reference: Remembered,
     made: Variant,
     *,
     source: str,
@@ -305,12 +322,9 @@ def _evaluated(
     progress: Progress,
     preprocess: tuple[Step, ...],
 ) -> Evaluated:
-    with (
-        open_model(canonical.model, RunOptions()) as reference,
-        open_model(
-            lowered(made.model, made.precision), options_for(made.precision, RunOptions())
-        ) as candidate,
-    ):
+    with open_model(
+        lowered(made.model, made.precision), options_for(made.precision, RunOptions())
+    ) as candidate:
         return evaluate_pair(
             reference,
             candidate,
