@@ -11,6 +11,7 @@ import numpy as np
 from edgekit import dataset
 from edgekit.dataset import Dataset, DataSource
 from edgekit.errors import InputError, NonFiniteOutputError
+from edgekit.pipeline.known_outputs import KnownOutputs, Replay
 from edgekit.pipeline.result import AccuracyRow, DriftRow, GroupRow
 from edgekit.preprocess import Step
 from edgekit.spec import Array, Progress, Runner, TensorSpec
@@ -58,16 +59,25 @@ def load_labelled(
 def evaluate_pair(
     reference: Runner,
     candidate: Runner,
+    data: Dataset,
     *,
-    source: str,
     metric: str,
-    samples: int | None,
     output_steps: Mapping[str, float],
     progress: Progress,
-    preprocess: tuple[Step, ...] = (),
     expected: float | None = None,
+    known: KnownOutputs | None = None,
 ) -> Evaluated:
     """Run both on the same samples; the reference should score ``expected``, where that is stated.
+
+    Args:
+        reference: the float model, or its ``known`` outputs.
+        candidate: what is judged.
+        data: of ``load_labelled``.
+        metric: of the table, or the user's own.
+        output_steps: one quantization step of the candidate's outputs, by name.
+        progress: told about the samples.
+        expected: what the reference should score.
+        known: where the reference's outputs are kept for the next candidate.
 
     Raises:
         InputError: candidate and reference do not take and give the same tensors.
@@ -75,7 +85,7 @@ def evaluate_pair(
         NonFiniteOutputError: the candidate's outputs are not finite.
     """
     check_same_interface(reference, candidate)
-    data = load_labelled(source, reference.inputs, samples=samples, preprocess=preprocess)
+    fresh = known is not None and known.fits and not isinstance(reference, Replay)
     sides = (
         Side("float reference", reference, is_reference=True),
         Side("candidate", candidate, output_steps),
@@ -86,8 +96,11 @@ def evaluate_pair(
         pairs=[(0, 1)],
         metric=metric_named(metric, base=Path.cwd()),
         mispaired=shuffled(data.labels) if data.labels is not None else None,
+        keep=data.count if fresh else 0,
         progress=progress,
     )
+    if known is not None and fresh:
+        known.keep(found.kept[0])
     assert data.labels is not None  # noqa: S101  load_labelled has refused such data
     check_reference(evaluation_of(found, 0), data.labels, expected=expected)
     first, second = (evaluation_of(found, place) for place in (0, 1))

@@ -1,9 +1,9 @@
 """The float reference's outputs on a data set -> cache -> a Runner that gives them again, in order.
 
-`validate` is run again and again against one reference on one data set, with other artifacts. The reference
-computes the same each time, so its outputs are kept where they are not too large, and it is not even opened
-the next time. The key holds the model, the data, the runtime's version and the machine: another machine
-computes for itself.
+`validate` is run again and again against one reference on one data set, with other artifacts, and so are the
+trials of `quantize --max-drop`. The reference computes the same each time, so its outputs are kept where they
+are not too large, and it is not even opened the next time. The key holds the model, the data, the runtime's
+version and the machine: another machine computes for itself.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from edgekit.backends.onnxruntime import open_model
 from edgekit.dataset import Dataset
-from edgekit.pipeline.evaluation import Evaluated, evaluate_pair
+from edgekit.pipeline.evaluation import Evaluated, evaluate_pair, load_labelled
 from edgekit.preprocess import Step
 from edgekit.spec import Progress, RunOptions
 from edgekit.validation.budget import Budget, Verdict
@@ -37,12 +37,10 @@ class Judging:
             return evaluate_pair(
                 float_session,
                 session,
-                source=self.data,
+                load_labelled(self.data, float_session.inputs, preprocess=preprocess),
                 metric=self.metric,
-                samples=None,
                 output_steps={},
                 progress=progress,
-                preprocess=preprocess,
                 expected=self.expected,
             )
 

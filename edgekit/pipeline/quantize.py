@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,20 +14,18 @@ from edgekit.backends.onnxruntime import open_model
 from edgekit.backends.onnxruntime_lowering import lowered, options_for
 from edgekit.dataset import Dataset, DataSource
 from edgekit.errors import ExitCode, InputError
-from edgekit.ir import io
 from edgekit.ir.external_data import size_bytes
-from edgekit.pipeline import calibrate, judge, steps, variant, workbench
+from edgekit.pipeline import calibrate, judge, known_outputs, steps, variant, workbench
 from edgekit.pipeline.blame_model import blames_model
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.came import Variant
 from edgekit.pipeline.candidates import try_target
-from edgekit.pipeline.evaluation import Evaluated, evaluate_pair
+from edgekit.pipeline.evaluation import Evaluated, evaluate_pair, load_labelled
 from edgekit.pipeline.mixed import mix, trial_of
 from edgekit.pipeline.model import PRECISION_KEY, Canonical, canonical_file
 from edgekit.pipeline.plan import TargetPlan
 from edgekit.pipeline.prepare import Prepared, Restore, prepare
 from edgekit.pipeline.ranges import shared_samples
-from edgekit.pipeline.remembered import Remembered
 from edgekit.pipeline.result import AccuracyRow, GateRow, QuantizeResult
 from edgekit.pipeline.scheme import Scheme
 from edgekit.pipeline.write import write_model
@@ -93,11 +90,10 @@ def quantize(
         cache=cache,
         progress=progress,
     )
-    with contextlib.closing(job):
-        if precision is Precision.AUTO and eval_data and len(wanted.ladder) > 1 and not wanted.is_check:
-            found = job.measured()
-        else:
-            found = job.named(_precision(precision, wanted))
+    if precision is Precision.AUTO and eval_data and len(wanted.ladder) > 1 and not wanted.is_check:
+        found = job.measured()
+    else:
+        found = job.named(_precision(precision, wanted))
     if found.exit_code is ExitCode.OK:
         write_model(_written(found.made, wanted), out)
     return QuantizeResult(
@@ -245,28 +241,23 @@ class _Job:
         return data
 
     def _evaluated(self, made: Variant) -> tuple[Evaluated, Verdict]:
-        found = _evaluated(
-            self._reference,
-            made,
-            source=self.eval_data,
-            metric=self.metric,
-            expected=self.expected,
-            preprocess=self.preprocess,
-            progress=self.progress,
-        )
-        return found, hold(Budget(max_drop_pp=self.max_drop_pp), drop=found.drop)
-
-    @functools.cached_property
-    def _reference(self) -> Remembered:
-        """The float model: one session, and one run of each sample, for all that is held against it."""
         model = self.canonical.model
-        inputs, outputs = io.specs(model)
-        return Remembered(lambda: open_model(model, RunOptions()), inputs=inputs, outputs=outputs)
-
-    def close(self) -> None:
-        """Close what was opened."""
-        if "_reference" in vars(self):
-            self._reference.close()
+        data = load_labelled(self.eval_data, self.canonical.inputs, preprocess=self.preprocess)
+        known = known_outputs.of_model(model, data, cache=self.cache)
+        options = options_for(made.precision, RunOptions())
+        with ExitStack() as stack:
+            candidate = stack.enter_context(open_model(lowered(made.model, made.precision), options))
+            found = evaluate_pair(
+                known.runner() or stack.enter_context(open_model(model, RunOptions())),
+                candidate,
+                data,
+                metric=self.metric,
+                output_steps=made.output_steps,
+                progress=self.progress,
+                expected=self.expected,
+                known=known,
+            )
+        return found, hold(Budget(max_drop_pp=self.max_drop_pp), drop=found.drop)
 
     def _judged(self, made: Variant) -> _Found:
         found, verdict = self._evaluated(made)
@@ -310,29 +301,3 @@ def _written(made: Variant, target: Target) -> ir.Model:
     said = made.model.clone()
     said.metadata_props[PRECISION_KEY] = made.precision
     return said
-
-
-def _evaluated(
-    reference: Remembered,
-    made: Variant,
-    *,
-    source: str,
-    metric: str,
-    expected: float | None,
-    progress: Progress,
-    preprocess: tuple[Step, ...],
-) -> Evaluated:
-    with open_model(
-        lowered(made.model, made.precision), options_for(made.precision, RunOptions())
-    ) as candidate:
-        return evaluate_pair(
-            reference,
-            candidate,
-            source=source,
-            metric=metric,
-            samples=None,
-            output_steps=made.output_steps,
-            progress=progress,
-            preprocess=preprocess,
-            expected=expected,
-        )

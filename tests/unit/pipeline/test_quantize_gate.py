@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import edgekit
 from edgekit.errors import ExitCode, GateError
+from edgekit.pipeline.evaluation import Evaluated, evaluate_pair
+from edgekit.pipeline.known_outputs import Replay
 from edgekit.pipeline.quantize import quantize
 from edgekit.preprocess import Layout, Resize, Scale, Step, apply
-from edgekit.spec import Precision, Silent
+from edgekit.spec import Precision, Runner, Silent
 
 EXAMPLE = Path(edgekit.__file__).parent / "_examples" / "digits-cnn"
 STEPS: list[Step] = [
@@ -53,6 +56,29 @@ def test_the_budget_decides_whether_there_is_a_file(data: Path, limit: float, ke
         quantized()
     assert caught.value.exit_code is ExitCode.INCONCLUSIVE
     assert not out.exists()
+
+
+def test_the_float_model_runs_once_for_all_trials(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replayed: list[bool] = []
+
+    def watched(reference: Runner, *others: Any, **more: Any) -> Evaluated:
+        replayed.append(isinstance(reference, Replay))
+        return evaluate_pair(reference, *others, **more)
+
+    with np.load(data) as held:
+        np.save(data.parent / "calibration.npy", held["image"][:64])
+    monkeypatch.setattr("edgekit.pipeline.quantize.evaluate_pair", watched)
+    for _ in range(2):
+        with pytest.raises(GateError):  # a loss of exactly 0 is proved by no number of samples
+            edgekit.quantize(
+                EXAMPLE / "digits-cnn.onnx",
+                calibration_data=str(data.parent / "calibration.npy"),
+                out=data.parent / "q.onnx",
+                eval_data=str(data),
+                max_drop_pp=0.0,
+            )
+    assert len(replayed) > 4  # trials
+    assert replayed == [False, *[True] * (len(replayed) - 1)]
 
 
 @pytest.mark.parametrize(("start", "shared"), [(0, 8), (64, 0)], ids=["shared", "disjoint"])
