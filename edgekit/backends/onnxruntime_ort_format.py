@@ -20,6 +20,7 @@ from pathlib import Path
 from edgekit import settings
 from edgekit.backends.onnxruntime_ort_canonical import canonical
 from edgekit.errors import BackendCrashError, MissingBackendError
+from edgekit.write_errors import probe
 
 CONVERTER = "onnxruntime.tools.convert_onnx_models_to_ort"
 FLAGS = ("--enable_type_reduction", "--optimization_style", "Fixed", "Runtime", "--target_platform", "arm")
@@ -54,6 +55,7 @@ def ort_from_onnx(content: bytes, *, stem: str) -> dict[str, bytes]:
             check=False,
         )
         if done.returncode or not (made / "model.ort").is_file():
+            probe(folder, 2 * len(content), elsewhere="set TMPDIR to a folder with more room")
             said = (done.stderr or done.stdout).strip().splitlines()
             raise BackendCrashError(
                 "ONNX Runtime's converter to ORT format failed",

@@ -30,14 +30,16 @@ from edgekit.backends.openvino_lowering import lowered, on_stand_in, options_for
 from edgekit.backends.refusal import refuse, structural_rejections
 from edgekit.backends.worker import call_in_worker, open_worker
 from edgekit.backends.worker_process import EngineError
-from edgekit.errors import MissingBackendError, OutputError, missing_extra
-from edgekit.ir import io
+from edgekit.errors import MissingBackendError, missing_extra
+from edgekit.ir import external_data, io
 from edgekit.ir.graph import is_onnx
 from edgekit.spec import Artifact, Availability, Precision, Rejection, RunOptions, Session
 from edgekit.target import Target
+from edgekit.write_errors import cannot_write, probe
 
 _ENGINE = "edgekit.backends.openvino_engine:OpenVinoEngine"
 _CONVERT = "edgekit.backends.openvino_engine:convert"
+_ELSEWHERE = "choose another folder with -o"
 _DEVICE = "edgekit.backends.openvino_engine:device_facts"
 _SIXTEEN = frozenset({ir.DataType.INT16, ir.DataType.UINT16})
 _UNKNOWN_OPERATORS = re.compile(r"No conversion rule found for operations: (.+)")
@@ -107,11 +109,7 @@ class OpenVino:
                 for suffix in ("bin", "xml"):  # the main file last: it never points at missing weights
                     (Path(scratch) / f"model.{suffix}").replace(folder / f"{request.stem}.{suffix}")
         except OSError as error:
-            raise OutputError(
-                f"cannot write into {folder}: {error.strerror}",
-                why="the folder is missing or not writable",
-                remedy="create the folder or choose another output",
-            ) from error
+            raise cannot_write(folder, error, elsewhere=_ELSEWHERE) from error
         return _artifact(request, folder)
 
     def open(self, artifact: Artifact, options: RunOptions) -> Session:
@@ -141,7 +139,18 @@ def _typed(node: ir.Node) -> tuple[ir.Value, ...]:
 
 
 def _try(model: ir.Model, folder: Path, target: Target, *, options: RunOptions) -> tuple[Rejection, ...]:
-    """Convert ``model`` to ``folder/model.xml`` and run it once; what went wrong, or nothing."""
+    """Convert ``model`` to ``folder/model.xml`` and run it once; what went wrong with it, or nothing.
+
+    Raises:
+        OutputError: the model is not to blame: its files cannot be written.
+    """
+    found = _tried(model, folder, target, options=options)
+    if found:
+        probe(folder, external_data.size_bytes(model), elsewhere=_ELSEWHERE)
+    return found
+
+
+def _tried(model: ir.Model, folder: Path, target: Target, *, options: RunOptions) -> tuple[Rejection, ...]:
     onnx, xml = folder / "model.onnx", folder / "model.xml"
     io.save(model, onnx)
     try:

@@ -24,6 +24,7 @@ Only NumPy and what the engine itself needs are imported here.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import io
@@ -43,6 +44,7 @@ from edgekit.backends.engine import Engine
 from edgekit.backends.frames import read_frame, write_frame
 from edgekit.errors import EdgekitError, TargetRefusalError
 from edgekit.spec import RunOptions, to_json
+from edgekit.write_errors import explained
 
 Layout = list[dict[str, Any]]
 
@@ -110,7 +112,8 @@ class _Server:
         try:
             return self._operations[message["op"]](message)
         except Exception as error:  # noqa: BLE001 - the edge of the process: an error becomes a reply
-            traceback.print_exc()
+            with contextlib.suppress(OSError):  # the log's own disk may be full
+                traceback.print_exc()
             return {"error": _described(error)}
 
     def _open(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -260,6 +263,8 @@ def _imported(address: str) -> Any:
 
 
 def _described(error: Exception) -> dict[str, Any]:
+    if isinstance(error, OSError):
+        error = explained(error) or error
     if isinstance(error, EdgekitError):
         parts = {"what": error.what, "why": error.why, "remedy": error.remedy, "more": error.more}
         if isinstance(error, TargetRefusalError):

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from edgekit import drafts
 
 
 @contextmanager
 def draft_beside(folder: Path) -> Iterator[Path]:
     """A new folder of the same name, in a new one beside ``folder`` that is removed at the end."""
-    around = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}.draft")
-    draft = around / folder.name  # a signature names the folder that it is over
-    draft.mkdir(parents=True)
-    try:
+    with drafts.folder(folder) as around:
+        draft = around / folder.name  # a signature names the folder that it is over
+        draft.mkdir()
         yield draft
-    finally:
-        shutil.rmtree(around, ignore_errors=True)
 
 
 def put(path: Path, body: bytes) -> None:
@@ -28,11 +26,16 @@ def put(path: Path, body: bytes) -> None:
 
 
 def swap(draft: Path, folder: Path) -> None:
-    """Put ``draft`` at ``folder``; the earlier folder comes back if that fails."""
+    """Put ``draft`` at ``folder``; the earlier folder comes back if that fails.
+
+    One process at a time: the caller holds ``drafts.alone`` of the folder around.
+    """
+    earlier = _earlier(folder)
     if not folder.exists():
         draft.rename(folder)
         return
-    earlier = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}.earlier")
+    if earlier.exists():  # a run was killed before it removed it
+        shutil.rmtree(earlier)
     folder.rename(earlier)
     try:
         draft.rename(folder)
@@ -40,6 +43,24 @@ def swap(draft: Path, folder: Path) -> None:
         earlier.rename(folder)
         raise
     shutil.rmtree(earlier, ignore_errors=True)
+
+
+def bring_back(folder: Path) -> None:
+    """Tidy up after a run that was killed in ``swap``: between its renames, or with the earlier one there.
+
+    One process at a time, as ``swap``.
+    """
+    earlier = _earlier(folder)
+    if not earlier.is_dir():
+        return
+    if folder.exists():
+        shutil.rmtree(earlier, ignore_errors=True)
+    else:
+        earlier.rename(folder)
+
+
+def _earlier(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.earlier")
 
 
 def members(folder: Path) -> set[str]:

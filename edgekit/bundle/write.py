@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from edgekit import drafts
 from edgekit.bundle import bom, canonical_json, model_card, npz
 from edgekit.bundle import evidence as evidence_file
 from edgekit.bundle import manifest as manifest_file
@@ -46,10 +47,11 @@ from edgekit.bundle.manifest import (
 )
 from edgekit.bundle.packages_used import UsedPackage
 from edgekit.bundle.processing import Processing
-from edgekit.bundle.replace_folder import draft_beside, members, put, swap
+from edgekit.bundle.replace_folder import bring_back, draft_beside, members, put, swap
 from edgekit.bundle.sign import Signer
 from edgekit.errors import InputError, OutputError, VerificationError
 from edgekit.spec import Artifact
+from edgekit.write_errors import cannot_write
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -146,6 +148,9 @@ def write(content: BundleContent, folder: Path, *, signer: Signer | None = None)
     reproducible, described = _manifest(content)
     measured, witness = _evidence(content, described)
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with drafts.alone(folder.parent):
+            bring_back(folder)
         foreign = _foreign_files(folder)
         taken = sorted(foreign & {*reproducible, *measured})
         if taken:
@@ -155,7 +160,6 @@ def write(content: BundleContent, folder: Path, *, signer: Signer | None = None)
                 remedy="move that file away, or choose another output folder",
             )
         refuse_taken(folder)
-        folder.parent.mkdir(parents=True, exist_ok=True)
         with draft_beside(folder) as draft:
             for path, body in (reproducible | measured).items():
                 put(draft / path, body)
@@ -166,13 +170,13 @@ def write(content: BundleContent, folder: Path, *, signer: Signer | None = None)
             for path in sorted(foreign):
                 (draft / path).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(folder / path, draft / path, follow_symlinks=False)
-            swap(draft, folder)
-            put_in_place(draft, folder)
+            with drafts.alone(folder.parent):
+                swap(draft, folder)
+                put_in_place(draft, folder)
     except OSError as error:
-        raise OutputError(
-            f"the bundle {folder} cannot be written: {error.strerror or error}",
-            why="nothing half-written is left; an earlier bundle is whole, or contradicts its root digest",
-            remedy="choose a folder that you may write to (-o), or make room",
+        size = sum(len(body) for body in (reproducible | measured).values())
+        raise cannot_write(
+            folder, error, elsewhere="choose a folder that you may write to (-o)", size_bytes=2 * size
         ) from error
     return folder
 

@@ -6,6 +6,7 @@
 | typer's usage errors | 2 |
 | KeyboardInterrupt (Ctrl-C, SIGTERM) | 130 |
 | MemoryError | 1, with what to try |
+| OSError: no room, denied, read-only, a broken disk | 2, with the path and what to try |
 | anything else: a bug | 1, one line and how to report it; the traceback with ``--debug`` |
 
 The flags are looked up in the raw arguments, because the error may be that they cannot be parsed.
@@ -22,6 +23,7 @@ import typer
 
 from edgekit.cli import summary
 from edgekit.errors import EdgekitError, ExitCode, InputError
+from edgekit.write_errors import explained
 
 _INTERRUPTED = "interrupted; nothing half-written; run the same command again to resume"
 _BUG_REPORT = "run it again with --debug and report the output as a bug"
@@ -52,6 +54,8 @@ def _explained(error: Exception, args: Sequence[str]) -> tuple[EdgekitError, Exi
         return _usage(error, args), ExitCode.BAD_INPUT
     if isinstance(error, MemoryError):
         return _no_memory(error), ExitCode.INTERNAL
+    if isinstance(error, OSError) and (refused := explained(error)) is not None:
+        return refused, refused.exit_code
     what = f"internal error: {type(error).__name__}: {error}"
     return EdgekitError(what, why="this is a bug in edgekit", remedy=_BUG_REPORT), ExitCode.INTERNAL
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.errors import OutputError, UnknownNameError
+from edgekit import drafts
+from edgekit.errors import UnknownNameError
+from edgekit.write_errors import cannot_write
 
 # Format -> file extension. It repeats edgekit.report.FORMATS, whose import would cost every --help; a test
 # holds them equal.
@@ -55,15 +55,12 @@ def write_report(result: object, request: ReportRequest) -> Path:
     from edgekit import report
 
     text = report.render(result, request.form)
-    temporary = request.path.with_name(f".{request.path.name}.{os.getpid()}.tmp")
     try:
         request.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, "utf-8")
-        temporary.replace(request.path)
+        with drafts.file(request.path) as draft:
+            draft.write_text(text, "utf-8")
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise OutputError(
-            f"report {request.path} cannot be written", why=str(error), remedy="choose another path"
+        raise cannot_write(
+            request.path, error, elsewhere="choose another path", size_bytes=len(text)
         ) from error
     return request.path

@@ -60,6 +60,15 @@ def run(
             "--wait", metavar="SECONDS", min=0, help="For a device that is away; in place of the matrix's."
         ),
     ] = None,
+    limit: Annotated[
+        float | None,
+        typer.Option(
+            "--limit",
+            metavar="SECONDS",
+            min=0.1,
+            help="For one task; a longer one is ended, and its rows are timed out. In place of the matrix's.",
+        ),
+    ] = None,
     update: Annotated[
         bool, typer.Option("--update", help="Do every row again, and choose anew instead of by the locks.")
     ] = False,
@@ -80,7 +89,7 @@ def run(
         result = sweep(
             matrix,
             out=out,
-            where=Where(scheduler, jobs, store, wait),
+            where=Where(scheduler, jobs, store, wait, limit),
             update=update,
             cache_dir=cache_dir,
             progress=progress,

@@ -14,13 +14,13 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import onnx_ir as ir
 
+from edgekit import drafts
 from edgekit.errors import ModelFileError, OutputError
 from edgekit.ir import external_data
 from edgekit.ir.external_data import EXPORT_AGAIN as _EXPORT_AGAIN
@@ -28,6 +28,7 @@ from edgekit.ir.external_data import MAP_FROM_BYTES
 from edgekit.ir.light import without_large_weights
 from edgekit.ir.quiet import quiet
 from edgekit.spec import Dim, TensorSpec
+from edgekit.write_errors import cannot_write
 
 PROTOBUF_LIMIT_BYTES = 2**31 - 1  # protobuf refuses to serialize larger messages
 _STRUCTURE = 1 / 32  # of the limit, left for everything that is not a tensor
@@ -109,52 +110,29 @@ def save(model: ir.Model, path: Path | str, *, limit_bytes: int = PROTOBUF_LIMIT
         OutputError: the folder is missing or cannot be written.
     """
     path = Path(path)
-    if external_data.size_bytes(model) <= limit_bytes * (1 - _STRUCTURE):
+    size = external_data.size_bytes(model)
+    if size <= limit_bytes * (1 - _STRUCTURE):
         content = to_bytes(model)
-        with _output_errors(path), _temporary(path) as (file, temporary):
-            file.write(content)
-            _finish(file, temporary)
-            temporary.replace(path)
+        with _output_errors(path, size), drafts.file(path) as draft:
+            draft.write_bytes(content)
         return (path,)
     data = path.with_name(f"{path.name}.data")
-    with _output_errors(path), _temporary(data) as (data_file, data_temporary):
-        content = _serialized(external_data.write_data(model, data_file, location=data.name))
-        _finish(data_file, data_temporary)
-        with _temporary(path) as (file, temporary):
-            file.write(content)
-            _finish(file, temporary)
-            path.unlink(missing_ok=True)
-            data_temporary.replace(data)
-            temporary.replace(path)
+    with _output_errors(path, size), drafts.file(path) as draft, drafts.file(data) as data_draft:
+        with data_draft.open("wb") as data_file:
+            content = _serialized(external_data.write_data(model, data_file, location=data.name))
+        draft.write_bytes(content)
+        path.unlink(missing_ok=True)
     return path, data
 
 
 @contextlib.contextmanager
-def _output_errors(path: Path) -> Iterator[None]:
+def _output_errors(path: Path, size_bytes: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(
-            f"cannot write {path}: {error.strerror}",
-            why="the folder is missing or not writable, or the disk is full",
-            remedy="create the folder or choose another output",
+        raise cannot_write(
+            path, error, elsewhere="create the folder or choose another output", size_bytes=size_bytes
         ) from error
-
-
-@contextlib.contextmanager
-def _temporary(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
-    """A new file beside ``path`` that is gone afterwards unless it was renamed."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file, Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def _finish(file: BinaryIO, path: Path) -> None:
-    file.close()  # before it is renamed: Windows refuses otherwise
-    path.chmod(0o644)  # mkstemp makes 0600; a model is not a secret
 
 
 def _serialized(model: ir.Model) -> bytes:

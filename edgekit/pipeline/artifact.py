@@ -10,15 +10,17 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from edgekit import drafts
 from edgekit.backends import registry
 from edgekit.backends.base import CompileRequest, IoForm, ModelInfo
 from edgekit.backends.refusal import refuse
-from edgekit.errors import InputError, OutputError
+from edgekit.errors import InputError
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.came import Variant
 from edgekit.pipeline.versions import tools
 from edgekit.spec import Artifact, Rejection, RunOptions, from_json, to_json
 from edgekit.target import Target
+from edgekit.write_errors import cannot_write
 
 _SIDECAR = "artifact.json"
 WITH_IO_FORMS = frozenset({"litert"})
@@ -138,14 +140,10 @@ def place_into(artifact: Artifact, folder: Path) -> Artifact:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for entry in artifact.files:
-            temporary = folder / f".{entry.path}.tmp"
-            shutil.copyfile(artifact.folder / entry.path, temporary)
-            temporary.replace(folder / entry.path)
-        temporary = folder / f".{artifact.files[0].path}.json.tmp"
-        temporary.write_text(json_of(artifact))
-        temporary.replace(folder / f"{artifact.files[0].path}.json")
+            with drafts.file(folder / entry.path) as draft:
+                shutil.copyfile(artifact.folder / entry.path, draft)
+        with drafts.file(folder / f"{artifact.files[0].path}.json") as draft:
+            draft.write_text(json_of(artifact))
     except OSError as error:
-        raise OutputError(
-            f"cannot write into {folder}", why=str(error), remedy="choose another folder with -o"
-        ) from error
+        raise cannot_write(folder, error, elsewhere="choose another folder with -o") from error
     return replace(artifact, folder=folder)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,13 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgekit import drafts
 from edgekit.errors import OutputError
 from edgekit.pipeline.versions import code_digest
+from edgekit.write_errors import cannot_write, explained
 
 _MARKER = "CACHEDIR.TAG"  # https://bford.info/cachedir/: back-up programs leave such folders out
 _TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# made by edgekit; `edgekit clean` removes it\n"
-_MAKING = ".making-"  # folders that no run takes anything out of
+_MAKING = "making"  # drafts of entries: folders that no run takes anything out of
 _SEAL = ".hashes.json"  # SHA-256 by path of an entry's files, as they were when it was complete
+_ELSEWHERE = "set EDGEKIT_CACHE or --cache-dir to a folder that you may write"
 _seen_whole: set[Path] = set()  # by this process: hashing is paid once
 
 
@@ -55,27 +57,37 @@ class Cache:
             _discard(entry)
         try:
             entry.parent.mkdir(parents=True, exist_ok=True)
-            (self.root / _MARKER).write_text(_TAG)
-            temporary = Path(tempfile.mkdtemp(prefix=_MAKING, dir=entry.parent))
+            self._mark()
         except OSError as error:
-            raise OutputError(
-                f"cache folder {self.root} cannot be written",
-                why=str(error),
-                remedy="set EDGEKIT_CACHE or --cache-dir to a folder that you may write",
-            ) from error
+            raise cannot_write(self.root, error, elsewhere=_ELSEWHERE) from error
         try:
-            make(temporary)
-            (temporary / _SEAL).write_text(json.dumps(_hashes(temporary), sort_keys=True))
-            try:
-                temporary.rename(entry)
-                _seen_whole.add(entry)
-            except OSError:
-                # another run made the same entry meanwhile: by construction it holds the same
-                if not entry.is_dir():
-                    raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            with drafts.folder(entry.parent / _MAKING) as draft:
+                self._make(entry, draft, make)
+        except OSError as error:
+            if said := explained(error, place=self.root, elsewhere=_ELSEWHERE):
+                raise said from error
+            raise
         return entry
+
+    def _mark(self) -> None:
+        """The tag by which others know the folder; again, where a run was killed while it wrote it."""
+        if not is_cache(self.root):
+            with drafts.file(self.root / _MARKER) as draft:
+                draft.write_text(_TAG)
+
+    def _make(self, entry: Path, draft: Path, make: Callable[[Path], None]) -> None:
+        """Fill ``draft / entry``, seal it, and put it in place."""
+        made = draft / entry.name
+        made.mkdir()
+        make(made)
+        (made / _SEAL).write_text(json.dumps(_hashes(made), sort_keys=True))
+        try:
+            made.rename(entry)
+        except OSError:
+            # another run made the same entry meanwhile: by construction it holds the same
+            if not _is_whole(entry):
+                raise
+        _seen_whole.add(entry)
 
     def holds(self, stage: str, key: Mapping[str, Any]) -> bool:
         """Whether the entry is there and whole: ``folder`` would make nothing."""
@@ -132,10 +144,8 @@ def _is_whole(entry: Path) -> bool:
 def _discard(entry: Path) -> None:
     """Out of the way in one step: another process finds it damaged or not at all."""
     try:
-        grave = Path(tempfile.mkdtemp(prefix=_MAKING, dir=entry.parent))
-        with contextlib.suppress(FileNotFoundError):  # another process was first
-            entry.rename(grave / entry.name)
-        shutil.rmtree(grave, ignore_errors=True)
+        with drafts.folder(entry.parent / _MAKING) as grave, contextlib.suppress(FileNotFoundError):
+            entry.rename(grave / entry.name)  # not found: another process was first
     except OSError as error:
         raise OutputError(
             f"cache entry {entry} is damaged and cannot be removed",

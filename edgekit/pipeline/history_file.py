@@ -22,10 +22,11 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from edgekit._version import __version__
-from edgekit.errors import EdgekitError, InputError, OutputError
+from edgekit.errors import EdgekitError, InputError
 from edgekit.pipeline.open import artifact_at
 from edgekit.pipeline.result import BenchResult, BenchRow, RunRow
 from edgekit.spec import SOFTWARE, to_json
+from edgekit.write_errors import cannot_write
 
 SCHEMA = "edgekit/bench-history/1"
 
@@ -148,9 +149,7 @@ def _append(lines: bytes, file: Path) -> None:
             _write(opened, lines, size=size)
             os.fsync(opened.fileno())
     except OSError as error:
-        raise OutputError(
-            f"history {file} cannot be written", why=str(error), remedy="choose another path"
-        ) from error
+        raise cannot_write(file, error, elsewhere="choose another path") from error
 
 
 def _write(opened: FileIO, lines: bytes, *, size: int) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
+from edgekit import drafts
 from edgekit.errors import OutputError, UnknownNameError
+from edgekit.write_errors import cannot_write
 
 _EXAMPLES = "_examples"
 _TEMPLATE = "template"
@@ -46,12 +48,9 @@ def init(folder: Path, *, example: str = "") -> tuple[Path, ...]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in sorted(wanted.items()):
-            temporary = folder / f".{name}.tmp"
-            temporary.write_bytes(content)
-            temporary.replace(folder / name)
+            with drafts.file(folder / name) as draft:
+                draft.write_bytes(content)
             written.append(folder / name)
     except OSError as error:
-        raise OutputError(
-            f"cannot write into {folder}", why=str(error), remedy="choose another folder"
-        ) from error
+        raise cannot_write(folder, error, elsewhere="choose another folder") from error
     return tuple(written)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 import onnx_ir as ir
 
-from edgekit.errors import OutputError
+from edgekit import drafts
 from edgekit.ir import io
+from edgekit.write_errors import cannot_write
+
+_ELSEWHERE = "choose another place with -o"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -17,17 +19,12 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         OutputError: the folder or the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, "utf-8")
-        temporary.replace(path)
+        with drafts.file(path) as draft:
+            draft.write_text(text, "utf-8")
     except OSError as error:
-        with contextlib.suppress(OSError):  # a file stands where its folder should be
-            temporary.unlink()
-        raise OutputError(
-            f"{path} cannot be written", why=str(error), remedy="choose another place with -o"
-        ) from error
+        raise cannot_write(path, error, elsewhere=_ELSEWHERE, size_bytes=len(text)) from error
 
 
 def write_model(model: ir.Model, path: Path) -> None:
@@ -39,7 +36,5 @@ def write_model(model: ir.Model, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(
-            f"folder {path.parent} cannot be made", why=str(error), remedy="choose another place with -o"
-        ) from error
+        raise cannot_write(path, error, elsewhere=_ELSEWHERE) from error
     io.save(model, path)

@@ -41,7 +41,13 @@ from edgekit.report.view_rows import (
 
 _SHAPES = ("circle", "square", "diamond", "triangle")
 _KB, _MB = 1000.0, 1e6
-_TONES: dict[str, Tone] = {"pass": "good", "fail": "bad", "error": "bad", "refused": "bad"}
+_TONES: dict[str, Tone] = {
+    "pass": "good",
+    "fail": "bad",
+    "error": "bad",
+    "refused": "bad",
+    "timed out": "bad",
+}
 _WORDS = {"missing": "device missing"}
 _CAPTION = (
     "Hollow: float. Ringed: on the Pareto front. Pale: another row is nowhere worse in latency, size, memory "

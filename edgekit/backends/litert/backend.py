@@ -34,7 +34,7 @@ from edgekit.backends.litert.sparse import with_sparse_filters
 from edgekit.backends.litert.tensors import Tensor
 from edgekit.backends.refusal import refuse, structural_rejections
 from edgekit.backends.requantized_bytes import with_requantized_bytes
-from edgekit.errors import EdgekitError, OutputError
+from edgekit.errors import EdgekitError
 from edgekit.ir.pin import pinned
 from edgekit.ir.quiet import quiet
 from edgekit.passes.fold_constants import FoldConstants
@@ -51,9 +51,11 @@ from edgekit.spec import (
     TensorSpec,
 )
 from edgekit.target import Target
+from edgekit.write_errors import cannot_write
 
 _ENGINE = "edgekit.backends.litert.engine:LiteRtEngine"
 _GPU_ENGINE = "edgekit.backends.litert.gpu_engine:LiteRtGpuEngine"
+_ELSEWHERE = "choose another folder with -o"
 _DISTRIBUTION = "ai-edge-litert"
 
 
@@ -284,9 +286,7 @@ def _write(content: list[flatbuffer.Part], path: Path) -> FileEntry:
     try:
         handle, temporary = tempfile.mkstemp(prefix=".edgekit-", suffix=".tflite", dir=path.parent)
     except OSError as error:
-        raise OutputError(
-            f"cannot write into {path.parent}", why=str(error), remedy="choose another folder with -o"
-        ) from error
+        raise cannot_write(path, error, elsewhere=_ELSEWHERE) from error
     try:
         with os.fdopen(handle, "wb") as file:
             file.writelines(content)
@@ -297,7 +297,7 @@ def _write(content: list[flatbuffer.Part], path: Path) -> FileEntry:
         (entry,) = hashed.result()
         Path(temporary).replace(path)
     except OSError as error:
-        raise OutputError(f"cannot write {path}", why=str(error), remedy="check the free space") from error
+        raise cannot_write(path, error, elsewhere=_ELSEWHERE) from error
     finally:
         Path(temporary).unlink(missing_ok=True)
     return replace(entry, path=path.name)

@@ -14,6 +14,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from edgekit import drafts
 from edgekit._version import __version__
 from edgekit.bundle import manifest as manifest_file
 from edgekit.bundle.facts import Closed, Sha256
@@ -27,9 +28,10 @@ from edgekit.bundle.manifest import (
 )
 from edgekit.bundle.packages.base import Contents, Source
 from edgekit.bundle.packages.choose import Chosen
-from edgekit.bundle.replace_folder import draft_beside, members, put, swap
+from edgekit.bundle.replace_folder import bring_back, draft_beside, members, put, swap
 from edgekit.errors import InputError, OutputError, VerificationError
 from edgekit.spec import Precision
+from edgekit.write_errors import cannot_write
 
 FILE_NAME = "edgekit-package.json"
 
@@ -107,6 +109,9 @@ def write(described: PackageDocument, contents: Contents, folder: Path) -> Path:
             written. Nothing is left behind.
     """
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with drafts.alone(folder.parent):
+            bring_back(folder)
         foreign = _foreign_files(folder, described)
         taken = sorted(foreign & set(contents.files))
         if taken:
@@ -115,7 +120,6 @@ def write(described: PackageDocument, contents: Contents, folder: Path) -> Path:
                 why="edgekit replaces its own outputs and leaves other files alone",
                 remedy="move that file away, or choose another output folder",
             )
-        folder.parent.mkdir(parents=True, exist_ok=True)
         with draft_beside(folder) as draft:
             for path, body in contents.files.items():
                 put(draft / path, body)
@@ -123,12 +127,12 @@ def write(described: PackageDocument, contents: Contents, folder: Path) -> Path:
             for path in sorted(foreign):
                 (draft / path).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(folder / path, draft / path, follow_symlinks=False)
-            swap(draft, folder)
+            with drafts.alone(folder.parent):
+                swap(draft, folder)
     except OSError as error:
-        raise OutputError(
-            f"the package {folder} cannot be written: {error.strerror or error}",
-            why="nothing was left behind, and an earlier package there is unchanged",
-            remedy="choose a folder that you may write to (-o), or make room",
+        size = sum(len(body) for body in contents.files.values())
+        raise cannot_write(
+            folder, error, elsewhere="choose a folder that you may write to (-o)", size_bytes=size
         ) from error
     return folder
 

@@ -13,10 +13,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit import drafts
 from edgekit import recipe as recipes
-from edgekit.errors import OutputError, RecipeError
+from edgekit.errors import RecipeError
 from edgekit.pipeline.debug.rows import toml
 from edgekit.validation.diagnose.evidence import RecipeEdit
+from edgekit.write_errors import cannot_write
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
@@ -96,11 +98,8 @@ def _edit(document: TOMLDocument, edit: RecipeEdit) -> bool:
 
 
 def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        temporary.write_text(text, "utf-8")
-        temporary.replace(path)
+        with drafts.file(path) as draft:
+            draft.write_text(text, "utf-8")
     except OSError as error:
-        raise OutputError(
-            f"recipe {path} cannot be written", why=str(error), remedy="check its permissions"
-        ) from error
+        raise cannot_write(path, error, elsewhere="copy the recipe elsewhere") from error

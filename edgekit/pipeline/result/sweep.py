@@ -12,7 +12,7 @@ from edgekit.pipeline.result.release import CandidateRow
 from edgekit.pipeline.result.rows import MachineRow
 from edgekit.spec import Precision, Rejection
 
-SweepStatus = Literal["pass", "fail", "inconclusive", "refused", "missing", "error"]
+SweepStatus = Literal["pass", "fail", "inconclusive", "refused", "missing", "timed out", "error"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class SweepRow:
         id: recipe, target, precision, options and device; also the name of its folder.
         recipe: the model's name, as the recipe has it.
         threads: None = the target's own number.
-        status: "missing": its device or a worker was not there; "error": it could not be decided otherwise.
+        status: "missing": its device or a worker was not there; "timed out": one of its tasks took longer
+            than the sweep's limit; "error": it could not be decided otherwise.
         exit_code: what it would be as a release of this target alone.
         reason: why it is what it is.
         artifact: what was chosen for it, with its figures and gates; None where nothing was made.

@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgekit import drafts
 from edgekit.errors import EdgekitError, ExitCode, OutputError
 from edgekit.pipeline import artifact as artifacts
 from edgekit.pipeline.latency import Timed
@@ -285,16 +286,16 @@ class Collected:
 
     def _fail(self, row: Row, error: Mapping[str, Any]) -> None:
         code = ExitCode(error["exit_code"])
+        status: SweepStatus = "timed out" if error.get("how") == "timed out" else _STATUS.get(code, "error")
         if row.unit in self._made and self._candidates(row):  # it was made: what is known of it stands
             self._show(row, {}, why=_sentence(error))
             shown_row = self._done[row.id]
-            self._done[row.id] = replace(
-                shown_row, status=_STATUS.get(code, "error"), exit_code=code, reason=_sentence(error)
-            )
+            self._done[row.id] = replace(shown_row, status=status, exit_code=code, reason=_sentence(error))
             self._kept.write(row, self._keys[row.id], self._done[row.id])
             return
         rejections = tuple(from_json(Rejection, each) for each in error["rejections"])
-        self._finish(row, replace(self._row(row, code, _sentence(error)), rejections=rejections))
+        ended = replace(self._row(row, code, _sentence(error)), status=status, rejections=rejections)
+        self._finish(row, ended)
 
     def _end(self, row: Row, code: ExitCode, reason: str) -> None:
         self._finish(row, self._row(row, code, reason))
@@ -327,9 +328,8 @@ class Collected:
 
     def _fetch(self, digest: str, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp")
-        self._store.fetch(digest, temporary)
-        temporary.replace(path)
+        with drafts.file(path) as draft:
+            self._store.fetch(digest, draft)
 
     def _lock(self, row: Row, scheme: LockedScheme) -> None:
         lock = self._locks[row.group]
@@ -361,9 +361,12 @@ def _error_of(reply: Reply) -> Mapping[str, Any] | None:
     if reply.how == "done":
         error: Mapping[str, Any] | None = reply.document.get("error")
         return error
-    code = ExitCode.BACKEND_MISSING if reply.how == "missing" else ExitCode.INTERNAL
+    if reply.how == "timed out":
+        code = ExitCode.INCONCLUSIVE
+    else:
+        code = ExitCode.BACKEND_MISSING if reply.how == "missing" else ExitCode.INTERNAL
     what = f"device missing: {reply.reason}" if reply.how == "missing" else reply.reason
-    return {"what": what, "why": "", "exit_code": int(code), "rejections": ()}
+    return {"what": what, "why": "", "exit_code": int(code), "rejections": (), "how": reply.how}
 
 
 def _sentence(error: Mapping[str, Any]) -> str:

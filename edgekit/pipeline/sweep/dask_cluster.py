@@ -11,6 +11,7 @@ and no recipe of the user's travels that way.
 from __future__ import annotations
 
 import json
+import os
 import queue
 import uuid
 from collections.abc import Collection, Mapping, Sequence
@@ -20,6 +21,7 @@ from edgekit.errors import InputError, MissingBackendError, missing_extra
 from edgekit.pipeline.sweep.schedule import Document, Task, Worker
 
 _CONNECT_S = 20.0  # for the scheduler to answer
+_RESTART_S = 20.0  # a nanny kills its worker and waits for the next one
 _THERE = frozenset({"running", "paused"})  # paused: its memory is short, and what it does goes on
 _MORE = "docs/sweep.md"
 
@@ -46,6 +48,7 @@ class DaskCluster:
             )
         self._devices = frozenset(devices)
         self._futures: dict[str, tuple[Task, Any]] = {}
+        self._stopped: set[str] = set()
         self._came: queue.Queue[tuple[str, Any]] = queue.Queue()
         try:
             self._client = distributed.Client(
@@ -64,7 +67,7 @@ class DaskCluster:
         found = {
             address: Worker(str(said.get("host", address)), frozenset(said.get("resources") or ()))
             for address, said in self._known().items()
-            if said.get("status", "running") in _THERE
+            if said.get("status", "running") in _THERE and address not in self._stopped
         }
         for address in [address for address in self._futures if address not in found]:
             _, future = self._futures.pop(address)
@@ -111,6 +114,16 @@ class DaskCluster:
                 name, future = self._came.get_nowait()
         except queue.Empty:
             return found
+
+    def stop(self, worker: str) -> None:
+        """Its nanny starts it again; one without a nanny leaves the cluster (a thread cannot be ended)."""
+        _, future = self._futures.pop(worker)
+        future.cancel(force=True)
+        self._stopped.add(worker)
+        if self._known().get(worker, {}).get("nanny"):
+            self._client.restart_workers([worker], timeout=_RESTART_S, raise_for_error=False)
+        else:
+            self._client.run(os._exit, 1, workers=[worker], wait=False, on_error="ignore")
 
     def last_words(self, worker: str) -> str:
         """Dask keeps a lost worker's log where it ran."""

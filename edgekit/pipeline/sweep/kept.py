@@ -5,8 +5,8 @@
 
 The key is over everything that a row depends on: its recipe and target, every file that its source and its
 data may read, versions of tools, edgekit's own code, the device. A row is kept when it was decided (exit code
-0, 3, 4, 5, 7); one whose device was missing, or that an error ended, is tried again. Files appear by rename,
-row.json last.
+0, 3, 4, 5, 7); one whose device was missing, that timed out, or that an error ended, is tried again. Files
+appear by rename, row.json last.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Kept:
             found = from_json(SweepRow, document["row"])
         except (OSError, ValueError, KeyError, TypeError, ValidationError):
             return None  # none, or damaged: it is done again
-        if found.exit_code not in DECIDED or not self._is_whole(found):
+        if found.exit_code not in DECIDED or found.status == "timed out" or not self._is_whole(found):
             return None
         return replace(found, before=True)
 

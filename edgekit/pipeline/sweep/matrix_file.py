@@ -126,6 +126,12 @@ class RunTable(_Closed):
     retries: int = Field(
         default=RETRIES, ge=0, description="how often a task begins again whose worker was lost"
     )
+    limit_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="how long one task may take (an export, a row's candidates, a bench); one that takes "
+        "longer is ended, and its rows are timed out",
+    )
 
 
 class Matrix(_Closed):

@@ -85,6 +85,11 @@ class Processes:
         except queue.Empty:
             return found
 
+    def stop(self, worker: str) -> None:
+        """Kill it; the runtimes that it started end with its pipes, and ``workers`` fills its place."""
+        self._children[worker].process.kill()
+        self._end(worker)
+
     def last_words(self, worker: str) -> str:
         """How it ended, and the end of what it said."""
         return self._dead.get(worker, "")

@@ -49,12 +49,14 @@ class Where:
         jobs: how many processes; None = as many as cores, ``MOST_JOBS`` at most.
         store: folder or URL through which artifacts travel; "" = OUT/store.
         wait_s: in place of the matrix's; None = the matrix's.
+        limit_s: likewise, of one task.
     """
 
     scheduler: str = ""
     jobs: int | None = None
     store: str = ""
     wait_s: float | None = None
+    limit_s: float | None = None
 
 
 def sweep(
@@ -117,7 +119,11 @@ def sweep(
     lost = 0
     said = "everything was done before"
     if tasks:
-        limits = Limits(matrix.run.wait_s if where.wait_s is None else where.wait_s, matrix.run.retries)
+        limits = Limits(
+            wait_s=matrix.run.wait_s if where.wait_s is None else where.wait_s,
+            retries=matrix.run.retries,
+            task_s=matrix.run.limit_s if where.limit_s is None else where.limit_s,
+        )
         with _crew(where, matrix, devices) as (crew, said):
             schedule = Schedule(
                 crew, devices={each.name for each in matrix.devices}, limits=limits, progress=progress

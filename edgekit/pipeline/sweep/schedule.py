@@ -14,6 +14,8 @@ T5  what nobody can do (no worker announces the device, or it does not answer) w
 as missing; the clock starts again when somebody comes
 T6  compile tasks go to workers that announce ``compile`` or none of the devices: a board that is measured
 does not compile unless it says that it may
+T7  a task that takes longer than ``task_s`` is ended with its worker's process and ends as timed out; it does
+not begin again
 
 The two crews (``processes``, ``dask_cluster``) only carry tasks; every rule is here, and ``assign`` is a
 function of values.
@@ -77,12 +79,13 @@ class Reply:
     """How a task ended.
 
     Attributes:
-        how: "done"; "lost" with its workers (T4), or "missing" (T5): then ``document`` is empty.
+        how: "done"; "lost" with its workers (T4), "missing" (T5) or "timed out" (T7): then ``document`` is
+            empty.
         reason: in words, where it was not done.
         worker: who did it last.
     """
 
-    how: Literal["done", "lost", "missing"]
+    how: Literal["done", "lost", "missing", "timed out"]
     document: Document = field(default_factory=dict)
     reason: str = ""
     worker: str = ""
@@ -100,6 +103,9 @@ class Crew(Protocol):
     def replies(self, wait_s: float) -> Sequence[tuple[str, Document]]:
         """Worker and reply of what was done since; waits so long for the first."""
 
+    def stop(self, worker: str) -> None:
+        """End what it does, and its process with it: no reply comes of that; the worker may be gone then."""
+
     def last_words(self, worker: str) -> str:
         """What a lost worker left, for messages."""
 
@@ -109,10 +115,11 @@ class Crew(Protocol):
 
 @dataclass(frozen=True)
 class Limits:
-    """T4 and T5."""
+    """T4, T5 and T7; ``task_s`` = None: for ever."""
 
     wait_s: float = WAIT_S
     retries: int = RETRIES
+    task_s: float | None = None
 
 
 def able(task: Task, worker: Worker, devices: Collection[str]) -> bool:
@@ -194,6 +201,7 @@ class Schedule:
         self._progress, self._clock = progress, clock
         self._ready: list[Task] = []
         self._running: dict[str, Task] = {}
+        self._began: dict[str, float] = {}  # by worker
         self._lost: Counter[str] = Counter()
         self._away_since: dict[str, float] = {}
         self._not_before: dict[str, float] = {}
@@ -204,14 +212,16 @@ class Schedule:
         """Do ``tasks`` and what follows from them, until nothing is left."""
         self._ready += tasks
         while self._ready or self._running:
+            overdue = self._overdue()  # first: who was stopped is no worker any more
             workers = self._crew.workers()
-            for task, reply in [*self._bury(workers), *self._expire(workers)]:
+            for task, reply in [*overdue, *self._bury(workers), *self._expire(workers)]:
                 self._ready += then(task, reply)
             now = self._clock()
             able_now = [task for task in self._ready if self._not_before.get(task.id, 0.0) <= now]
             for name, task in assign(able_now, workers, self._running, devices=self._devices):
                 self._ready.remove(task)
                 self._running[name] = task
+                self._began[name] = now
                 self._crew.start(name, task)
             for name, document in self._crew.replies(POLL_S if self._ready or self._running else 0.0):
                 done = self._running.pop(name, None)
@@ -254,6 +264,19 @@ class Schedule:
             for task in waiting:
                 self._ready.remove(task)
                 ended.append((task, Reply("missing", reason=self._missing(device, here=here))))
+        return ended
+
+    def _overdue(self) -> list[tuple[Task, Reply]]:
+        """T7."""
+        limit = self._limits.task_s
+        if limit is None:
+            return []
+        ended, now = [], self._clock()
+        for name in [name for name in self._running if now - self._began[name] > limit]:
+            task = self._running.pop(name)
+            self._crew.stop(name)
+            reason = f"timed out: {task.id} took more than {limit:g} s"
+            ended.append((task, Reply("timed out", reason=reason, worker=name)))
         return ended
 
     def _put_off(self, task: Task, document: Document) -> None:

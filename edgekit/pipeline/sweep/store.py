@@ -20,10 +20,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from edgekit import drafts
 from edgekit.errors import InputError, OutputError, VerificationError, missing_extra
+from edgekit.write_errors import CAUSES, cannot_write
 
 _PIECE = 1 << 20
 _MORE = "docs/sweep.md"
+_ELSEWHERE = "give a folder or URL that you may use: --store URL"
 
 
 class Place(Protocol):
@@ -103,13 +106,10 @@ class Store:
     def write_text(self, name: str, text: str, *, scratch: Path) -> None:
         """A document (S3); ``scratch`` is a folder for the file on its way."""
         scratch.mkdir(parents=True, exist_ok=True)
-        path = scratch / f".{uuid.uuid4().hex}.tmp"
-        path.write_text(text, "utf-8")
-        try:
-            with self._said("written"):
-                self._place.write(name, path)
-        finally:
-            path.unlink()
+        with self._said("written"), drafts.folder(scratch / "document") as folder:
+            path = folder / "text"
+            path.write_text(text, "utf-8")
+            self._place.write(name, path)
 
     def read_text(self, name: str) -> str | None:
         """A document; None where there is none."""
@@ -127,10 +127,12 @@ class Store:
         except FileNotFoundError:
             raise
         except OSError as error:
+            if what == "written" and error.errno in CAUSES:
+                raise cannot_write(self.name, error, elsewhere=_ELSEWHERE) from error
             raise OutputError(
                 f"the store {self.name} cannot be {what}",
                 why=str(error),
-                remedy="give a folder or URL that you may use: --store URL",
+                remedy=_ELSEWHERE,
                 more=_MORE,
             ) from error
 
@@ -180,12 +182,8 @@ class _Folder:
     def write(self, name: str, source: Path) -> None:
         path = self._root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
-        try:
-            shutil.copyfile(source, temporary)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with drafts.file(path) as draft:
+            shutil.copyfile(source, draft)
 
     def read(self, name: str) -> IO[bytes]:
         return (self._root / name).open("rb")

@@ -36,6 +36,7 @@ from edgekit.pipeline.sweep.stored_cache import StoredCache, confined
 from edgekit.pipeline.write import write_model
 from edgekit.recipe import Recipe
 from edgekit.spec import Artifact, Silent, from_json, to_json
+from edgekit.write_errors import explained
 
 Reply = dict[str, Any]
 _SEED = 0  # of a bench's inputs and of its bootstrap
@@ -54,6 +55,9 @@ def run(document: Mapping[str, Any]) -> Reply:
         reply = _KINDS[document["kind"]](document)
     except EdgekitError as error:
         reply = {"error": error_document(error)}
+    except OSError as error:
+        refused = explained(error)
+        reply = {"error": error_document(refused) if refused else _bug(error)}
     except Exception as error:  # noqa: BLE001 - W1: the sweep goes on, and the row says what happened
         reply = {"error": _bug(error)}
     return {**reply, "seconds": time.monotonic() - began}

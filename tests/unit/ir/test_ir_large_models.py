@@ -94,7 +94,7 @@ def test_an_old_model_never_meets_new_data(tmp_path: Path, monkeypatch: pytest.M
 
     def watched(self: Path, target: Path) -> Path:
         result = replace(self, target)
-        seen.append(sorted(item.name for item in tmp_path.iterdir() if item.suffix != ".partial"))
+        seen.append(sorted(item.name for item in tmp_path.iterdir() if item.suffix != ".draft"))
         if len(seen) == 1:
             raise OSError(28, "No space left on device")
         return result

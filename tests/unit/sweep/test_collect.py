@@ -12,7 +12,7 @@ from edgekit.errors import ExitCode, OutputError
 from edgekit.pipeline.sweep import matrix_file, store
 from edgekit.pipeline.sweep.collect import Collected
 from edgekit.pipeline.sweep.kept import Kept
-from edgekit.pipeline.sweep.rows import planned
+from edgekit.pipeline.sweep.rows import Row, planned
 from edgekit.pipeline.sweep.schedule import Reply
 from edgekit.spec import Silent
 from tests.unit.sweep import tiny
@@ -23,8 +23,17 @@ PREPARED: dict[str, Any] = {"lock": "0" * 64, "pruned": "", "changed": [], "find
 def _collected(folder: Path) -> Collected:
     path = tiny.write(folder / "work")
     matrix = matrix_file.load(path)
+    return _of(planned(matrix, path=path, today=date(2026, 1, 1)).rows, folder)
+
+
+def _again(collected: Collected, folder: Path) -> Collected:
+    """The next run of the same sweep."""
+    return _of(collected._all, folder)
+
+
+def _of(rows: tuple[Row, ...], folder: Path) -> Collected:
     return Collected(
-        planned(matrix, path=path, today=date(2026, 1, 1)).rows,
+        rows,
         kept=Kept(folder / "out", rounds=10),
         store=store.opened(str(folder / "store")),
         base={},
@@ -54,17 +63,18 @@ def test_rows_of_an_error_are_tried_again_and_refused_ones_are_not(tmp_path: Pat
     collected.then(one, Reply("done", {"error": refused}))
     collected.then(two, Reply("missing", reason="no worker that compiles was there within 5 s"))
     assert {row.status for row in collected.rows()} == {"refused", "missing"}
-    again = Collected(
-        collected._all,
-        kept=Kept(tmp_path / "out", rounds=10),
-        store=store.opened(str(tmp_path / "store")),
-        base={},
-        devices={"local": None},
-        unreachable={},
-        update=False,
-        progress=Silent(),
-    )
-    assert [task.id for task in again.begin()] == ["prepare two"]
+    assert [task.id for task in _again(collected, tmp_path).begin()] == ["prepare two"]
+
+
+def test_rows_that_timed_out_say_so_and_are_tried_again(tmp_path: Path) -> None:
+    collected = _collected(tmp_path)
+    one, two = collected.begin()
+    collected.then(one, Reply("timed out", reason="timed out: prepare one took more than 5 s"))
+    collected.then(two, Reply("done", {"error": {"what": "no", "why": "", "exit_code": 5, "rejections": []}}))
+    rows = [row for row in collected.rows() if row.recipe == "one"]
+    assert {(row.status, row.exit_code) for row in rows} == {("timed out", ExitCode.INCONCLUSIVE)}
+    assert rows[0].reason == "timed out: prepare one took more than 5 s"
+    assert [task.id for task in _again(collected, tmp_path).begin()] == ["prepare one"]
 
 
 def test_a_folder_that_cannot_be_written_ends_the_sweep(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Who does what when: the rules T1 to T6, on a crew that exists on paper; each is seen to refuse."""
+"""Who does what when: the rules T1 to T7, on a crew that exists on paper; each is seen to refuse."""
 
 from __future__ import annotations
 
@@ -85,7 +85,10 @@ def test_t6_who_compiles(resources: set[str], may: bool) -> None:
 
 @dataclass
 class OnPaper:
-    """A crew whose workers answer at once; ``dies`` says which task ends its worker how often."""
+    """A crew whose workers answer at once; ``dies`` says which task ends its worker how often.
+
+    ``slow`` never answer; who is stopped is gone, and another is there.
+    """
 
     known: dict[str, Worker]
     dies: dict[str, int] = field(default_factory=dict)
@@ -94,6 +97,8 @@ class OnPaper:
     ready: list[tuple[str, Document]] = field(default_factory=list)
     now: float = 0.0
     most: int = 0
+    slow: frozenset[str] = frozenset()
+    stopped: list[str] = field(default_factory=list)
 
     def workers(self) -> Mapping[str, Worker]:
         return dict(self.known)
@@ -108,13 +113,18 @@ class OnPaper:
             self.away[task.id] -= 1
             self.ready.append((worker, {"away": "no route to host"}))
             return
-        self.ready.append((worker, {"did": task.id}))
+        if task.id not in self.slow:
+            self.ready.append((worker, {"did": task.id}))
 
     def replies(self, wait_s: float) -> Sequence[tuple[str, Document]]:
         self.now += max(wait_s, 0.001)
         found, self.ready = self.ready, []
         self.most = max(self.most, len(found))
         return found
+
+    def stop(self, worker: str) -> None:
+        self.stopped.append(worker)
+        self.known[f"{worker}'"] = self.known.pop(worker)
 
     def last_words(self, worker: str) -> str:
         return f" (signal 9 of {worker})"
@@ -133,7 +143,7 @@ def _run(crew: OnPaper, tasks: list[Task], **limits: float) -> dict[str, Reply]:
     schedule_of = Schedule(
         crew,
         devices=BOARD,
-        limits=Limits(limits.get("wait_s", 10.0), int(limits.get("retries", 2))),
+        limits=Limits(limits.get("wait_s", 10.0), int(limits.get("retries", 2)), limits.get("task_s")),
         progress=Silent(),
         clock=lambda: crew.now,
     )
@@ -187,6 +197,21 @@ def test_t5_a_device_that_comes_back_in_time_is_used() -> None:
 def test_t5_nobody_compiles() -> None:
     ended = _run(OnPaper({"pi": Worker("h2", frozenset(BOARD))}), [_compile("1")], wait_s=3.0)
     assert ended["1"].reason == "no worker that compiles was there within 3 s"
+
+
+def test_t7_a_task_over_its_limit_ends_with_its_worker_and_the_rest_goes_on() -> None:
+    known = {"a": Worker("h"), "pi": Worker("h2", frozenset(BOARD))}
+    crew = OnPaper(known, slow=frozenset({"1"}))
+    ended = _run(crew, [_compile("1"), _compile("2")], task_s=5.0)
+    assert ended["1"] == Reply("timed out", reason="timed out: 1 took more than 5 s", worker="a")
+    assert ended["2"].how == ended["bench 2"].how == "done"
+    assert crew.stopped == ["a"]
+    assert [task for _, task in crew.began].count("1") == 1, "it would be too long again"
+    assert 5.0 <= crew.now < 6.5
+    # what takes less is let be
+    crew = OnPaper({"a": Worker("h"), "pi": Worker("h2", frozenset(BOARD))})
+    assert all(each.how == "done" for each in _run(crew, [_compile("1")], task_s=5.0).values())
+    assert crew.stopped == []
 
 
 def test_the_host_is_what_keeps_benches_apart() -> None:

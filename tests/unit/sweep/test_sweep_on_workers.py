@@ -26,6 +26,7 @@ from edgekit.errors import ExitCode, InputError, MissingBackendError
 from edgekit.pipeline.result import SweepResult
 from edgekit.pipeline.sweep import run as sweeping
 from edgekit.pipeline.sweep.run import Where, sweep
+from edgekit.pipeline.sweep.schedule import Limits, Reply, Schedule, Task
 from edgekit.spec import Silent
 from tests.unit.sweep import tiny
 
@@ -153,6 +154,41 @@ def test_a_device_that_stays_away_ends_its_rows_and_no_others(
     missing = [row.reason for row in here.rows if row.status == "missing"]
     assert missing
     assert "--scheduler" in missing[0]
+
+
+@pytest.mark.parametrize("nanny", [True, False], ids=["nanny", "no nanny"])
+def test_t7_a_task_over_its_limit_is_ended_with_its_worker(cluster: tiny.Cluster, nanny: bool) -> None:
+    from edgekit.pipeline.sweep.dask_cluster import DaskCluster
+
+    device = "fed" if nanny else "bare"
+    cluster.add(device, f"{device}=1", nanny=nanny)
+    crew, ended = DaskCluster(cluster.address, devices={device}), dict[str, Reply]()
+
+    def run(*sleeps_s: float, limit_s: float | None) -> None:
+        def then(task: Task, reply: Reply) -> tuple[Task, ...]:
+            ended[task.id] = reply
+            return ()
+
+        tasks = [
+            Task(f"{each:g} s", {"kind": "nothing", "of": "", "sleep_s": each}, device=device)
+            for each in sleeps_s
+        ]
+        limits = Limits(wait_s=300.0 if nanny or limit_s is None else 1.0, retries=0, task_s=limit_s)
+        Schedule(crew, devices={device}, limits=limits, progress=Silent()).run(tasks, then)
+
+    try:
+        run(0.0, limit_s=None)  # it is there, and has imported edgekit
+        (first,) = [name for name, each in crew.workers().items() if device in each.resources]
+        run(3600.0, limit_s=2.0)
+        run(0.1, limit_s=None if nanny else 60.0)
+        assert ended["3600 s"].reason == "timed out: 3600 s took more than 2 s"
+        assert ended["0.1 s"].how == ("done" if nanny else "missing"), "who comes in its place is its nanny's"
+        assert first not in crew.workers()
+        if not nanny:
+            assert cluster.workers[device].wait(60) == 1, "its process has ended"
+    finally:
+        crew.close()
+        cluster.workers[device].terminate()
 
 
 def test_what_is_done_is_not_done_again(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:

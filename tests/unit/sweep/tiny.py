@@ -94,7 +94,8 @@ class Cluster:
     """A scheduler and workers that are processes of this machine, reachable on loopback alone.
 
     Attributes:
-        workers: by name; each is the process itself: no nanny starts another in its place.
+        workers: by name; each is the process itself, so that no nanny starts another in its place. Where one
+            was asked for, it is the nanny.
     """
 
     address: str
@@ -102,11 +103,18 @@ class Cluster:
     scheduler: subprocess.Popen[bytes]
     workers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
-    def add(self, name: str, resources: str) -> None:
+    def add(self, name: str, resources: str, *, nanny: bool = False) -> None:
         """One more worker that announces ``resources``."""
         self.workers[name] = _started(
             [
-                *("worker", self.address, "--host", "127.0.0.1", "--no-nanny", "--no-dashboard"),
+                *(
+                    "worker",
+                    self.address,
+                    "--host",
+                    "127.0.0.1",
+                    "--nanny" if nanny else "--no-nanny",
+                    "--no-dashboard",
+                ),
                 *("--nthreads", "1", "--memory-limit", "0", "--name", name, "--resources", resources),
                 *("--local-directory", str(self.folder / name)),
             ],
@@ -123,8 +131,13 @@ class Cluster:
     def close(self) -> None:
         """End all processes."""
         for process in [*self.workers.values(), self.scheduler]:
-            process.kill()
-            process.wait()
+            process.terminate()  # a nanny ends its worker then
+        for process in [*self.workers.values(), self.scheduler]:
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def _started(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
