@@ -1,4 +1,4 @@
-"""w8a8 on LiteRT's GPU: each operator alone rounds what float64 gives, to 1e-4 of the range; SwiftShader, seed 0.
+"""w8a8 on LiteRT's GPU: an operator alone rounds what float64 gives, to 1e-4 of the range; seed 0.
 
 After it has rounded nothing of the kind can hold: TIES have the same exact number on both sides of an edge,
 and GPU and CPU are one whole step apart.
@@ -65,7 +65,7 @@ def test_each_operator_alone_rounds_the_exact_number(tmp_path: Path) -> None:
 
 
 def test_equal_numbers_on_an_edge_are_a_step_apart(tmp_path: Path) -> None:
-    """Means of q and q + 1: both are right, and the difference is 1/255 of the range, 39 times 1e-4 of it."""
+    """Means of q and q + 1: both are right, 1/255 of the range apart, and that is 39 times 1e-4."""
     low = np.arange(64, dtype=np.float32) * 0.25
     found = measured(built(TIES), np.stack([low, low + 0.25], axis=1).reshape(1, 64, 1, 2), tmp_path)
     pool = found["AVERAGE_POOL_2D"]
