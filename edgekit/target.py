@@ -349,11 +349,18 @@ def file_of(name: str) -> Path:
         InputError: an installed package's target cannot be used.
     """
     path = Path(name) if name.endswith(".toml") else shipped("targets") / f"{name}.toml"
-    if not path.is_file():
+    if not _is_file(path):
         path = _installed().get(name, path)
-    if not path.is_file():
+    if not _is_file(path):
         raise UnknownNameError("target", name, names(), listing="edgekit targets")
     return path
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # too long for the name of a file
+        return False
 
 
 def load(name: str) -> Target:

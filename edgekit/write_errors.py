@@ -92,10 +92,17 @@ def _why(path: Path, error: OSError, size_bytes: int | None) -> str:
     if error.errno in NO_ROOM:
         return _room(path, size_bytes)
     if error.errno in DENIED:
-        return f"this user may not write into {path if path.is_dir() else path.parent}"
+        return f"this user may not write into {_folder_of(path)}"
     where = error.filename if isinstance(error.filename, str) else ""
     inside = bool(where) and Path(where).is_relative_to(path.parent)  # a draft: its name says nothing
     return f"the system refused{f' it at {where}' if where and not inside else ''}"
+
+
+def _folder_of(path: Path) -> Path:
+    try:
+        return path if path.is_dir() else path.parent
+    except OSError:  # ENAMETOOLONG is one of the causes
+        return path.parent
 
 
 def _room(path: Path, size_bytes: int | None) -> str:
@@ -111,7 +118,7 @@ def _room(path: Path, size_bytes: int | None) -> str:
 
 
 def _remedy(path: Path, number: int | None, elsewhere: str) -> str:
-    folder = path if path.is_dir() else path.parent
+    folder = _folder_of(path)
     where = os.fspath(folder)
     if number in NO_ROOM:
         return f"make room (`df -h {where}`; `edgekit clean` empties the cache), or {elsewhere}"

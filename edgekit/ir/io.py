@@ -177,7 +177,8 @@ def specs(model: ir.Model) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ..
     """Inputs and outputs; an initializer that is also listed as an input is not an input.
 
     Raises:
-        ModelFileError: an input or output has no type or no rank, and inference does not find one.
+        ModelFileError: an input or output has no type or no rank, and inference does not find one; two of
+            them share a name.
     """
     if any(v.shape is None or v.dtype is None for v in (*model.graph.inputs, *model.graph.outputs)):
         from edgekit.ir.infer import infer_shapes
@@ -185,7 +186,10 @@ def specs(model: ir.Model) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ..
         model = infer_shapes(model)
     graph = model.graph
     inputs = tuple(_spec(value, "input") for value in graph.inputs if value.name not in graph.initializers)
-    return inputs, tuple(_spec(value, "output") for value in graph.outputs)
+    outputs = tuple(_spec(value, "output") for value in graph.outputs)
+    _check_told_apart(inputs, "inputs")
+    _check_told_apart(outputs, "outputs")
+    return inputs, outputs
 
 
 def dims(shape: ir.Shape) -> tuple[Dim, ...]:
@@ -206,6 +210,18 @@ def _spec(value: ir.Value, kind: str) -> TensorSpec:
             remedy=f"export again with a declared shape for {value.name!r}",
         )
     return TensorSpec(value.name, dtype_name(value.dtype), dims(value.shape))
+
+
+def _check_told_apart(specs: tuple[TensorSpec, ...], kind: str) -> None:
+    """Some runtimes take a name twice, others do not, and nobody can ask for the second."""
+    names = [spec.name for spec in specs]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ModelFileError(
+            f"two {kind} of the model are named {twice!r}",
+            why="arrays go to and come from a model by name",
+            remedy=f"export again with a name for each of the {kind}",
+        )
 
 
 def _model_from_proto(proto: Any, *, name: str, folder: Path | None, map_from_bytes: int) -> ir.Model:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from edgekit import target as targets
 from edgekit._resources import shipped
+from edgekit.errors import UnknownNameError
 from edgekit.target import Target
 
 CPUS = (
@@ -47,3 +48,9 @@ def test_a_row_without_a_source_is_refused() -> None:
     del document["quirk"][0]["source"]
     with pytest.raises(ValidationError, match=r"quirk\.0\.source"):
         Target.model_validate(document)
+
+
+@pytest.mark.parametrize("name", ["no-such-target", "x" * 5000, "x" * 5000 + ".toml"])
+def test_a_name_that_is_none_is_said_whatever_its_length(name: str) -> None:  # found by fuzzing
+    with pytest.raises(UnknownNameError, match="target"):
+        targets.load(name)

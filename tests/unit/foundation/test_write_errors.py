@@ -41,6 +41,12 @@ def test_each_cause_has_its_words(tmp_path: Path, number: int, why: str, remedy:
     assert said.exit_code is ExitCode.BAD_INPUT
 
 
+def test_a_name_that_no_file_can_have_is_said_too(tmp_path: Path) -> None:  # found by fuzzing
+    path = tmp_path / ("x" * 300)
+    for number in (errno.ENAMETOOLONG, errno.EACCES, errno.ENOSPC):
+        assert str(tmp_path) in str(cannot_write(path, _error(number), elsewhere=ELSEWHERE))
+
+
 def test_a_draft_is_not_named_and_another_place_is(tmp_path: Path) -> None:
     path = tmp_path / "out" / "m.onnx"
     draft = cannot_write(path, _error(errno.EROFS, path.with_name(".m.onnx.12.draft")))

@@ -98,6 +98,12 @@ def test_specs_refuse_an_input_of_unknown_rank(tiny: ir.Model) -> None:
         io.specs(tiny)
 
 
+def test_specs_refuse_a_name_that_two_outputs_share(tiny: ir.Model) -> None:  # found by fuzzing
+    tiny.graph.outputs.append(tiny.graph.outputs[0])
+    with pytest.raises(ModelFileError, match="two outputs of the model are named 'y'"):
+        io.specs(tiny)
+
+
 def test_external_data_beside_the_model_is_taken_inside(tmp_path: Path) -> None:
     weights = np.arange(1, 7, dtype=np.float32)
     (tmp_path / "sub").mkdir()
