@@ -41,6 +41,7 @@ SUITES = (
     "bench_power",
     "fuzz",
     "release_killed",
+    "write_faults",
 )
 
 

@@ -18,7 +18,6 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).parents[2]
 SHIM = Path(__file__).with_name("shim.c")
@@ -83,9 +82,18 @@ class Room:
         shutil.copytree(other, self.home, symlinks=True)
 
     def run(
-        self, arguments: tuple[str, ...], *, fault: str = "", at: int = 0, limit_s: float = 180.0, **more: Any
+        self,
+        arguments: tuple[str, ...],
+        *,
+        fault: str = "",
+        at: int = 0,
+        boot: str = "",
+        limit_s: float = 300.0,
     ) -> Ended:
-        """``edgekit ARGUMENTS`` with the fault at the ``at``-th call; without one it is only counted."""
+        """``edgekit ARGUMENTS`` with the fault at the ``at``-th call; without one it is only counted.
+
+        ``boot`` is code that runs in it before: what takes a guard away.
+        """
         for name in ("work", "tmp"):
             (self.home / name).mkdir(parents=True, exist_ok=True)
         counter, book = (self.home.with_name(f"{self.home.name}.{each}") for each in ("count", "log"))
@@ -103,10 +111,10 @@ class Room:
             "FAULT_AT": str(at),
             "FAULT_COUNT": str(counter),
             "FAULT_LOG": str(book),
-            **more,
         }
+        code = f"{boot}\nfrom edgekit.cli.main import main\nmain()"
         with subprocess.Popen(
-            [sys.executable, "-m", "edgekit", *arguments],
+            [sys.executable, "-c", code, *arguments],
             cwd=self.work,
             env=environment,
             stdout=subprocess.PIPE,

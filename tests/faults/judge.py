@@ -35,6 +35,7 @@ class Job:
         codes: with which it has done its work.
         seed: a folder as it is before; copied.
         differs: globs of files whose bytes are no two runs'.
+        boot: code that takes a guard away, in each run.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Job:
     seed: Path
     codes: frozenset[int] = frozenset({0})
     differs: tuple[str, ...] = MEASURED
+    boot: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def undisturbed(job: Job, room: Room) -> Undisturbed:
     """Run the job on a fresh copy."""
     room.fill_from(job.seed)
     before = room.files()
-    done = room.run(job.arguments)
+    done = room.run(job.arguments, boot=job.boot)
     assert done.code in job.codes, f"{job.name}: {done.out}\n{done.err}"
     assert room.left() == (), room.left()
     return Undisturbed(before, room.files(), done.calls)
@@ -79,7 +81,7 @@ def undisturbed(job: Job, room: Room) -> Undisturbed:
 def disturbed(job: Job, room: Room, wanted: Undisturbed, *, fault: str, at: int) -> list[Finding]:
     """Run it with a fault, then once more without."""
     room.fill_from(job.seed)
-    ended = room.run(job.arguments, fault=fault, at=at)
+    ended = room.run(job.arguments, fault=fault, at=at, boot=job.boot)
     call = ended.calls[at - 1].split(" ", 1)[1] if len(ended.calls) >= at else "(none)"
     found: list[Finding] = []
 
@@ -94,7 +96,7 @@ def disturbed(job: Job, room: Room, wanted: Undisturbed, *, fault: str, at: int)
             wrong("J3", f"{name} is neither the earlier file nor the whole new one")
     if fault not in {"kill", "denied", "read-only"} and room.left():
         wrong("J4", f"left: {', '.join(room.left()[:4])}")
-    again = room.run(job.arguments)
+    again = room.run(job.arguments, boot=job.boot)
     if again.code not in job.codes or "Traceback" in again.err:
         wrong("J5", f"the next run ended with {again.code}", again)
         return found
