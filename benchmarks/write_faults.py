@@ -1,8 +1,8 @@
 """Full disks, refusals, kills and signals between the writes of every verb: what is wrong afterwards?
 
 A small library in every process of a run counts the calls that change files and lets the n-th go wrong
-(``tests/faults``). For each verb that writes and each fault, n is drawn from the whole run, one out of each of
-equal parts: exit code and message, files under final names, drafts that are left, and whether the next run
+(``tests/faults``). For each verb that writes and each fault, n is drawn from the whole run, one out of each
+equal part: exit code and message, files under final names, drafts that are left, and whether the next run
 gives the bytes of one that nobody disturbed. Seed 0. EDGEKIT_FAULTS: how many n for each verb and fault, or
 "all"; EDGEKIT_BENCH_MODELS: some of the verbs.
 """

@@ -1,6 +1,6 @@
 """The verbs that write, each with a small job and the folder as it is before it.
 
-A seed is what the verbs before have left (``tests.cli.test_leaves_nothing_behind`` has models, data and order);
+A seed is what the verbs before have left (``tests.cli.test_leaves_nothing_behind`` has models and order);
 the cache of all of them is in it, as a user's would be. Reports are written too.
 """
 
