@@ -47,10 +47,13 @@ def batches_of(value: object, *, name: str, inputs: tuple[TensorSpec, ...]) -> B
             it is reached.
     """
     items = _items(value, name)
+    whole = isinstance(value, Mapping) or _is_array(value)
 
     def batches() -> Iterator[Batch]:
         for item in items():
-            yield named(item, name=name, inputs=inputs)
+            batch = named(item, name=name, inputs=inputs)
+            # whoever yields one buffer again and again must not change what was given before
+            yield batch if whole else {key: np.array(array) for key, array in batch.items()}
 
     return batches
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -104,6 +105,34 @@ def test_an_array_is_the_only_input() -> None:
     data = dataset.load_object(A, inputs=ONE, samples=4, seed=3)
     assert data.count == 4
     assert len(next(data.batches(9))["a"]) == 4
+
+
+class RefillingReader(Reader):
+    """One buffer for all batches, as loaders have that re-use their memory."""
+
+    def __init__(self, form: str) -> None:
+        self._form = form
+        super().__init__()
+
+    def rewind(self) -> None:
+        self._left = self.filled()
+
+    def filled(self) -> Iterator[Any]:
+        buffer, labels = np.zeros((2, 3), np.float32), np.zeros(2, np.int64)
+        for value in range(3):
+            buffer[:], labels[:] = value, value
+            yield [buffer] if self._form == "lists" else {"a": buffer, "labels": labels}
+
+
+@pytest.mark.parametrize("form", ["mappings", "lists", "reader"])
+def test_one_buffer_that_is_filled_again_and_again_is_read_in_time(form: str) -> None:
+    """Three batches of two, stacked by four, were the second one twice."""
+    reader = RefillingReader(form)
+    data = dataset.load_object(reader if form == "reader" else reader.filled, inputs=ONE)
+    assert [batch["a"][:, 0].tolist() for batch in data.batches(4)] == [[0, 0, 1, 1], [2, 2]]
+    if form != "lists":
+        assert data.labels is not None
+        assert data.labels.tolist() == [0, 0, 1, 1, 2, 2]
 
 
 def test_labels_travel_along() -> None:
