@@ -3,11 +3,12 @@
     npz | npy | folder of images | shipped set | file.py:callable --sources--> Dataset --check--> batches
     CalibrationDataReader | nncf.Dataset | TFLite generator | arrays --importers, sources--> Dataset
 
-Nothing here holds more than one batch of what a file or a callable can stream.
+Nothing here holds more than one batch of what a file or a callable can stream, unless asked to (``held``).
 """
 
 from edgekit.dataset.check import check
+from edgekit.dataset.held import HELD_BYTES
 from edgekit.dataset.sources import DataSource, load, load_object, shipped_names
 from edgekit.dataset.stream import Dataset
 
-__all__ = ["DataSource", "Dataset", "check", "load", "load_object", "shipped_names"]
+__all__ = ["HELD_BYTES", "DataSource", "Dataset", "check", "load", "load_object", "shipped_names"]

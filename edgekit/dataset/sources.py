@@ -29,6 +29,7 @@ import numpy.typing as npt
 
 from edgekit._resources import shipped
 from edgekit.dataset import importers
+from edgekit.dataset.held import Held
 from edgekit.dataset.stream import Dataset, Sample, split_batch
 from edgekit.errors import DataError, InputError, RecipeError, UnknownNameError, missing_extra
 from edgekit.npz_file import UNREADABLE, read_npz
@@ -76,7 +77,12 @@ def shipped_names() -> tuple[str, ...]:
 
 
 def load(
-    request: DataSource, *, inputs: tuple[TensorSpec, ...], base: Path, preprocess: Sequence[Step] = ()
+    request: DataSource,
+    *,
+    inputs: tuple[TensorSpec, ...],
+    base: Path,
+    preprocess: Sequence[Step] = (),
+    held_bytes: int = 0,
 ) -> Dataset:
     """Open a data source for a model.
 
@@ -85,13 +91,14 @@ def load(
         inputs: the model's inputs; a source without names goes to the only one.
         base: folder that relative paths start from.
         preprocess: steps applied to every array of every sample.
+        held_bytes: samples of so many bytes are read once and kept, for data that is passed over again.
 
     Raises:
         DataError: the source is missing, unreadable, empty or has no such split.
         UnknownNameError: neither a file nor a shipped set.
         MissingBackendError: images or a shipped set need a package that is not installed.
     """
-    return _dataset(_open(request, inputs, base), request, tuple(preprocess))
+    return _dataset(_open(request, inputs, base), request, tuple(preprocess), held_bytes=held_bytes)
 
 
 def load_object(
@@ -121,10 +128,10 @@ def load_object(
     return _dataset(raw, DataSource(name, samples=samples, seed=seed), tuple(preprocess))
 
 
-def _dataset(raw: _Raw, request: DataSource, steps: tuple[Step, ...]) -> Dataset:
+def _dataset(raw: _Raw, request: DataSource, steps: tuple[Step, ...], *, held_bytes: int = 0) -> Dataset:
     picked = _pick(raw, request)
 
-    def samples() -> Iterator[Sample]:
+    def processed() -> Iterator[Sample]:
         for index, sample in enumerate(picked.samples()):
             try:
                 yield {name: apply(np.asarray(array), steps) for name, array in sample.items()}
@@ -133,6 +140,7 @@ def _dataset(raw: _Raw, request: DataSource, steps: tuple[Step, ...]) -> Dataset
                     f"{request.source}: sample {index}: {error.what}", why=error.why, remedy=error.remedy
                 ) from error
 
+    samples = Held(processed, held_bytes) if held_bytes else processed
     digest, count = _digest(samples, picked.labels)
     return Dataset(
         name=request.source + (f":{request.split}" if request.split else ""),

@@ -44,6 +44,7 @@ def load_labelled(
     samples: int | None = None,
     preprocess: tuple[Step, ...] = (),
     slices: tuple[str, ...] = (),
+    held_bytes: int = 0,
 ) -> Dataset:
     """Labelled data that fits ``inputs``; relative paths start at the current folder.
 
@@ -51,7 +52,7 @@ def load_labelled(
         DataError: the data does not fit.
     """
     asked = DataSource(source, samples=samples, slices=slices)
-    data = dataset.load(asked, inputs=inputs, base=Path.cwd(), preprocess=preprocess)
+    data = dataset.load(asked, inputs=inputs, base=Path.cwd(), preprocess=preprocess, held_bytes=held_bytes)
     dataset.check(data, inputs, labelled=True)
     return data
 

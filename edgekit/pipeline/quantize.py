@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from edgekit import dataset, settings
 from edgekit import target as targets
 from edgekit.backends.onnxruntime import open_model
 from edgekit.backends.onnxruntime_lowering import lowered, options_for
-from edgekit.dataset import Dataset, DataSource
+from edgekit.dataset import Dataset
 from edgekit.errors import ExitCode, InputError
 from edgekit.ir.external_data import size_bytes
 from edgekit.pipeline import calibrate, judge, known_outputs, steps, variant, workbench
@@ -149,7 +150,7 @@ class _Job:
         found = self._prepared.findings if self._prepared else ()
         if self.learning is None or not self.eval_data:
             return found
-        return (*found, *shared_samples(self.learning, self._judging(), cache=self.cache))
+        return (*found, *shared_samples(self.learning, self._judging, cache=self.cache))
 
     def prepared(self) -> Prepared | None:
         """The float graph for plans and its ranges, out of the file or the data; None without either."""
@@ -183,7 +184,7 @@ class _Job:
             self.target,
             scheme,
             overrides=(),
-            data=self.learning or self._judging(),
+            data=self.learning or self._judging,
             evaluate=self._trial,
             limit=self.max_drop_pp,
             progress=self.progress,
@@ -196,7 +197,7 @@ class _Job:
         """auto: every rung of the target's ladder on the real runtime; the rule of ``search`` chooses."""
         bench = workbench.make(
             self.canonical,
-            judging=self._judging(),
+            judging=self._judging,
             learning=self.learning,
             metric=workbench.metric_of(self.metric, base=Path.cwd()),
             output="",
@@ -233,24 +234,25 @@ class _Job:
         prepared = self.prepared() if scheme.precision.is_static else None
         return variant.make(self.canonical, self.target, scheme, prepared)
 
+    @functools.cached_property
     def _judging(self) -> Dataset:
-        request = DataSource(self.eval_data)
-        inputs = self.canonical.inputs
-        data = dataset.load(request, inputs=inputs, base=Path.cwd(), preprocess=self.preprocess)
-        dataset.check(data, inputs, labelled=True)
-        return data
+        return load_labelled(
+            self.eval_data,
+            self.canonical.inputs,
+            preprocess=self.preprocess,
+            held_bytes=dataset.HELD_BYTES,  # each trial is judged on it
+        )
 
     def _evaluated(self, made: Variant) -> tuple[Evaluated, Verdict]:
         model = self.canonical.model
-        data = load_labelled(self.eval_data, self.canonical.inputs, preprocess=self.preprocess)
-        known = known_outputs.of_model(model, data, cache=self.cache)
+        known = known_outputs.of_model(model, self._judging, cache=self.cache)
         options = options_for(made.precision, RunOptions())
         with ExitStack() as stack:
             candidate = stack.enter_context(open_model(lowered(made.model, made.precision), options))
             found = evaluate_pair(
                 known.runner() or stack.enter_context(open_model(model, RunOptions())),
                 candidate,
-                data,
+                self._judging,
                 metric=self.metric,
                 output_steps=made.output_steps,
                 progress=self.progress,

@@ -456,7 +456,13 @@ def _load(
     steps: Sequence[Step] | None = None,
 ) -> Dataset:
     steps = plan.recipe.data.preprocess if steps is None else steps
-    data = dataset.load(_source_of(table), inputs=canonical.inputs, base=plan.base, preprocess=steps)
+    data = dataset.load(
+        _source_of(table),
+        inputs=canonical.inputs,
+        base=plan.base,
+        preprocess=steps,
+        held_bytes=dataset.HELD_BYTES if labelled else 0,  # each candidate is judged on it
+    )
     dataset.check(data, canonical.inputs, labelled=labelled)
     return data
 
