@@ -36,8 +36,18 @@ _TAIL_BYTES, _TAIL_LINES, _LINE_CHARACTERS = 8192, 12, 300  # what an error quot
 _TERMINAL_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
+_SHORT_OF_MEMORY = re.compile(
+    r"MemoryError|bad_alloc|bad allocation|[Oo]ut of memory|Cannot allocate memory|Failed to allocate memory"
+)
+"""Python, C++, GPUs, errno, ONNX Runtime's arena. LiteRT's "failed to allocate tensors" is a shape."""
+
+
 class EngineError(BackendCrashError):
     """The engine raised an error of its own; its worker lives on. ``why`` is the runtime's whole message."""
+
+
+class WorkerMemoryError(BackendCrashError):
+    """The worker had too little memory, or was killed as the system does then; no artifact is to blame."""
 
 
 class WorkerTimeoutError(BackendCrashError):
@@ -161,10 +171,13 @@ class WorkerProcess:
     def _crash(self, doing: str) -> BackendCrashError:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_CLOSE_SECONDS)
-        how, log = _ending(self._process.poll()), self._log_tail()
+        code, log = self._process.poll(), self._log_tail()
+        what = f"the worker process of {self.subject} {_ending(code)} while {doing}"
         self.kill()
+        if code == -signal.SIGKILL or _SHORT_OF_MEMORY.search(log):
+            return _short_of_memory(what, log)
         return BackendCrashError(
-            f"the worker process of {self.subject} {how} while {doing}",
+            what,
             why=f"its last words:\n{log}" if log else "it left no message",
             remedy="check the artifact (`edgekit verify`) and free memory; if it happens again, report a bug",
             more="edgekit doctor",
@@ -182,8 +195,11 @@ class WorkerProcess:
                 error.rejections = tuple(Rejection(**each) for each in parts["rejections"])
             return error
         message = _plain(parts["what"])
+        what = f"{self.subject} failed while {doing}: {message.splitlines()[0][:_LINE_CHARACTERS]}"
+        if _SHORT_OF_MEMORY.search(message):
+            return _short_of_memory(what, message)
         return EngineError(
-            f"{self.subject} failed while {doing}: {message.splitlines()[0][:_LINE_CHARACTERS]}",
+            what,
             why=message,
             remedy="the runtime refused the artifact or its input; `edgekit inspect` shows what it holds",
         )
@@ -194,6 +210,16 @@ class WorkerProcess:
         start = max(self._quoted_from, os.fstat(descriptor).st_size - _TAIL_BYTES)
         lines = _plain(os.pread(descriptor, _TAIL_BYTES, start).decode(errors="replace")).splitlines()
         return "\n".join(line[:_LINE_CHARACTERS] for line in lines[-_TAIL_LINES:])
+
+
+def _short_of_memory(what: str, said: str) -> WorkerMemoryError:
+    """SIGKILL too: nobody else sends it to a worker, and the system's out-of-memory killer does (proc(5))."""
+    return WorkerMemoryError(
+        what,
+        why=f"memory was probably short{f': {said}' if said else ' (the system kills a process then)'}",
+        remedy="close other programs, give fewer samples or targets at once, or take a larger machine",
+        more="docs/faults.md",
+    )
 
 
 def closed_error(subject: str) -> InputError:

@@ -20,6 +20,7 @@ from edgekit.bundle.processing import Processing
 from edgekit.bundle.sign import Origin, Signer
 from edgekit.dataset import Dataset, DataSource
 from edgekit.errors import (
+    BackendCrashError,
     EdgekitError,
     ExitCode,
     MissingBackendError,
@@ -617,7 +618,7 @@ def try_all(
             outcome = try_target(
                 target, benches[target.embed], locked=locked, measured=measured.get(name), timed=timed
             )
-        except (TargetRefusalError, MissingBackendError, NonFiniteOutputError) as error:
+        except (TargetRefusalError, MissingBackendError, NonFiniteOutputError, BackendCrashError) as error:
             rows.append(_failed_row(target, error))
             continue
         outcomes[name] = outcome

@@ -95,6 +95,15 @@ def add(left: int, right: int) -> int:
     return left + right
 
 
+def take_more_than_there_is() -> None:
+    """Ask for a gibibyte where 256 MiB are left: as a machine whose memory is used up."""
+    import resource
+
+    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (held + (256 << 20), resource.RLIM_INFINITY))
+    np.ones(1 << 30, np.uint8)
+
+
 def vanish() -> None:
     os._exit(3)
 

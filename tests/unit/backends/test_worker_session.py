@@ -18,7 +18,7 @@ import pytest
 from edgekit.backends import worker_main, worker_process
 from edgekit.backends.base import file_entries
 from edgekit.backends.worker import WorkerSession, call_in_worker, open_worker
-from edgekit.backends.worker_process import EngineError, WorkerTimeoutError
+from edgekit.backends.worker_process import EngineError, WorkerMemoryError, WorkerTimeoutError
 from edgekit.errors import (
     BackendCrashError,
     DataError,
@@ -203,9 +203,32 @@ def test_kill_9_is_reported_and_leaves_nothing(open_fake: Open) -> None:
     with open_fake() as session:
         session.run({"x": X})
         os.kill(session.pid, signal.SIGKILL)
-        with pytest.raises(BackendCrashError, match="SIGKILL"):
+        with pytest.raises(WorkerMemoryError, match="SIGKILL") as caught:
             session.run({"x": X})
+    assert "memory was probably short" in caught.value.why
     assert wait_until(lambda: blocks_in_shm() <= before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for what it holds")
+def test_a_worker_without_memory_says_so_and_no_artifact_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    with pytest.raises(WorkerMemoryError, match="MemoryError: Unable to allocate") as caught:
+        call_in_worker("fake_engine:take_more_than_there_is", {}, subject="m.bin", doing="converting it")
+    assert not isinstance(caught.value, EngineError), "that would be the artifact's fault"
+    assert "give fewer samples" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("said", "memory"),
+    [
+        ("std::bad_alloc", True),
+        ("Failed to allocate memory for requested buffer of size 12", True),
+        ("Failed to allocate tensors!", False),
+        ("shape mismatch", False),
+    ],
+)
+def test_which_words_of_a_runtime_are_about_memory(said: str, memory: bool) -> None:
+    assert bool(worker_process._SHORT_OF_MEMORY.search(said)) is memory
 
 
 def test_a_crash_during_timing_says_so(open_fake: Open) -> None:
