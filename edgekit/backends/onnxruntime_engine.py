@@ -170,7 +170,10 @@ def _session(
         raise MissingBackendError(
             f"this onnxruntime {ort.__version__} has no {settings.provider.removesuffix(_SHORT)} provider",
             why=f"it offers {', '.join(ort.get_available_providers())}; the CPU is no substitute",
-            remedy='pip uninstall onnxruntime, then pip install "onnxruntime-gpu[cuda,cudnn]"',
+            remedy='pip uninstall onnxruntime, then pip install "onnxruntime-gpu[cuda,cudnn]"'
+            + (
+                ", and TensorRT's libraries (pip install tensorrt)" if "Tensorrt" in settings.provider else ""
+            ),
         )
     if settings.provider and hasattr(ort, "preload_dlls"):
         ort.preload_dlls()  # of the packages that "onnxruntime-gpu[cuda,cudnn]" brings

@@ -561,7 +561,7 @@ def _onnxruntime(artifact: dict[str, Any], feeds: list[Any]) -> Opened:
     if artifact["device"] not in {"cpu", "cuda"}:  # else it would run on the CPU, and nobody would know
         why = "the agent does not run ONNX Runtime's WebGPU provider"
         raise Refusal("missing", why, "install edgekit[webgpu] there, and run edgekit on that machine itself")
-    settings = dict(artifact["settings"])
+    settings, cuda = _without_providers(artifact["settings"])
     levels = {
         "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
         "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
@@ -574,16 +574,20 @@ def _onnxruntime(artifact: dict[str, Any], feeds: list[Any]) -> Opened:
     options.inter_op_num_threads = 1
     options.graph_optimization_level = levels[settings.pop("graph_optimization_level", "all")]
     entries = {"session.intra_op.allow_spinning": "0", **settings}
-    provider = "CPUExecutionProvider"
+    provider: str = "CPUExecutionProvider"
     if artifact["device"] == "cuda":
         provider = "CUDAExecutionProvider"
+        if ["provider", "tensorrt"] in [list(pair) for pair in artifact["settings"]]:
+            why = "the agent does not run ONNX Runtime's TensorRT provider, and CUDA's is no substitute"
+            raise Refusal("missing", why, "run edgekit on that machine itself")
         entries.setdefault("session.disable_cpu_ep_fallback", "1")  # "0" only where a recipe allows it
         entries["session.record_ep_graph_assignment_info"] = "1"
         if provider not in ort.get_available_providers():
             raise Refusal("missing", "this onnxruntime has no CUDA provider", "install onnxruntime-gpu there")
     for name, value in entries.items():
         options.add_session_config_entry(name, value)
-    session = ort.InferenceSession(artifact["file"], options, providers=[provider], enable_fallback=0)
+    wanted = [(provider, cuda if artifact["device"] == "cuda" else {})]
+    session = ort.InferenceSession(artifact["file"], options, providers=wanted, enable_fallback=0)
     if session.get_providers()[0] != provider:
         raise Refusal("missing", f"the session came up on {session.get_providers()[0]}", "check the driver")
     binding = session.io_binding()
@@ -609,7 +613,23 @@ def _onnxruntime(artifact: dict[str, Any], feeds: list[Any]) -> Opened:
     placed = _placed(session) if provider != "CPUExecutionProvider" else ""
     if placed:
         facts["placed"] = placed
+    if artifact["device"] == "cuda":
+        facts["timed"] = "with copies of inputs and outputs, without a CUDA graph"
     return Opened(refill, lambda: session.run_with_iobinding(binding), fetch, facts)
+
+
+def _without_providers(settings: list[list[str]]) -> tuple[dict[str, str], dict[str, str]]:
+    """The session's settings, and those of the CUDA provider (edgekit/backends/onnxruntime_settings.py)."""
+    families = {"cuda": {"use_tf32": "0"}, "tensorrt": {}, "webgpu": {}}  # TF32 is not float32
+    rest = {}
+    for name, value in settings:
+        family, _, own = name.partition(".")
+        if family in families and own:
+            families[family][own] = value
+        elif name not in {"provider", "io.memory"}:
+            rest[name] = value
+    families["cuda"].pop("graph", None)
+    return rest, families["cuda"]
 
 
 def _placed(session: Any) -> str:
@@ -843,7 +863,8 @@ class _Held:
     def open(self, artifact: dict[str, Any], seed: int) -> dict[str, Any]:
         pin(artifact.get("cores", []))
         if artifact["backend"] not in OPENERS:
-            raise Refusal("error", f"the agent has no runtime for back end {artifact['backend']!r}")
+            why = f"the agent does not run artifacts of {artifact['backend']}"
+            raise Refusal("missing", why, "run edgekit on that machine itself")
         for file, wanted in artifact.get("sha256", {}).items():
             if _sha256(file) != wanted:
                 raise Refusal(

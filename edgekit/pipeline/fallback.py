@@ -37,7 +37,7 @@ def fell_back(facts: Mapping[str, str]) -> bool:
 
 
 def said_of(opener: Callable[[], Session], *, seed: int, facts: Mapping[str, str]) -> str:
-    """Which operators of such a session run on the CPU, with their shares; "" where it has no profiler.
+    """Which operators of such a session run on the CPU, with their shares where it has a profiler.
 
     Args:
         opener: opens it once more; a GPU's session may hold all of its memory.
@@ -51,10 +51,13 @@ def said_of(opener: Callable[[], Session], *, seed: int, facts: Mapping[str, str
             runs = _FEW if facts.get(SOFTWARE) else _RUNS
             session.time_ms(feeds, runs=runs)
             found = session.profile(feeds, runs=runs)
+            ran = session.executed() or ()
     except EdgekitError as error:
         return f"operators run on the CPU ({facts['placed']}); which is not known: {error.what}"
     if found is None or not found.plain_us:
-        return ""
+        names = [f"{next(iter(each.names), '')} ({each.operator})" for each in ran if each.device == "cpu"]
+        known = f": {_first(names)}" if names else ""
+        return f"operators run on the CPU ({facts['placed']}), their share is not known{known}"
     return sentence(found.kernels, median(found.plain_us))
 
 
@@ -76,8 +79,14 @@ def sentence(kernels: Sequence[KernelTime], whole_us: float) -> str:
         ),
         reverse=True,
     )
-    named = ", ".join(f"{name} ({operator}) {share:.1%}" for share, name, operator in shares[:_NAMED])
-    more = f" and {len(shares) - _NAMED} more" if len(shares) > _NAMED else ""
-    count = f"{len(shares)} operators run" if len(shares) != 1 else "1 operator runs"
+    named = _first([f"{name} ({operator}) {share:.1%}" for share, name, operator in shares])
+    count, take = (
+        (f"{len(shares)} operators run", "take") if len(shares) != 1 else ("1 operator runs", "takes")
+    )
     total = sum(share for share, _, _ in shares)
-    return f"{count} on the CPU and take {total:.1%} of an inference: {named}{more}"
+    return f"{count} on the CPU and {take} {total:.1%} of an inference: {named}"
+
+
+def _first(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

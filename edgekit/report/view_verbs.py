@@ -252,7 +252,8 @@ def view_bench(result: BenchResult) -> Page:
         Lines("", tuple(_bench_trouble(result))),
         Lines("", tuple(warnings)),
         *view_environment.blocks(
-            result.environments, unstable=[row.device for row in result.rows if row.latency.warning]
+            [each for each in result.environments if any(row.device == each.device for row in result.rows)],
+            unstable=[row.device for row in result.rows if row.latency.warning],
         ),
         *view_energy.blocks(result.energy),
         *view_profile.blocks(result),

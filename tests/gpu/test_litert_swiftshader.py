@@ -24,6 +24,7 @@ from edgekit.bundle import placement
 from edgekit.errors import ExitCode, MissingBackendError, TargetRefusalError
 from edgekit.passes import canonicalize
 from edgekit.pipeline import doctor
+from edgekit.pipeline.fallback import fell_back, said_of
 from edgekit.pipeline.open import open_artifact
 from edgekit.pipeline.proof import open_at, where
 from edgekit.spec import Artifact, Precision, RunOptions
@@ -147,6 +148,15 @@ def test_the_fall_back_is_listed_where_it_is_allowed(tmp_path: Path) -> None:
         wanted = positive - np.log(np.exp(positive).sum(axis=-1, keepdims=True))
         assert float(np.abs(np.subtract(session.run({"x": x})["y"], wanted)).max()) < 1e-5
         assert placement.difference(found, session.facts, recorded={}) == ""
+        rows = session.executed() or ()  # type: ignore[attr-defined]
+        assert [(each.operator, each.device) for each in rows if each.device != "gpu"] == [
+            ("LOG_SOFTMAX", "cpu")
+        ]
+        assert fell_back(session.facts)
+        said = said_of(lambda: open_artifact(found), seed=0, facts=session.facts)
+        assert re.fullmatch(
+            r"1 operator runs on the CPU and takes [\d.]+% of .*: y \(LOG_SOFTMAX\) [\d.]+%", said
+        )
         strict = replace(found, options=TARGET.run.options())
         assert "operators run on the CPU" in placement.difference(strict, session.facts, recorded={})
     with pytest.raises(TargetRefusalError, match=r"refuses m\.tflite"):

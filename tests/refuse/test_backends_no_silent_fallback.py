@@ -99,6 +99,25 @@ def test_cuda_never_becomes_cpu(
     assert caught.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("offers", "session"),
+    [
+        (["CUDAExecutionProvider", "CPUExecutionProvider"], on("CUDAExecutionProvider")),
+        (["TensorrtExecutionProvider", "CUDAExecutionProvider"], on("CUDAExecutionProvider")),
+        (["TensorrtExecutionProvider", "CUDAExecutionProvider"], on("CPUExecutionProvider")),
+    ],
+    ids=["a build without TensorRT", "it comes up on CUDA", "it comes up on the CPU"],
+)
+def test_tensorrt_never_becomes_cuda_or_cpu(
+    monkeypatch: pytest.MonkeyPatch, offers: list[str], session: Callable[..., Any]
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", fake_onnxruntime(offers=offers, session=session))
+    asked = RunOptions(device="cuda", settings=(("provider", "tensorrt"),))
+    with pytest.raises(MissingBackendError, match="Tensorrt provider") as caught:
+        OnnxRuntimeEngine(Path("m.onnx"), asked, ["x"], ["y"])
+    assert "TensorRT" in caught.value.remedy
+
+
 def test_a_node_without_a_kernel_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = fake_onnxruntime(offers=["CUDAExecutionProvider"], session=leaving_one)
     monkeypatch.setitem(sys.modules, "onnxruntime", fake)

@@ -52,10 +52,14 @@ class Accelerated:
     Attributes:
         model: LiteRT's CompiledModel.
         facts: of the session.
+        left: builtins of which LiteRT says that the GPU does not take them (A4).
+        left_count: how many operators it leaves to the CPU.
     """
 
     model: Any
     facts: dict[str, str]
+    left: frozenset[str] = frozenset()
+    left_count: int = 0
 
 
 def wanted(options: RunOptions) -> dict[str, str]:
@@ -110,7 +114,11 @@ def accelerated(path: Path, options: RunOptions) -> Accelerated:
         "precision": asked[PRECISION],
         "placed": _placed(path, model, said),
     }
-    return Accelerated(model, facts)
+    if model.is_fully_accelerated():
+        return Accelerated(model, facts)
+    shares = _SHARES.search(said)
+    left = frozenset(code for code, _ in refusals(said))
+    return Accelerated(model, facts, left, int(shares.group(2)) if shares else 0)
 
 
 def refusals(said: str) -> tuple[tuple[str, str], ...]:

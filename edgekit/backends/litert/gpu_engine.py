@@ -8,7 +8,10 @@ So an inference is timed with the copies of its outputs (fact "timed"). LiteRT's
 of an array (``TensorBuffer.create_from_host_memory``) makes buffers of rank 1, which 2.3.0 refuses for
 tensors of another rank; buffers that stay are the nearest that it has.
 
-Every operator runs on the device, or the session does not open (``accelerator``).
+Every operator runs on the device, or the session does not open (``accelerator``). Where operators may run on
+the CPU, LiteRT says of which kinds they are and how many; its profiler sees none of them. So
+
+    share of an operator = its time among LiteRT's CPU kernels, which run it here too / time of an inference
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.backends import profiling
 from edgekit.backends.litert import counting
 from edgekit.backends.litert.accelerator import PRECISION, accelerated, wanted
 from edgekit.errors import DataError, ModelFileError
@@ -44,6 +48,8 @@ class LiteRtGpuEngine:
         opened = accelerated(path, options)
         self._path, self._options = path, options
         self._model = opened.model
+        self._left, self._left_count = opened.left, opened.left_count
+        self._feeds: Mapping[str, Array] = {}
         self.facts = {**opened.facts, "threads": str(options.threads), "timed": "with copies of the outputs"}
         if _SIGNATURE not in self._model.get_signature_list():
             raise ModelFileError(
@@ -71,21 +77,44 @@ class LiteRtGpuEngine:
             importlib.import_module("ai_edge_litert.compiled_model")
 
     def executed(self) -> list[dict[str, Any]]:
-        """The operators of the file, all on the GPU; integers are rounded to and computed with in float."""
+        """The operators of the file and where they run; integers are rounded to and computed with in float.
+
+        Where more than the kinds that LiteRT names are left to the CPU, the rest may be on either.
+        """
         from edgekit.backends.litert.tables import parse
 
         graph = parse(self._path.read_bytes(), name=self._path.name)[0][0]
         computes = _COMPUTES[wanted(self._options)[PRECISION]]
+        named = sum(each.name in self._left for each in graph.operators)
+        others = "gpu" if named == self._left_count else "gpu or cpu"
         return [
             {
                 "names": [each.outputs[0].name] if each.outputs else [],
                 "operator": each.name,
-                "device": "gpu",
+                "device": "cpu" if each.name in self._left else others,
                 "precision": computes,
                 "multiplies": counting.multiplies(each.name),
             }
             for each in graph.operators
         ]
+
+    def profile(self, runs: int) -> dict[str, Any] | None:
+        """The operators that run on the CPU, with their times; None where none does, or one has no time."""
+        from edgekit.backends.litert.engine import LiteRtEngine
+
+        here = {row["names"][0] for row in self.executed() if row["device"] == "cpu" and row["names"]}
+        if not here:
+            return None
+        options = RunOptions(threads=self._options.threads)
+        cpu = LiteRtEngine(self._path, options, list(self._inputs), list(self._outputs))
+        cpu.bind(self._feeds)
+        found = cpu.profile(runs)
+        kernels = [row for row in found["kernels"] if here.intersection(row["names"])]
+        if here != {name for row in kernels for name in row["names"]}:
+            return None
+        plain_us = [profiling.timed_us(self.invoke) for _ in range(runs)]
+        notes = ["kernels on the GPU are not seen: LiteRT has no profiler for them", *found["notes"]]
+        return {**found, "kernels": kernels, "plain_us": plain_us, "profiled_us": plain_us, "notes": notes}
 
     def bind(self, feeds: Mapping[str, Array]) -> None:
         """Write ``feeds`` to the device; new shapes resize the inputs first and get buffers of their own.
@@ -96,6 +125,7 @@ class LiteRtGpuEngine:
         shapes = {name: tuple(map(int, feeds[name].shape)) for name in self._inputs}
         if shapes != self._shapes:
             self._resize(shapes)
+        self._feeds = feeds
         for name, buffer in self._given.items():
             buffer.write(np.asarray(feeds[name], order="C"))
 

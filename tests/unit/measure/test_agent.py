@@ -18,6 +18,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgekit import target as targets
+from edgekit.backends import onnxruntime_settings
 from edgekit.measure import agent, machine, replicate, timer
 
 AGENT = Path(agent.__file__)
@@ -280,3 +282,28 @@ def test_a_gpu_that_the_agent_does_not_know_is_refused_and_never_the_cpu(folder:
     with pytest.raises(agent.Refusal, match="WebGPU") as caught:
         agent.OPENERS["onnxruntime"]({**artifact("m", str(folder / "m.onnx")), "device": "gpu"}, [])
     assert caught.value.kind == "missing"
+
+
+def test_tensorrt_is_refused_and_never_cuda(folder: Path) -> None:
+    asked = {
+        **artifact("m", str(folder / "m.onnx")),
+        "device": "cuda",
+        "settings": [["provider", "tensorrt"]],
+    }
+    with pytest.raises(agent.Refusal, match="TensorRT") as caught:
+        agent.OPENERS["onnxruntime"](asked, [])
+    assert caught.value.kind == "missing"
+
+
+def test_settings_of_a_provider_are_not_the_sessions() -> None:
+    """As ``onnxruntime_settings.read``; what an agent does not do (graphs, memory of the GPU) it drops."""
+    for target in ("gpu-cuda", "onnxruntime-cpu"):
+        options = targets.load(target).run.options()
+        read = onnxruntime_settings.read(dict(options.settings), device=options.device)
+        session, cuda = agent._without_providers([list(pair) for pair in options.settings])
+        session.pop("graph_optimization_level", None)
+        assert session == dict(read.session)
+        if read.providers:
+            kept = dict(read.providers[0][1])
+            kept.pop("enable_cuda_graph", None)
+            assert cuda == kept

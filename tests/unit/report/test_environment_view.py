@@ -68,3 +68,8 @@ def test_reports_have_the_conditions_in_numbers() -> None:
         "after": 1900,
     }
     assert seen["disturbances"][0]["rule"] == "W1"
+
+
+def test_where_nothing_was_measured_nothing_disturbed_it() -> None:
+    text = report.render_text(replace(bench(warning="", disturbed=True), rows=()))
+    assert "disturbed" not in text
