@@ -33,7 +33,7 @@ from edgekit.backends.bindings import artifact_from_reference
 from edgekit.errors import EdgekitError
 from edgekit.measure import timer
 from edgekit.measure.statistics import ratio_interval
-from edgekit.pipeline.bench import random_feeds
+from edgekit.pipeline.bench.on_this_machine import random_feeds
 from edgekit.pipeline.open import artifact_at
 from edgekit.spec import Array, Artifact, Dim, RunOptions, Session, TensorSpec
 

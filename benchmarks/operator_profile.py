@@ -21,8 +21,8 @@ import edgekit
 from benchmarks import peers
 from benchmarks.report import Bar, Report
 from edgekit.measure.roofline import ABOVE
-from edgekit.pipeline import profile, roof
-from edgekit.pipeline.bench import random_feeds
+from edgekit.pipeline.bench import profile, roof
+from edgekit.pipeline.bench.on_this_machine import random_feeds
 from edgekit.pipeline.open import artifact_at
 from edgekit.pipeline.result import ProfileRow
 from edgekit.spec import Artifact, Silent, TensorSpec

@@ -22,7 +22,7 @@ import numpy as np
 
 from edgekit.measure.statistics import percentile
 from edgekit.measure.timer import ROUND_MS, take_rounds
-from edgekit.pipeline.bench import random_feeds
+from edgekit.pipeline.bench.on_this_machine import random_feeds
 from edgekit.pipeline.doctor import machine_row
 from edgekit.pipeline.open import artifact_at, open_artifact
 from edgekit.spec import Silent

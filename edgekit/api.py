@@ -16,30 +16,30 @@ from edgekit.errors import GateError, InputError
 from edgekit.frontends.source import is_keras_model
 from edgekit.measure.device_list import Given, NamedDevice, chosen
 from edgekit.measure.sustained import Plan as _Plan
-from edgekit.pipeline import bench as _bench
-from edgekit.pipeline import bench_devices as _bench_devices
 from edgekit.pipeline import calibrate as _calibrate
 from edgekit.pipeline import compile as _compile
 from edgekit.pipeline import debug as _debug
 from edgekit.pipeline import diff as _diff
-from edgekit.pipeline import end_to_end as _end_to_end
 from edgekit.pipeline import export as _export
 from edgekit.pipeline import fallback as _fallback
-from edgekit.pipeline import history as _history
-from edgekit.pipeline import history_file as _history_file
 from edgekit.pipeline import inspect as _inspect
 from edgekit.pipeline import package as _package
-from edgekit.pipeline import profile as _profile
 from edgekit.pipeline import prune as _prune
 from edgekit.pipeline import quantize as _quantize
 from edgekit.pipeline import run as _run
 from edgekit.pipeline import signing as _signing
-from edgekit.pipeline import streams as _streams
-from edgekit.pipeline import sustained as _sustained
 from edgekit.pipeline import validate as _validate
 from edgekit.pipeline import verify as _verify
-from edgekit.pipeline.bench_sweep import LIMIT_S
-from edgekit.pipeline.bench_sweep import Sweep as _Sweep
+from edgekit.pipeline.bench import end_to_end as _end_to_end
+from edgekit.pipeline.bench import history as _history
+from edgekit.pipeline.bench import history_file as _history_file
+from edgekit.pipeline.bench import on_devices as _bench_devices
+from edgekit.pipeline.bench import on_this_machine as _bench
+from edgekit.pipeline.bench import profile as _profile
+from edgekit.pipeline.bench import streams as _streams
+from edgekit.pipeline.bench import sustained as _sustained
+from edgekit.pipeline.bench.sweep import LIMIT_S
+from edgekit.pipeline.bench.sweep import Sweep as _Sweep
 from edgekit.pipeline.open import open_artifact
 from edgekit.pipeline.prune_judge import Judging
 from edgekit.pipeline.prune_keras import prune_keras as _prune_keras

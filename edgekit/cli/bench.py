@@ -15,7 +15,7 @@ from edgekit.errors import ExitCode
 
 if TYPE_CHECKING:
     from edgekit.measure.device_list import NamedDevice
-    from edgekit.pipeline.bench_sweep import Sweep
+    from edgekit.pipeline.bench.sweep import Sweep
     from edgekit.pipeline.result import BenchResult
     from edgekit.spec import Progress
 
@@ -231,14 +231,14 @@ def run(
     """Measure latency, start, memory and size, here or on devices, all artifacts interleaved."""
     reports = parse_reports(report or (), verb="bench")
     if history and not artifacts:
-        from edgekit.pipeline.history import history as history_of
+        from edgekit.pipeline.bench.history import history as history_of
 
         return console.show(history_of(history, seed=seed), reports=reports)
     paths = tuple(artifacts or ())
     from edgekit.measure.device_list import Given, chosen
     from edgekit.measure.sustained import Plan
-    from edgekit.pipeline.bench_sweep import LIMIT_S, Sweep
-    from edgekit.pipeline.sustained import check_alone, sustain, with_energy
+    from edgekit.pipeline.bench.sustained import check_alone, sustain, with_energy
+    from edgekit.pipeline.bench.sweep import LIMIT_S, Sweep
 
     sweep = Sweep(
         counts(batch),
@@ -259,15 +259,15 @@ def run(
         return console.show(ran, reports=reports)
     with console.working() as progress:
         if profile:
-            from edgekit.pipeline.profile import check_no_device, with_profiles
+            from edgekit.pipeline.bench.profile import check_no_device, with_profiles
 
             check_no_device(device or ())
         if streams:
-            from edgekit.pipeline.streams import check_streams, with_streams
+            from edgekit.pipeline.bench.streams import check_streams, with_streams
 
             check_streams(device or ())
         if recipe:
-            from edgekit.pipeline.end_to_end import check_end_to_end, with_end_to_end
+            from edgekit.pipeline.bench.end_to_end import check_end_to_end, with_end_to_end
 
             check_end_to_end(recipe, devices=device or (), batches=sweep.batches)
         if device or evidence:
@@ -275,7 +275,7 @@ def run(
                 paths, on, baseline, evidence=evidence, sign_key=sign_key, how=(sweep, seed, progress)
             )
         else:
-            from edgekit.pipeline import bench
+            from edgekit.pipeline.bench import on_this_machine as bench
 
             result = bench.bench(paths, baseline=baseline, sweep=sweep, seed=seed, progress=progress)
             if any("CPU" in row.facts.get("placed", "") for row in result.rows):
@@ -291,7 +291,7 @@ def run(
         if energy:
             result = with_energy(result, devices=on, sweep=sweep, seed=seed, progress=progress)
     if history:
-        from edgekit.pipeline import history_file
+        from edgekit.pipeline.bench import history_file
 
         history_file.append(history, result)
     return console.show(result, reports=reports)
@@ -307,7 +307,9 @@ def _on_devices(
     how: tuple[Sweep, int, Progress],
 ) -> BenchResult:
     """Files on devices, or the candidates of one bundle on one device."""
-    from edgekit.pipeline import bench_bundle, bench_devices, signing
+    from edgekit.pipeline import signing
+    from edgekit.pipeline.bench import of_bundle as bench_bundle
+    from edgekit.pipeline.bench import on_devices as bench_devices
 
     sweep, seed, progress = how
     if evidence or bench_bundle.waits(paths, baseline=baseline):

@@ -16,7 +16,7 @@ from statistics import median
 from edgekit.backends.worker import WorkerSession
 from edgekit.errors import EdgekitError
 from edgekit.pipeline.allow_fallback import allowing
-from edgekit.pipeline.bench import random_feeds
+from edgekit.pipeline.bench.on_this_machine import random_feeds
 from edgekit.pipeline.open import artifact_at, open_artifact
 from edgekit.pipeline.result.bench import BenchResult, BenchRow
 from edgekit.spec import SOFTWARE, KernelTime, Session

@@ -24,7 +24,7 @@ from edgekit.bundle.sign import KeyOrigin, SigstoreOrigin
 from edgekit.cli.main import run
 from edgekit.errors import ExitCode, MissingBackendError, TargetRefusalError
 from edgekit.measure.sustained import Plan
-from edgekit.pipeline.bench_sweep import Sweep
+from edgekit.pipeline.bench.sweep import Sweep
 from edgekit.pipeline.clean import CleanResult
 from edgekit.pipeline.diff import Allowed
 from edgekit.pipeline.package import Wanted
@@ -205,7 +205,7 @@ CASES = [
     Case(
         "bench a.onnx b.tflite --baseline a.onnx --threads 1,2 --batch 4 --pin 0-1,3 --timeout 9 "
         "--budget 1.5m --seed 4",
-        "bench.bench",
+        "bench.on_this_machine.bench",
         result("bench"),
         ((Path("a.onnx"), Path("b.tflite")),),
         {
@@ -217,7 +217,7 @@ CASES = [
     ),
     Case(
         "bench a.onnx --sustained 10m --threads 2 --pin 0 --seed 4",
-        "sustained.sustain",
+        "bench.sustained.sustain",
         result("bench-sustained"),
         (Path("a.onnx"),),
         {"plan": Plan(10), "devices": (), "sweep": Sweep((1,), (2,), (0,)), "seed": 4},
@@ -225,7 +225,7 @@ CASES = [
     ),
     Case(
         "bench --history h.jsonl --seed 4",
-        "history.history",
+        "bench.history.history",
         result("bench-history"),
         (Path("h.jsonl"),),
         {"seed": 4},

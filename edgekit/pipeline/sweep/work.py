@@ -283,7 +283,7 @@ def _bench(document: Mapping[str, Any]) -> Reply:
 def _measured(held: Mapping[str, Artifact], *, baseline: str, cache: Cache, rounds: int) -> dict[str, Any]:
     from edgekit.backends import registry
     from edgekit.pipeline import latency
-    from edgekit.pipeline.bench import random_feeds
+    from edgekit.pipeline.bench.on_this_machine import random_feeds
     from edgekit.pipeline.doctor import machine_row
     from edgekit.pipeline.proof import Opener
 
@@ -313,8 +313,8 @@ def _bench_there(held: Mapping[str, Artifact], document: Mapping[str, Any]) -> R
     """On a device that this worker reaches; "away" where it does not answer."""
     from edgekit.measure import device_list
     from edgekit.measure.devices import LostDeviceError
-    from edgekit.pipeline import bench_devices
-    from edgekit.pipeline.bench_sweep import Sweep
+    from edgekit.pipeline.bench import on_devices as bench_devices
+    from edgekit.pipeline.bench.sweep import Sweep
     from edgekit.pipeline.latency import Timed
 
     entry = device_list.DeviceEntry.model_validate(document["device"])

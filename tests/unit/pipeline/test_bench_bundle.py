@@ -1,4 +1,4 @@
-"""`bench BUNDLE --device --evidence`: replayed, measured, written. B: the cases of pipeline/bench_bundle.py.
+"""`bench BUNDLE --device --evidence`: replayed, measured, written. B: cases of pipeline/bench/of_bundle.py.
 
 The device is this machine, taken for the processor that the target is for.
 """
@@ -19,8 +19,9 @@ from edgekit.errors import ExitCode, InputError, MissingBackendError, Verificati
 from edgekit.measure.device_address import parse
 from edgekit.measure.device_list import NamedDevice
 from edgekit.measure.devices import DeviceOptions
-from edgekit.pipeline import bench_bundle, device_session
-from edgekit.pipeline.bench_sweep import Sweep
+from edgekit.pipeline import device_session
+from edgekit.pipeline.bench import of_bundle as bench_bundle
+from edgekit.pipeline.bench.sweep import Sweep
 from edgekit.pipeline.result import BenchResult
 from edgekit.pipeline.run import release
 from edgekit.spec import Silent

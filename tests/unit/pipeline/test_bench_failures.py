@@ -1,6 +1,6 @@
 """`bench` here, where artifacts crash, hang, are refused or have no runtime: each is named, the others stand.
 
-F numbers are those of pipeline/bench_failures.py, B numbers those of pipeline/bench_sweep.py. The engine
+F numbers are those of pipeline/bench/failures.py, B numbers those of pipeline/bench/sweep.py. The engine
 is the worker tests' fake one: what it does is the content of the artifact's file.
 """
 
@@ -22,10 +22,10 @@ from edgekit.backends import registry
 from edgekit.backends.base import file_entries
 from edgekit.backends.worker import WorkerSession
 from edgekit.errors import EdgekitError, ExitCode, InputError, MissingBackendError, ModelFileError
-from edgekit.pipeline import bench as bench_module
-from edgekit.pipeline.bench_failures import exit_code_of, kind_of
-from edgekit.pipeline.bench_size import size_row
-from edgekit.pipeline.bench_sweep import Sweep, caveats, check_batch
+from edgekit.pipeline.bench import on_this_machine as bench_module
+from edgekit.pipeline.bench.failures import exit_code_of, kind_of
+from edgekit.pipeline.bench.size import size_row
+from edgekit.pipeline.bench.sweep import Sweep, caveats, check_batch
 from edgekit.pipeline.result import BenchResult, DeviceRow, FailedRow
 from edgekit.report import csv, render
 from edgekit.spec import Artifact, IoBinding, Precision, RunOptions, Session, Silent, TensorSpec

@@ -1,6 +1,6 @@
 """`bench --device` from the command line to the result: real artifacts, a real sshd, parallel devices.
 
-D numbers are those of pipeline/bench_devices.py.
+D numbers are those of pipeline/bench/on_devices.py.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from edgekit.measure.device_address import parse
 from edgekit.measure.device_job import Failure, Recording
 from edgekit.measure.device_list import Given, NamedDevice
 from edgekit.measure.devices import DeviceOptions
-from edgekit.pipeline import bench_devices
-from edgekit.pipeline.bench_sweep import Sweep
+from edgekit.pipeline.bench import on_devices as bench_devices
+from edgekit.pipeline.bench.sweep import Sweep
 from edgekit.pipeline.result import BenchResult
 from edgekit.spec import Silent
 from tests.unit.measure import loopback

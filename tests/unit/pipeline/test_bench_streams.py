@@ -12,8 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import edgekit
 from edgekit.errors import BackendCrashError, ExitCode
-from edgekit.pipeline import streams as under_test
-from edgekit.pipeline.bench_sweep import Sweep
+from edgekit.pipeline.bench import streams as under_test
+from edgekit.pipeline.bench.sweep import Sweep
 from edgekit.pipeline.result import BenchResult
 from edgekit.report import render
 from edgekit.spec import Silent

@@ -17,8 +17,8 @@ import edgekit
 from edgekit.cli.main import run
 from edgekit.errors import BackendCrashError, DataError, ExitCode, InputError, UnknownNameError
 from edgekit.measure.chain import FEWEST, time_chain
-from edgekit.pipeline import end_to_end as under_test
-from edgekit.pipeline.end_to_end import SAMPLES, with_end_to_end
+from edgekit.pipeline.bench import end_to_end as under_test
+from edgekit.pipeline.bench.end_to_end import SAMPLES, with_end_to_end
 from edgekit.pipeline.post_processing import post_processing
 from edgekit.pipeline.result import BenchResult
 from edgekit.report import csv, render

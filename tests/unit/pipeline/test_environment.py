@@ -10,9 +10,9 @@ import pytest
 from edgekit.measure.device_address import Address
 from edgekit.measure.device_list import NamedDevice
 from edgekit.measure.devices import DeviceOptions
-from edgekit.pipeline.bench import bench
-from edgekit.pipeline.bench_devices import bench_on_devices
-from edgekit.pipeline.bench_sweep import Sweep
+from edgekit.pipeline.bench.on_devices import bench_on_devices
+from edgekit.pipeline.bench.on_this_machine import bench
+from edgekit.pipeline.bench.sweep import Sweep
 from edgekit.pipeline.doctor import machine_row
 from edgekit.pipeline.result import BenchResult
 from edgekit.spec import Silent

@@ -15,8 +15,8 @@ from pydantic import TypeAdapter
 
 from edgekit import report
 from edgekit.errors import InputError, OutputError
-from edgekit.pipeline import history_file
-from edgekit.pipeline.history import history
+from edgekit.pipeline.bench import history_file
+from edgekit.pipeline.bench.history import history
 from edgekit.pipeline.result import (
     BenchResult,
     BenchRow,

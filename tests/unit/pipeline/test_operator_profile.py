@@ -1,4 +1,4 @@
-"""pipeline.profile on the real runtimes: names, counts, what fell back; what a broken profile shows."""
+"""pipeline.bench.profile on the real runtimes: names, counts, what fell back; what a broken profile shows."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from edgekit.backends.worker import WorkerSession
 from edgekit.errors import BackendCrashError, InputError
 from edgekit.measure.roofline import ABOVE, Roof
 from edgekit.passes import canonicalize
-from edgekit.pipeline import profile as profiling
-from edgekit.pipeline import roof as roofs
+from edgekit.pipeline.bench import profile as profiling
+from edgekit.pipeline.bench import roof as roofs
+from edgekit.pipeline.bench.profile import check_no_device, fallback, profiled, profiles, row_of
+from edgekit.pipeline.bench.roof import heavy_model
 from edgekit.pipeline.file_costs import Operator, costs, operators_of
 from edgekit.pipeline.inspect.onnx_file import layers_of
-from edgekit.pipeline.profile import check_no_device, fallback, profiled, profiles, row_of
 from edgekit.pipeline.result import ProfileRow
-from edgekit.pipeline.roof import heavy_model
 from edgekit.spec import Artifact, Feeds, KernelTime, Precision, Profile, Silent
 from tests.unit.backends.test_executed_operators import model as two_convolutions
 

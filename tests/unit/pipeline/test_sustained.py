@@ -22,8 +22,8 @@ from edgekit.measure.device_address import Address, parse
 from edgekit.measure.device_list import NamedDevice
 from edgekit.measure.devices import DeviceOptions
 from edgekit.measure.sustained import Plan
-from edgekit.pipeline import sustained
-from edgekit.pipeline.bench_sweep import Sweep
+from edgekit.pipeline.bench import sustained
+from edgekit.pipeline.bench.sweep import Sweep
 from edgekit.pipeline.result import (
     BenchResult,
     BenchRow,

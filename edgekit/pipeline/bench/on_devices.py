@@ -30,13 +30,13 @@ from edgekit.measure.referee import Referee
 from edgekit.measure.replicate import MOST_LAUNCHES, Plan, Replicated, said_of
 from edgekit.measure.timer import Comparison
 from edgekit.pipeline.align import in_terms_of
-from edgekit.pipeline.bench import paths_of, random_feeds, row_of
-from edgekit.pipeline.bench_failures import exit_code_of, failed_row
-from edgekit.pipeline.bench_phases import memory_row, phases_row
-from edgekit.pipeline.bench_size import size_row
-from edgekit.pipeline.bench_sweep import NOT_HERE, Sweep, caveats, check_batch
+from edgekit.pipeline.bench.environment import environment_row
+from edgekit.pipeline.bench.failures import exit_code_of, failed_row
+from edgekit.pipeline.bench.on_this_machine import paths_of, random_feeds, row_of
+from edgekit.pipeline.bench.phases import memory_row, phases_row
+from edgekit.pipeline.bench.size import size_row
+from edgekit.pipeline.bench.sweep import NOT_HERE, Sweep, caveats, check_batch
 from edgekit.pipeline.doctor import machine_row
-from edgekit.pipeline.environment import environment_row
 from edgekit.pipeline.open import artifact_at
 from edgekit.pipeline.result import BenchResult, BenchRow, DeviceRow, FailedRow
 from edgekit.spec import Artifact, Feeds, Progress

@@ -21,9 +21,9 @@ from pathlib import Path
 from edgekit.backends.worker import WorkerSession
 from edgekit.errors import EdgekitError, InputError
 from edgekit.measure.roofline import ABOVE, Roof, central, standing
-from edgekit.pipeline import roof as roofs
 from edgekit.pipeline.align import in_terms_of
-from edgekit.pipeline.bench import random_feeds
+from edgekit.pipeline.bench import roof as roofs
+from edgekit.pipeline.bench.on_this_machine import random_feeds
 from edgekit.pipeline.file_costs import Cost, costs, operators_of
 from edgekit.pipeline.open import artifact_at, open_artifact
 from edgekit.pipeline.result.bench import BenchResult

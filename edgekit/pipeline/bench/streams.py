@@ -17,9 +17,9 @@ from pathlib import Path
 from edgekit.backends import affinity, registry
 from edgekit.errors import EdgekitError, InputError
 from edgekit.measure.streams import run_together
-from edgekit.pipeline.bench import random_feeds
-from edgekit.pipeline.bench_failures import exit_code_of, failed_row
-from edgekit.pipeline.bench_sweep import Sweep
+from edgekit.pipeline.bench.failures import exit_code_of, failed_row
+from edgekit.pipeline.bench.on_this_machine import random_feeds
+from edgekit.pipeline.bench.sweep import Sweep
 from edgekit.pipeline.open import artifact_at
 from edgekit.pipeline.result import BenchResult, BenchRow, FailedRow, StreamsRow
 from edgekit.spec import Artifact, Progress, WatchedOptions

@@ -27,9 +27,9 @@ from edgekit.bundle.manifest import CandidateEntry, Manifest
 from edgekit.bundle.sign import Signer
 from edgekit.errors import ExitCode, InputError, MissingBackendError, VerificationError
 from edgekit.measure.device_list import NamedDevice
-from edgekit.pipeline import bench_devices
-from edgekit.pipeline.bench_failures import exit_code_of
-from edgekit.pipeline.bench_sweep import Sweep
+from edgekit.pipeline.bench import on_devices as bench_devices
+from edgekit.pipeline.bench.failures import exit_code_of
+from edgekit.pipeline.bench.sweep import Sweep
 from edgekit.pipeline.device_session import DeviceSession
 from edgekit.pipeline.latency import latency_facts
 from edgekit.pipeline.result import BenchResult, BenchRow

@@ -1,9 +1,9 @@
 """`bench`: artifacts -> interleaved latencies on this machine; with a baseline, who is faster.
 
-    paths -> artifacts -> groups of equal conditions (``bench_sweep``) -> launch -> rows
+    paths -> artifacts -> groups of equal conditions (``sweep``) -> launch -> rows
 
 A launch opens every artifact in a process of its own, times them interleaved and closes them; there are as
-many as the verdict needs (``measure.replicate``). What fails is named and out (``bench_failures``), and the
+many as the verdict needs (``measure.replicate``). What fails is named and out (``failures``), and the
 launch is repeated without it: the others' results stand.
 """
 
@@ -26,14 +26,14 @@ from edgekit.measure.timer import ROUND_MS, Comparison, Taken, take_rounds
 from edgekit.pipeline import software_gpu
 from edgekit.pipeline.align import in_terms_of
 from edgekit.pipeline.allow_fallback import allowing, check_artifacts
-from edgekit.pipeline.bench_failures import CandidateError, exit_code_of, failed_row, kind_of
-from edgekit.pipeline.bench_phases import launch_of, memory_row, phases_row
-from edgekit.pipeline.bench_size import size_row
-from edgekit.pipeline.bench_sweep import Sweep, caveats, check_batch
+from edgekit.pipeline.bench.blamed_session import BlamedSession
+from edgekit.pipeline.bench.environment import environment_row
+from edgekit.pipeline.bench.failures import CandidateError, exit_code_of, failed_row, kind_of
+from edgekit.pipeline.bench.phases import launch_of, memory_row, phases_row
+from edgekit.pipeline.bench.size import size_row
+from edgekit.pipeline.bench.sweep import Sweep, caveats, check_batch
 from edgekit.pipeline.blame_model import blames_model
-from edgekit.pipeline.blamed_session import BlamedSession
 from edgekit.pipeline.doctor import machine_row
-from edgekit.pipeline.environment import environment_row
 from edgekit.pipeline.latency import latency_row, ratio_row
 from edgekit.pipeline.open import artifact_at
 from edgekit.pipeline.proof import describe

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgekit.measure import change_points
 from edgekit.measure.change_points import Change
-from edgekit.pipeline import history_file
+from edgekit.pipeline.bench import history_file
 from edgekit.pipeline.result import HistoryResult, LevelChangeRow, RunRow, SeriesRow
 
 

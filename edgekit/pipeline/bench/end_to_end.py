@@ -28,7 +28,7 @@ from edgekit.dataset import DataSource
 from edgekit.errors import BackendCrashError, InputError
 from edgekit.measure.chain import Step, time_chain
 from edgekit.pipeline.align import in_terms_of
-from edgekit.pipeline.bench_failures import exit_code_of, failed_row
+from edgekit.pipeline.bench.failures import exit_code_of, failed_row
 from edgekit.pipeline.embedding import steps_for
 from edgekit.pipeline.open import artifact_at
 from edgekit.pipeline.post_processing import post_processing

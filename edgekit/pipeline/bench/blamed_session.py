@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from edgekit.errors import EdgekitError
-from edgekit.pipeline.bench_failures import CandidateError
+from edgekit.pipeline.bench.failures import CandidateError
 from edgekit.spec import Array, Feeds, Session, TensorSpec
 
 

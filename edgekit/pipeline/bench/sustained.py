@@ -25,12 +25,12 @@ from edgekit.measure.device_list import NamedDevice
 from edgekit.measure.devices import Device, DeviceOptions
 from edgekit.measure.open_device import open_device
 from edgekit.measure.sustained import Plan, Turn
-from edgekit.pipeline.bench import random_feeds
-from edgekit.pipeline.bench_devices import Outcome, device_row
-from edgekit.pipeline.bench_failures import exit_code_of
-from edgekit.pipeline.bench_sweep import Sweep, check_batch
+from edgekit.pipeline.bench.environment import environment_row
+from edgekit.pipeline.bench.failures import exit_code_of
+from edgekit.pipeline.bench.on_devices import Outcome, device_row
+from edgekit.pipeline.bench.on_this_machine import random_feeds
+from edgekit.pipeline.bench.sweep import Sweep, check_batch
 from edgekit.pipeline.doctor import machine_row
-from edgekit.pipeline.environment import environment_row
 from edgekit.pipeline.open import artifact_at
 from edgekit.pipeline.proof import describe
 from edgekit.pipeline.result import (
