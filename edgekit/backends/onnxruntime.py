@@ -160,7 +160,7 @@ def open_model(model: ir.Model, options: RunOptions, *, engine: str = _ENGINE) -
         artifact = _artifact(
             model,
             Path(folder),
-            io.save(model, Path(folder) / "model.onnx"),
+            io.save_to_map(model, Path(folder) / "model.onnx"),
             target="onnxruntime-cpu",
             precision=Precision.FP32,
             options=options,

@@ -152,7 +152,7 @@ def _try(model: ir.Model, folder: Path, target: Target, *, options: RunOptions) 
 
 def _tried(model: ir.Model, folder: Path, target: Target, *, options: RunOptions) -> tuple[Rejection, ...]:
     onnx, xml = folder / "model.onnx", folder / "model.xml"
-    io.save(model, onnx)
+    io.save_to_map(model, onnx)
     try:
         result = call_in_worker(
             _CONVERT,

@@ -19,6 +19,7 @@ set.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -32,6 +33,7 @@ from edgekit import drafts
 from edgekit.bundle import bom, canonical_json, model_card, npz
 from edgekit.bundle import evidence as evidence_file
 from edgekit.bundle import manifest as manifest_file
+from edgekit.bundle.archive import BLOCK_BYTES
 from edgekit.bundle.complete import SEALS, complete, pack_beside, put_in_place, refuse_taken
 from edgekit.bundle.evidence import Evidence, GoldenOutputs, MachineFacts, Measurement
 from edgekit.bundle.facts import Facts, Transformation
@@ -54,6 +56,18 @@ from edgekit.spec import Artifact
 from edgekit.write_errors import cannot_write
 
 Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class _Compiled:
+    """An artifact's file where it was compiled; it is copied, never held in memory: it may be gigabytes."""
+
+    source: Path
+    target: str
+    entry: FileEntry
+
+
+Body = bytes | _Compiled
 
 
 @dataclass(frozen=True)
@@ -162,7 +176,10 @@ def write(content: BundleContent, folder: Path, *, signer: Signer | None = None)
         refuse_taken(folder)
         with draft_beside(folder) as draft:
             for path, body in (reproducible | measured).items():
-                put(draft / path, body)
+                if isinstance(body, _Compiled):
+                    _copy(body, draft / path)
+                else:
+                    put(draft / path, body)
             put(draft / evidence_file.FILE_NAME, manifest_file.to_bytes(witness))
             put(draft / manifest_file.FILE_NAME, manifest_file.to_bytes(described))
             own = complete(draft, described, witness, signer=signer)
@@ -181,9 +198,9 @@ def write(content: BundleContent, folder: Path, *, signer: Signer | None = None)
     return folder
 
 
-def _manifest(content: BundleContent) -> tuple[dict[str, bytes], Manifest]:
+def _manifest(content: BundleContent) -> tuple[dict[str, Body], Manifest]:
     """The reproducible files by path, and the manifest that lists them."""
-    files: dict[str, bytes] = {
+    files: dict[str, Body] = {
         manifest_file.GOLDEN_INPUTS: npz.to_bytes(content.golden_inputs),
         manifest_file.RANGES: canonical_json.render(dict(content.ranges)),
         manifest_file.RECIPE: canonical_json.render(dict(content.recipe)),
@@ -196,7 +213,7 @@ def _manifest(content: BundleContent) -> tuple[dict[str, bytes], Manifest]:
     }
     for each in (*content.shipped, *beside(content)):
         for path, body in _artifact_files(each.artifact, folder=_folder_of(each, content)).items():
-            if files.setdefault(path, body) != body:
+            if _entry_in_bundle(path, files.setdefault(path, body)) != _entry_in_bundle(path, body):
                 raise OutputError(
                     f"two artifacts have a file {path} with different content",
                     why="a bundle holds one file of each name",
@@ -228,8 +245,14 @@ def _manifest(content: BundleContent) -> tuple[dict[str, bytes], Manifest]:
     return files, manifest_file.sealed(document.model_copy(update={"files": _listed(files)}))
 
 
-def _listed(files: Mapping[str, bytes]) -> tuple[FileEntry, ...]:
-    return tuple(entry_of(path, files[path]) for path in sorted(files))
+def _listed(files: Mapping[str, Body]) -> tuple[FileEntry, ...]:
+    return tuple(_entry_in_bundle(path, files[path]) for path in sorted(files))
+
+
+def _entry_in_bundle(path: str, body: Body) -> FileEntry:
+    if isinstance(body, _Compiled):
+        return body.entry.model_copy(update={"path": path})
+    return entry_of(path, body)
 
 
 def _entry(each: Shipped) -> TargetEntry:
@@ -254,27 +277,44 @@ def _folder_of(each: Shipped, content: BundleContent) -> str:
     return f"candidates/{each.artifact.target}/{each.label}/"
 
 
-def _artifact_files(artifact: Artifact, *, folder: str) -> dict[str, bytes]:
-    """Content of an artifact's files by path in the bundle, once their hashes are what they were."""
-    found = {}
-    for entry in artifact.files:
-        path = f"{manifest_file.ARTIFACTS}/{folder}{safe_path(entry.path)}"
-        try:
-            body = (artifact.folder / entry.path).read_bytes()
-        except OSError as error:
-            raise VerificationError(
-                f"artifact file {entry.path} of target {artifact.target} cannot be read: {error.strerror}",
-                why="it was compiled, and is gone",
-                remedy="compile again with --no-cache",
-            ) from error
-        if entry_of(entry.path, body).sha256 != entry.sha256:
-            raise VerificationError(
-                f"artifact file {entry.path} of target {artifact.target} changed since it was compiled",
-                why="what was proved is not what would ship",
-                remedy="compile again with --no-cache",
-            )
-        found[path] = body
-    return found
+def _artifact_files(artifact: Artifact, *, folder: str) -> dict[str, _Compiled]:
+    """An artifact's files by path in the bundle."""
+    return {
+        f"{manifest_file.ARTIFACTS}/{folder}{safe_path(each.path)}": _Compiled(
+            artifact.folder / each.path,
+            artifact.target,
+            FileEntry(path=each.path, sha256=each.sha256, size_bytes=each.size_bytes),
+        )
+        for each in artifact.files
+    }
+
+
+def _copy(file: _Compiled, path: Path) -> None:
+    """Copy a compiled file into the draft, once its hash is what it was.
+
+    Raises:
+        VerificationError: it is gone, or changed.
+    """
+    sha256 = hashlib.sha256()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        source = file.source.open("rb")
+    except OSError as error:
+        raise VerificationError(
+            f"artifact file {file.entry.path} of target {file.target} cannot be read: {error.strerror}",
+            why="it was compiled, and is gone",
+            remedy="compile again with --no-cache",
+        ) from error
+    with source, path.open("wb") as out:
+        while block := source.read(BLOCK_BYTES):
+            sha256.update(block)
+            out.write(block)
+    if sha256.hexdigest() != file.entry.sha256:
+        raise VerificationError(
+            f"artifact file {file.entry.path} of target {file.target} changed since it was compiled",
+            why="what was proved is not what would ship",
+            remedy="compile again with --no-cache",
+        )
 
 
 def _evidence(content: BundleContent, described: Manifest) -> tuple[dict[str, bytes], Evidence]:

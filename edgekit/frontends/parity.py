@@ -15,13 +15,14 @@ P1 float: ``relative`` is within the tolerance, and the most likely class is the
 P2 quantized: 95 % of the values are within 1 step and 99.9 % within 5; an output that has no step of its own
    is judged in steps of range / 255. Every rounding inside may fall the other way on another runtime.
 
-It takes Runners and knows no runtime.
+It takes Runners and knows no runtime. Of a large model two copies at once are one too many: ``record`` runs
+the reference alone, ``check_recorded`` the candidate, when the reference is closed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -38,6 +39,7 @@ LEVELS = 255  # steps of an 8-bit tensor, where an output's own step is not know
 STEPS_95, STEPS_999 = 1.0, 5.0  # what kernels that round differently inside reach
 
 Floats = npt.NDArray[np.float64]
+Outputs = Mapping[str, Array]
 
 
 @dataclass(frozen=True)
@@ -117,19 +119,55 @@ def check(
     Raises:
         ExportError: names or shapes of the outputs differ.
     """
-    pairs: dict[str, list[tuple[Array, Array]]] = {}
-    given = 0
+    results: list[tuple[Outputs, Outputs]] = []
     with ThreadPoolExecutor(1) as beside:  # the candidate computes in a process of its own, meanwhile
-        for index, feeds in enumerate(chain(_random(reference, seed=seed, cases=cases), data)):
+        for feeds in chain(_random(reference, seed=seed, cases=cases), data):
             coming = beside.submit(candidate.run, feeds)
             want = reference.run(feeds)
-            have = coming.result()
-            _require_same_form(want, have)
-            for name, array in want.items():
-                pairs.setdefault(name, []).append((array, have[name]))
-            given = index + 1
+            results.append((want, coming.result()))
+    return _report(results, tolerance=tolerance, cases=cases, output_steps=output_steps)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a reference gave: (feeds, outputs) of each case; the first ``random`` cases are random."""
+
+    cases: tuple[tuple[Feeds, Outputs], ...]
+    random: int
+
+
+def record(reference: Runner, *, seed: int, cases: int = 3, data: Iterable[Feeds] = ()) -> Recorded:
+    """The first half of ``check``; the reference may be closed then."""
+    given = chain(_random(reference, seed=seed, cases=cases), data)
+    return Recorded(tuple((feeds, reference.run(feeds)) for feeds in given), cases)
+
+
+def check_recorded(
+    reference: Recorded,
+    candidate: Runner,
+    *,
+    tolerance: float,
+    output_steps: Mapping[str, float] | None = None,
+) -> ParityReport:
+    """The second half; raises what ``check`` raises."""
+    results = [(want, candidate.run(feeds)) for feeds, want in reference.cases]
+    return _report(results, tolerance=tolerance, cases=reference.random, output_steps=output_steps)
+
+
+def _report(
+    results: Sequence[tuple[Outputs, Outputs]],
+    *,
+    tolerance: float,
+    cases: int,
+    output_steps: Mapping[str, float] | None,
+) -> ParityReport:
+    pairs: dict[str, list[tuple[Array, Array]]] = {}
+    for want, have in results:
+        _require_same_form(want, have)
+        for name, array in want.items():
+            pairs.setdefault(name, []).append((array, have[name]))
     outputs = tuple(_compared(name, found, tolerance, output_steps) for name, found in pairs.items())
-    return ParityReport(outputs, given, given - cases, tolerance)
+    return ParityReport(outputs, len(results), len(results) - cases, tolerance)
 
 
 def identical(outputs: Iterable[str], *, tolerance: float) -> ParityReport:

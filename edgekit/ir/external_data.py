@@ -23,7 +23,7 @@ import onnx_ir as ir
 from edgekit.errors import ModelFileError
 from edgekit.spec import Array
 
-MAP_FROM_BYTES = 2**28  # external data of a whole model from which on it is mapped
+LARGE_BYTES = 2**28  # of a model's tensors, from which on they are mapped, and each copy of them counts
 EXPORT_AGAIN = "export the model again, or copy the file again and compare its size"
 _SMALLEST_BYTES = 1024  # what is smaller stays in the model itself (onnx.external_data_helper's default)
 _ALIGNMENT = 4096
@@ -86,6 +86,11 @@ def buffer_of(tensor: ir.TensorProtocol) -> Any:
         if np.little_endian and array.flags.c_contiguous and array.size:
             return array.reshape(-1).view(np.uint8).data
     return tensor.tobytes()
+
+
+def is_large(model: ir.Model) -> bool:
+    """Whether the model is one of those that are held in memory as few times as possible."""
+    return size_bytes(model) >= LARGE_BYTES
 
 
 def size_bytes(model: ir.Model) -> int:

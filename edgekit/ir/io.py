@@ -24,7 +24,6 @@ from edgekit import drafts
 from edgekit.errors import ModelFileError, OutputError
 from edgekit.ir import external_data
 from edgekit.ir.external_data import EXPORT_AGAIN as _EXPORT_AGAIN
-from edgekit.ir.external_data import MAP_FROM_BYTES
 from edgekit.ir.light import without_large_weights
 from edgekit.ir.quiet import quiet
 from edgekit.spec import Dim, TensorSpec
@@ -41,13 +40,13 @@ _PLAIN_TYPES = frozenset(
 )
 
 
-def load(path: Path | str, *, map_from_bytes: int = MAP_FROM_BYTES) -> ir.Model:
+def load(path: Path | str, *, map_from_bytes: int | None = None) -> ir.Model:
     """Read an ONNX file and all external data that it names.
 
     Args:
         path: of the ``.onnx`` file.
         map_from_bytes: external data of this size is mapped into memory instead of read; the file must
-            not change then while the model is in use.
+            not change then while the model is in use. None: that of a large model.
 
     Raises:
         ModelFileError: the file is missing, a folder, empty, truncated or not ONNX, declares no operator
@@ -84,7 +83,7 @@ def from_bytes(content: bytes, *, name: str = "model") -> ir.Model:
         ModelFileError: as ``load``; external data is refused, because there is no folder to find it in.
     """
     proto = _parse(content, name=name)
-    return _model_from_proto(proto, name=name, folder=None, map_from_bytes=MAP_FROM_BYTES)
+    return _model_from_proto(proto, name=name, folder=None, map_from_bytes=None)
 
 
 def to_bytes(model: ir.Model) -> bytes:
@@ -99,10 +98,11 @@ def to_bytes(model: ir.Model) -> bytes:
     return _serialized(_with_data_inside(model))
 
 
-def save(model: ir.Model, path: Path | str, *, limit_bytes: int = PROTOBUF_LIMIT_BYTES) -> tuple[Path, ...]:
+def save(model: ir.Model, path: Path | str, *, limit_bytes: int | None = None) -> tuple[Path, ...]:
     """Write ``model`` to ``path``, atomically; gives the files that it wrote, the model first.
 
-    A model whose tensors do not fit into ``limit_bytes`` keeps them in ``<name>.onnx.data`` beside it. Both
+    A model whose tensors do not fit into ``limit_bytes`` (None: what protobuf can hold) keeps them in
+    ``<name>.onnx.data`` beside it. Both
     are written under temporary names. Then the old model goes, the new data comes and the new model last: at
     no time does a model refer to data of another one.
 
@@ -111,7 +111,8 @@ def save(model: ir.Model, path: Path | str, *, limit_bytes: int = PROTOBUF_LIMIT
     """
     path = Path(path)
     size = external_data.size_bytes(model)
-    if size <= limit_bytes * (1 - _STRUCTURE):
+    limit = PROTOBUF_LIMIT_BYTES if limit_bytes is None else limit_bytes
+    if size <= limit * (1 - _STRUCTURE):
         content = to_bytes(model)
         with _output_errors(path, size), drafts.file(path) as draft:
             draft.write_bytes(content)
@@ -123,6 +124,15 @@ def save(model: ir.Model, path: Path | str, *, limit_bytes: int = PROTOBUF_LIMIT
         draft.write_bytes(content)
         path.unlink(missing_ok=True)
     return path, data
+
+
+def save_to_map(model: ir.Model, path: Path | str) -> tuple[Path, ...]:
+    """``save`` for whoever opens the file at once: the tensors of a large model lie beside it, to be mapped.
+
+    Raises:
+        OutputError: as ``save``.
+    """
+    return save(model, path, limit_bytes=min(external_data.LARGE_BYTES, PROTOBUF_LIMIT_BYTES))
 
 
 @contextlib.contextmanager
@@ -224,8 +234,9 @@ def _check_told_apart(specs: tuple[TensorSpec, ...], kind: str) -> None:
         )
 
 
-def _model_from_proto(proto: Any, *, name: str, folder: Path | None, map_from_bytes: int) -> ir.Model:
-    mapped = external_data.take_inside(proto, name=name, folder=folder, map_from_bytes=map_from_bytes)
+def _model_from_proto(proto: Any, *, name: str, folder: Path | None, map_from_bytes: int | None) -> ir.Model:
+    limit = external_data.LARGE_BYTES if map_from_bytes is None else map_from_bytes
+    mapped = external_data.take_inside(proto, name=name, folder=folder, map_from_bytes=limit)
     try:
         with quiet():  # what it warns about, the FLOAT rules refuse
             model: ir.Model = ir.from_proto(proto)

@@ -53,14 +53,14 @@ def export(
     cache = Cache(cache_dir or settings.cache_dir())
     data = ParityData(DataSource(calibration_data), Path.cwd()) if calibration_data else None
     found = models.obtain(request, tolerance=tolerance, cache=cache, progress=progress, data=data)
-    write_model(found.model, out)
+    written = write_model(found.model, out)
     return ExportResult(
         path=out,
         source=source,
         framework=found.framework,
         opset=found.model.opset_imports.get("", CANONICAL_OPSET),
         nodes=sum(1 for _ in found.model.graph.all_nodes()),
-        size_bytes=out.stat().st_size,
+        size_bytes=sum(path.stat().st_size for path in written),
         inputs=found.inputs,
         outputs=found.outputs,
         parity=tuple(

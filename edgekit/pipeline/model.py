@@ -5,11 +5,16 @@ and it is proved in quantization steps.
 
 An ONNX file that is canonical already (equal digests) is its own proof. Nothing runs for it, and the cache
 keeps no copy of it.
+
+A large model is written before it is proved, and read again as a map of its file: what the passes made new is
+in memory no longer when the runtimes make their own copies.
 """
 
 from __future__ import annotations
 
+import gc
 import json
+import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -24,6 +29,7 @@ from edgekit.frontends import parity
 from edgekit.frontends.parity import ParityReport
 from edgekit.frontends.source import Loaded, SourceRequest, load
 from edgekit.ir import digest, io
+from edgekit.ir.external_data import is_large
 from edgekit.ir.graph import is_onnx, walk
 from edgekit.ir.verify import is_quantized
 from edgekit.passes import canonicalize
@@ -107,8 +113,11 @@ def obtain(
         files = hashed.result()
     if files is None:
         progress.note("export is not cached: the source's folder is too large to hash")
-        model, facts = _make(request, loaded, tolerance=tolerance, data=data, live=live)
-        return _canonical(model, facts)
+        with tempfile.TemporaryDirectory(prefix="edgekit-", ignore_cleanup_errors=True) as scratch:
+            model, facts = _make(
+                request, loaded, folder=Path(scratch), tolerance=tolerance, data=data, live=live
+            )
+            return _canonical(model, facts)
     key = {
         "source": request.source,
         "files": files,
@@ -125,11 +134,14 @@ def obtain(
     made: list[Canonical] = []
 
     def make(folder: Path) -> None:
-        model, facts = _make(request, loaded, tolerance=tolerance, data=data, live=live)
+        model, facts = _make(request, loaded, folder=folder, tolerance=tolerance, data=data, live=live)
         if facts["canonical"]:
             made.append(_canonical(model, facts))
+        elif not (folder / _MODEL).exists():
+            io.save_to_map(model, folder / _MODEL)
         else:
-            io.save(model, folder / _MODEL)
+            del model  # the map of a file in a folder that is about to be renamed
+            gc.collect()
         (folder / _FACTS).write_text(json.dumps(facts))
 
     entry = _entry(cache, key, make)
@@ -173,6 +185,7 @@ def _make(
     request: SourceRequest,
     loaded: Loaded | None,
     *,
+    folder: Path,
     tolerance: float,
     data: ParityData | None,
     live: list[Runner] | None,
@@ -183,8 +196,12 @@ def _make(
     model = canonicalize(loaded.model)
     quantized = is_quantized(model)
     canonical = loaded.reference is None and digest.equal(model, loaded.model)
-    report = _identical(model, tolerance) if canonical else _proved(request, loaded, model, tolerance, data)
     exported = digest.digest(loaded.model) if loaded.reference is not None else ""
+    if is_large(model) and not canonical:
+        io.save_to_map(model, folder / _MODEL)
+        model = io.load(folder / _MODEL)
+        gc.collect()  # graphs are cycles: without it their arrays stay
+    report = _identical(model, tolerance) if canonical else _proved(request, loaded, model, tolerance, data)
     lineage, doubts = _lineage(loaded.model)
     facts = {
         "framework": loaded.framework,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from edgekit.errors import ExportError, ParityError
 from edgekit.frontends import parity
 from edgekit.frontends.parity import ParityReport
 from edgekit.frontends.source import Loaded, SourceRequest
+from edgekit.ir.external_data import is_large
 from edgekit.ir.verify import is_quantized
 from edgekit.preprocess import Step, preprocess_id
 from edgekit.spec import Feeds, Runner, RunOptions, TensorSpec
@@ -82,7 +84,7 @@ def _length(batch: Feeds) -> int:
 def prove(
     request: SourceRequest, loaded: Loaded, *, model: ir.Model, tolerance: float, data: ParityData | None
 ) -> ParityReport:
-    """Run both; ``model`` is the canonical form of what was loaded.
+    """Run both; ``model`` is the canonical form of what was loaded. Large ones run one after the other.
 
     Raises:
         ExportError: ONNX Runtime cannot run it.
@@ -90,15 +92,7 @@ def prove(
         DataError: ``data`` does not fit the model.
     """
     try:
-        with _reference(loaded) as reference, open_model(model, RunOptions()) as candidate:
-            report = parity.check(
-                reference,
-                candidate,
-                tolerance=tolerance,
-                seed=PARITY_SEED,
-                data=data.feeds(reference.inputs) if data else (),
-                output_steps=loaded.output_steps if is_quantized(model) else None,
-            )
+        report = (_in_turn if is_large(model) else _together)(loaded, model, tolerance, data)
     except EngineError as error:
         raise ExportError(
             f"{request.source} holds something that ONNX Runtime, the float reference, cannot run",
@@ -108,6 +102,33 @@ def prove(
     if not report.passed:
         raise _differs(request, loaded, report)
     return report
+
+
+def _together(loaded: Loaded, model: ir.Model, tolerance: float, data: ParityData | None) -> ParityReport:
+    with _reference(loaded) as reference, open_model(model, RunOptions()) as candidate:
+        return parity.check(
+            reference,
+            candidate,
+            tolerance=tolerance,
+            seed=PARITY_SEED,
+            data=data.feeds(reference.inputs) if data else (),
+            output_steps=_steps(loaded, model),
+        )
+
+
+def _in_turn(loaded: Loaded, model: ir.Model, tolerance: float, data: ParityData | None) -> ParityReport:
+    """A runtime keeps its own copy of the weights, arranged for its kernels: there is one at a time."""
+    with _reference(loaded) as reference:
+        given = data.feeds(reference.inputs) if data else ()
+        recorded = parity.record(reference, seed=PARITY_SEED, data=given)
+    with open_model(model, RunOptions()) as candidate:
+        return parity.check_recorded(
+            recorded, candidate, tolerance=tolerance, output_steps=_steps(loaded, model)
+        )
+
+
+def _steps(loaded: Loaded, model: ir.Model) -> Mapping[str, float] | None:
+    return loaded.output_steps if is_quantized(model) else None
 
 
 def _differs(request: SourceRequest, loaded: Loaded, report: ParityReport) -> ParityError:

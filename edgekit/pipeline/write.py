@@ -27,8 +27,8 @@ def write_text(path: Path, text: str) -> None:
         raise cannot_write(path, error, elsewhere=_ELSEWHERE, size_bytes=len(text)) from error
 
 
-def write_model(model: ir.Model, path: Path) -> None:
-    """Write ``model`` to ``path``, making its folder.
+def write_model(model: ir.Model, path: Path) -> tuple[Path, ...]:
+    """Write ``model`` to ``path``, making its folder; gives the files that it wrote (``io.save``).
 
     Raises:
         OutputError: the folder or the file cannot be written.
@@ -37,4 +37,4 @@ def write_model(model: ir.Model, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(path, error, elsewhere=_ELSEWHERE) from error
-    io.save(model, path)
+    return io.save(model, path)

@@ -351,10 +351,3 @@ def test_a_shape_that_the_file_does_not_allow(tmp_path: Path) -> None:
         engine.bind({"x": np.zeros((2, 9, 9, 3), np.float32)})
 
 
-def test_two_gigabytes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flatbuffer, "LARGEST_FILE_BYTES", 100)
-    model = Model()
-    built = model.build(model.add("Add", _x(model, 5, 20), model.weight(5, 20)))
-    graph = backend.translate(as_ir(built)).lowered.graph
-    with pytest.raises(errors.TargetRefusalError, match="bytes of weights"):
-        flatbuffer.pack(graph)

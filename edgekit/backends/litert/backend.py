@@ -265,17 +265,19 @@ def parts_of(compiled: Compiled, info: ModelInfo | None) -> list[flatbuffer.Part
     """The whole file: graph, least runtime, metadata, and the files that belong to the model.
 
     Raises:
-        TargetRefusalError: more than 2 GB, or metadata that does not fit the graph.
+        TargetRefusalError: metadata that does not fit the graph.
         MissingBackendError: ai-edge-litert is not installed.
     """
     graph = compiled.lowered.graph
-    entries = {metadata.MIN_RUNTIME_ENTRY: metadata.min_runtime_entry(first_runtime(graph))}
+    least = flatbuffer.OFFSETS_SINCE if flatbuffer.has_offsets(graph) else "1.5"
+    runtime = first_runtime(graph, at_least=least)
+    entries = {metadata.MIN_RUNTIME_ENTRY: metadata.min_runtime_entry(runtime)}
     if info is not None:
         entries[metadata.ENTRY] = metadata.metadata(info, compiled.inputs, compiled.outputs)
     content = flatbuffer.parts(graph, metadata=entries)
     if info is None or not info.files:
         return content
-    return [metadata.with_files(b"".join(content), info.files)]
+    return [*content, metadata.zip_behind(sum(map(len, content)), info.files)]
 
 
 def _write(content: list[flatbuffer.Part], path: Path) -> FileEntry:

@@ -5,6 +5,11 @@
 The object API of the generated schema packs the tables. It would copy the weights into the builder, and it
 ignores their ``force_align: 16``; so they follow the tables, straight from their arrays, and the tables point
 behind their own end. Buffers of equal bytes are written once. Equal graphs give equal bytes.
+
+B1: up to 2 GB the tables point there as vectors: every reader follows.
+B2: above, a flatbuffer's 32-bit offsets end, and each table says where in the file its bytes are
+    (Buffer.offset and size, 64 bits; schema version 3c). The runtime maps the file and reads them there.
+    TFLite Micro does not (tflite-micro #3196).
 """
 
 from __future__ import annotations
@@ -28,13 +33,14 @@ from edgekit.backends.litert.tensors import (
     written_shape,
 )
 from edgekit.backends.litert.versions import operator_version
-from edgekit.errors import TargetRefusalError, missing_extra
+from edgekit.errors import missing_extra
 from edgekit.spec import Array, QuantParams
 
 BUFFER_ALIGNMENT = 16  # schema.fbs: Buffer.data (force_align: 16)
 LENGTH_BYTES = 4  # of a vector, in front of its elements
-LARGEST_FILE_BYTES = 2**31 - 1  # flatbuffers address with signed 32-bit offsets
-ROOM_FOR_TABLES = 2**24  # of the largest file: everything that is no weight
+LARGEST_FLATBUFFER_BYTES = 2**31 - 1  # flatbuffers address with signed 32-bit offsets
+OFFSETS_SINCE = "2.16"  # B2 came to TensorFlow's main branch in the autumn of 2023, after 2.14
+ROOM_FOR_TABLES = 2**24  # of the largest flatbuffer: everything that is no weight
 FILE_IDENTIFIER = b"TFL3"  # schema.fbs: file_identifier
 SCHEMA_VERSION = 3  # schema.fbs: version 3 is the one that all runtimes read
 PLACEHOLDER_CODE = 127  # schema.fbs: deprecated_builtin_code is an int8; larger codes are in builtin_code
@@ -108,22 +114,27 @@ def parts(graph: Graph, *, metadata: Mapping[str, bytes] | None = None) -> list[
 
     Raises:
         MissingBackendError: ai-edge-litert (which holds the schema) or flatbuffers is not installed.
-        TargetRefusalError: the file would be larger than 2 GB.
     """
     schema, flatbuffers = _libraries()
-    weights = weight_bytes(graph)
-    if weights > LARGEST_FILE_BYTES - ROOM_FOR_TABLES:
-        raise TargetRefusalError(
-            f"the TFLite file would hold {weights} bytes of weights",
-            why="a flatbuffer addresses at most 2 GB",
-            remedy="quantize the weights (--precision w8a8) or split the model",
-        )
     buffers = _Buffers()
     model = _model(graph, metadata or {}, buffers, schema)
-    builder = flatbuffers.Builder(1024)
-    builder.Prep(BUFFER_ALIGNMENT, 0)  # so that the tables end where a buffer may begin
-    builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
-    return [bytes(builder.Output()), *buffers.behind]
+
+    def tables() -> bytes:
+        builder = flatbuffers.Builder(1024)
+        builder.Prep(BUFFER_ALIGNMENT, 0)  # so that the tables end where a buffer may begin
+        builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
+        return bytes(builder.Output())
+
+    if not has_offsets(graph):
+        return [tables(), *buffers.behind]
+    model.buffers = buffers.at(0, schema)
+    model.buffers = buffers.at(len(tables()), schema)  # numbers of a fixed width: the length stays
+    return [tables(), *buffers.behind]
+
+
+def has_offsets(graph: Graph) -> bool:
+    """B2: whether the file of ``graph`` is larger than a flatbuffer can be."""
+    return weight_bytes(graph) > LARGEST_FLATBUFFER_BYTES - ROOM_FOR_TABLES
 
 
 def weight_bytes(graph: Graph) -> int:
@@ -167,11 +178,24 @@ class _Buffers:
         self._known.add(array, index)
         return index
 
+    def at(self, start: int, schema: ModuleType) -> list[Any]:
+        """All buffers as B2, behind tables of ``start`` bytes; metadata in the tables themselves."""
+        found: list[Any] = [_PlacedBuffer(None, schema)]
+        for index, data in enumerate(self.behind[1::2], start=1):
+            place = self.places[index]
+            if isinstance(data, bytes) or place is None:
+                inside = schema.BufferT()
+                inside.data = np.frombuffer(data, np.uint8)
+                found.append(inside)
+            else:
+                found.append(_DistantBuffer(start + place + LENGTH_BYTES, len(data), schema))
+        return found
+
     def add(self, data: Part) -> int:
         """A buffer of its own: padding, the length of the vector, ``data`` at a multiple of 16."""
         aligned = -(-(self._length + LENGTH_BYTES) // BUFFER_ALIGNMENT) * BUFFER_ALIGNMENT
         padding = aligned - LENGTH_BYTES - self._length
-        self.behind += [bytes(padding) + len(data).to_bytes(LENGTH_BYTES, "little"), data]
+        self.behind += [bytes(padding) + (len(data) % 2**32).to_bytes(LENGTH_BYTES, "little"), data]
         self.places.append(aligned - LENGTH_BYTES)
         self._length = aligned + len(data)
         return len(self.places) - 1
@@ -191,6 +215,23 @@ class _PlacedBuffer:
             self.schema.BufferAddData(builder, -self.place)
         offset: int = self.schema.BufferEnd(builder)
         return offset
+
+
+@dataclass(frozen=True)
+class _DistantBuffer:
+    """A ``Buffer`` table of B2."""
+
+    offset: int
+    size: int
+    schema: ModuleType
+
+    def Pack(self, builder: Any) -> int:  # noqa: N802  (as above)
+        """Write the table."""
+        self.schema.BufferStart(builder)
+        self.schema.BufferAddOffset(builder, self.offset)
+        self.schema.BufferAddSize(builder, self.size)
+        end: int = self.schema.BufferEnd(builder)
+        return end
 
 
 def _model(graph: Graph, metadata: Mapping[str, bytes], buffers: _Buffers, schema: ModuleType) -> Any:

@@ -124,18 +124,32 @@ def min_runtime_entry(version: str) -> bytes:
     return version.encode("ascii").ljust(MIN_RUNTIME_BYTES, b"\0")
 
 
-def with_files(content: bytes, files: Mapping[str, bytes]) -> bytes:
-    """``content`` of a .tflite file, followed by ``files`` as a zip archive; equal input, equal bytes."""
-    if not files:
-        return content
-    both = io.BytesIO(content)
-    with zipfile.ZipFile(both, "a", zipfile.ZIP_STORED) as archive:
+def zip_behind(start: int, files: Mapping[str, bytes]) -> bytes:
+    """``files`` as a zip archive that follows ``start`` bytes of a .tflite file; equal input, equal bytes."""
+    behind = _Behind(start)
+    with zipfile.ZipFile(behind, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(files):
             entry = zipfile.ZipInfo(name, _EPOCH)
             entry.create_system = 3  # Unix, on every machine
             entry.external_attr = _READABLE
             archive.writestr(entry, files[name])
-    return both.getvalue()
+    return behind.getvalue()
+
+
+class _Behind(io.BytesIO):
+    """The end of a file whose first ``start`` bytes are somewhere else: archives count from its begin."""
+
+    def __init__(self, start: int) -> None:
+        super().__init__()
+        self._start = start
+
+    def tell(self) -> int:
+        """The place in the whole file."""
+        return self._start + super().tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Likewise."""
+        return self._start + super().seek(offset - self._start if whence == io.SEEK_SET else offset, whence)
 
 
 def _labelled(info: ModelInfo, outputs: Sequence[IoBinding]) -> IoBinding | None:

@@ -125,13 +125,13 @@ NEWEST = "2.20"
 """Stands for versions that the table does not know: rather too new than too old."""
 
 
-def first_runtime(graph: Graph) -> str:
-    """The oldest runtime that has every operator of ``graph``, as "2.3.0"."""
+def first_runtime(graph: Graph, *, at_least: str = "1.5") -> str:
+    """The oldest runtime, from ``at_least`` on, that has every operator of ``graph``, as "2.3.0"."""
     versions = {
         (op.code, operator_version(op, each.tensors)) for each in every_graph(graph) for op in each.operators
     }
     needed = [_numbers(_of_operator(code, version)) for code, version in versions]
-    return ".".join(map(str, max(needed, default=_numbers("1.5"))))
+    return ".".join(map(str, max([*needed, _numbers(at_least)])))
 
 
 def _of_operator(code: str, version: int) -> str:

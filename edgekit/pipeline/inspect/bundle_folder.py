@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from edgekit.bundle import bom, manifest
+from edgekit.bundle import bom, checksums, manifest
 from edgekit.bundle import evidence as evidence_file
 from edgekit.bundle.bom import license_of
 from edgekit.bundle.describe import data_words
@@ -137,7 +137,7 @@ def _evidence(path: Path, manifest_digest: str) -> Evidence | None:
 def _row(artifact: Artifact, folder: Path, measured: Measurement | None) -> BundledRow:
     for entry in artifact.files:
         name = f"{manifest.ARTIFACTS}/{entry.path}"
-        if hashlib.sha256(manifest.read_member(folder, name)).hexdigest() != entry.sha256:
+        if checksums.sha256_of_member(folder, name) != entry.sha256:
             raise _changed(name)
     bare = InspectResult(path=artifact.path, kind="", facts={})
     inside = look_inside(bare, artifact.path)
