@@ -42,6 +42,7 @@ SUITES = (
     "fuzz",
     "release_killed",
     "write_faults",
+    "large_model",
 )
 
 

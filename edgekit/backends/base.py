@@ -138,3 +138,8 @@ def file_entries(folder: Path, names: Iterable[str]) -> tuple[FileEntry, ...]:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             entries.append(FileEntry(name, digest, file.tell()))
     return tuple(entries)
+
+
+def unhashed(paths: Iterable[Path]) -> tuple[FileEntry, ...]:
+    """Files that are opened once and gone then: nobody asks for their hash, and gigabytes take a while."""
+    return tuple(FileEntry(path.name, "", path.stat().st_size) for path in paths)

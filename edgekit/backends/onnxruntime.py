@@ -22,7 +22,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.backends import worker_pool
-from edgekit.backends.base import CompileRequest, file_entries
+from edgekit.backends.base import CompileRequest, file_entries, unhashed
 from edgekit.backends.bindings import same_layout, trial_feeds
 from edgekit.backends.installed import installed_version, satisfies
 from edgekit.backends.onnxruntime_float_weights import with_float_weights
@@ -37,6 +37,7 @@ from edgekit.spec import (
     SOFTWARE,
     Artifact,
     Availability,
+    FileEntry,
     Precision,
     Rejection,
     RunOptions,
@@ -128,7 +129,7 @@ class OnnxRuntime:
         return _artifact(
             model,
             folder,
-            written,
+            file_entries(folder, tuple(path.name for path in written)),
             target=request.target.name,
             precision=request.precision,
             options=options,
@@ -160,7 +161,7 @@ def open_model(model: ir.Model, options: RunOptions, *, engine: str = _ENGINE) -
         artifact = _artifact(
             model,
             Path(folder),
-            io.save_to_map(model, Path(folder) / "model.onnx"),
+            unhashed(io.save_to_map(model, Path(folder) / "model.onnx")),
             target="onnxruntime-cpu",
             precision=Precision.FP32,
             options=options,
@@ -171,7 +172,7 @@ def open_model(model: ir.Model, options: RunOptions, *, engine: str = _ENGINE) -
 def _artifact(
     model: ir.Model,
     folder: Path,
-    written: tuple[Path, ...],
+    files: tuple[FileEntry, ...],
     *,
     target: str,
     precision: Precision,
@@ -183,7 +184,7 @@ def _artifact(
     inputs, outputs = io.specs(model)
     return Artifact(
         folder=folder,
-        files=file_entries(folder, tuple(path.name for path in written)),
+        files=files,
         target=target,
         backend="onnxruntime",
         precision=precision,

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from edgekit.backends.base import CompileRequest, file_entries
+from edgekit.backends.base import CompileRequest, file_entries, unhashed
 from edgekit.backends.bindings import same_layout, trial_feeds
 from edgekit.backends.installed import installed_version, satisfies
 from edgekit.backends.openvino_device import GPU_DRIVER
@@ -176,7 +176,7 @@ def _tried(model: ir.Model, folder: Path, target: Target, *, options: RunOptions
         )
     trial = Artifact(
         folder=folder,
-        files=file_entries(folder, ("model.xml", "model.bin")),
+        files=unhashed((folder / "model.xml", folder / "model.bin")),
         target=target.name,
         backend="openvino",
         precision=Precision.FP32,

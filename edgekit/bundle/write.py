@@ -191,7 +191,7 @@ def write(content: BundleContent, folder: Path, *, signer: Signer | None = None)
                 swap(draft, folder)
                 put_in_place(draft, folder)
     except OSError as error:
-        size = sum(len(body) for body in (reproducible | measured).values())
+        size = sum(each.size_bytes for each in _listed(reproducible | measured))
         raise cannot_write(
             folder, error, elsewhere="choose a folder that you may write to (-o)", size_bytes=2 * size
         ) from error
@@ -296,8 +296,8 @@ def _copy(file: _Compiled, path: Path) -> None:
         VerificationError: it is gone, or changed.
     """
     sha256 = hashlib.sha256()
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         source = file.source.open("rb")
     except OSError as error:
         raise VerificationError(

@@ -15,7 +15,7 @@ import pytest
 from edgekit import errors
 from edgekit import target as targets
 from edgekit.backends.base import CompileRequest
-from edgekit.backends.litert import backend, flatbuffer, lower
+from edgekit.backends.litert import flatbuffer, lower
 from edgekit.backends.litert.backend import LiteRt
 from edgekit.backends.litert.engine import LiteRtEngine
 from edgekit.spec import Precision, RunOptions
@@ -349,5 +349,3 @@ def test_a_shape_that_the_file_does_not_allow(tmp_path: Path) -> None:
     engine = LiteRtEngine(artifact.path, RunOptions(), *names)
     with pytest.raises(errors.DataError, match="does not take inputs of shapes"):
         engine.bind({"x": np.zeros((2, 9, 9, 3), np.float32)})
-
-

@@ -1,7 +1,8 @@
-"""What an app sees of the file: signature, open batch, shared and aligned buffers, the 2 GB limit."""
+"""What an app sees of the file: signature, open batch, shared and aligned buffers, files above 2 GB."""
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from edgekit import settings
 from edgekit.backends.base import IoDtype, IoForm, ModelInfo
 from edgekit.backends.litert import flatbuffer
 from edgekit.backends.litert.backend import packed, translate
+from edgekit.backends.litert.reading import read
 from edgekit.backends.litert.tensors import Graph, Operator, Tensor
-from edgekit.errors import ExitCode, TargetRefusalError
 from edgekit.ir.infer import infer_shapes
 from edgekit.quantization.float16 import to_float16
 from edgekit.spec import Array
@@ -189,12 +190,54 @@ def huge(count: int) -> Graph:
     return Graph(tensors, (), (0,), (len(tensors) - 1,), ("x",), ("y",))
 
 
-def test_more_than_2_gb_is_refused() -> None:
-    with pytest.raises(TargetRefusalError, match="2147483648 bytes of weights") as caught:
-        flatbuffer.pack(huge(2))
-    assert "at most 2 GB" in caught.value.why
-    assert "quantize" in caught.value.remedy
-    assert caught.value.exit_code is ExitCode.TARGET_REFUSES
+def test_only_what_a_flatbuffer_cannot_address_lies_behind_it() -> None:
+    assert flatbuffer.has_offsets(huge(2))
+    assert not flatbuffer.has_offsets(huge(1))
+
+
+@NAMED
+def test_a_file_above_2_gb_computes_the_same(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written as such a file is, from the first byte of weights on; the runtime maps it."""
+    model, dtype = FORMS[form]
+    made = translate(model, IoForm(dtype))
+    info = ModelInfo(name="m", files={"labels.txt": b"a\nb\n"})
+    near = result_of(packed(made, info), tmp_path)
+    monkeypatch.setattr(flatbuffer, "LARGEST_FLATBUFFER_BYTES", flatbuffer.ROOM_FOR_TABLES)
+    content = packed(made, info)
+    np.testing.assert_array_equal(result_of(content, tmp_path), near)
+    (tmp_path / "far.tflite").write_bytes(content)
+    found = read(tmp_path / "far.tflite")
+    assert found.facts["least runtime"] == "TFLite 2.16.0"
+    assert sum(each.parameters for each in found.layers) > 0
+    with zipfile.ZipFile(tmp_path / "far.tflite") as archive:
+        assert archive.read("labels.txt") == b"a\nb\n"
+
+
+def test_sabotage_an_offset_that_is_four_bytes_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = translate(FORMS["float32"][0])
+    near = result_of(packed(made, None), tmp_path)
+    monkeypatch.setattr(flatbuffer, "LARGEST_FLATBUFFER_BYTES", flatbuffer.ROOM_FOR_TABLES)
+    at = flatbuffer._Buffers.at
+    monkeypatch.setattr(flatbuffer._Buffers, "at", lambda self, start, schema: at(self, start - 4, schema))
+    assert not np.array_equal(result_of(packed(made, None), tmp_path), near)
+
+
+def result_of(content: bytes, folder: Path) -> Array:
+    """The scores of one image, out of a file."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    settings.silence_native_libraries()
+    path = folder / "m.tflite"
+    path.write_bytes(content)
+    interpreter = Interpreter(model_path=str(path))
+    interpreter.allocate_tensors()
+    (given,) = interpreter.get_input_details()
+    interpreter.set_tensor(given["index"], stored(image(1), given))
+    interpreter.invoke()
+    found: Array = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    return found
 
 
 def test_one_array_in_two_tensors_counts_once() -> None:

@@ -194,3 +194,20 @@ def test_equal_constants_are_one_tensor() -> None:
     assert b.constant("a", ones) != b.constant("c", ones.astype(np.int32))
     assert b.constant("q", ones.astype(np.int8), quant=INT8) != b.constant("p", ones.astype(np.int8))
     assert len({tensor.name for tensor in b.tensors}) == len(b.tensors)
+
+
+def test_buffers_behind_the_flatbuffer_hold_the_same_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    near = flatbuffer.pack(_graph(), metadata={"m": b"words"})
+    monkeypatch.setattr(flatbuffer, "LARGEST_FLATBUFFER_BYTES", flatbuffer.ROOM_FOR_TABLES + 16)
+    far = flatbuffer.pack(_graph(), metadata={"m": b"words"})
+    model = _parsed(far)
+    assert len(far) != len(near)
+    for index in range(model.BuffersLength()):
+        buffer, other = model.Buffers(index), _parsed(near).Buffers(index)
+        if not buffer.Offset():
+            continue
+        assert buffer.Offset() % 16 == 0
+        assert buffer.DataLength() == 0
+        assert far[buffer.Offset() : buffer.Offset() + buffer.Size()] == bytes(other.DataAsNumpy())
+    entry = model.Metadata(0)
+    assert bytes(model.Buffers(entry.Buffer()).DataAsNumpy()) == b"words"  # for readers that know no offsets

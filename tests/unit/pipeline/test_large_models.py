@@ -1,6 +1,7 @@
 """What a verb holds of a large model: never a second copy in the main process, one runtime at a time.
 
-A model of 27 MB stands for gigabytes: the sizes from which a model is large, and where protobuf ends, are lowered.
+A model of 27 MB stands for gigabytes: the sizes from which a model is large, and where protobuf ends, are
+lowered.
 Bytes are those that Python and NumPy allocate (tracemalloc); the runtimes' own copies are in their workers.
 """
 
@@ -17,8 +18,9 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from edgekit.backends.onnxruntime import open_model
 from edgekit.ir import external_data, io
-from edgekit.pipeline import calibrate, compile, export, model, quantize, source_digest
+from edgekit.pipeline import calibrate, compile, export, quantize, source_digest
 from edgekit.spec import Precision, Silent
 
 WIDTH, LAYERS, SEED = 768, 12, 5
@@ -82,13 +84,13 @@ def exported(source: Path, out: Path) -> Any:
 
 
 def test_no_verb_holds_the_model_twice(large: Path, tmp_path: Path) -> None:
-    out, data, common = tmp_path / "c.onnx", str(tmp_path / "x.npz"), {"progress": Silent()}
+    out, data, silent = tmp_path / "c.onnx", str(tmp_path / "x.npz"), Silent()
     with peak() as most:
         assert exported(large, out).size_bytes > SIZE  # its data counts
         assert most() < MOST
         ranges = tmp_path / "ranges.json"
         calibrate.calibrate(
-            out, calibration_data=data, out=ranges, method="minmax", samples=None, seed=0, **common
+            out, calibration_data=data, out=ranges, method="minmax", samples=None, seed=0, progress=silent
         )
         quantize.quantize(
             out,
@@ -101,10 +103,16 @@ def test_no_verb_holds_the_model_twice(large: Path, tmp_path: Path) -> None:
             eval_data="",
             metric="top1",
             max_drop_pp=None,
-            **common,
+            progress=silent,
         )
         compile.compile(
-            out, targets=("onnxruntime-cpu",), out=tmp_path, name="d", version="1", threads=None, **common
+            out,
+            targets=("onnxruntime-cpu",),
+            out=tmp_path,
+            name="d",
+            version="1",
+            threads=None,
+            progress=silent,
         )
         assert most() < MOST
     assert sorted(each.name for each in tmp_path.glob("*.data")) == [
@@ -143,10 +151,8 @@ class Sessions:
 def test_reference_and_export_of_a_large_model_are_not_open_together(
     limit: int, at_once: int, large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgekit.pipeline import prove
-
-    seen = Sessions(prove.open_model)
-    monkeypatch.setattr(prove, "open_model", seen.open)
+    seen = Sessions(open_model)
+    monkeypatch.setattr("edgekit.pipeline.prove.open_model", seen.open)
     monkeypatch.setattr(external_data, "LARGE_BYTES", limit)
     report = exported(large, tmp_path / "c.onnx")
     assert (seen.ever, seen.most) == (2, at_once)
@@ -159,7 +165,7 @@ def test_what_reads_the_weights_of_a_cached_export_follows_their_file(large: Pat
     first = exported(large, tmp_path / "a.onnx")
     dense(tmp_path, seed=SEED + 1)
     exported(large, tmp_path / "b.onnx")
-    weights = [model.io.load(tmp_path / f"{name}.onnx") for name in "ab"]
+    weights = [io.load(tmp_path / f"{name}.onnx") for name in "ab"]
     names = [sorted(each.graph.initializers) for each in weights]
     assert names[0] == names[1]
     pair = [each.graph.initializers[names[0][0]].const_value for each in weights]

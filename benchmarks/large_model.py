@@ -1,0 +1,194 @@
+"""A model of 3.06 GB through every verb: what each process tree holds at most, in sizes of the model.
+
+    make_model --> large.onnx + data --export--> canonical form --> every other verb
+    model.py (PyTorch, as large) --export--> its canonical form
+
+Every command is a process of its own with an empty cache, watched from the outside (``large.watch_memory``):
+held is anonymous and shared memory of the process and its workers, mapped files are counted beside it. The
+size is that of the float weights, also where a verb reads their int8 form. The files go below TMPDIR: about
+20 GB.
+
+EDGEKIT_BENCH_MODELS=export,quantize-w8 runs these steps alone (and what makes their input) and keeps the rows
+of the others. EDGEKIT_LARGE_WIDTH=640 takes a model of 300 MB, to try the suite, under another name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks import peers
+from benchmarks.large import make_model
+from benchmarks.large.watch_memory import Peak, watch
+from benchmarks.report import RESULTS, Bar, Report
+
+MOST = 2.5  # issue 11: sizes of the model
+LIMIT_BYTES = 10 * 10**9  # a run that holds more is stopped: the machine has neighbours
+CHOSEN, WIDTH = "EDGEKIT_BENCH_MODELS", "EDGEKIT_LARGE_WIDTH"
+HOME = Path(__file__).parent / "large"
+
+Arguments = Callable[[Path], list[str]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command on files of the work folder.
+
+    Attributes:
+        name: of the bar.
+        arguments: of ``edgekit``, given the folder.
+        after: steps that make its input.
+        refused: it ends with this exit status, and says why; 0 = it succeeds.
+    """
+
+    name: str
+    arguments: Arguments
+    after: tuple[str, ...] = ("export",)
+    refused: int = 0
+
+
+def _compile(target: str, source: str = "canonical.onnx") -> Arguments:
+    return lambda at: ["compile", f"{at}/{source}", "--target", target, "-o", f"{at}/{Path(source).stem}"]
+
+
+def _quantize(precision: str, *more: str) -> Arguments:
+    return lambda at: [
+        *("quantize", f"{at}/canonical.onnx", "--precision", precision, "-o", f"{at}/{precision}.onnx"),
+        *(each.format(at=at) for each in more),
+    ]
+
+
+_RANGES, _DATA = ("--ranges", "{at}/ranges.json"), ("--calibration-data", "{at}/images.npz")
+_RUNTIME = ("--target", "onnxruntime-cpu")
+_ARTIFACT = "canonical/canonical-0-onnxruntime-cpu-fp32.onnx"
+STEPS = (
+    Step("inspect", lambda at: ["inspect", f"{at}/large.onnx"], ()),
+    Step("export", lambda at: ["export", f"{at}/large.onnx", "-o", f"{at}/canonical.onnx"], ()),
+    Step(
+        "export-torch",
+        lambda at: [
+            *("export", f"{at}/model.py:{'build' if _width() == make_model.WIDTH else 'build_small'}"),
+            *("--input", "image:float32:batchx3x32x32", "-o", f"{at}/of-torch.onnx"),
+        ],
+        (),
+    ),
+    Step(
+        "calibrate",
+        lambda at: ["calibrate", f"{at}/canonical.onnx", *_filled(at, _DATA), "-o", f"{at}/ranges.json"],
+    ),
+    Step("quantize-w8a8", _quantize("w8a8", *_RANGES), ("export", "calibrate")),
+    Step("quantize-w8", _quantize("w8", *_RUNTIME)),
+    Step("quantize-w4", _quantize("w4", *_RUNTIME)),
+    Step("quantize-dynamic", _quantize("dynamic", *_RUNTIME)),
+    Step("compile-onnxruntime", _compile("onnxruntime-cpu")),
+    Step("compile-openvino", _compile("openvino-cpu")),
+    Step("compile-litert", _compile("litert-cpu")),
+    Step("compile-onnxruntime-w8a8", _compile("onnxruntime-cpu", "w8a8.onnx"), ("quantize-w8a8",)),
+    Step("compile-openvino-w8a8", _compile("openvino-cpu", "w8a8.onnx"), ("quantize-w8a8",)),
+    Step("compile-litert-w8a8", _compile("litert-cpu", "w8a8.onnx"), ("quantize-w8a8",)),
+    Step(
+        "prune-sparsity",
+        lambda at: [
+            *("prune", f"{at}/canonical.onnx", "--sparsity", "0.5", *_filled(at, _DATA)),
+            *("-o", f"{at}/sparse.onnx"),
+        ],
+    ),
+    Step(
+        "prune-channels",
+        lambda at: [
+            *("prune", f"{at}/canonical.onnx", "--keep", "0.75", "--repair", "layers", *_filled(at, _DATA)),
+            *("-o", f"{at}/narrow.onnx"),
+        ],
+    ),
+    Step(
+        "validate",
+        lambda at: [
+            *("validate", f"{at}/{_ARTIFACT}", "--reference", f"{at}/canonical.onnx"),
+            *("--data", f"{at}/images.npz", "--max-drop", "100"),
+        ],
+        ("export", "compile-onnxruntime"),
+        refused=7,  # eight samples decide nothing
+    ),
+)
+
+
+def run() -> Report:
+    """Measure."""
+    width, chosen = _width(), os.environ.get(CHOSEN, "")
+    wanted = chosen.split(",") if chosen else [each.name for each in STEPS]
+    known = _known() if chosen else {}
+    suite = "large_model" if width == make_model.WIDTH else "large_model_tried"
+    with tempfile.TemporaryDirectory(prefix="edgekit-large-") as work:
+        folder = Path(work)
+        source = make_model.write(folder, width=width)
+        make_model.write_data(folder)
+        shutil.copy(HOME / "model.py", folder)
+        size = sum(path.stat().st_size for path in folder.glob(f"{source.name}*"))
+        for step in (each for each in STEPS if each.name in _needed(wanted)):
+            peak = _measured(step, folder)
+            known[step.name] = asdict(peak)
+            print(
+                f"{step.name}: {peak.held_bytes / size:.2f} model sizes held, {peak.total_bytes / size:.2f} "
+                f"with mapped files, {peak.seconds:.0f} s",
+                flush=True,
+            )
+            _report(suite, known, size).write()  # a step may take minutes: what is measured is kept
+    return _report(suite, known, size)
+
+
+def _report(suite: str, known: dict[str, dict[str, float]], size: int) -> Report:
+    rows = [each.name for each in STEPS if each.name in known]
+    bars = [Bar(f"{name}: held, model sizes", known[name]["held_bytes"] / size, MOST) for name in rows]
+    return Report(suite, tuple(bars), {"model_bytes": size, "steps": known})
+
+
+def _measured(step: Step, folder: Path) -> Peak:
+    """Run ``step``.
+
+    Raises:
+        RuntimeError: it did not end as it should.
+    """
+    cache = folder / "cache"
+    command = [sys.executable, "-m", "edgekit", *step.arguments(folder), "-q"]
+    if step.name == "inspect":
+        command.remove("-q")
+    peak = watch(
+        command,
+        log=folder / "words.txt",
+        environment=peers.environment(EDGEKIT_CACHE=str(cache), TMPDIR=str(folder)),
+        cwd=folder,
+        limit_bytes=LIMIT_BYTES,
+    )
+    shutil.rmtree(cache, ignore_errors=True)
+    if peak.status != step.refused:
+        raise RuntimeError(f"{step.name} ended with {peak.status}: {peak.words}")
+    return peak
+
+
+def _needed(wanted: list[str]) -> set[str]:
+    found: set[str] = set()
+    rest = list(wanted)
+    for name in rest:  # grows while it is read
+        found.add(name)
+        rest += next(each.after for each in STEPS if each.name == name)
+    return found
+
+
+def _known() -> dict[str, dict[str, float]]:
+    path = RESULTS / "large_model.json"
+    found: dict[str, dict[str, float]] = json.loads(path.read_text())["raw"]["steps"] if path.exists() else {}
+    return found
+
+
+def _filled(at: Path, words: tuple[str, ...]) -> list[str]:
+    return [each.format(at=at) for each in words]
+
+
+def _width() -> int:
+    return int(os.environ.get(WIDTH, str(make_model.WIDTH)))
