@@ -68,16 +68,10 @@ _RANGES, _DATA = ("--ranges", "{at}/ranges.json"), ("--calibration-data", "{at}/
 _RUNTIME = ("--target", "onnxruntime-cpu")
 _ARTIFACT = "canonical/canonical-0-onnxruntime-cpu-fp32.onnx"
 STEPS = (
-    Step("inspect", lambda at: ["inspect", f"{at}/large.onnx"], ()),
     Step("export", lambda at: ["export", f"{at}/large.onnx", "-o", f"{at}/canonical.onnx"], ()),
-    Step(
-        "export-torch",
-        lambda at: [
-            *("export", f"{at}/model.py:{'build' if _width() == make_model.WIDTH else 'build_small'}"),
-            *("--input", "image:float32:batchx3x32x32", "-o", f"{at}/of-torch.onnx"),
-        ],
-        (),
-    ),
+    Step("compile-onnxruntime", _compile("onnxruntime-cpu")),
+    Step("compile-openvino", _compile("openvino-cpu")),
+    Step("compile-litert", _compile("litert-cpu")),
     Step(
         "calibrate",
         lambda at: ["calibrate", f"{at}/canonical.onnx", *_filled(at, _DATA), "-o", f"{at}/ranges.json"],
@@ -86,12 +80,18 @@ STEPS = (
     Step("quantize-w8", _quantize("w8", *_RUNTIME)),
     Step("quantize-w4", _quantize("w4", *_RUNTIME)),
     Step("quantize-dynamic", _quantize("dynamic", *_RUNTIME)),
-    Step("compile-onnxruntime", _compile("onnxruntime-cpu")),
-    Step("compile-openvino", _compile("openvino-cpu")),
-    Step("compile-litert", _compile("litert-cpu")),
     Step("compile-onnxruntime-w8a8", _compile("onnxruntime-cpu", "w8a8.onnx"), ("quantize-w8a8",)),
     Step("compile-openvino-w8a8", _compile("openvino-cpu", "w8a8.onnx"), ("quantize-w8a8",)),
     Step("compile-litert-w8a8", _compile("litert-cpu", "w8a8.onnx"), ("quantize-w8a8",)),
+    Step("inspect", lambda at: ["inspect", f"{at}/large.onnx"], ()),
+    Step(
+        "export-torch",
+        lambda at: [
+            *("export", f"{at}/model.py:{'build' if _width() == make_model.WIDTH else 'build_small'}"),
+            *("--input", "image:float32:batchx3x32x32", "-o", f"{at}/of-torch.onnx"),
+        ],
+        (),
+    ),
     Step(
         "prune-sparsity",
         lambda at: [
