@@ -26,6 +26,7 @@ RULES = {
     "J3": "half-written files",
     "J4": "drafts left",
     "J5": "next runs that fail or differ",
+    "J6": "processes that live on",
 }
 
 
@@ -56,7 +57,7 @@ def run() -> Report:
         for job in jobs(home / "seeds", Room(home / "making", library), only=only):
             wanted = undisturbed(job, room)
             calls[job.name] = len(wanted.calls)
-            for fault in FAULTS:
+            for fault in [each for each in FAULTS if each != "clock"]:
                 for at in places(len(wanted.calls), drawn=drawn, rng=rng):
                     new = disturbed(job, room, wanted, fault=fault, at=at)
                     found += new

@@ -38,9 +38,10 @@ def init(folder: Path, *, example: str = "") -> tuple[Path, ...]:
     root = resources.files("edgekit") / _EXAMPLES / (example or _TEMPLATE)
     wanted = {entry.name: entry.read_bytes() for entry in root.iterdir() if entry.is_file()}
     present = sorted(name for name in wanted if (folder / name).exists())
-    if present:
+    others = [name for name in present if not _is_ours(folder / name, wanted[name])]
+    if others or len(present) == len(wanted):  # some of ours alone: an init that was ended in its middle
         raise OutputError(
-            f"{folder / present[0]} is there already",
+            f"{folder / [*others, *present][0]} is there already",
             why="init never replaces a file",
             remedy="name an empty folder: `edgekit init my-model`",
         )
@@ -48,9 +49,18 @@ def init(folder: Path, *, example: str = "") -> tuple[Path, ...]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in sorted(wanted.items()):
+            if name in present:
+                continue
             with drafts.file(folder / name) as draft:
                 draft.write_bytes(content)
             written.append(folder / name)
     except OSError as error:
         raise cannot_write(folder, error, elsewhere="choose another folder") from error
     return tuple(written)
+
+
+def _is_ours(path: Path, content: bytes) -> bool:
+    try:
+        return path.read_bytes() == content
+    except OSError:  # a folder, or nothing that may be read
+        return False

@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,7 @@ FAULTS = {
     "kill": "kill",
     "SIGTERM": "term",
     "SIGINT": "int",
+    "clock": "clock",
 }
 """Name -> $FAULT_MODE of the shim."""
 COMPILER = next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), None)
@@ -52,6 +54,7 @@ class Ended:
         code: exit code; -9 = the kill arrived.
         calls: "process call path" of each counted call, in order.
         silent: whether it was ended because it took too long.
+        outlived: whether a process that it started lives on.
     """
 
     code: int
@@ -59,6 +62,19 @@ class Ended:
     err: str
     calls: tuple[str, ...]
     silent: bool = False
+    outlived: bool = False
+
+
+def _outlived(group: int) -> bool:
+    """Whether somebody of the process group is still there after the time that a hang-up takes."""
+    for _ in range(100):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return False
+        time.sleep(0.05)
+    os.killpg(group, signal.SIGKILL)
+    return True
 
 
 @dataclass(frozen=True)
@@ -129,8 +145,9 @@ class Room:
                 os.killpg(process.pid, signal.SIGKILL)
                 out, err = process.communicate()
                 silent = True
+        outlived = _outlived(process.pid)
         calls = tuple(line.split(" ", 1)[1] for line in book.read_text("utf-8", "replace").splitlines())
-        return Ended(process.returncode, out, err, calls, silent)
+        return Ended(process.returncode, out, err, calls, silent, outlived)
 
     def left(self) -> tuple[str, ...]:
         """Names that nobody should find after a run: temporary ones, wherever they are."""

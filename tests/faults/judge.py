@@ -3,9 +3,10 @@
 J1 the exit code is one that is documented, and no traceback or "internal error" is shown
 J2 a run that failed says the cause in the system's words, and what to do
 J3 under a final name is what was there before, or what an undisturbed run writes: whole
-J4 no temporary name is left; after a kill -9 the next run has removed it, except below TMPDIR, which is the
-   system's to clean
+J4 no temporary name is left; after a kill -9, or where nothing may be removed, the next run has removed it,
+   except below TMPDIR, which is the system's to clean
 J5 the next run succeeds and gives the same bytes
+J6 no process of it lives on
 """
 
 from __future__ import annotations
@@ -100,20 +101,31 @@ def disturbed(job: Job, room: Room, wanted: Undisturbed, *, fault: str, at: int)
     if again.code not in job.codes or "Traceback" in again.err:
         wrong("J5", f"the next run ended with {again.code}", again)
         return found
-    seen = room.files()
-    for name in sorted(wanted.wanted.keys() | seen.keys()):
-        free = any(fnmatch.fnmatch(name, glob) for glob in job.differs)
-        if seen.get(name) != wanted.wanted.get(name) and not (free and name in seen):
-            wrong("J5", f"the next run has another {name}", again)
-    left = [name for name in room.left() if fault != "kill" or not name.startswith("tmp/")]
+    for name in different(job, wanted, room):
+        wrong("J5", f"the next run has another {name}", again)
+    excused = fault in {"kill", "denied", "read-only"}
+    left = [name for name in room.left() if not (excused and name.startswith("tmp/"))]
     if left:
         wrong("J4", f"left by the next run: {', '.join(left[:4])}", again)
     return found
 
 
+def different(job: Job, wanted: Undisturbed, room: Room) -> list[str]:
+    """Files that are not what an undisturbed run gives."""
+    seen = room.files()
+    return [
+        name
+        for name in sorted(wanted.wanted.keys() | seen.keys())
+        if seen.get(name) != wanted.wanted.get(name)
+        and not (name in seen and any(fnmatch.fnmatch(name, glob) for glob in job.differs))
+    ]
+
+
 def _judge_ending(job: Job, ended: Ended, fault: str, wrong: Callable[[str, str], None]) -> None:
     if ended.silent:
         wrong("J1", "it hung")
+    if ended.outlived:
+        wrong("J6", "a process of it lives on")
     if "Traceback" in ended.err or "internal error" in ended.err:
         wrong("J1", "a traceback, or an internal error")
     if fault == "kill":
@@ -125,6 +137,9 @@ def _judge_ending(job: Job, ended: Ended, fault: str, wrong: Callable[[str, str]
             wrong("J1", f"exit code {ended.code}")
         return
     if ended.code in job.codes:
+        return
+    if fault == "clock":
+        wrong("J1", f"exit code {ended.code}")
         return
     if ended.code != 2:
         wrong("J1", f"exit code {ended.code}")

@@ -7,6 +7,7 @@
  *              sticky:NUMBER: all from the n-th on do (a folder that is read-only, a disk that has gone)
  *              kill: at the n-th (a write fits half) the whole process group gets SIGKILL
  *              term, int: at the n-th the first process gets SIGTERM, SIGINT
+ *              clock: nothing fails; the wall clock jumps by 400 days, back and forth, each time it is read
  * $FAULT_AT    n, from 1; 0 = count alone
  * $FAULT_COUNT a file of 8 bytes, shared: the counter       $FAULT_LOG  a line for each call
  *
@@ -28,11 +29,13 @@
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
-enum mode { COUNT, FULL, ONCE, STICKY, KILL, TERM };
+enum mode { COUNT, FULL, ONCE, STICKY, KILL, TERM, CLOCK };
 enum need { ROOM, NO_ROOM }; /* whether a full disk is in the way */
 
 static char root[PATH_MAX];
@@ -54,6 +57,7 @@ __attribute__((constructor)) static void begin(void) {
     at = atoll(when);
     if (!strcmp(how, "full")) mode = FULL, error_number = ENOSPC;
     else if (!strcmp(how, "kill")) mode = KILL;
+    else if (!strcmp(how, "clock")) mode = CLOCK;
     else if (!strcmp(how, "term")) mode = TERM, end_signal = SIGTERM;
     else if (!strcmp(how, "int")) mode = TERM, end_signal = SIGINT;
     else if (!strncmp(how, "sticky:", 7)) mode = STICKY, error_number = atoi(how + 7);
@@ -105,7 +109,7 @@ static int verdict(const char *call, const char *path, enum need need) {
         int length = snprintf(line, sizeof line, "%lld %d %s %s\n", (long long)n, (int)getpid(), call, path);
         if (length > 0) syscall(SYS_write, log_descriptor, line, (size_t)length);
     }
-    if (!at || mode == COUNT || n < at) return 1;
+    if (!at || mode == COUNT || mode == CLOCK || n < at) return 1;
     if (mode == FULL) {
         if (need == NO_ROOM) return 1;
         errno = error_number;
@@ -221,6 +225,26 @@ int fsync(int descriptor) {
     char path[PATH_MAX];
     if (watched_descriptor(descriptor, path) && !allowed("fsync", path, ROOM)) return -1;
     return REAL(fsync)(descriptor);
+}
+
+static time_t jumped(void) {
+    static int reads;
+    return mode == CLOCK ? (__atomic_add_fetch(&reads, 1, __ATOMIC_SEQ_CST) % 2 ? 400 : -400) * (time_t)86400 : 0;
+}
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    int failed = REAL(clock_gettime)(clock, now);
+    if (!failed && clock == CLOCK_REALTIME) now->tv_sec += jumped();
+    return failed;
+}
+int gettimeofday(struct timeval *restrict now, void *restrict zone) {
+    int failed = REAL(gettimeofday)(now, zone);
+    if (!failed) now->tv_sec += jumped();
+    return failed;
+}
+time_t time(time_t *now) {
+    time_t found = REAL(time)(NULL) + jumped();
+    if (now) *now = found;
+    return found;
 }
 
 #define PATH_CALL(call, named, folder, need, invoke)                                           \

@@ -70,6 +70,8 @@ class Kept:
             document = json.loads((self.folder(row) / "row.json").read_text("utf-8"))
             if document.get("schema") != _SCHEMA or document["key"] != key:
                 return None
+            if document["sha256"] != _digest_of(document["row"]):
+                return None  # a bit of it has flipped
             found = from_json(SweepRow, document["row"])
         except (OSError, ValueError, KeyError, TypeError, ValidationError):
             return None  # none, or damaged: it is done again
@@ -79,7 +81,8 @@ class Kept:
 
     def write(self, row: Row, key: str, found: SweepRow) -> None:
         """Keep the row; its other files are there already."""
-        document = {"schema": _SCHEMA, "key": key, "row": to_json(replace(found, before=False))}
+        row_document = to_json(replace(found, before=False))
+        document = {"schema": _SCHEMA, "key": key, "sha256": _digest_of(row_document), "row": row_document}
         write_text(self.folder(row) / "row.json", json.dumps(document, indent=1) + "\n")
 
     def _is_whole(self, found: SweepRow) -> bool:
@@ -114,6 +117,12 @@ class Kept:
         if source.name not in self._fingerprints:
             self._fingerprints[source.name] = fingerprint(source)
         return self._fingerprints[source.name]
+
+
+def _digest_of(row: object) -> str:
+    """As it is read back: JSON has neither tuples nor numbers for keys."""
+    read_back = json.loads(json.dumps(row))
+    return hashlib.sha256(json.dumps(read_back, sort_keys=True).encode()).hexdigest()
 
 
 def fingerprint(source: Source) -> str:

@@ -66,6 +66,17 @@ def test_rows_of_an_error_are_tried_again_and_refused_ones_are_not(tmp_path: Pat
     assert [task.id for task in _again(collected, tmp_path).begin()] == ["prepare two"]
 
 
+def test_a_row_with_a_flipped_bit_is_done_again(tmp_path: Path) -> None:
+    collected = _collected(tmp_path)
+    refused = {"what": "no kernel", "why": "", "exit_code": 5, "rejections": []}
+    for task in collected.begin():
+        collected.then(task, Reply("done", {"error": refused}))
+    assert _again(collected, tmp_path).begin() == [], "all rows are decided"
+    path = next((tmp_path / "out" / "rows").glob("two*/row.json"))
+    path.write_text(path.read_text().replace("no kernel", "no kernem"))
+    assert [task.id for task in _again(collected, tmp_path).begin()] == ["prepare two"]
+
+
 def test_rows_that_timed_out_say_so_and_are_tried_again(tmp_path: Path) -> None:
     collected = _collected(tmp_path)
     one, two = collected.begin()
