@@ -1,6 +1,6 @@
 """Draft under a temporary name -> its final name, in one rename; the next one removes what a dead one left.
 
-    .NAME.<8 hex digits>.draft --written, whole--> NAME
+    .NAME.<12 hex digits>.draft --written, whole--> NAME
 
 D1  two processes that write one file have two drafts: the later rename wins, whole
 D2  a maker holds a lock on its draft (flock(2)), which ends with the process, kill -9 included: what can be
@@ -69,8 +69,10 @@ def remove_left(path: Path) -> None:
 
 @contextmanager
 def _held(path: Path, *, folder: bool) -> Iterator[Path]:
-    draft, descriptor = _made(path, folder=folder)
-    try:
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{_SUFFIX}")
+    descriptor: int | None = None
+    try:  # around the making too: Ctrl-C may come right after it
+        descriptor = _made(draft, folder=folder)
         yield draft
     finally:
         with contextlib.suppress(OSError):
@@ -82,14 +84,13 @@ def _held(path: Path, *, folder: bool) -> Iterator[Path]:
             os.close(descriptor)
 
 
-def _made(path: Path, *, folder: bool) -> tuple[Path, int | None]:
-    """A draft and the descriptor that holds it; again, where somebody removed it before it was held."""
+def _made(draft: Path, *, folder: bool) -> int | None:
+    """Make it; the descriptor that holds it. Again, where somebody removed it before it was held."""
     while True:
-        draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{_SUFFIX}")
         if folder:
             draft.mkdir()
             if os.name == "nt":  # a folder cannot be opened there
-                return draft, None
+                return None
         try:
             descriptor = os.open(draft, os.O_RDONLY if folder else os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
         except FileNotFoundError:
@@ -97,11 +98,11 @@ def _made(path: Path, *, folder: bool) -> tuple[Path, int | None]:
                 raise  # there is no folder for it
             continue
         _lock(descriptor, wait=True)
+        if os.name == "nt":  # an open file cannot be renamed there
+            os.close(descriptor)
+            return None
         if draft.exists():
-            if os.name == "nt":  # an open file cannot be renamed there
-                os.close(descriptor)
-                return draft, None
-            return draft, descriptor
+            return descriptor
         os.close(descriptor)
 
 

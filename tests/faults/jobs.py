@@ -44,7 +44,7 @@ def jobs(folder: Path, room: Room, *, only: tuple[str, ...] = ()) -> Iterator[Jo
         if verb in READ_ONLY:
             continue
         arguments = (verb, *case.arguments, *REPORTS.get(verb, ()))
-        job = Job(verb, arguments, seed, case.codes, (*MEASURED, *_TIMED.get(verb, ())))
+        job = Job(verb, arguments, seed, case.codes, (*MEASURED, *_TIMED.get(verb, ())), once=verb == "init")
         if not only or verb in only:
             yield job
         room.fill_from(seed)

@@ -36,6 +36,7 @@ class Job:
         codes: with which it has done its work.
         seed: a folder as it is before; copied.
         differs: globs of files whose bytes are no two runs'.
+        once: whether it refuses to be done again.
         boot: code that takes a guard away, in each run.
     """
 
@@ -45,6 +46,7 @@ class Job:
     codes: frozenset[int] = frozenset({0})
     differs: tuple[str, ...] = MEASURED
     boot: str = ""
+    once: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ def disturbed(job: Job, room: Room, wanted: Undisturbed, *, fault: str, at: int)
             wrong("J3", f"{name} is neither the earlier file nor the whole new one")
     if fault not in {"kill", "denied", "read-only"} and room.left():
         wrong("J4", f"left: {', '.join(room.left()[:4])}")
+    if job.once and ended.code in job.codes:
+        return found
     again = room.run(job.arguments, boot=job.boot)
     if again.code not in job.codes or "Traceback" in again.err:
         wrong("J5", f"the next run ended with {again.code}", again)

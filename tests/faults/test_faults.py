@@ -77,6 +77,16 @@ def test_a_release_that_is_ended(release: Subject, fault: str, count: int) -> No
         _judge(release, fault, at)
 
 
+def test_ctrl_c_right_after_a_draft_was_made(export: Subject) -> None:
+    """Found by the suite: the draft was made and not yet held, and stayed."""
+    calls = export.wanted.calls
+    _judge(
+        export,
+        "SIGINT",
+        next(n for n, call in enumerate(calls, 1) if " open " in call and ".e.onnx." in call),
+    )
+
+
 def _last(subject: Subject, name: str) -> int:
     """The last write to a file whose path ends with ``name``, or to its draft."""
     return max(

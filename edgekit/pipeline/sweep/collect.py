@@ -43,6 +43,7 @@ _STATUS: Mapping[ExitCode, SweepStatus] = {
     ExitCode.TARGET_REFUSES: "refused",
     ExitCode.BACKEND_MISSING: "missing",
 }
+_MISSING: tuple[SweepStatus, ExitCode] = ("missing", ExitCode.BACKEND_MISSING)
 
 
 class Collected:
@@ -217,7 +218,7 @@ class Collected:
             if not candidates:
                 self._end(row, ExitCode.TARGET_REFUSES, document["said"])
             elif row.device.name in self._unreachable:
-                self._show(row, {}, why=self._unreachable[row.device.name], missing=True)
+                self._show(row, {}, why=self._unreachable[row.device.name], ended=_MISSING)
             elif row.device.name == LOCAL and not document["timed"]:  # C2
                 self._show(row, {}, why=made[0].row.caveat)
             else:
@@ -262,14 +263,14 @@ class Collected:
         *,
         why: str,
         machine: str = "",
-        missing: bool = False,
+        ended: tuple[SweepStatus, ExitCode] | None = None,
         failed: bool = False,
     ) -> None:
-        """Judge, copy the artifact out, and lock what was chosen."""
+        """Judge, copy the artifact out, and lock what was chosen; ``ended`` where no bench decides."""
         found = shown(self._candidates(row), timed, plan=row.plan.targets[0], why=why)
         code, reason = found.exit_code, found.reason
-        if missing:
-            code, reason = ExitCode.BACKEND_MISSING, why
+        if ended is not None:
+            code, reason = ended[1], why
         elif failed and found.made.label not in timed:
             code, reason = ExitCode.INTERNAL, why
         self._copy(row, found)
@@ -278,6 +279,7 @@ class Collected:
             row,
             replace(
                 self._row(row, code, reason),
+                status=ended[0] if ended else _STATUS.get(code, "error"),
                 artifact=found.row,
                 folder=f"rows/{row.id}",
                 machine=machine,
@@ -288,10 +290,7 @@ class Collected:
         code = ExitCode(error["exit_code"])
         status: SweepStatus = "timed out" if error.get("how") == "timed out" else _STATUS.get(code, "error")
         if row.unit in self._made and self._candidates(row):  # it was made: what is known of it stands
-            self._show(row, {}, why=_sentence(error))
-            shown_row = self._done[row.id]
-            self._done[row.id] = replace(shown_row, status=status, exit_code=code, reason=_sentence(error))
-            self._kept.write(row, self._keys[row.id], self._done[row.id])
+            self._show(row, {}, why=_sentence(error), ended=(status, code))
             return
         rejections = tuple(from_json(Rejection, each) for each in error["rejections"])
         ended = replace(self._row(row, code, _sentence(error)), status=status, rejections=rejections)

@@ -24,7 +24,10 @@ import pytest
 
 from edgekit.errors import ExitCode, InputError, MissingBackendError
 from edgekit.pipeline.result import SweepResult
+from edgekit.pipeline.result.sweep import SweepRow
 from edgekit.pipeline.sweep import run as sweeping
+from edgekit.pipeline.sweep.kept import Kept
+from edgekit.pipeline.sweep.rows import Row
 from edgekit.pipeline.sweep.run import Where, sweep
 from edgekit.pipeline.sweep.schedule import Limits, Reply, Schedule, Task
 from edgekit.spec import Silent
@@ -127,8 +130,15 @@ def test_a_worker_that_is_killed_costs_its_task_alone(
 
 
 def test_a_device_that_stays_away_ends_its_rows_and_no_others(
-    work: Work, cluster: tiny.Cluster, tmp_path: Path
+    work: Work, cluster: tiny.Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    kept, write = list[tuple[str, str]](), Kept.write
+
+    def watched(self: Kept, row: Row, key: str, found: SweepRow) -> None:
+        kept.append((row.device.name, found.status))
+        write(self, row, key, found)
+
+    monkeypatch.setattr(Kept, "write", watched)
     matrix = work.matrix.with_name("devices.toml")
     head = tiny.MATRIX.replace('"models/one.toml", ', "").replace("[1, 2, 3]", "[1]")
     matrix.write_text(
@@ -141,6 +151,9 @@ def test_a_device_that_stays_away_ends_its_rows_and_no_others(
     }
     assert by == {"board": {"missing"}, "local": {"pass"}}, "its budget would be missed, too"
     assert result.exit_code is ExitCode.BACKEND_MISSING
+    assert set(kept) == {("board", "missing"), ("local", "pass")}, (
+        "killed between two writes, it was the first"
+    )
     away = next(row for row in result.rows if row.device == "board")
     assert away.reason == "device missing: no worker announced device board within 1 s"
     assert away.artifact is not None, "what was made stands"
