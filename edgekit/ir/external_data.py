@@ -3,6 +3,8 @@
     TensorProto + folder --take_inside--> TensorProto with its bytes      (E1: small models)
     TensorProto + folder --map_large--> arrays over the mapped file       (E2: large ones: nothing is copied)
     Model --write_data--> data file, Model that refers to it              (E3: larger than protobuf can hold)
+    large file that holds its data --map_inside--> arrays over that file  (E4: ``ir.large_file`` says where)
+    Model --taken_out--> Model that refers to nothing yet, its bytes      (E5: for ``ir.large_file`` to write)
 
 A path may come from a stranger: it must lie inside the model's own folder (GHSA-77fj-vx54-gvh7). A mapped
 file is opened once, while the model is read; later nobody follows its path again, so that a model can be
@@ -21,6 +23,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.errors import ModelFileError
+from edgekit.ir.large_file import Extents
 from edgekit.spec import Array
 
 LARGE_BYTES = 2**28  # of a model's tensors, from which on they are mapped, and each copy of them counts
@@ -77,6 +80,50 @@ def write_data(model: ir.Model, file: BinaryIO, *, location: str) -> ir.Model:
             location, offset, tensor.nbytes, tensor.dtype, shape=ir.Shape(tensor.numpy().shape), name=name
         )
     return clone
+
+
+def map_inside(proto: Any, file: Path, extents: Extents, *, name: str) -> dict[str, Array]:
+    """Arrays of initializers by name, over the model's own file (E4); they need not be aligned.
+
+    Raises:
+        ModelFileError: a tensor's data has another size than its shape says.
+    """
+    data = np.memmap(file, np.uint8, "r")
+    mapped: dict[str, Array] = {}
+    for tensor in proto.graph.initializer:
+        if tensor.name not in extents:
+            continue
+        offset, length = extents[tensor.name]
+        array = _view(tensor, data, offset, length, name=name)
+        if array is None:
+            tensor.raw_data = data[offset : offset + length].tobytes()
+        else:
+            mapped[tensor.name] = array
+            tensor.ClearField("dims")
+            tensor.dims.append(0)
+    return mapped
+
+
+def taken_out(model: ir.Model, *, smallest: int) -> tuple[ir.Model, dict[str, Any]]:
+    """(a clone without the data of its large initializers, their bytes by name): E5."""
+    clone = model.clone()
+    found: dict[str, Any] = {}
+    for name, value in clone.graph.initializers.items():
+        tensor = value.const_value
+        if tensor is None or tensor.dtype == ir.DataType.STRING or tensor.nbytes < smallest:
+            continue
+        found[name] = buffer_of(tensor)
+        value.const_value = ir.ExternalTensor(
+            "taken out",
+            0,
+            tensor.nbytes,
+            tensor.dtype,
+            shape=ir.Shape(tensor.numpy().shape),
+            name=name,
+            doc_string=tensor.doc_string,
+            metadata_props=dict(tensor.metadata_props),
+        )
+    return clone, found
 
 
 def buffer_of(tensor: ir.TensorProtocol) -> Any:

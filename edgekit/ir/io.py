@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,11 @@ import onnx_ir as ir
 
 from edgekit import drafts
 from edgekit.errors import ModelFileError, OutputError
-from edgekit.ir import external_data
+from edgekit.ir import external_data, large_file
 from edgekit.ir.external_data import EXPORT_AGAIN as _EXPORT_AGAIN
 from edgekit.ir.light import without_large_weights
 from edgekit.ir.quiet import quiet
-from edgekit.spec import Dim, TensorSpec
+from edgekit.spec import Array, Dim, TensorSpec
 from edgekit.write_errors import cannot_write
 
 PROTOBUF_LIMIT_BYTES = 2**31 - 1  # protobuf refuses to serialize larger messages
@@ -60,7 +60,7 @@ def load(path: Path | str, *, map_from_bytes: int | None = None) -> ir.Model:
             remedy="name the .onnx file inside it",
         )
     try:
-        proto = _parsed_file(path)
+        proto, mapped = _parsed_file(path)
     except FileNotFoundError as error:
         raise ModelFileError(
             f"no model file at {path}",
@@ -73,7 +73,9 @@ def load(path: Path | str, *, map_from_bytes: int | None = None) -> ir.Model:
             why="the operating system refused",
             remedy="check the file's permissions",
         ) from error
-    return _model_from_proto(proto, name=str(path), folder=path.parent, map_from_bytes=map_from_bytes)
+    return _model_from_proto(
+        proto, name=str(path), folder=path.parent, map_from_bytes=map_from_bytes, mapped=mapped
+    )
 
 
 def from_bytes(content: bytes, *, name: str = "model") -> ir.Model:
@@ -102,9 +104,8 @@ def save(model: ir.Model, path: Path | str, *, limit_bytes: int | None = None) -
     """Write ``model`` to ``path``, atomically; gives the files that it wrote, the model first.
 
     A model whose tensors do not fit into ``limit_bytes`` (None: what protobuf can hold) keeps them in
-    ``<name>.onnx.data`` beside it. Both
-    are written under temporary names. Then the old model goes, the new data comes and the new model last: at
-    no time does a model refer to data of another one.
+    ``<name>.onnx.data`` beside it. Both are written under temporary names. Then the old model goes, the new
+    data comes and the new model last: at no time does a model refer to data of another one.
 
     Raises:
         OutputError: the folder is missing or cannot be written.
@@ -113,9 +114,9 @@ def save(model: ir.Model, path: Path | str, *, limit_bytes: int | None = None) -
     size = external_data.size_bytes(model)
     limit = PROTOBUF_LIMIT_BYTES if limit_bytes is None else limit_bytes
     if size <= limit * (1 - _STRUCTURE):
-        content = to_bytes(model)
-        with _output_errors(path, size), drafts.file(path) as draft:
-            draft.write_bytes(content)
+        parts = _in_pieces(model) if size >= external_data.LARGE_BYTES else iter([to_bytes(model)])
+        with _output_errors(path, size), drafts.file(path) as draft, draft.open("wb") as file:
+            file.writelines(parts)
         return (path,)
     data = path.with_name(f"{path.name}.data")
     with _output_errors(path, size), drafts.file(path) as draft, drafts.file(data) as data_draft:
@@ -154,6 +155,20 @@ def _serialized(model: ir.Model) -> bytes:
     except (EncodeError, ValueError) as error:
         raise _too_large(str(error)) from error
     return content
+
+
+def _in_pieces(model: ir.Model) -> Iterator[bytes | memoryview]:
+    """The bytes of ``to_bytes``, one after the other (``ir.large_file``)."""
+    light, data = external_data.taken_out(model, smallest=large_file.SMALLEST_BYTES)
+    proto: Any = ir.to_proto(light)
+    for tensor in proto.graph.initializer:
+        if tensor.name in data:
+            tensor.ClearField("external_data")
+            tensor.ClearField("data_location")
+    size, parts = large_file.pieces(proto, data)
+    if size > PROTOBUF_LIMIT_BYTES:
+        raise _too_large(f"{size} bytes")
+    return parts
 
 
 def _too_large(what: str) -> OutputError:
@@ -234,13 +249,20 @@ def _check_told_apart(specs: tuple[TensorSpec, ...], kind: str) -> None:
         )
 
 
-def _model_from_proto(proto: Any, *, name: str, folder: Path | None, map_from_bytes: int | None) -> ir.Model:
+def _model_from_proto(
+    proto: Any,
+    *,
+    name: str,
+    folder: Path | None,
+    map_from_bytes: int | None,
+    mapped: Mapping[str, Array] | None = None,
+) -> ir.Model:
     limit = external_data.LARGE_BYTES if map_from_bytes is None else map_from_bytes
-    mapped = external_data.take_inside(proto, name=name, folder=folder, map_from_bytes=limit)
+    outside = external_data.take_inside(proto, name=name, folder=folder, map_from_bytes=limit)
     try:
         with quiet():  # what it warns about, the FLOAT rules refuse
             model: ir.Model = ir.from_proto(proto)
-            external_data.use_mapped(model, mapped)
+            external_data.use_mapped(model, {**(mapped or {}), **outside})
             _take_arrays(model)
     except Exception as error:  # onnx_ir raises whatever the malformed field provokes
         raise ModelFileError(
@@ -272,13 +294,22 @@ def _take_arrays(model: ir.Model) -> None:
                 )
 
 
-def _parsed_file(path: Path) -> Any:
-    """The message; a large file is read where the system's page cache has it, and not copied first."""
+def _parsed_file(path: Path) -> tuple[Any, dict[str, Array]]:
+    """The message, and arrays by name of initializers that stay in the file.
+
+    A file above a megabyte is read where the system's page cache has it, and not copied first.
+    """
     with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size < LARGE_FILE_BYTES:
-            return _parse(file.read(), name=str(path))
+        size = os.fstat(file.fileno()).st_size
+        if size < LARGE_FILE_BYTES:
+            return _parse(file.read(), name=str(path)), {}
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as content:
-            return _parse(content, name=str(path))
+            apart = large_file.read(content) if size >= external_data.LARGE_BYTES else None
+            if apart is None:
+                return _parse(content, name=str(path)), {}
+    structure, extents = apart
+    proto = _parse(structure, name=str(path))
+    return proto, external_data.map_inside(proto, path, extents, name=str(path))
 
 
 def _parse(content: bytes | memoryview, *, name: str) -> Any:

@@ -195,3 +195,75 @@ def test_inference_and_canonical_form_keep_the_mapped_array(tmp_path: Path) -> N
     model = io.load(tmp_path / "m.onnx", map_from_bytes=1)
     assert data_of(infer_shapes(model)) is data_of(model)
     io.check(canonicalize(model))
+
+
+def wide(folder: Path, monkeypatch: pytest.MonkeyPatch, *, dtype: Any = np.float32) -> Path:
+    """A file of half a megabyte that counts as large and holds its weights itself."""
+    model = dense(2**15, dtype=dtype)
+    tensor = model.graph.initializers["w"].const_value
+    assert tensor is not None
+    tensor.doc_string = "words behind the data"
+    model.metadata_props["key"] = "value"
+    path = folder / "wide.onnx"
+    path.write_bytes(io.to_bytes(model))
+    monkeypatch.setattr(external_data, "LARGE_BYTES", 1000)
+    monkeypatch.setattr(io, "LARGE_FILE_BYTES", 1000)
+    return path
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int8, np.float64, ml_dtypes.bfloat16, ml_dtypes.int4])
+def test_a_large_file_is_mapped_and_written_in_pieces_with_the_same_bytes(
+    dtype: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = wide(tmp_path, monkeypatch, dtype=dtype)
+    model = io.load(path)
+    assert data_of(model).dtype == dtype
+    assert np.array_equal(data_of(model), np.arange(2**17).reshape(4, -1).astype(dtype))
+    monkeypatch.setattr(io, "to_bytes", None)  # nothing is serialized as a whole
+    assert io.save(dense(2**15, dtype=dtype), tmp_path / "again.onnx") == (tmp_path / "again.onnx",)
+    assert digest(io.load(tmp_path / "again.onnx")) == digest(model)
+    io.save(model, path)  # over the file that it is mapped from
+    assert digest(io.load(path)) == digest(model)
+    monkeypatch.undo()
+    assert io.to_bytes(io.load(tmp_path / "again.onnx")) == (tmp_path / "again.onnx").read_bytes()
+
+
+def test_pieces_are_what_protobuf_writes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    model = canonicalize(dense(2**15))
+    model.metadata_props["key"] = "value"
+    whole = io.to_bytes(model)
+    assert b"".join(io._in_pieces(model)) == whole
+
+
+@pytest.mark.parametrize("at", [0, 1, 5, 30, 60, -1, -9])
+def test_a_damaged_large_file_is_refused_as_a_small_one_is(
+    at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = wide(tmp_path, monkeypatch)
+    content = bytearray(path.read_bytes())
+    content[at] ^= 0xFF
+    path.write_bytes(content)
+    found = []
+    for limit in (1000, 2**40):
+        monkeypatch.setattr(external_data, "LARGE_BYTES", limit)
+        try:
+            found.append(digest(io.load(path)))
+        except ModelFileError as error:
+            found.append(type(error).__name__)
+    assert found[0] == found[1]
+
+
+def test_a_cut_off_large_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = wide(tmp_path, monkeypatch)
+    path.write_bytes(path.read_bytes()[:-100_000])
+    with pytest.raises(ModelFileError, match="cut off"):
+        io.load(path)
+
+
+def test_only_a_large_file_is_taken_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = wide(tmp_path, monkeypatch)
+    import mmap
+
+    assert isinstance(root_of(data_of(io.load(path))), mmap.mmap)
+    monkeypatch.setattr(external_data, "LARGE_BYTES", 2**28)
+    assert not isinstance(root_of(data_of(io.load(path))), mmap.mmap)
