@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import threading
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -123,7 +124,13 @@ class DaskCluster:
         if self._known().get(worker, {}).get("nanny"):
             self._client.restart_workers([worker], timeout=_RESTART_S, raise_for_error=False)
         else:
-            self._client.run(os._exit, 1, workers=[worker], wait=False, on_error="ignore")
+            # in a thread: the reply never comes, and a worker that hangs altogether does not even end
+            threading.Thread(
+                target=self._client.run,
+                args=(os._exit, 1),
+                kwargs={"workers": [worker], "on_error": "ignore"},
+                daemon=True,
+            ).start()
 
     def last_words(self, worker: str) -> str:
         """Dask keeps a lost worker's log where it ran."""
