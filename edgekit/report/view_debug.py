@@ -9,6 +9,7 @@ from edgekit.report import number
 from edgekit.report.page import Block, Cell, Column, Facts, Heading, Line, Lines, Page, Table, is_empty
 from edgekit.report.view_layers import layers_chart
 from edgekit.report.view_rows import accuracy_items, drift_table
+from edgekit.spec import Precision
 
 _NAMED = 5  # values whose names are worth a line; JSON holds all
 
@@ -45,11 +46,20 @@ def _artifact(row: DebugRow, result: DebugResult) -> Iterator[Block]:
     yield Facts("", tuple(items))
     yield Lines("Causes", tuple(line for cause in row.causes for line in _cause(cause)))
     if not row.causes:
-        yield Lines("Causes", (Line("none is named: what is lost here is what rounding costs", "muted"),))
+        yield Lines("Causes", (Line(f"none is named: {_what_is_lost(row)}", "muted"),))
     yield layers_chart(row.layers)
     yield _layers(row, result.top)
     yield drift_table("Outputs", [("", each) for each in row.drift], detail=True)
     yield Lines("Notes", tuple(map(Line, _notes(row))))
+
+
+def _what_is_lost(row: DebugRow) -> str:
+    if row.precision is Precision.FP32:
+        return (
+            "nothing is rounded in float32; what differs are weights, as those of a pruned file do "
+            "(without pruning: --reference PRUNED.onnx)"
+        )
+    return "what is lost here is what rounding costs"
 
 
 def _cause(cause: CauseRow) -> Iterator[Line]:
