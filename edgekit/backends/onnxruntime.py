@@ -93,7 +93,8 @@ class OnnxRuntime:
     def check(self, model: ir.Model, target: Target) -> tuple[Rejection, ...]:
         """C1 to C3. Where the target's device is absent, the CPU provider stands in for C2 and C3."""
         precision = Precision.W8A8 if is_quantized(model) else Precision.FP32
-        options = options_for(precision, target.run.options())
+        options = options_for(precision, target.run.options(), model=model)
+        options = replace(target.run.options(), settings=options.settings)
         return structural_rejections(model, target) or self._tried(model, target, options)
 
     def _tried(self, model: ir.Model, target: Target, options: RunOptions) -> tuple[Rejection, ...]:

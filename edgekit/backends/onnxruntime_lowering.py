@@ -22,6 +22,8 @@ L6 int8 with zero point 0, which GPUs want: without QDQPropagationTransformer, w
    (1.31).
 L7 TensorRT computes in float16 or int8 only where its session allows it.
 L8 and leaves out zeros only where it is allowed to: it is where a weight has them two of four.
+L9 WebGPU turns convolutions to channels-last, and pushes the Transposes on through an ArgMax: it has no
+   kernel for one of integers (plug-in 0.4.0), so a graph with an integer result of rank 4 keeps NCHW.
 
 Source: onnx DynamicQuantizeLinear-11, MatMulInteger-10; onnxruntime docs/ContribOperators.md (MatMulNBits),
 core/optimizer/matmul_integer_to_float.cc, core/optimizer/qdq_transformer/selectors_actions
@@ -53,7 +55,9 @@ _TENSORRT = {  # L7
     Precision.W8A8: "tensorrt.trt_int8_enable",
 }
 _SPARSE = "tensorrt.trt_sparsity_enable"  # L8
+_LAYOUT = "webgpu.preferredLayout"  # L9
 _LEFT_OUT, _PROPAGATION = "optimization.disable_specified_optimizers", "QDQPropagationTransformer"
+_IMAGE_RANK = 4
 _COMPUTE_IN_FLOAT = 1  # accuracy_level of MatMulNBits
 
 Inputs = Sequence[ir.Value | None]
@@ -85,7 +89,10 @@ def lowered(model: ir.Model, precision: Precision) -> ir.Model:
 
 
 def options_for(precision: Precision, options: RunOptions, *, model: ir.Model | None = None) -> RunOptions:
-    """``options`` with what ``precision`` (L4, L6, L7) and the model's zeros (L8) need."""
+    """``options`` with what ``precision`` (L4, L6, L7), zeros (L8) and integers (L9) need."""
+    if model is not None and options.device == "gpu" and _has_integer_images(model):
+        settings = {_LAYOUT: "NCHW", **dict(options.settings)}
+        options = replace(options, settings=tuple(sorted(settings.items())))
     if dict(options.settings).get("provider") == "tensorrt":
         told = {_TENSORRT[precision]: "1"} if precision in _TENSORRT else {}
         if model is not None and any(each.is_two_of_four for each in terms_of(model)):
@@ -98,6 +105,16 @@ def options_for(precision: Precision, options: RunOptions, *, model: ir.Model | 
     else:
         return options
     return replace(options, settings=tuple(sorted(settings.items())))
+
+
+def _has_integer_images(model: ir.Model) -> bool:
+    """L9."""
+    integers_of = {ir.DataType.INT64, ir.DataType.INT32}
+    return any(
+        value.dtype in integers_of and value.shape is not None and len(value.shape) == _IMAGE_RANK
+        for node in model.graph
+        for value in node.outputs
+    )
 
 
 def saturating(model: ir.Model) -> tuple[str, ...]:

@@ -138,6 +138,10 @@ _PARAMETERS: Mapping[str, tuple[int, ...]] = {
 }
 """Inputs that say how, and not what: G5."""
 
+_CONSTANT = (
+    "constant"  # made by a DEQUANTIZE of float16 constants, which the accelerator unpacks when it loads
+)
+
 _FIX = "fix the input's sizes with --input NAME:float32:1x..., or choose another target (`edgekit targets`)"
 
 
@@ -172,7 +176,8 @@ def gpu_rejections(graph: Graph, model: ir.Model) -> tuple[Rejection, ...]:
             if reason:
                 found.append(Rejection(_node(case, nodes), rule, f"{RUNTIME} {reason}", remedy))
                 break
-        makers |= dict.fromkeys(op.outputs, op.code)
+        unpacked = op.code == "DEQUANTIZE" and not case.runtime()
+        makers |= dict.fromkeys(op.outputs, _CONSTANT if unpacked else op.code)
     return tuple(found)
 
 
@@ -188,7 +193,8 @@ def _not_taken(case: _Case) -> Iterator[tuple[str, str]]:
         yield f"has no {code}, or none that was ever seen right", OTHER
         return
     for place in _PARAMETERS.get(code, ()):
-        if place in case.given and case.given[place].data is None:  # G5
+        computed = place in case.given and case.given[place].data is None
+        if computed and case.before[place] != _CONSTANT:  # G5
             yield f"takes no {code} with a shape that is computed ({case.given[place].name})", _FIX
             return
     runtime = case.runtime()

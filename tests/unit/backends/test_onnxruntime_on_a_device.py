@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from edgekit import target as targets
@@ -13,6 +14,7 @@ from edgekit.backends import onnxruntime_settings
 from edgekit.backends.onnxruntime_device import GRAPHS, DeviceBinding
 from edgekit.backends.onnxruntime_lowering import options_for
 from edgekit.errors import InputError
+from edgekit.passes import canonicalize
 from edgekit.spec import Array, Precision
 
 
@@ -208,3 +210,25 @@ def test_an_inference_on_webgpu_ends_when_an_output_is_here(memory: str, reads: 
     before = value.reads
     binding.invoke()
     assert value.reads - before == reads
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "layout"),
+    [
+        ("gpu-webgpu", "(int64[n, 1, 6, 6] y) { c = Conv (x, w) y = ArgMax <axis = 1> (c) }", "NCHW"),
+        ("gpu-webgpu", "(float[n, 4, 6, 6] y) { c = Conv (x, w) y = Relu (c) }", None),
+        ("gpu-cuda", "(int64[n, 1, 6, 6] y) { c = Conv (x, w) y = ArgMax <axis = 1> (c) }", None),
+    ],
+    ids=["integers", "floats", "another provider"],
+)
+def test_webgpu_keeps_the_layout_of_a_graph_with_integer_images(
+    name: str, text: str, layout: str | None
+) -> None:
+    """L9 of ``onnxruntime_lowering``; benchmarks/gpu_software has digits_detector on the GPU."""
+    weights = ir.tensor(np.ones((4, 3, 3, 3), np.float32), name="w")
+    model = ir.from_onnx_text(
+        f'<ir_version: 10, opset_import: ["" : 21]>\ng (float[n, 3, 8, 8] x) => {text}',
+        initializers=[weights],
+    )
+    options = options_for(Precision.FP32, targets.load(name).run.options(), model=canonicalize(model))
+    assert dict(options.settings).get("webgpu.preferredLayout") == layout
