@@ -71,6 +71,20 @@ def model() -> ir.Model:
     return models.cnn()
 
 
+@pytest.fixture(scope="module")
+def artifact(
+    model: ir.Model, swiftshader: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Artifact:
+    """Compiled once: compiling opens two sessions on the GPU."""
+    del swiftshader
+    return compiled(model, tmp_path_factory.mktemp("gpu"))
+
+
+def copied(artifact: Artifact, folder: Path) -> Artifact:
+    shutil.copytree(artifact.folder, folder, dirs_exist_ok=True)
+    return replace(artifact, folder=folder)
+
+
 def options(**settings: str) -> RunOptions:
     merged = {**TARGET.run.settings, **settings}
     return replace(TARGET.run.options(), settings=tuple(sorted(merged.items())))
@@ -92,9 +106,9 @@ def hold(got: Array, wanted: Floats, *, part: float = 1e-4) -> None:
 
 @pytest.mark.parametrize("memory", ["device", "host"])
 def test_every_node_is_on_the_gpu_and_open_batches_alternate(
-    model: ir.Model, tmp_path: Path, memory: str
+    model: ir.Model, artifact: Artifact, memory: str
 ) -> None:
-    artifact = compiled(model, tmp_path, options(**{"io.memory": memory}))
+    artifact = replace(artifact, options=options(**{"io.memory": memory}))
     with open_artifact(artifact) as session:
         assert re.fullmatch(r"WebGpu \d+", session.facts["placed"])
         assert session.facts["device"] == "gpu"
@@ -174,9 +188,8 @@ def test_a_release_here_proves_numerics_and_times_nothing() -> None:
 
 
 def test_without_permission_the_software_driver_is_no_gpu(
-    model: ir.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    artifact = compiled(model, tmp_path)
     monkeypatch.delenv("EDGEKIT_SOFTWARE_GPU")
     monkeypatch.setenv("ORT_WEBGPU_EP_ALLOW_SOFTWARE_ADAPTER", "1")  # the plug-in's own says nothing to us
     with pytest.raises(MissingBackendError, match="computes on the processor") as caught:
@@ -202,15 +215,13 @@ def test_a_hidden_driver_compiles_and_runs_nowhere(model: ir.Model, tmp_path: Pa
 
 
 @pytest.mark.usefixtures("no_driver")
-def test_no_setting_makes_it_run_on_the_cpu(model: ir.Model, tmp_path: Path) -> None:
-    artifact = compiled(model, tmp_path, targets.with_fallback(options()))
+def test_no_setting_makes_it_run_on_the_cpu(artifact: Artifact) -> None:
     with pytest.raises(MissingBackendError):
-        open_artifact(artifact)
+        open_artifact(replace(artifact, options=targets.with_fallback(options())))
 
 
-def test_the_file_runs_on_the_cpu_only_by_another_name(model: ir.Model, tmp_path: Path) -> None:
+def test_the_file_runs_on_the_cpu_only_by_another_name(artifact: Artifact) -> None:
     """What must not fire: asked for on the CPU it runs there, and says so; placement calls the difference."""
-    artifact = compiled(model, tmp_path)
     with open_artifact(replace(artifact, options=replace(artifact.options, device="cpu"))) as session:
         assert session.facts["device"] == "cpu"
         assert "WebGpuExecutionProvider was asked for" in placement.difference(
@@ -219,21 +230,20 @@ def test_the_file_runs_on_the_cpu_only_by_another_name(model: ir.Model, tmp_path
 
 
 def test_it_starts_without_droppings(
-    model: ir.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "home"
     home.mkdir()
     for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
         monkeypatch.setenv(name, str(home))
     monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
-    artifact = compiled(model, tmp_path)
     with open_artifact(artifact) as session:
         session.run({"image": floats(1, 3, 16, 16)})
     assert os.listdir(home) == []
 
 
-def test_a_damaged_file_is_an_error_of_the_file(tmp_path: Path, model: ir.Model) -> None:
-    artifact = compiled(model, tmp_path)
+def test_a_damaged_file_is_an_error_of_the_file(tmp_path: Path, artifact: Artifact) -> None:
+    artifact = copied(artifact, tmp_path)
     artifact.path.write_bytes(artifact.path.read_bytes()[:100])
     with pytest.raises((InputError, EngineError)) as caught:
         open_artifact(artifact)
@@ -245,13 +255,13 @@ def test_options_survive_the_sidecar() -> None:
 
 
 def test_the_model_card_s_lines_run(
-    model: ir.Model, tmp_path: Path, swiftshader: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+    artifact: Artifact, tmp_path: Path, swiftshader: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ONNX Runtime alone takes the software driver by a variable of its own."""
     monkeypatch.setenv("ORT_WEBGPU_EP_ALLOW_SOFTWARE_ADAPTER", "1")
-    (tmp_path / "artifacts").mkdir()
-    artifact = compiled(model, tmp_path / "artifacts")
-    entry = entry_from_artifact(artifact, tolerance=Tolerance(steps=1, relative_to_range=1))
+    entry = entry_from_artifact(
+        copied(artifact, tmp_path / "artifacts"), tolerance=Tolerance(steps=1, relative_to_range=1)
+    )
     code = snippet(entry) + "print(session.get_providers()[0], outputs['logits'].shape)"
     seen = {**os.environ, **swiftshader, "ORT_DISABLE_TELEMETRY": "1"}
     done = subprocess.run(
