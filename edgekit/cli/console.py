@@ -9,6 +9,7 @@ banner or native code must not end up inside a JSON document.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import sys
@@ -23,9 +24,10 @@ import typer
 from edgekit import settings
 from edgekit.cli import progress, summary
 from edgekit.cli.reports import ReportRequest, write_report
-from edgekit.errors import ExitCode
+from edgekit.errors import ExitCode, OutputError
 from edgekit.printable import printable
 from edgekit.spec import Progress
+from edgekit.write_errors import cannot_write
 
 
 class Output(StrEnum):
@@ -77,7 +79,8 @@ class Console:
     def note(self, text: str) -> None:
         """One line beside the result."""
         if not self.quiet:
-            sys.stderr.write(f"{printable(text)}\n")
+            with contextlib.suppress(OSError):
+                sys.stderr.write(f"{printable(text)}\n")
 
 
 def open_console(
@@ -96,13 +99,25 @@ def open_console(
 
 
 def emit(text: str) -> None:
-    """Write a result to stdout; a reader that has gone (``| head``) is no error of ours."""
+    """Write a result to stdout; a reader that has gone (``| head``) is no error of ours.
+
+    Raises:
+        OutputError: it cannot be written: a full disk (``> file``), a stdout that is closed (``>&-``).
+    """
+    if sys.stdout is None:
+        raise _not_written(OSError(errno.EBADF, os.strerror(errno.EBADF)))
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         # Python flushes stdout again at exit; that must not raise (docs.python.org, "Note on SIGPIPE")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise _not_written(error) from error
+
+
+def _not_written(error: OSError) -> OutputError:
+    return cannot_write("the result on standard output", error, elsewhere="send it elsewhere")
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ The flags are looked up in the raw arguments, because the error may be that they
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import traceback
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from itertools import pairwise
 import typer
 
 from edgekit.cli import summary
-from edgekit.errors import EdgekitError, ExitCode, InputError
+from edgekit.errors import EdgekitError, ExitCode, InputError, OutputError
 from edgekit.write_errors import explained
 
 _INTERRUPTED = "interrupted; nothing half-written; run the same command again to resume"
@@ -37,7 +38,7 @@ def report(error: Exception, args: Sequence[str]) -> ExitCode:
     _write(known, code, args)
     failed = summary.append_error(known, code, verb=args[0] if args else "")
     if failed:
-        sys.stderr.write(f"{failed}\n")
+        _say(failed)
     return code
 
 
@@ -84,12 +85,19 @@ def _usage(error: typer.TyperException, args: Sequence[str]) -> InputError:
 
 
 def _write(error: EdgekitError, code: ExitCode, args: Sequence[str]) -> None:
-    sys.stderr.write(f"{error}\n" if code is ExitCode.INTERRUPTED else f"error: {error}\n")
+    _say(str(error) if code is ExitCode.INTERRUPTED else f"error: {error}")
     if _wants_json(args):
         from edgekit.cli.console import emit
         from edgekit.report import json
 
-        emit(json.text(json.error_document(error, code)))
+        with contextlib.suppress(OutputError):  # perhaps that is the very error
+            emit(json.text(json.error_document(error, code)))
+
+
+def _say(text: str) -> None:
+    """On stderr; where that is full or closed, the exit code says it alone."""
+    with contextlib.suppress(OSError, AttributeError):
+        sys.stderr.write(f"{text}\n")
 
 
 def _wants_json(args: Sequence[str]) -> bool:

@@ -10,6 +10,7 @@ the documented methods of its group are used here.
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -152,8 +153,23 @@ def run(args: Sequence[str]) -> int:
     return int(code or 0)
 
 
+def _fill_closed_descriptors() -> None:
+    """What the caller closed (``2>&-``) leads nowhere: the next file that is opened would get its number.
+
+    Native code that prints would write into that file then.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free (open(2))
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  until the process ends
+
+
 def main() -> NoReturn:
     """The entry point: SIGTERM ends a run as cleanly as Ctrl-C does."""
+    _fill_closed_descriptors()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     gc.set_threshold(NEW_OBJECTS)
     code = run(sys.argv[1:])

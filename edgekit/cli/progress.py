@@ -101,8 +101,9 @@ class PlainLines:
             self._say(f"{stage.name}: done in {self._clock() - stage.began:.1f} s")
 
     def _say(self, text: str) -> None:
-        self._stream.write(f"{self._now()} {printable(text)}\n")
-        self._stream.flush()
+        with contextlib.suppress(OSError):  # a log on a full disk ends no work
+            self._stream.write(f"{self._now()} {printable(text)}\n")
+            self._stream.flush()
 
 
 def _share(stage: _Stage, now: float) -> str:
@@ -150,8 +151,9 @@ class JsonLines:
             self._say("done", stage=stage.name, done=stage.done, total=stage.total, seconds=seconds)
 
     def _say(self, event: str, **facts: Any) -> None:
-        self._stream.write(json.dumps({"time": self._now(), "event": event, **facts}) + "\n")
-        self._stream.flush()
+        with contextlib.suppress(OSError):
+            self._stream.write(json.dumps({"time": self._now(), "event": event, **facts}) + "\n")
+            self._stream.flush()
 
 
 class Bars:
