@@ -209,7 +209,7 @@ CASES = [
         nothing,
         "compile m.onnx --target onnxruntime-cpu -o /proc/edgekit",
         2,
-        "cannot write",
+        "cannot be written",
     ),
     Case("an output folder that is a file", file_in_the_way, "release -o dist", 2, "dist"),
     Case(

@@ -97,8 +97,13 @@ def disturbed(job: Job, room: Room, wanted: Undisturbed, *, fault: str, at: int)
         free = any(fnmatch.fnmatch(name, glob) for glob in job.differs)
         if digest not in {wanted.before.get(name), wanted.wanted.get(name)} and not free:
             wrong("J3", f"{name} is neither the earlier file nor the whole new one")
-    if fault not in {"kill", "denied", "read-only"} and room.left():
-        wrong("J4", f"left: {', '.join(room.left()[:4])}")
+    excused = fault in {"kill", "denied", "read-only", "broken"}
+
+    def left() -> list[str]:
+        return [name for name in room.left() if not (excused and name.startswith("tmp/"))]
+
+    if fault not in {"kill", "denied", "read-only"} and left():
+        wrong("J4", f"left: {', '.join(left()[:4])}")
     if job.once and ended.code in job.codes:
         return found
     again = room.run(job.arguments, boot=job.boot)
@@ -107,10 +112,8 @@ def disturbed(job: Job, room: Room, wanted: Undisturbed, *, fault: str, at: int)
         return found
     for name in different(job, wanted, room):
         wrong("J5", f"the next run has another {name}", again)
-    excused = fault in {"kill", "denied", "read-only"}
-    left = [name for name in room.left() if not (excused and name.startswith("tmp/"))]
-    if left:
-        wrong("J4", f"left by the next run: {', '.join(left[:4])}", again)
+    if left():
+        wrong("J4", f"left by the next run: {', '.join(left()[:4])}", again)
     return found
 
 

@@ -299,7 +299,7 @@ def judged(answer: dict[str, object] | str, room: Path, out: Path) -> tuple[str,
         return "wrote outside", str([path.name for path in strange])
     if answer["unsafe"]:
         return "unsafe text", ascii(answer["unsafe"]) + " in " + ascii(answer["message"])
-    partial = [path.name for path in out.rglob("*.partial")] if out.is_dir() else []
+    partial = [path.name for path in out.rglob("*.draft")] if out.is_dir() else []
     if partial:
         return "half-written", str(partial)
     return None

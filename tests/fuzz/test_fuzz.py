@@ -98,7 +98,7 @@ def test_a_file_left_by_native_code_is_seen(tmp_path: Path) -> None:
 def test_a_half_written_file_is_seen(tmp_path: Path) -> None:
     out = tmp_path / "case" / "out"
     out.mkdir(parents=True)
-    (out / ".m.onnx.1234.partial").touch()
+    (out / ".m.onnx.1234.draft").touch()
     answer: dict[str, object] = {"code": 2, "message": "", "trace": "", "wrote": [], "unsafe": []}
     judged = drive.judged(answer, tmp_path, out)
     assert judged is not None

@@ -302,7 +302,7 @@ def test_a_file_that_the_runtime_refuses_is_not_kept(tmp_path: Path, monkeypatch
 
 
 def test_an_unwritable_folder(tmp_path: Path) -> None:
-    with pytest.raises(errors.OutputError, match="cannot write"):
+    with pytest.raises(errors.OutputError, match="cannot be written"):
         LiteRt().compile(_request(_relu()), tmp_path / "missing")
 
 

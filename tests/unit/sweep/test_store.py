@@ -39,7 +39,7 @@ def test_a_file_travels_once(url: str, tmp_path: Path) -> None:
     assert (tmp_path / "there").read_text() == "artifact"
     assert second.has(digest)
     assert not second.has("0" * 64)
-    assert not list((tmp_path / "store").rglob("*.tmp"))
+    assert not list((tmp_path / "store").rglob("*.draft"))
 
 
 def test_s2_other_bytes_under_a_digest_are_refused(url: str, tmp_path: Path) -> None:
