@@ -132,7 +132,7 @@ def run() -> Report:
         size = sum(path.stat().st_size for path in folder.glob(f"{source.name}*"))
         for step in (each for each in STEPS if each.name in _needed(wanted)):
             peak = _measured(step, folder)
-            known[step.name] = asdict(peak)
+            known[step.name] = {name: value for name, value in asdict(peak).items() if name != "words"}
             print(
                 f"{step.name}: {peak.held_bytes / size:.2f} model sizes held, {peak.total_bytes / size:.2f} "
                 f"with mapped files, {peak.seconds:.0f} s",
