@@ -1,4 +1,4 @@
-"""What `benchmarks.large.watch_memory` counts: a process and its children, memory that is held, and the limit."""
+"""What `benchmarks.large.watch_memory` counts: a process and its children, what is held, and the limit."""
 
 from __future__ import annotations
 
