@@ -47,8 +47,8 @@ name = "digits"
 version = "1.0.0"
 source = "digits-cnn.onnx"
 [data]
-calibration = { source = "calibration.npz", samples = 8 }
-evaluation = { source = "evaluation.npz", metric = "top1", samples = 16 }
+calibration = { source = "calibration.npz", samples = 2 }
+evaluation = { source = "evaluation.npz", metric = "top1", samples = 4 }
 preprocess = [
   { op = "resize", size = [28, 28] }, { op = "scale", by = 0.0625 }, { op = "layout", to = "NCHW" },
 ]
