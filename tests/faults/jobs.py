@@ -23,7 +23,7 @@ _TIMED = {  # verbs whose files hold times
     "bench": ("h.jsonl", "b.json"),
     "validate": ("v.json", "v.html"),
     "prune": ("*.json",),
-    "sweep": ("swept/rows/*.json", "swept/report.*"),
+    "sweep": ("swept/rows/*.json", "swept/report.*", "swept/store/*"),
 }
 READ_ONLY = ("schema", "targets", "doctor", "inspect", "verify", "clean")
 """Verbs that write nothing into the working folder."""
