@@ -30,11 +30,12 @@ from edgekit.quantization.alone import NotRankedError
 from edgekit.quantization.mixed import EVALUATIONS, RULE, Mixed, Trial, keep_fewest, order
 from edgekit.quantization.overrides import Override
 from edgekit.quantization.sensitivity import rank
-from edgekit.spec import Progress, Rejection
+from edgekit.spec import Progress, Rejection, RunOptions
 from edgekit.target import Target
 from edgekit.validation.statistics import Drop
 
 VARIANT = "mixed"
+THREADS = 2  # of the ranking, on every machine: sums in another order could rank equals otherwise
 DEVIATIONS = 1.96  # from the middle of a 95 % interval to its ends
 Evaluate = Callable[[Scheme], Trial]
 
@@ -71,7 +72,14 @@ def mix(
     plan = plan_of(prepared, target, scheme, overrides=overrides)
     progress.stage(f"{target.name}: rank operators by the damage they do", total=2 * len(plan.operators))
     try:
-        found = rank(prepared.model, plan, open_model=open_model, batches=data.batches, progress=progress)
+        found = rank(
+            prepared.model,
+            plan,
+            open_model=open_model,
+            batches=data.batches,
+            options=RunOptions(threads=THREADS),
+            progress=progress,
+        )
     except NotRankedError as error:
         return None, Mixed(False, (), (), error.what)
     steps = order(plan, found.damages, macs=_macs(prepared.model))
