@@ -142,6 +142,11 @@ class WorkerProcess:
                 reply = cast("dict[str, Any]", read_frame(self._replies))
             except (EOFError, BrokenPipeError) as error:
                 raise self._crash(doing) from error
+            except (OSError, ValueError) as error:
+                if self.closed:  # by another thread, a moment before this one came to its pipe
+                    raise self._crash(doing) from error
+                self.kill()
+                raise
             except BaseException:  # Ctrl-C between question and answer: the pipe is out of step for good
                 self.kill()
                 raise
@@ -169,6 +174,12 @@ class WorkerProcess:
         )
 
     def _crash(self, doing: str) -> BackendCrashError:
+        if self.closed:  # by another thread, and the log with it
+            return BackendCrashError(
+                f"the session of {self.subject} was closed while {doing}",
+                why="another thread closed it",
+                remedy="close a session when nothing runs in it",
+            )
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_CLOSE_SECONDS)
         code, log = self._process.poll(), self._log_tail()

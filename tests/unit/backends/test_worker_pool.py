@@ -87,7 +87,7 @@ def test_a_worker_that_another_thread_waits_for_is_ended(opened: Open) -> None: 
         waiting = pool.submit(session.run, {"x": X})
         assert wait_until(session._process._lock.locked)
         session.close()
-        with pytest.raises(BackendCrashError):
+        with pytest.raises(BackendCrashError, match="was closed while"):
             waiting.result()
     assert not is_alive(session.pid)
 
