@@ -264,6 +264,7 @@ def _model_from_proto(
             model: ir.Model = ir.from_proto(proto)
             external_data.use_mapped(model, {**(mapped or {}), **outside})
             _take_arrays(model)
+            _check_text(model)
     except Exception as error:  # onnx_ir raises whatever the malformed field provokes
         raise ModelFileError(
             f"{name} cannot be read as an ONNX graph: {_first_line(error)}",
@@ -271,6 +272,26 @@ def _model_from_proto(
             remedy=_EXPORT_AGAIN,
         ) from error
     return model
+
+
+def _check_text(model: ir.Model) -> None:
+    """Protobuf gives bytes where a string field holds no UTF-8, and writes none back.
+
+    Raises:
+        ValueError: a name of a node or value is none.
+    """
+    for graph in model.graphs():
+        for value in (*graph.inputs, *graph.initializers.values()):
+            _check_is_text(value.name)
+        for node in graph:
+            outputs = (value.name for value in node.outputs)
+            for text in (node.name, node.op_type, node.domain, *node.attributes, *outputs):
+                _check_is_text(text)
+
+
+def _check_is_text(name: object) -> None:
+    if isinstance(name, bytes):
+        raise ValueError(f"the name {name!r} is not UTF-8")  # noqa: TRY004  the value in the file is wrong
 
 
 def _take_arrays(model: ir.Model) -> None:

@@ -198,6 +198,12 @@ def _lower_unit(step: Step, notes: list[str]) -> None:
     except FloatOnlyError as error:
         step.note(f"computes in float: {error}")
         _in_float(step, lowering)
+    except OverflowError as error:  # NumPy's, of an int64 of the model that TFLite keeps as int32
+        raise RefusedError(
+            "number-too-large",
+            f"a number of {unit.node} does not fit: {error}",
+            "sizes and paddings in TFLite are int32: correct the attribute",
+        ) from error
 
 
 def _body(body: ir.Graph, *, ends: Ends, notes: list[str]) -> control.Body:

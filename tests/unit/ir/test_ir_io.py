@@ -98,6 +98,17 @@ def test_specs_refuse_an_input_of_unknown_rank(tiny: ir.Model) -> None:
         io.specs(tiny)
 
 
+@pytest.mark.parametrize("old", [b"the-node", b"the_out"], ids=["node", "value"])
+def test_a_name_that_is_no_utf_8_is_refused(old: bytes, tmp_path: Path) -> None:  # found by fuzzing
+    model = ir.from_onnx_text(TEXT)
+    node = next(iter(model.graph))
+    node.name, node.outputs[0].name = "the-node", "the_out"
+    content = io.to_bytes(model)
+    assert old in content
+    with pytest.raises(ModelFileError, match="is not UTF-8"):
+        io.from_bytes(content.replace(old, b"\xff" + old[1:]))
+
+
 def test_specs_refuse_a_name_that_two_outputs_share(tiny: ir.Model) -> None:  # found by fuzzing
     tiny.graph.outputs.append(tiny.graph.outputs[0])
     with pytest.raises(ModelFileError, match="two outputs of the model are named 'y'"):
