@@ -122,7 +122,9 @@ def _times(model: ir.Model, images: Array, path: Path) -> dict[str, list[tuple[f
         job(asked)
         end = time.perf_counter()
         worker_pool.end()  # only of processes that ended the system says what they used
-        found.setdefault(name, []).append((end - begin, end - asked[READ_AHEAD], sum(os.times()[:4]) - used))
+        found.setdefault(name, []).append(
+            (end - begin, end - asked[min(READ_AHEAD, len(asked) - 1)], sum(os.times()[:4]) - used)
+        )
 
     for number in range(ROUNDS):
         timed("float", lambda asked: _infer(model, _stream(images, COUNT, asked)))
