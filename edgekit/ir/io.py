@@ -278,20 +278,23 @@ def _check_text(model: ir.Model) -> None:
     """Protobuf gives bytes where a string field holds no UTF-8, and writes none back.
 
     Raises:
-        ValueError: a name of a node or value is none.
+        ValueError: a string of the model, a graph, a function, a node or a value is none.
     """
-    for graph in model.graphs():
+    _check_are_text(model.producer_name, model.producer_version, model.domain, model.doc_string)
+    _check_are_text(*model.metadata_props.keys(), *model.metadata_props.values())
+    for graph in (*model.graphs(), *(function.graph for function in model.functions.values())):
+        _check_are_text(graph.name, graph.doc_string)
         for value in (*graph.inputs, *graph.initializers.values()):
-            _check_is_text(value.name)
+            _check_are_text(value.name, value.doc_string)
         for node in graph:
-            outputs = (value.name for value in node.outputs)
-            for text in (node.name, node.op_type, node.domain, *node.attributes, *outputs):
-                _check_is_text(text)
+            _check_are_text(node.name, node.op_type, node.domain, node.doc_string, *node.attributes)
+            _check_are_text(*(value.name for value in node.outputs))
 
 
-def _check_is_text(name: object) -> None:
-    if isinstance(name, bytes):
-        raise ValueError(f"the name {name!r} is not UTF-8")  # noqa: TRY004  the value in the file is wrong
+def _check_are_text(*texts: object) -> None:
+    wrong = next((text for text in texts if isinstance(text, bytes)), None)
+    if wrong is not None:
+        raise ValueError(f"{wrong[:60]!r} is not UTF-8")
 
 
 def _take_arrays(model: ir.Model) -> None:

@@ -6,7 +6,8 @@ refuses it, becomes a ``Rejection``; the walk goes on, so that all are reported 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
@@ -136,7 +137,8 @@ def lower(program: Program, plan: LayoutPlan, *, ends: Ends = Ends.OWN) -> Lower
     ]
     for unit, ports in zip(program.units, plan.units, strict=True):
         try:
-            _lower_unit(Step(unit, ports, tensors, notes), notes)
+            with _int32_or_refused():
+                _lower_unit(Step(unit, ports, tensors, notes), notes)
         except (RefusedError, BodyRefusedError) as error:
             rejections.extend(_rejections(unit.node, error))
             for index, out in enumerate(unit.outputs):
@@ -198,10 +200,17 @@ def _lower_unit(step: Step, notes: list[str]) -> None:
     except FloatOnlyError as error:
         step.note(f"computes in float: {error}")
         _in_float(step, lowering)
-    except OverflowError as error:  # NumPy's, of an int64 of the model that TFLite keeps as int32
+
+
+@contextlib.contextmanager
+def _int32_or_refused() -> Iterator[None]:
+    """NumPy raises where a number of the model (int64) does not fit into what TFLite keeps it as."""
+    try:
+        yield
+    except OverflowError as error:
         raise RefusedError(
             "number-too-large",
-            f"a number of {unit.node} does not fit: {error}",
+            f"a number does not fit: {error}",
             "sizes and paddings in TFLite are int32: correct the attribute",
         ) from error
 

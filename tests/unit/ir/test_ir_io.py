@@ -98,13 +98,15 @@ def test_specs_refuse_an_input_of_unknown_rank(tiny: ir.Model) -> None:
         io.specs(tiny)
 
 
-@pytest.mark.parametrize("old", [b"the-node", b"the_out"], ids=["node", "value"])
-def test_a_name_that_is_no_utf_8_is_refused(old: bytes, tmp_path: Path) -> None:  # found by fuzzing
+@pytest.mark.parametrize("old", [b"the-node", b"the_out", b"the doc", b"the-maker", b"the-graph"])
+def test_a_text_that_is_no_utf_8_is_refused(old: bytes) -> None:  # found by fuzzing
     model = ir.from_onnx_text(TEXT)
     node = next(iter(model.graph))
-    node.name, node.outputs[0].name = "the-node", "the_out"
+    node.name, node.outputs[0].name, node.doc_string = "the-node", "the_out", "the doc"
+    model.producer_name, model.graph.name = "the-maker", "the-graph"
     content = io.to_bytes(model)
     assert old in content
+    io.from_bytes(content)
     with pytest.raises(ModelFileError, match="is not UTF-8"):
         io.from_bytes(content.replace(old, b"\xff" + old[1:]))
 
