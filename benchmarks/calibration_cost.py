@@ -40,7 +40,7 @@ PEER_ROUNDS = 1  # a peer takes 4 to 17 times as long
 PEER_COUNT = {"MinMax": 128, "Entropy": 16}  # the entropy calibrator keeps every activation of every sample
 METHODS = ("minmax", "moving-average", "percentile:99.99", "entropy", "mse")
 HISTOGRAM_METHODS = METHODS[2:]
-READ_AHEAD = 3  # batches that are read while the model is opened; from then on both sides stream
+READ_AHEAD = 3  # batches that are read while the model is opened; then both sides stream (a peer asks once)
 EVERYTHING = 10**9  # values of a tensor and sample: all of them
 MEMORY_COUNTS = (32, 2048)
 

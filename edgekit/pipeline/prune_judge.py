@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from edgekit.backends.onnxruntime import open_model
 from edgekit.dataset import Dataset
+from edgekit.dataset.held import Held
 from edgekit.pipeline.evaluation import Evaluated, evaluate_pair, load_labelled
 from edgekit.preprocess import Step
 from edgekit.spec import Progress, RunOptions
@@ -51,8 +52,4 @@ class Judging:
 
 def in_memory(data: Dataset) -> Dataset:
     """The same data, in memory where it is small: it is passed over once for each layer."""
-    first = next(iter(data.batches(1)))
-    if sum(array.nbytes for array in first.values()) * data.count > HELD_BYTES:
-        return data
-    held = list(data.samples())
-    return replace(data, samples=lambda: held)
+    return replace(data, samples=Held(data.samples, HELD_BYTES))

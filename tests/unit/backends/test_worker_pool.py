@@ -159,7 +159,7 @@ def test_an_error_quotes_nothing_that_an_earlier_model_said(opened: Open) -> Non
     assert "python print" not in str(caught.value.why)
 
 
-def test_models_in_memory_share_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_in_memory_share_a_worker() -> None:
     worker_pool.end()
     found, pids = [], []
     for factor in (2.0, 3.0):
