@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit import settings as environment
 from edgekit.backends import torch_package
 from edgekit.backends.torch_device import gpu_facts, torch_on
+from edgekit.backends.torch_kept import kept
 from edgekit.errors import InputError
 from edgekit.spec import RunOptions
 
@@ -159,16 +160,14 @@ class TorchAotiEngine:
             self.facts["kernels"] = "PyTorch's own, one by one: numerics only"
             model: Callable[..., Any] = torch.export.load(str(path)).module()
             return model
-        begin = time.perf_counter()
-        package = _cache_of(path, torch, self.facts, self._settings)
-        if not package.is_file():
-            package.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = package.with_name(f"{time.monotonic_ns()}.pt2")
-            torch_package.compile_file(
-                str(path), str(unfinished), device=self._device, settings=self._settings
-            )
-            unfinished.replace(package)
+        settings = self._settings
+
+        def compile_it(out: Path) -> None:
+            begin = time.perf_counter()
+            torch_package.compile_file(str(path), str(out), device=self._device, settings=settings)
             self.facts["compiled here"] = f"{time.perf_counter() - begin:.0f} s"
+
+        package = kept(_entry_of(path, torch, self.facts, settings), compile_it)
         self.facts["kernels"] = "AOTInductor"
         return _loaded(torch, package, alone=self._graphs)
 
@@ -209,11 +208,11 @@ def _loaded(torch: Any, path: Path, *, alone: bool) -> Callable[..., Any]:
     return found
 
 
-def _cache_of(path: Path, torch: Any, facts: Mapping[str, str], settings: Mapping[str, str]) -> Path:
+def _entry_of(path: Path, torch: Any, facts: Mapping[str, str], settings: Mapping[str, str]) -> Path:
     """Where the compiled form of a program is kept: by its bytes, PyTorch, the GPU and the options."""
     sha = hashlib.sha256(path.read_bytes())
     options = sorted(
         (key, value) for key, value in settings.items() if key.startswith(torch_package.INDUCTOR)
     )
     sha.update(repr((torch.__version__, facts.get("gpu"), options)).encode())
-    return environment.cache_dir() / "aoti" / f"{sha.hexdigest()[:32]}.pt2"
+    return environment.cache_dir() / "aoti" / sha.hexdigest()[:32]
