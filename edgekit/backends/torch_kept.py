@@ -28,6 +28,7 @@ def kept(entry: Path, make: Callable[[Path], None]) -> Path:
         OutputError: the folder cannot be written.
     """
     if _is_whole(entry):
+        drafts.remove_left(entry)  # of one that was killed after its rename
         return entry / _FILE
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)

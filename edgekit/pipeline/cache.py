@@ -31,6 +31,7 @@ _MAKING = "making"  # drafts of entries: folders that no run takes anything out 
 _SEAL = ".hashes.json"  # SHA-256 by path of an entry's files, as they were when it was complete
 _ELSEWHERE = "set EDGEKIT_CACHE or --cache-dir to a folder that you may write"
 _seen_whole: set[Path] = set()  # by this process: hashing is paid once
+_tidied: set[Path] = set()  # stages, by this process
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Cache:
         """
         entry = self.root / stage / entry_digest(key)
         if _is_whole(entry):
+            _tidy(entry.parent)
             return entry
         if entry.exists():
             _discard(entry)
@@ -139,6 +141,13 @@ def _is_whole(entry: Path) -> bool:
     if whole:
         _seen_whole.add(entry)
     return whole
+
+
+def _tidy(stage: Path) -> None:
+    """Drafts of a run that was killed after its entry's rename: nobody makes that entry again."""
+    if stage not in _tidied:
+        _tidied.add(stage)
+        drafts.remove_left(stage / _MAKING)
 
 
 def _discard(entry: Path) -> None:

@@ -104,8 +104,8 @@ def disturbed(job: Job, room: Room, wanted: Undisturbed, *, fault: str, at: int)
 
     if fault not in {"kill", "denied", "read-only"} and left():
         wrong("J4", f"left: {', '.join(left()[:4])}")
-    if job.once and ended.code in job.codes:
-        return found
+    if job.once and (ended.code in job.codes or not different(job, wanted, room)):
+        return found  # killed after its last file, it had done all
     again = room.run(job.arguments, boot=job.boot)
     if again.code not in job.codes or "Traceback" in again.err:
         wrong("J5", f"the next run ended with {again.code}", again)

@@ -99,6 +99,13 @@ def test_k2_what_a_killed_one_left_is_removed(entry: Path) -> None:
     assert _names(entry) == WHOLE
 
 
+def test_k2_what_one_left_that_was_killed_after_its_rename(entry: Path) -> None:
+    kept(entry, Compiler())
+    (entry.parent / ".0123.0123456789ab.draft").mkdir()
+    kept(entry, Compiler())
+    assert _names(entry) == WHOLE
+
+
 def test_a_full_disk_is_named_and_leaves_nothing(entry: Path) -> None:
     def full(out: Path) -> None:
         out.write_bytes(KERNELS[:100])

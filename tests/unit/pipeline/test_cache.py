@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edgekit import drafts
 from edgekit.errors import InputError, OutputError
 from edgekit.pipeline import versions
 from edgekit.pipeline.cache import Cache, is_cache, opened
@@ -123,3 +124,21 @@ def test_a_whole_entry_is_not_made_again(tmp_path: Path, monkeypatch: pytest.Mon
     forget(monkeypatch)
     assert cache.holds("s", {"k": 1})
     assert cache.folder("s", {"k": 1}, lambda _: pytest.fail("made again")) == entry
+
+
+def test_a_draft_that_is_left_beside_a_whole_entry_goes(tmp_path: Path) -> None:
+    """Its run was killed after the entry's rename: nobody makes that entry again."""
+    cache = Cache(tmp_path)
+    cache.value("stage", {"k": 1}, lambda: 1)
+    left = tmp_path / "stage" / ".making.0123456789ab.draft"
+    left.mkdir()
+    assert cache.value("stage", {"k": 1}, lambda: 2) == 1
+    assert not left.exists()
+
+
+def test_a_draft_that_somebody_works_on_stays(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.value("stage", {"k": 1}, lambda: 1)
+    with drafts.folder(tmp_path / "stage" / "making") as held:
+        assert cache.value("stage", {"k": 1}, lambda: 2) == 1
+        assert held.is_dir()
