@@ -261,7 +261,8 @@ def _reasons(result: SweepResult, names: dict[str, str]) -> Lines:
     for row in result.rows:
         if row.status == "pass":
             continue
-        lines.append(Line(f"{names[row.id]}: {row.reason}", _TONES.get(row.status, "warn")))
+        said = f"{row.reason}; next: {row.remedy}" if row.remedy else row.reason
+        lines.append(Line(f"{names[row.id]}: {said}", _TONES.get(row.status, "warn")))
         lines += rejections_lines(row.rejections)
     return Lines("Rows that do not pass", tuple(lines), brief=6)
 

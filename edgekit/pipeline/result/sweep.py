@@ -27,6 +27,7 @@ class SweepRow:
             than the sweep's limit; "error": it could not be decided otherwise.
         exit_code: what it would be as a release of this target alone.
         reason: why it is what it is.
+        remedy: what to do next, where it did not pass.
         artifact: what was chosen for it, with its figures and gates; None where nothing was made.
         folder: where artifact and figures lie; "" where nothing was made.
         higher_is_better: of the metric.
@@ -47,6 +48,7 @@ class SweepRow:
     status: SweepStatus
     exit_code: ExitCode
     reason: str
+    remedy: str = ""
     artifact: CandidateRow | None = None
     prune: str = ""
     folder: str = ""

@@ -43,6 +43,8 @@ _STATUS: Mapping[ExitCode, SweepStatus] = {
     ExitCode.TARGET_REFUSES: "refused",
     ExitCode.BACKEND_MISSING: "missing",
 }
+_NOT_THERE = "leave the cell out ([[exclude]]), or take fp32 there"
+_NO_CLUSTER = "--scheduler tcp://host:port, or give the device an address"
 _MISSING: tuple[SweepStatus, ExitCode] = ("missing", ExitCode.BACKEND_MISSING)
 
 
@@ -117,7 +119,7 @@ class Collected:
         except EdgekitError as bad:  # C4
             for row in rows:
                 if row.id not in self._done:
-                    self._end(row, bad.exit_code, _sentence(error_document(bad)))
+                    self._end(row, bad.exit_code, error_document(bad))
             return ()
         return follows
 
@@ -216,9 +218,12 @@ class Collected:
             self._findings |= dict.fromkeys(document["notes"])
             candidates = self._candidates(row)
             if not candidates:
-                self._end(row, ExitCode.TARGET_REFUSES, document["said"])
+                said = {"what": document["said"], "why": "", "remedy": _NOT_THERE}
+                self._end(row, ExitCode.TARGET_REFUSES, said)
             elif row.device.name in self._unreachable:
-                self._show(row, {}, why=self._unreachable[row.device.name], ended=_MISSING)
+                self._show(
+                    row, {}, why=self._unreachable[row.device.name], remedy=_NO_CLUSTER, ended=_MISSING
+                )
             elif row.device.name == LOCAL and not document["timed"]:  # C2
                 self._show(row, {}, why=made[0].row.caveat)
             else:
@@ -252,7 +257,14 @@ class Collected:
         failures: Mapping[str, str] = document["failures"]
         said = "; ".join(f"{label}: {why}" for label, why in failures.items())
         write_text(self._kept.folder(row) / "bench.json", json.dumps(document, indent=1) + "\n")
-        self._show(row, timed, why=said or "no measurement was made", machine=machine.key, failed=bool(said))
+        self._show(
+            row,
+            timed,
+            why=said or "no measurement was made",
+            remedy="; ".join(dict.fromkeys(filter(None, document["remedies"].values()))),
+            machine=machine.key,
+            failed=bool(said),
+        )
 
     # --- a row's end ----------------------------------------------------------------------------------
 
@@ -262,23 +274,24 @@ class Collected:
         timed: Mapping[str, Timed],
         *,
         why: str,
+        remedy: str = "",
         machine: str = "",
         ended: tuple[SweepStatus, ExitCode] | None = None,
         failed: bool = False,
     ) -> None:
         """Judge, copy the artifact out, and lock what was chosen; ``ended`` where no bench decides."""
         found = shown(self._candidates(row), timed, plan=row.plan.targets[0], why=why)
-        code, reason = found.exit_code, found.reason
+        code, reason, step = found.exit_code, found.reason, found.remedy
         if ended is not None:
-            code, reason = ended[1], why
+            code, reason, step = ended[1], why, remedy
         elif failed and found.made.label not in timed:
-            code, reason = ExitCode.INTERNAL, why
+            code, reason, step = ExitCode.INTERNAL, why, remedy
         self._copy(row, found)
         self._lock(row, found.made.scheme)
         self._finish(
             row,
             replace(
-                self._row(row, code, reason),
+                self._row(row, code, reason, step),
                 status=ended[0] if ended else _STATUS.get(code, "error"),
                 artifact=found.row,
                 folder=f"rows/{row.id}",
@@ -290,16 +303,17 @@ class Collected:
         code = ExitCode(error["exit_code"])
         status: SweepStatus = "timed out" if error.get("how") == "timed out" else _STATUS.get(code, "error")
         if row.unit in self._made and self._candidates(row):  # it was made: what is known of it stands
-            self._show(row, {}, why=_sentence(error), ended=(status, code))
+            self._show(row, {}, why=_sentence(error), remedy=error["remedy"], ended=(status, code))
             return
         rejections = tuple(from_json(Rejection, each) for each in error["rejections"])
-        ended = replace(self._row(row, code, _sentence(error)), status=status, rejections=rejections)
+        ended = self._row(row, code, _sentence(error), error["remedy"])
+        ended = replace(ended, status=status, rejections=rejections)
         self._finish(row, ended)
 
-    def _end(self, row: Row, code: ExitCode, reason: str) -> None:
-        self._finish(row, self._row(row, code, reason))
+    def _end(self, row: Row, code: ExitCode, error: Mapping[str, Any]) -> None:
+        self._finish(row, self._row(row, code, _sentence(error), error["remedy"]))
 
-    def _row(self, row: Row, code: ExitCode, reason: str) -> SweepRow:
+    def _row(self, row: Row, code: ExitCode, reason: str, remedy: str) -> SweepRow:
         about = self._about.get(row.group, {})
         return SweepRow(
             id=row.id,
@@ -312,6 +326,7 @@ class Collected:
             status=_STATUS.get(code, "error"),
             exit_code=code,
             reason=reason,
+            remedy=remedy,
             higher_is_better=bool(about.get("higher_is_better", True)),
             data=str(about.get("data", "")),
             seconds=self._seconds[row.id],
@@ -365,7 +380,14 @@ def _error_of(reply: Reply) -> Mapping[str, Any] | None:
     else:
         code = ExitCode.BACKEND_MISSING if reply.how == "missing" else ExitCode.INTERNAL
     what = f"device missing: {reply.reason}" if reply.how == "missing" else reply.reason
-    return {"what": what, "why": "", "exit_code": int(code), "rejections": (), "how": reply.how}
+    return {
+        "what": what,
+        "why": "",
+        "remedy": reply.remedy,
+        "exit_code": int(code),
+        "rejections": (),
+        "how": reply.how,
+    }
 
 
 def _sentence(error: Mapping[str, Any]) -> str:

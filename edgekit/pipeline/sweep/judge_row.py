@@ -136,6 +136,7 @@ class Shown:
     row: CandidateRow
     exit_code: ExitCode
     reason: str
+    remedy: str
 
 
 def shown(candidates: Sequence[Made], timed: Mapping[str, Timed], *, plan: TargetPlan, why: str) -> Shown:
@@ -143,7 +144,7 @@ def shown(candidates: Sequence[Made], timed: Mapping[str, Timed], *, plan: Targe
     found = []
     for each in candidates:
         row, verdict = held(each.row, timed.get(each.label), plan=plan, why=why)
-        found.append(Shown(each, row, verdict.exit_code, _reason(row, verdict)))
+        found.append(Shown(each, row, verdict.exit_code, *_reason(row, verdict)))
     order = {"pass": 0, "inconclusive": 1, "fail": 2}
     best = min(order[each.row.status] for each in found)
     kept = [each for each in found if order[each.row.status] == best]
@@ -152,14 +153,15 @@ def shown(candidates: Sequence[Made], timed: Mapping[str, Timed], *, plan: Targe
     return min(kept, key=lambda each: each.row.latency.p50_ms if each.row.latency else float("inf"))
 
 
-def _reason(row: CandidateRow, verdict: Verdict) -> str:
-    """The gate that decides, in words."""
+def _reason(row: CandidateRow, verdict: Verdict) -> tuple[str, str]:
+    """The gate that decides, in words, and what to do about it."""
     missed = [gate for gate in verdict.gates if gate.status in {"fail", "inconclusive"}]
     if missed:
         gate = next((g for g in missed if g.status == "fail"), missed[0])
         word = "missed" if gate.status == "fail" else "open"
-        return f"{gate.name} {word}: {gate.measured or 'not measured'} ({gate.limit}); {gate.reason}"
+        said = f"{gate.name} {word}: {gate.measured or 'not measured'} ({gate.limit}); {gate.reason}"
+        return said, gate.remedy
     waived = [gate.name for gate in verdict.gates if gate.status == "waived"]
     if waived:
-        return f"inside the budget but for what is waived: {', '.join(waived)}"
-    return f"inside the budget; {row.caveat}" if row.caveat else "inside the budget"
+        return f"inside the budget but for what is waived: {', '.join(waived)}", ""
+    return f"inside the budget; {row.caveat}" if row.caveat else "inside the budget", ""

@@ -4,8 +4,9 @@
 
 Started with ``subprocess`` and the parent's ``sys.path``, as the runtimes' workers are
 (``backends.worker_process``): nothing is pickled, and a user's script needs no ``__main__`` guard. A process
-that dies is gone from ``workers``, and another one with another name stands in for it. A process whose parent
-has ended, ``kill -9`` included, ends itself.
+that dies is gone from ``workers``, and another one with another name stands in for it. A process whose pipe
+closes removes what it was just writing and ends, in the middle of a task too: so does one whose parent has
+ended, ``kill -9`` included.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from dataclasses import dataclass
 from typing import IO
 
 from edgekit import settings
+from edgekit.pipeline.sweep.process_main import CLEAN_S
 from edgekit.pipeline.sweep.schedule import Document, Task, Worker
 
 _BOOT = "import sys; sys.path[:] = sys.argv[1:]; from edgekit.pipeline.sweep.process_main import main; main()"
 _HOST = "this machine"
 _TAIL_BYTES, _TAIL_LINES, _LINE_CHARACTERS = 8192, 6, 200  # what is quoted of a dead process
-_CLOSE_S = 2.0  # an idle process leaves within milliseconds; a busy one is not waited for
+_CLOSE_S = CLEAN_S + 1.0  # it ends itself before; this is for one that is stopped or swaps
 
 
 @dataclass
@@ -86,8 +88,7 @@ class Processes:
             return found
 
     def stop(self, worker: str) -> None:
-        """Kill it; the runtimes that it started end with its pipes, and ``workers`` fills its place."""
-        self._children[worker].process.kill()
+        """End it; the runtimes that it started end with its pipes, and ``workers`` fills its place."""
         self._end(worker)
 
     def last_words(self, worker: str) -> str:
@@ -95,9 +96,10 @@ class Processes:
         return self._dead.get(worker, "")
 
     def close(self) -> None:
-        """End all of them at once."""
+        """End all of them, side by side."""
+        for child in self._children.values():
+            _hang_up(child)
         for name in list(self._children):
-            self._children[name].process.kill()
             self._end(name)
 
     @property
@@ -131,10 +133,7 @@ class Processes:
 
     def _end(self, name: str) -> None:
         child = self._children.pop(name)
-        for pipe in (child.process.stdin,):
-            with contextlib.suppress(BrokenPipeError):
-                if pipe is not None:
-                    pipe.close()
+        _hang_up(child)
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.process.wait(_CLOSE_S)
         if child.process.poll() is None:
@@ -145,6 +144,13 @@ class Processes:
             child.process.stdout.close()
         self._dead[name] = _words(child.process.returncode, child.log)
         child.log.close()
+
+
+def _hang_up(child: _Child) -> None:
+    pipe = child.process.stdin
+    with contextlib.suppress(BrokenPipeError):
+        if pipe is not None:
+            pipe.close()
 
 
 def _words(code: int, log: IO[bytes]) -> str:

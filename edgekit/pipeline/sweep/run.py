@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from edgekit import drafts
 from edgekit.errors import UnknownNameError
 from edgekit.measure import device_address, device_list
 from edgekit.pipeline.gravest import gravest
@@ -198,8 +198,7 @@ def _entry(device: DeviceTable, file: Path) -> Mapping[str, Any]:
 def _unreachable(plan: Planned, devices: Mapping[str, Mapping[str, Any] | None]) -> dict[str, str]:
     """Without a cluster: devices that are workers of one, and why they are missing."""
     return {
-        row.device.name: f"device {row.device.name} is a worker of a Dask cluster (it has no address): "
-        "--scheduler tcp://..."
+        row.device.name: f"device {row.device.name} is a worker of a Dask cluster (it has no address)"
         for row in plan.rows
         if row.device.name != LOCAL and devices[row.device.name] is None
     }
@@ -208,7 +207,7 @@ def _unreachable(plan: Planned, devices: Mapping[str, Mapping[str, Any] | None])
 def _token(shared: store.Store, out: Path) -> str:
     """A blob that every worker must see: then it sees the same store."""
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".token-") as folder:
-        path = Path(folder) / "token"
+    with drafts.folder(out / "token") as folder:
+        path = folder / "token"
         path.write_text(_TOKEN + hashlib.sha256(str(out.resolve()).encode()).hexdigest(), "utf-8")
         return shared.put(path)

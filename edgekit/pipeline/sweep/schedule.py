@@ -40,6 +40,10 @@ RETRIES = (
 )
 POLL_S = 0.2  # how long a look for replies may take before workers are looked at again
 ASK_AGAIN_S = 5.0  # a device that did not answer is asked again after that
+_WORKER = "dask worker ADDRESS --nthreads 1"
+_AGAIN = "run the same command again"
+_AFTER_LOSS = f"its log says why; with fewer --jobs each has more memory; {_AGAIN}"
+_AFTER_LIMIT = f"give it longer (--limit SECONDS), or find out why it hangs; {_AGAIN}"
 
 Document = Mapping[str, Any]
 
@@ -82,12 +86,14 @@ class Reply:
         how: "done"; "lost" with its workers (T4), "missing" (T5) or "timed out" (T7): then ``document`` is
             empty.
         reason: in words, where it was not done.
+        remedy: what to do about it.
         worker: who did it last.
     """
 
     how: Literal["done", "lost", "missing", "timed out"]
     document: Document = field(default_factory=dict)
     reason: str = ""
+    remedy: str = ""
     worker: str = ""
 
 
@@ -205,7 +211,7 @@ class Schedule:
         self._lost: Counter[str] = Counter()
         self._away_since: dict[str, float] = {}
         self._not_before: dict[str, float] = {}
-        self._said: dict[str, str] = {}  # by a device's worker, that could not reach it
+        self._said: dict[str, Document] = {}  # by a device's worker, that could not reach it
         self.lost = 0
 
     def run(self, tasks: Sequence[Task], then: Then) -> None:
@@ -246,7 +252,7 @@ class Schedule:
                 self._ready.insert(0, task)
                 continue
             said = f"its worker was lost {self._lost[task.id]} times, the last was {name}{words}"
-            ended.append((task, Reply("lost", reason=said, worker=name)))
+            ended.append((task, Reply("lost", reason=said, remedy=_AFTER_LOSS, worker=name)))
         return ended
 
     def _expire(self, workers: Mapping[str, Worker]) -> list[tuple[Task, Reply]]:
@@ -263,7 +269,8 @@ class Schedule:
                 continue
             for task in waiting:
                 self._ready.remove(task)
-                ended.append((task, Reply("missing", reason=self._missing(device, here=here))))
+                reason, remedy = self._missing(device, here=here)
+                ended.append((task, Reply("missing", reason=reason, remedy=remedy)))
         return ended
 
     def _overdue(self) -> list[tuple[Task, Reply]]:
@@ -276,7 +283,7 @@ class Schedule:
             task = self._running.pop(name)
             self._crew.stop(name)
             reason = f"timed out: {task.id} took more than {limit:g} s"
-            ended.append((task, Reply("timed out", reason=reason, worker=name)))
+            ended.append((task, Reply("timed out", reason=reason, remedy=_AFTER_LIMIT, worker=name)))
         return ended
 
     def _put_off(self, task: Task, document: Document) -> None:
@@ -284,14 +291,18 @@ class Schedule:
         self._away_since.setdefault(task.device, self._clock())
         if task.id not in self._not_before:
             self._progress.note(f"{task.id}: {document.get('away')}; it is asked again")
-        self._said[task.device] = str(document["away"])
+        self._said[task.device] = document
         self._not_before[task.id] = self._clock() + min(ASK_AGAIN_S, self._limits.wait_s / 4)
         self._ready.append(task)
 
-    def _missing(self, device: str, *, here: bool) -> str:
+    def _missing(self, device: str, *, here: bool) -> tuple[str, str]:
+        """What to say of it, and what to do."""
         waited = f"within {self._limits.wait_s:g} s"
         if not device:
-            return f"no worker that compiles was there {waited}"
+            return f"no worker that compiles was there {waited}", f"start one: `{_WORKER}`; {_AGAIN}"
         if here:
-            return f"device {device} did not answer {waited}: {self._said.get(device, '')}"
-        return f"no worker announced device {device} {waited}"
+            said = self._said.get(device, {})
+            remedy = f"{said['remedy']}; then {_AGAIN}" if said.get("remedy") else _AGAIN
+            return f"device {device} did not answer {waited}: {said.get('away', '')}", remedy
+        start = f'`{_WORKER} --resources "{device}=1"`'
+        return f"no worker announced device {device} {waited}", f"start it: {start}; {_AGAIN}"

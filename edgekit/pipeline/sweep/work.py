@@ -277,7 +277,7 @@ def _bench(document: Mapping[str, Any]) -> Reply:
     if document["device"]:
         return _bench_there(held, document)
     timed = _measured(held, baseline=document["baseline"], cache=cache, rounds=document["rounds"])
-    return {"timed": timed, "failures": {}, "machine": to_json(machine_row())}
+    return {"timed": timed, "failures": {}, "remedies": {}, "machine": to_json(machine_row())}
 
 
 def _measured(held: Mapping[str, Artifact], *, baseline: str, cache: Cache, rounds: int) -> dict[str, Any]:
@@ -324,12 +324,14 @@ def _bench_there(held: Mapping[str, Artifact], document: Mapping[str, Any]) -> R
             held, devices=[device], against=document["baseline"], sweep=Sweep(), seed=_SEED, progress=Silent()
         )
     except (MissingBackendError, LostDeviceError) as error:
-        return {"away": f"{error.what}{f' ({error.why})' if error.why else ''}"}
+        away = f"{error.what} ({error.why})" if error.why else error.what
+        return {"away": away, "remedy": error.remedy}
     timed = {row.artifact: to_json(Timed(row.latency, row.ratio, row.memory_bytes)) for row in result.rows}
     said = result.devices[0]
     return {
         "timed": timed,
         "failures": {row.artifact: row.reason for row in result.failures},
+        "remedies": {row.artifact: row.remedy for row in result.failures},
         "machine": {"key": said.key, "facts": dict(said.facts)},
     }
 

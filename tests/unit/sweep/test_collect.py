@@ -59,7 +59,7 @@ def test_c4_a_lock_that_is_not_in_the_store_ends_its_models_rows(tmp_path: Path)
 def test_rows_of_an_error_are_tried_again_and_refused_ones_are_not(tmp_path: Path) -> None:
     collected = _collected(tmp_path)
     one, two = collected.begin()
-    refused = {"what": "no kernel", "why": "", "exit_code": 5, "rejections": []}
+    refused = {"what": "no kernel", "why": "", "remedy": "", "exit_code": 5, "rejections": []}
     collected.then(one, Reply("done", {"error": refused}))
     collected.then(two, Reply("missing", reason="no worker that compiles was there within 5 s"))
     assert {row.status for row in collected.rows()} == {"refused", "missing"}
@@ -68,7 +68,7 @@ def test_rows_of_an_error_are_tried_again_and_refused_ones_are_not(tmp_path: Pat
 
 def test_a_row_with_a_flipped_bit_is_done_again(tmp_path: Path) -> None:
     collected = _collected(tmp_path)
-    refused = {"what": "no kernel", "why": "", "exit_code": 5, "rejections": []}
+    refused = {"what": "no kernel", "why": "", "remedy": "", "exit_code": 5, "rejections": []}
     for task in collected.begin():
         collected.then(task, Reply("done", {"error": refused}))
     assert _again(collected, tmp_path).begin() == [], "all rows are decided"
@@ -81,7 +81,10 @@ def test_rows_that_timed_out_say_so_and_are_tried_again(tmp_path: Path) -> None:
     collected = _collected(tmp_path)
     one, two = collected.begin()
     collected.then(one, Reply("timed out", reason="timed out: prepare one took more than 5 s"))
-    collected.then(two, Reply("done", {"error": {"what": "no", "why": "", "exit_code": 5, "rejections": []}}))
+    collected.then(
+        two,
+        Reply("done", {"error": {"what": "no", "why": "", "remedy": "", "exit_code": 5, "rejections": []}}),
+    )
     rows = [row for row in collected.rows() if row.recipe == "one"]
     assert {(row.status, row.exit_code) for row in rows} == {("timed out", ExitCode.INCONCLUSIVE)}
     assert rows[0].reason == "timed out: prepare one took more than 5 s"

@@ -181,7 +181,11 @@ def test_t5_a_device_that_stays_away_ends_its_rows_and_no_others() -> None:
     crew = OnPaper({"a": Worker("h")})
     ended = _run(crew, [_compile("1")], wait_s=7.0)
     assert ended["1"].how == "done"
-    assert ended["bench 1"] == Reply("missing", reason="no worker announced device board within 7 s")
+    away = ended["bench 1"]
+    assert (away.how, away.reason) == ("missing", "no worker announced device board within 7 s")
+    assert away.remedy == (
+        'start it: `dask worker ADDRESS --nthreads 1 --resources "board=1"`; run the same command again'
+    )
     assert 7.0 <= crew.now < 8.5
 
 
@@ -192,6 +196,7 @@ def test_t5_a_device_that_comes_back_in_time_is_used() -> None:
     ended = _run(crew, [_compile("1")], wait_s=20.0)["bench 1"]
     assert ended.how == "missing"
     assert "did not answer within 20 s: no route to host" in ended.reason
+    assert ended.remedy == "run the same command again"
 
 
 def test_t5_nobody_compiles() -> None:
@@ -203,7 +208,9 @@ def test_t7_a_task_over_its_limit_ends_with_its_worker_and_the_rest_goes_on() ->
     known = {"a": Worker("h"), "pi": Worker("h2", frozenset(BOARD))}
     crew = OnPaper(known, slow=frozenset({"1"}))
     ended = _run(crew, [_compile("1"), _compile("2")], task_s=5.0)
-    assert ended["1"] == Reply("timed out", reason="timed out: 1 took more than 5 s", worker="a")
+    late = ended["1"]
+    assert (late.how, late.reason, late.worker) == ("timed out", "timed out: 1 took more than 5 s", "a")
+    assert "--limit" in late.remedy
     assert ended["2"].how == ended["bench 2"].how == "done"
     assert crew.stopped == ["a"]
     assert [task for _, task in crew.began].count("1") == 1, "it would be too long again"

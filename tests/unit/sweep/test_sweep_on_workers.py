@@ -156,6 +156,7 @@ def test_a_device_that_stays_away_ends_its_rows_and_no_others(
     )
     away = next(row for row in result.rows if row.device == "board")
     assert away.reason == "device missing: no worker announced device board within 1 s"
+    assert "--resources" in away.remedy
     assert away.artifact is not None, "what was made stands"
     assert not away.front
     cluster.add("board", "board=1")  # within the time that the next run waits
@@ -164,9 +165,29 @@ def test_a_device_that_stays_away_ends_its_rows_and_no_others(
     assert {row.device: row.before for row in again.rows} == {"board": False, "local": True}
     # without a cluster nobody is the board, and nobody waits for it
     here = _sweep(matrix, tmp_path / "here", Where(jobs=1), work.cache)
-    missing = [row.reason for row in here.rows if row.status == "missing"]
+    missing = [row.remedy for row in here.rows if row.status == "missing"]
     assert missing
     assert "--scheduler" in missing[0]
+
+
+def test_a_device_over_ssh_that_does_not_answer(work: Work, tmp_path: Path) -> None:
+    """Nobody listens there: the machine says so at once, and its rows end alone."""
+    matrix = work.matrix.with_name("ssh.toml")
+    head = tiny.MATRIX.replace('"models/one.toml", ', "").replace("[1, 2, 3]", "[1]")
+    matrix.write_text(
+        f'{head}[[device]]\nname = "board"\ntargets = ["litert-*"]\naddress = "ssh://nobody@127.0.0.1:1"\n'
+        '[[device]]\nname = "local"\ntargets = ["onnxruntime-*"]\n'
+    )
+    result = _sweep(matrix, tmp_path / "o", Where(jobs=1, wait_s=0.2), work.cache)
+    by = {row.device: row for row in result.rows}
+    assert {row.device: row.status for row in result.rows} == {"board": "missing", "local": "pass"}
+    assert result.exit_code is ExitCode.BACKEND_MISSING
+    away = by["board"]
+    assert away.reason.startswith("device missing: device board did not answer within 0.2 s: ")
+    assert "ssh" in away.reason
+    assert away.remedy.endswith("run the same command again")
+    assert len(away.remedy) > len("run the same command again"), "what ssh said has a remedy of its own"
+    assert away.artifact is not None, "what was made stands"
 
 
 @pytest.mark.parametrize("nanny", [True, False], ids=["nanny", "no nanny"])
@@ -273,6 +294,7 @@ def test_a_row_that_cannot_be_made_is_a_row(work: Work, tmp_path: Path) -> None:
     bad = next(row for row in result.rows if row.recipe == "two")
     assert bad.exit_code is ExitCode.BAD_INPUT
     assert "gone.npz" in bad.reason
+    assert bad.remedy, "what an error message would say"
     assert result.exit_code is ExitCode.BAD_INPUT
 
 
