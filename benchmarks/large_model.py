@@ -10,16 +10,18 @@ size is that of the float weights, also where a verb reads their int8 form. The 
 
 EDGEKIT_BENCH_MODELS=export,quantize-w8 runs these steps alone (and what makes their input) and keeps the rows
 of the others. EDGEKIT_LARGE_WIDTH=640 takes a model of 300 MB, to try the suite, under another name.
+EDGEKIT_LARGE_FOLDER=folder keeps the files there, and what a former run made as an input is not made again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -30,7 +32,7 @@ from benchmarks.report import RESULTS, Bar, Report
 
 MOST = 2.5  # issue 11: sizes of the model
 LIMIT_BYTES = 10 * 10**9  # a run that holds more is stopped: the machine has neighbours
-CHOSEN, WIDTH = "EDGEKIT_BENCH_MODELS", "EDGEKIT_LARGE_WIDTH"
+CHOSEN, WIDTH, KEPT = "EDGEKIT_BENCH_MODELS", "EDGEKIT_LARGE_WIDTH", "EDGEKIT_LARGE_FOLDER"
 HOME = Path(__file__).parent / "large"
 
 Arguments = Callable[[Path], list[str]]
@@ -122,16 +124,17 @@ def run() -> Report:
     """Measure."""
     width, chosen = _width(), os.environ.get(CHOSEN, "")
     wanted = chosen.split(",") if chosen else [each.name for each in STEPS]
-    known = _known() if chosen else {}
     suite = "large_model" if width == make_model.WIDTH else "large_model_tried"
-    with tempfile.TemporaryDirectory(prefix="edgekit-large-") as work:
-        folder = Path(work)
-        source = make_model.write(folder, width=width)
-        make_model.write_data(folder)
-        shutil.copy(HOME / "model.py", folder)
+    known = _known(suite) if chosen else {}
+    with _folder() as folder:
+        source = _made(folder, width)
         size = sum(path.stat().st_size for path in folder.glob(f"{source.name}*"))
         for step in (each for each in STEPS if each.name in _needed(wanted)):
+            done = folder / f"{step.name}.done"
+            if done.exists() and step.name not in wanted:
+                continue
             peak = _measured(step, folder)
+            done.touch()
             known[step.name] = {name: value for name, value in asdict(peak).items() if name != "words"}
             print(
                 f"{step.name}: {peak.held_bytes / size:.2f} model sizes held, {peak.total_bytes / size:.2f} "
@@ -140,6 +143,28 @@ def run() -> Report:
             )
             _report(suite, known, size).write()  # a step may take minutes: what is measured is kept
     return _report(suite, known, size)
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    """Where the files go: EDGEKIT_LARGE_FOLDER, which stays, or a temporary one."""
+    kept = os.environ.get(KEPT, "")
+    if kept:
+        Path(kept).mkdir(parents=True, exist_ok=True)
+        yield Path(kept).resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="edgekit-large-") as work:
+        yield Path(work)
+
+
+def _made(folder: Path, width: int) -> Path:
+    """The model and its data in ``folder``; they are made unless a former run left them."""
+    source = folder / "large.onnx"
+    if not source.exists():  # written last
+        source = make_model.write(folder, width=width)
+    make_model.write_data(folder)
+    shutil.copy(HOME / "model.py", folder)
+    return source
 
 
 def _report(suite: str, known: dict[str, dict[str, float]], size: int) -> Report:
@@ -180,8 +205,8 @@ def _needed(wanted: list[str]) -> set[str]:
     return found
 
 
-def _known() -> dict[str, dict[str, float]]:
-    path = RESULTS / "large_model.json"
+def _known(suite: str) -> dict[str, dict[str, float]]:
+    path = RESULTS / f"{suite}.json"
     found: dict[str, dict[str, float]] = json.loads(path.read_text())["raw"]["steps"] if path.exists() else {}
     return found
 
