@@ -125,7 +125,7 @@ class Reader:
         size = len(covariance)
         ridge = RIDGE * max(float(np.trace(covariance)) / size, 1e-12)
         damped = covariance + ridge * np.eye(size)
-        weight = layer.weight[0].copy()
+        weight = layer.weight[0]
         energy = float(np.einsum("rc,cd,rd->", weight, damped, weight, optimize=True))
         return cls(
             layer,
@@ -196,7 +196,7 @@ def _readers(found: Dependencies, groups: Sequence[Group]) -> dict[str, Layer]:
     result = {}
     for layer in layers(found.model):
         numbers = found.constants.get(layer.weight_name, (None,) * 9)[layer.axis]
-        if layer.weight.shape[0] == 1 and numbers is not None and channels & set(map(int, numbers)):
+        if layer.shape[0] == 1 and numbers is not None and channels & set(map(int, numbers)):
             result[layer.name] = layer
     return result
 

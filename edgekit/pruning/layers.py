@@ -11,6 +11,8 @@ K4  RNN, GRU, LSTM read their input and their own past output (``reads_itself``)
 K5  anything else (padding by name, ConvTranspose, three spatial axes) is no layer here.
 
 Shapes: weight (groups, rows, columns), patches (groups, count, columns); columns = channels * taps.
+
+K6  a layer holds no copy of its weight: of a large model all of them together are gigabytes.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ class Layer:
         output: value that it gives.
         weight_name: of the initializer.
         axis: of the initializer, along which the input's channels lie.
-        weight: (groups, rows, columns).
+        stored: (groups, rows, columns), the initializer's own numbers, seen so.
         taps: columns of one channel; a channel's columns lie together.
         node: it itself.
     """
@@ -54,9 +56,25 @@ class Layer:
     output: str
     weight_name: str
     axis: int
-    weight: Floats
+    stored: Array
     taps: int
     node: ir.Node
+
+    @property
+    def weight(self) -> Floats:
+        """(groups, rows, columns), made anew each time (K6)."""
+        return self.stored.astype(np.float64)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(groups, rows, columns) of the weight."""
+        groups, rows, columns = self.stored.shape
+        return groups, rows, columns
+
+    @property
+    def size(self) -> int:
+        """Numbers of the weight."""
+        return self.stored.size
 
     @property
     def is_conv(self) -> bool:
@@ -81,13 +99,13 @@ class Layer:
             return False
         bias = constant(self.bias)
         return self.bias is None or (
-            bias is not None and bias.size == self.weight.shape[0] * self.weight.shape[1]
+            bias is not None and bias.size == self.shape[0] * self.shape[1]
         )
 
     @property
     def moment_bytes(self) -> int:
         """Of sums of products of the columns and one more, for the bias."""
-        return 8 * int(self.weight.shape[0] * (self.weight.shape[2] + 1) ** 2)
+        return 8 * int(self.shape[0] * (self.shape[2] + 1) ** 2)
 
 
 def layers(model: ir.Model) -> tuple[Layer, ...]:
@@ -95,7 +113,7 @@ def layers(model: ir.Model) -> tuple[Layer, ...]:
     found: list[Layer] = []
     for index, node in enumerate(model.graph):
         found.extend(_layers_of(index, node))
-    return tuple(layer for layer in found if layer.weight.shape[2] <= LARGEST_COLUMNS)
+    return tuple(layer for layer in found if layer.shape[2] <= LARGEST_COLUMNS)
 
 
 def _layers_of(index: int, node: ir.Node) -> list[Layer]:
@@ -119,7 +137,7 @@ def _plain(index: int, node: ir.Node, *, rows: Array, taps: int, axis: int, plac
         output=node.outputs[0].name or "",
         weight_name=weight.name or "",
         axis=axis,
-        weight=rows.astype(np.float64),
+        stored=rows,
         taps=taps,
         node=node,
     )
@@ -166,14 +184,14 @@ def patches(layer: Layer, value: Array, *, at: Positions | None) -> Singles:
         found = padded[:, :, at.taken[0]]  # (n, channels, positions, kernel)
     else:
         found = padded[:, :, at.taken[0][:, :, None], at.taken[1][:, None, :]]
-    groups = layer.weight.shape[0]
+    groups = layer.shape[0]
     split = found.reshape(found.shape[0], groups, -1, *found.shape[2:])
-    return np.asarray(np.moveaxis(split, (1, 0, 3), (0, 1, 2)).reshape(groups, -1, layer.weight.shape[2]))
+    return np.asarray(np.moveaxis(split, (1, 0, 3), (0, 1, 2)).reshape(groups, -1, layer.shape[2]))
 
 
 def answers(layer: Layer, value: Array, *, at: Positions | None) -> Singles:
     """(groups, count, rows) of an output, in the order of ``patches``."""
-    groups, rows = layer.weight.shape[:2]
+    groups, rows = layer.shape[:2]
     if at is None:
         return np.asarray(value, np.float32).reshape(1, -1, value.shape[-1])
     flat = np.asarray(value, np.float32).reshape(*value.shape[:2], -1)[:, :, at.chosen]
@@ -217,7 +235,7 @@ def positions(
         for axis in range(axes)
     ]
     total = math.prod(sizes)
-    wanted = max(FEWEST_POSITIONS, -(-PATCHES_PER_COLUMN * layer.weight.shape[2] // max(count, 1)))
+    wanted = max(FEWEST_POSITIONS, -(-PATCHES_PER_COLUMN * layer.shape[2] // max(count, 1)))
     chosen = np.sort(rng.choice(total, size=min(wanted, total), replace=False))
     corners = np.unravel_index(chosen, sizes)
     taken = tuple(

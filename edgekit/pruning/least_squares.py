@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.ir.graph import add_initializer, constant
+from edgekit.ir.set_aside import set_aside
 from edgekit.pruning.layers import Floats, Layer, weight_from_rows
 from edgekit.spec import Array
 
@@ -67,7 +68,7 @@ def sums_of(x: Array, y: Array) -> Sums:
 
 def with_bias(layer: Layer) -> Floats:
     """(groups, rows, columns + 1)."""
-    groups, rows = layer.weight.shape[:2]
+    groups, rows = layer.shape[:2]
     bias = constant(layer.bias) if layer.bias is not None else None
     column = np.zeros((groups, rows)) if bias is None else np.asarray(bias, np.float64).reshape(groups, rows)
     return np.concatenate([layer.weight, column[:, :, None]], axis=2)
@@ -106,11 +107,11 @@ def solution(sums: Sums, start: Floats, ridge: float, layer: Layer) -> Floats:
 
 
 def write_rows(model: ir.Model, layer: Layer, rows: Floats) -> None:
-    """Into the initializers of ``model``: new arrays, the old ones are shared."""
+    """Into the initializers of ``model``: new arrays, the old ones are shared; large ones lie in a file."""
     weight = model.graph.initializers[layer.weight_name]
     kind = weight.dtype.numpy() if weight.dtype is not None else np.float32
-    array = weight_from_rows(layer, rows[:, :, :-1]).astype(kind)
-    weight.const_value = ir.tensor(np.ascontiguousarray(array), name=layer.weight_name)
+    array = np.ascontiguousarray(weight_from_rows(layer, rows[:, :, :-1].astype(kind)))
+    weight.const_value = ir.tensor(set_aside(array, of=model), name=layer.weight_name)
     if not layer.takes_bias:
         return
     bias = rows[:, :, -1].ravel().astype(kind)

@@ -14,7 +14,8 @@ C2: a layer whose output is only added to something that is computed before it a
 C3: a layer in front of which nothing has changed stays as it is, but for C2.
 C4: a layer without a bias gets one (Conv, Gemm); a MatMul keeps none, its W alone is solved.
 C6: what stands in the place of a branch that is gone (``branches``) becomes the mean of what is missing.
-C5: moments of one layer, and activations of one batch of each model, are in memory at a time.
+C5: moments of one layer are in memory at a time; values behind which weights are final are where the next
+    reading starts (``resume``).
 
 Sources: He et al., "Channel Pruning for Accelerating Very Deep Neural Networks", 2017, sections 3.2 and
 3.3.2 (C2); Hubara et al., "Accurate Post Training Quantization With Small Calibration Sets", 2021.
@@ -33,6 +34,7 @@ from edgekit.pruning.branches import in_place
 from edgekit.pruning.dependency import Dependencies
 from edgekit.pruning.layers import Layer, answers, layers, patches, positions
 from edgekit.pruning.least_squares import Sums, bias_moved, solution, sums_of, with_bias, write_rows
+from edgekit.pruning.resume import Resumed
 from edgekit.pruning.stream import IN_STEP, OpenModel, Read, values
 from edgekit.pruning.ties import Numbers
 from edgekit.spec import Array, BatchStream, Progress, Silent
@@ -97,6 +99,7 @@ def reconstruct(
         if in_place(node) is not None or (node.name in solvable and (only is None or node.name in only))
     ]
     changed, touched = _behind(found, gone)
+    read = (Resumed().values, Resumed().values)  # C5
     for name in names:
         if name not in solvable:
             _mean_in_place(
@@ -113,7 +116,15 @@ def reconstruct(
         added = _addition(layer, result)
         if layer.name in changed or (added and added[1] in touched):
             sums = sums_of_layer(
-                found, result, layer, gone, open_model=open_model, batches=batches, count=count, seed=seed
+                found,
+                result,
+                layer,
+                gone,
+                open_model=open_model,
+                batches=batches,
+                count=count,
+                seed=seed,
+                read=read,
             )
             repairs.append(_solve(result, layer, sums))
         (progress or Silent()).advance()

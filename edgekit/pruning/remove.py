@@ -20,6 +20,7 @@ import onnx_ir as ir
 
 from edgekit.errors import InputError
 from edgekit.ir.graph import add_initializer, constant
+from edgekit.ir.set_aside import set_aside
 from edgekit.pruning import branches
 from edgekit.pruning.dependency import Dependencies, Group
 from edgekit.pruning.ties import Numbers
@@ -40,7 +41,7 @@ def remove(found: Dependencies, channels: Iterable[int]) -> ir.Model:
     empty = _check(found, gone)
     model = found.model.clone()
     for name, axes in found.constants.items():
-        _cut(model.graph, name, axes, gone)
+        _cut(model, name, axes, gone)
     nodes = list(model.graph)
     by_input: dict[tuple[int, int], list[Rewrite]] = {}
     for rewrite in found.rewrites:
@@ -110,8 +111,8 @@ def _stays(numbers: Numbers, gone: frozenset[int]) -> npt.NDArray[np.bool_]:
     return ~np.isin(numbers, list(gone))
 
 
-def _cut(graph: ir.Graph, name: str, axes: tuple[Axis, ...], gone: frozenset[int]) -> None:
-    value = graph.initializers[name]
+def _cut(model: ir.Model, name: str, axes: tuple[Axis, ...], gone: frozenset[int]) -> None:
+    value = model.graph.initializers[name]
     array = constant(value)
     lost = {
         axis: _stays(numbers, gone)
@@ -122,7 +123,7 @@ def _cut(graph: ir.Graph, name: str, axes: tuple[Axis, ...], gone: frozenset[int
         return
     for axis, mask in lost.items():
         array = np.compress(mask, array, axis=axis)
-    value.const_value = ir.tensor(np.ascontiguousarray(array), name=name)
+    value.const_value = ir.tensor(set_aside(np.ascontiguousarray(array), of=model), name=name)
     value.shape = ir.Shape(array.shape)
 
 

@@ -92,7 +92,7 @@ def sparsify(
         )
         seen.add(layer.weight_name)
         if reason:
-            dense.append(Dense(name, layer.weight.size, reason))
+            dense.append(Dense(name, layer.size, reason))
         else:
             sums = sums_of_layer(
                 found,
@@ -112,13 +112,13 @@ def sparsify(
 
 def why_dense(layer: Layer, pattern: Pattern) -> str:
     """S2; "" = it gets zeros."""
-    _, _, columns = layer.weight.shape
+    _, _, columns = layer.shape
     if not layer.is_solvable:
         return "it reads itself: its gates lie between a product and what is seen"
     if columns < FEWEST_COLUMNS:
         return f"it sums over {columns} terms"
-    if layer.weight.size < SMALLEST:
-        return f"it has {layer.weight.size} weights"
+    if layer.size < SMALLEST:
+        return f"it has {layer.size} weights"
     if pattern.group and (columns // layer.taps) % pattern.group:
         return f"its {columns // layer.taps} input channels are no whole groups of {pattern.group}"
     return ""
@@ -137,7 +137,7 @@ def _with_zeros(model: ir.Model, layer: Layer, sums: tuple[Sums, Sums], pattern:
     write_rows(model, layer, chosen)
     return Sparse(
         layer.name,
-        layer.weight.size,
+        layer.size,
         int((~kept).sum()),
         judging.error(_magnitude(layer, fitted, pattern)),
         after,
@@ -166,14 +166,14 @@ def _chosen(layer: Layer, sums: Sums, start: Floats, ridge: float, pattern: Patt
 
 def _order(layer: Layer) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """Columns as a kernel sums them: input channels behind each other, places of the kernel apart (Z2)."""
-    columns = layer.weight.shape[2]
+    columns = layer.shape[2]
     return np.arange(columns).reshape(-1, layer.taps).T.ravel()
 
 
 def _magnitude(layer: Layer, sums: Sums, pattern: Pattern) -> Floats:
     """The smallest weights are zero, and the bias is moved: what every framework's baseline does."""
     order = _order(layer)
-    rows = layer.weight[:, :, order]
+    rows = layer.stored[:, :, order].astype(np.float64)
     flat = np.abs(rows).reshape(-1, pattern.group or rows.size)
     gone = round(pattern.part * flat.shape[1])
     smallest = np.argsort(flat, axis=1, kind="stable")[:, :gone]
