@@ -36,7 +36,7 @@ from edgekit.dataset import Dataset
 from edgekit.errors import ExitCode, InputError
 from edgekit.ir.cost import with_open_sizes
 from edgekit.ir.digest import digest
-from edgekit.ir.external_data import size_bytes
+from edgekit.ir.external_data import is_large, size_bytes
 from edgekit.ir.macs import macs
 from edgekit.measure.machine import facts
 from edgekit.pipeline import calibrate, judge, steps
@@ -487,6 +487,8 @@ class Job:
         return replace(made, evaluated=evaluated, verdict=self.judging.held(evaluated))
 
     def _refined(self, model: ir.Model, gone: tuple[int, ...]) -> tuple[ir.Model, Refinement]:
+        if is_large(self.found.model):  # weights, gradients and two moments of each, in float32
+            return model, Refinement(why="the model is large: training holds five times its weights")
         passes = passes_of(_macs(self.found.model), self.data.count)
         self.progress.stage("refine all blocks together", total=passes)
         return refine(

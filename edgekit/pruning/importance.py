@@ -12,7 +12,7 @@ re-solved for it (Optimal Brain Surgeon with blocks); the mean of x costs nothin
 I1: after each step the readers are updated as if the channel was gone, so that one of two channels that
     say the same is kept. Of many channels several go in one step.
 I2: where no reader is known (K5 of ``layers``), magnitude decides, and it says so.
-I3: moments of a few readers at a time are in memory.
+I3: moments of a few readers at a time are in memory; a reader goes when its groups are in order.
 
 Sources: Hassibi and Stork, "Second Order Derivatives for Network Pruning: Optimal Brain Surgeon", 1992;
 Kurtic et al., "ZipLM: Inference-Aware Structured Pruning of Language Models", 2023, equations 3 and 4.
@@ -89,16 +89,23 @@ def order_channels(
             found, groups, readers, batches=batches, count=count, labels=labels, seed=seed, progress=progress
         )
     known: dict[str, Reader] = {}
+    orders: dict[int, Order] = {}
+    waiting = {index: _of_group(found, group, readers) for index, group in enumerate(groups)}
     for chunk in _chunks([layer for layer in layers(found.model) if layer.name in readers]):
         moments = second_moments(
             found.model, chunk, open_model=open_model, batches=batches, count=count, seed=seed
         )
-        known.update({layer.name: Reader.of(layer, *moments[layer.name]) for layer in chunk})
+        known.update({layer.name: Reader.of(layer, *moments.pop(layer.name)) for layer in chunk})
+        for index, names in list(waiting.items()):
+            if all(name in known for name in names):
+                orders[index] = _one_order(found, groups[index], [known[name] for name in names], method)
+                del waiting[index]
+        needed = {name for names in waiting.values() for name in names}
+        known = {name: reader for name, reader in known.items() if name in needed}  # I3
         (progress or Silent()).advance(len(chunk))
-    return tuple(
-        _one_order(found, group, [known[name] for name in _of_group(found, group, readers)], method)
-        for group in groups
-    )
+    for index in waiting:  # no layer reads anything
+        orders[index] = _by_magnitude(found, groups[index])
+    return tuple(orders[index] for index in range(len(groups)))
 
 
 @dataclass(eq=False)
@@ -145,6 +152,16 @@ class Reader:
         part = self.weight[:, columns]
         solved = np.linalg.solve(self.inverse[np.ix_(columns, columns)], part.T)
         return float(np.einsum("rc,cr->", part, solved)) / self.energy
+
+    def errors(self, columns: Sequence[list[int]]) -> list[float]:
+        """Of each."""
+        if len({len(each) for each in columns}) > 1:
+            return [self.error(each) for each in columns]
+        at = np.array(columns)  # (channels, taps)
+        part = self.weight[:, at]  # (rows, channels, taps)
+        blocks = self.inverse[at[:, :, None], at[:, None, :]]
+        solved = np.linalg.solve(blocks, part.transpose(1, 2, 0))  # (channels, taps, rows)
+        return list(np.einsum("rkt,ktr->k", part, solved) / self.energy)
 
     def contribution(self, columns: list[int]) -> float:
         """Without a re-solution: E[x^2] |W|^2."""
@@ -228,7 +245,8 @@ def _one_order(found: Dependencies, group: Group, readers: list[Reader], method:
         if method == "activation":
             costs = [sum(r.contribution(c[n]) for r, c in zip(own, columns, strict=True)) for n in left]
         else:
-            costs = [sum(r.error(c[n]) for r, c in zip(own, columns, strict=True)) for n in left]
+            lost = [r.errors([c[n] for n in left]) for r, c in zip(own, columns, strict=True)]
+            costs = [sum(parts) for parts in zip(*lost, strict=True)]
         many = len(left) if method == "activation" else max(1, len(group.channels) // STEPS)
         for place in np.argsort(costs, kind="stable")[:many]:
             gone.append(left[place])

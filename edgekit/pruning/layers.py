@@ -98,9 +98,7 @@ class Layer:
         if is_onnx(self.node, "MatMul"):
             return False
         bias = constant(self.bias)
-        return self.bias is None or (
-            bias is not None and bias.size == self.shape[0] * self.shape[1]
-        )
+        return self.bias is None or (bias is not None and bias.size == self.shape[0] * self.shape[1])
 
     @property
     def moment_bytes(self) -> int:

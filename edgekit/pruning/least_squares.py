@@ -2,7 +2,8 @@
 
     min over W, b of  sum |W x + b - y|^2 + ridge * |W - W0|^2
 
-What is kept of the data are sums of products, so memory does not grow with the samples.
+What is kept of the data are sums of products, so memory does not grow with the samples; or the patches
+themselves where they are few (``few_patches``).
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import onnx_ir as ir
 
 from edgekit.ir.graph import add_initializer, constant
 from edgekit.ir.set_aside import set_aside
-from edgekit.pruning.layers import Floats, Layer, weight_from_rows
-from edgekit.spec import Array
+from edgekit.pruning.few_patches import FewPatches, is_few
+from edgekit.pruning.layers import Floats, Layer, Singles, weight_from_rows
 
 
 @dataclass(eq=False)
@@ -36,6 +37,11 @@ class Sums:
     total: Floats
     seen: int
 
+    @property
+    def mean(self) -> Floats:
+        """(groups, columns + 1) of x; the last is 1."""
+        return np.asarray(self.square[:, :, -1] / self.seen)
+
     def __add__(self, other: Sums) -> Sums:
         return Sums(
             self.square + other.square,
@@ -53,16 +59,37 @@ class Sums:
         return max(error, 0.0) / max(variance, 1e-30)
 
 
-def sums_of(x: Array, y: Array) -> Sums:
+Seen = Sums | FewPatches
+
+
+def seen_of(x: Singles, y: Singles) -> Seen:
     """Of (groups, count, columns) and (groups, count, rows)."""
     one = np.concatenate([x, np.ones((*x.shape[:2], 1), x.dtype)], axis=2)
-    turned = one.transpose(0, 2, 1)
+    few = FewPatches(one, y)
+    return few if is_few(x.shape[1], x.shape[2]) else sums_of(few)
+
+
+def together(first: Seen, second: Seen) -> Seen:
+    """Of both parts of the batches."""
+    if isinstance(first, FewPatches) and isinstance(second, FewPatches):
+        both = FewPatches(
+            np.concatenate([first.x, second.x], axis=1), np.concatenate([first.y, second.y], axis=1)
+        )
+        return both if is_few(both.seen, both.x.shape[2] - 1) else sums_of(both)
+    return sums_of(first) + sums_of(second)
+
+
+def sums_of(seen: Seen) -> Sums:
+    """The same as sums."""
+    if isinstance(seen, Sums):
+        return seen
+    turned = seen.x.transpose(0, 2, 1)
     return Sums(
-        (turned @ one).astype(np.float64),
-        (y.transpose(0, 2, 1) @ one).astype(np.float64),
-        float((y.astype(np.float64) ** 2).sum()),
-        y.sum(axis=1, dtype=np.float64),
-        y.shape[1],
+        (turned @ seen.x).astype(np.float64),
+        (seen.y.transpose(0, 2, 1) @ seen.x).astype(np.float64),
+        float((seen.y.astype(np.float64) ** 2).sum()),
+        seen.total,
+        seen.seen,
     )
 
 
@@ -74,10 +101,9 @@ def with_bias(layer: Layer) -> Floats:
     return np.concatenate([layer.weight, column[:, :, None]], axis=2)
 
 
-def bias_moved(weight: Floats, sums: Sums) -> Floats:
+def bias_moved(weight: Floats, sums: Seen) -> Floats:
     """The same weight, with the bias at which the mean error is zero."""
-    mean = sums.square[:, :, -1] / sums.seen  # (groups, columns + 1); the last is 1
-    off = sums.total / sums.seen - np.einsum("grc,gc->gr", weight, mean)
+    off = sums.total / sums.seen - np.einsum("grc,gc->gr", weight, sums.mean)
     return np.concatenate([weight[:, :, :-1], (weight[:, :, -1] + off)[:, :, None]], axis=2)
 
 
@@ -96,8 +122,10 @@ def normal_equations(sums: Sums, start: Floats, ridge: float) -> tuple[Floats, F
     return left, sums.cross + start * damp[:, None, :]
 
 
-def solution(sums: Sums, start: Floats, ridge: float, layer: Layer) -> Floats:
+def solution(sums: Seen, start: Floats, ridge: float, layer: Layer) -> Floats:
     """The minimum, (groups, rows, columns + 1); the bias is free, where the node has one."""
+    if isinstance(sums, FewPatches):
+        return sums.solution(start, ridge, free=layer.takes_bias)
     left, right = normal_equations(sums, start, ridge)
     if not layer.takes_bias:
         solved = np.linalg.solve(left[:, :-1, :-1], right[:, :, :-1].transpose(0, 2, 1)).transpose(0, 2, 1)

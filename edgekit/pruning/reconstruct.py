@@ -33,7 +33,7 @@ from edgekit.ir.graph import constant, is_onnx, sole_reader
 from edgekit.pruning.branches import in_place
 from edgekit.pruning.dependency import Dependencies
 from edgekit.pruning.layers import Layer, answers, layers, patches, positions
-from edgekit.pruning.least_squares import Sums, bias_moved, solution, sums_of, with_bias, write_rows
+from edgekit.pruning.least_squares import Seen, bias_moved, seen_of, solution, together, with_bias, write_rows
 from edgekit.pruning.resume import Resumed
 from edgekit.pruning.stream import IN_STEP, OpenModel, Read, values
 from edgekit.pruning.ties import Numbers
@@ -208,7 +208,7 @@ def sums_of_layer(
     count: int,
     seed: int,
     read: tuple[Read, Read] = (values, values),
-) -> tuple[Sums, Sums]:
+) -> tuple[Seen, Seen]:
     """Sums of (the batches that are fitted, those that judge): what ``layer`` reads, and what it should give.
 
     ``gone``: channels that ``model`` has no more; none where only its weights differ from the float model's.
@@ -217,7 +217,7 @@ def sums_of_layer(
     added = _addition(layer, model)
     wanted = added[0] if added else layer.output
     kept = _kept(found, wanted, gone)
-    parts: dict[bool, Sums] = {}
+    parts: dict[bool, Seen] = {}
     step = min(IN_STEP, -(-count // CHECKED))  # of few samples some judge too
     original = read[0](found.model, [wanted], open_model=open_model, batches=batches, count=count, size=step)
     current = read[1](
@@ -237,8 +237,8 @@ def sums_of_layer(
         at = positions(layer, value.shape, count=count, rng=rng)
         x, y = patches(layer, value, at=at), answers(layer, target, at=at)
         judges = number % CHECKED == CHECKED - 1
-        new = sums_of(x, y)
-        parts[judges] = parts[judges] + new if judges in parts else new
+        new = seen_of(x, y)
+        parts[judges] = together(parts[judges], new) if judges in parts else new
     return parts[False], parts.get(True, parts[False])
 
 
@@ -256,7 +256,7 @@ def _cut(value: Array, kept: list[Array | None]) -> Array:
     return value
 
 
-def _solve(model: ir.Model, layer: Layer, sums: tuple[Sums, Sums]) -> Repair:
+def _solve(model: ir.Model, layer: Layer, sums: tuple[Seen, Seen]) -> Repair:
     """C1: choose the ridge, solve with all, write into ``model``."""
     fitted, judging = sums
     old = with_bias(layer)
@@ -264,7 +264,7 @@ def _solve(model: ir.Model, layer: Layer, sums: tuple[Sums, Sums]) -> Repair:
     errors = {ridge: judging.error(solution(fitted, moved, ridge, layer)) for ridge in RIDGES}
     bias_only = judging.error(moved)
     best = min(errors, key=lambda ridge: errors[ridge])
-    both = fitted + judging if judging is not fitted else fitted
+    both = together(fitted, judging) if judging is not fitted else fitted
     if errors[best] < bias_only:
         chosen, after, ridge = solution(both, moved, best, layer), errors[best], best
     else:

@@ -19,7 +19,16 @@ import onnx_ir as ir
 
 from edgekit.pruning.dependency import dependencies
 from edgekit.pruning.layers import Floats, Layer, layers
-from edgekit.pruning.least_squares import Sums, bias_moved, normal_equations, solution, with_bias, write_rows
+from edgekit.pruning.least_squares import (
+    Seen,
+    bias_moved,
+    normal_equations,
+    solution,
+    sums_of,
+    together,
+    with_bias,
+    write_rows,
+)
 from edgekit.pruning.reconstruct import RIDGES, sums_of_layer
 from edgekit.pruning.resume import Resumed
 from edgekit.pruning.stream import OpenModel
@@ -124,7 +133,7 @@ def why_dense(layer: Layer, pattern: Pattern) -> str:
     return ""
 
 
-def _with_zeros(model: ir.Model, layer: Layer, sums: tuple[Sums, Sums], pattern: Pattern) -> Sparse:
+def _with_zeros(model: ir.Model, layer: Layer, sums: tuple[Seen, Seen], pattern: Pattern) -> Sparse:
     """S1, written into ``model``."""
     fitted, judging = sums
     old = with_bias(layer)
@@ -133,7 +142,7 @@ def _with_zeros(model: ir.Model, layer: Layer, sums: tuple[Sums, Sums], pattern:
     kept, chosen = _chosen(layer, fitted, moved, ridge, pattern)
     after = judging.error(chosen)
     if judging is not fitted:
-        kept, chosen = _chosen(layer, fitted + judging, moved, ridge, pattern)
+        kept, chosen = _chosen(layer, together(fitted, judging), moved, ridge, pattern)
     write_rows(model, layer, chosen)
     return Sparse(
         layer.name,
@@ -144,10 +153,10 @@ def _with_zeros(model: ir.Model, layer: Layer, sums: tuple[Sums, Sums], pattern:
     )
 
 
-def _chosen(layer: Layer, sums: Sums, start: Floats, ridge: float, pattern: Pattern) -> tuple[Mask, Floats]:
+def _chosen(layer: Layer, sums: Seen, start: Floats, ridge: float, pattern: Pattern) -> tuple[Mask, Floats]:
     """((groups, rows, columns) that stay, (groups, rows, columns + 1) solved)."""
     whole = solution(sums, start, ridge, layer)
-    left, right = normal_equations(sums, whole, ridge)
+    left, right = normal_equations(sums_of(sums), whole, ridge)
     order = _order(layer)
     back = np.argsort(order)
     masks, solved = [], []
@@ -170,7 +179,7 @@ def _order(layer: Layer) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     return np.arange(columns).reshape(-1, layer.taps).T.ravel()
 
 
-def _magnitude(layer: Layer, sums: Sums, pattern: Pattern) -> Floats:
+def _magnitude(layer: Layer, sums: Seen, pattern: Pattern) -> Floats:
     """The smallest weights are zero, and the bias is moved: what every framework's baseline does."""
     order = _order(layer)
     rows = layer.stored[:, :, order].astype(np.float64)

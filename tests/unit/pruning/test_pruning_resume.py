@@ -10,6 +10,9 @@ import onnx_ir as ir
 import pytest
 
 from edgekit.ir.graph import constant
+from edgekit.pruning.dependency import dependencies
+from edgekit.pruning.reconstruct import reconstruct
+from edgekit.pruning.remove import remove
 from edgekit.pruning.resume import Resumed
 from edgekit.pruning.sparsify import sparsify
 from edgekit.pruning.stream import values
@@ -115,3 +118,22 @@ def test_zeros_are_the_same_as_when_everything_is_run_from_the_inputs(
     assert cost < sum(Counted.nodes)
     for one, other in zip(resumed, straight, strict=True):
         assert _off(one, other) <= 1e-3
+
+
+def test_layers_are_solved_from_where_the_last_reading_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = dependencies(_model())
+    gone = found.groups[0].channels[:16]
+
+    def solved() -> list[float]:
+        _, repairs = reconstruct(
+            found, remove(found, gone), gone, open_model=Counted, batches=DATA, count=COUNT, seed=0
+        )
+        return [repair.after for repair in repairs]
+
+    resumed, cost = solved(), sum(Counted.nodes)
+    Counted.nodes.clear()
+    monkeypatch.setattr(Resumed, "values", lambda self, *args, **named: values(*args, **named))
+    straight = solved()
+    assert len(straight) == 2
+    assert cost < sum(Counted.nodes)
+    assert resumed == pytest.approx(straight, rel=1e-3)

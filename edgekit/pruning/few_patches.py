@@ -1,0 +1,82 @@
+"""Fewer patches than columns -> the same least squares, from the patches themselves.
+
+    W = W0 + (Y - W0 X) (X^T X + ridge)^-1 X^T        X: (columns, patches), Y: (rows, patches)
+
+Sums of products are columns squared, and each product with them costs as much again for every row. Of few
+patches the equations of the patches are smaller: a layer that sums over 8,192 values, seen at 128 places,
+has 128 unknowns for each row, not 8,192, and a megabyte in place of 0.5 GB.
+
+L1: the bias is free where the node has one: X and Y without their means, then the bias that is left.
+L2: with more patches than columns / FEW it is sums again (``dense``).
+
+Source: Saunders et al., "Ridge Regression Learning Algorithm in Dual Variables", 1998.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgekit.pruning.layers import Floats, Singles
+
+FEW = 4  # products with patches are two, one there and one back, and half of the gain shall stay
+
+
+@dataclass(eq=False)
+class FewPatches:
+    """Of one part of the batches.
+
+    Attributes:
+        x: (groups, count, columns + 1); the last column is of ones.
+        y: (groups, count, rows).
+    """
+
+    x: Singles | Floats
+    y: Singles | Floats
+
+    @property
+    def seen(self) -> int:
+        """Patches."""
+        return int(self.x.shape[1])
+
+    @property
+    def mean(self) -> Floats:
+        """(groups, columns + 1) of x."""
+        return np.asarray(self.x.mean(axis=1, dtype=np.float64))
+
+    @property
+    def total(self) -> Floats:
+        """(groups, rows) sum of y."""
+        return np.asarray(self.y.sum(axis=1, dtype=np.float64))
+
+    def error(self, weight: Floats) -> float:
+        """As ``Sums.error``."""
+        error = variance = 0.0
+        for x, y, w in zip(self.x, self.y, weight, strict=True):
+            error += float(((x @ w.T - y) ** 2).sum())
+            variance += float(((y - y.mean(axis=0, dtype=np.float64)) ** 2).sum())
+        return error / max(variance, 1e-30)
+
+    def solution(self, start: Floats, ridge: float, *, free: bool) -> Floats:
+        """The minimum, (groups, rows, columns + 1); ``free``: L1."""
+        return np.stack(
+            [_solved(x, y, w, ridge, free=free) for x, y, w in zip(self.x, self.y, start, strict=True)]
+        )
+
+
+def is_few(count: int, columns: int) -> bool:
+    """L2."""
+    return count * FEW <= columns
+
+
+def _solved(x: Singles | Floats, y: Singles | Floats, start: Floats, ridge: float, *, free: bool) -> Floats:
+    """One group."""
+    seen, given, old = x[:, :-1].astype(np.float64), y.astype(np.float64), start[:, :-1]
+    damp = ridge * max(float((seen**2).sum()) / seen.shape[1], 1e-12)
+    middle, centre = seen.mean(axis=0) * free, given.mean(axis=0) * free
+    seen, given = seen - middle, given - centre
+    share = np.linalg.solve(seen @ seen.T + damp * np.eye(len(seen)), given - seen @ old.T)  # (count, rows)
+    weight = np.asarray(old + share.T @ seen)
+    bias = centre - weight @ middle if free else start[:, -1]
+    return np.concatenate([weight, bias[:, None]], axis=1)

@@ -1,0 +1,111 @@
+"""Least squares from patches themselves: what sums of products give. Seed 3."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from edgekit.pruning.few_patches import FewPatches
+from edgekit.pruning.layers import Floats, Layer, layers
+from edgekit.pruning.least_squares import (
+    Sums,
+    bias_moved,
+    seen_of,
+    solution,
+    sums_of,
+    together,
+    with_bias,
+)
+from tests.unit.litert.litert_models import Model, as_ir
+
+COLUMNS, ROWS, FEW, MANY = 64, 5, 12, 40
+EXACT = 1e-9
+BIAS = 1e-5  # sums hold a bias by a part of 1e-9 of its power, patches leave it free
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layer with or without a place for a bias, of one group or of two."""
+
+    name: str
+    model: ir.Model
+    groups: int = 1
+
+    @property
+    def layer(self) -> Layer:
+        (found,) = layers(self.model)
+        return found
+
+
+def _gemm() -> ir.Model:
+    m = Model(seed=3)
+    return as_ir(
+        m.build(
+            m.add("Gemm", m.input("x", ("N", COLUMNS)), m.weight(ROWS, COLUMNS), m.weight(ROWS), transB=1)
+        )
+    )
+
+
+def _matmul() -> ir.Model:
+    m = Model(seed=3)
+    return as_ir(m.build(m.add("MatMul", m.input("x", ("N", COLUMNS)), m.weight(COLUMNS, ROWS))))
+
+
+def _grouped() -> ir.Model:
+    m = Model(seed=3)
+    x = m.input("x", ("N", 2 * COLUMNS, 3, 3))
+    return as_ir(m.build(m.add("Conv", x, m.weight(2 * ROWS, COLUMNS, 1, 1), m.weight(2 * ROWS), group=2)))
+
+
+CASES = [Case("a bias", _gemm()), Case("none", _matmul()), Case("two groups", _grouped(), 2)]
+
+
+def _few(groups: int, count: int) -> FewPatches:
+    """Values that are not around zero: a mean that is forgotten shows."""
+    rng = np.random.default_rng(3)
+    x = (rng.standard_normal((groups, count, COLUMNS)) + 2).astype(np.float32)
+    y = (rng.standard_normal((groups, count, ROWS)) - 5).astype(np.float32)
+    seen = seen_of(x, y)
+    assert isinstance(seen, FewPatches)
+    return seen
+
+
+def _exact(few: FewPatches) -> Sums:
+    """Sums in float64, which ``sums_of`` makes in float32."""
+    return sums_of(FewPatches(few.x.astype(np.float64), few.y.astype(np.float64)))
+
+
+def _off(one: Floats, other: Floats) -> float:
+    return float(np.abs(one - other).max() / np.abs(other).max())
+
+
+@pytest.mark.parametrize("ridge", [1e-2, 1.0])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_minimum_is_the_same_as_that_of_sums(case: Case, ridge: float) -> None:
+    layer, few = case.layer, _few(case.groups, FEW)
+    start = with_bias(layer)
+    sums = _exact(few)
+    most = BIAS if layer.takes_bias else EXACT
+    assert _off(solution(few, start, ridge, layer), solution(sums, start, ridge, layer)) < most
+    assert _off(bias_moved(start, few), bias_moved(start, sums)) < 1e-6  # means of float32
+    assert few.error(start) == pytest.approx(sums.error(start), rel=EXACT)
+
+
+def test_sabotage_a_bias_that_is_not_free_gives_another_minimum() -> None:
+    layer, few = CASES[0].layer, _few(1, FEW)
+    start = with_bias(layer)
+    assert _off(few.solution(start, 1e-2, free=False), solution(_exact(few), start, 1e-2, layer)) > 0.1
+
+
+def test_many_patches_are_sums_also_when_they_come_in_parts() -> None:
+    few = _few(1, FEW)
+    assert isinstance(together(few, FewPatches(few.x[:, :2], few.y[:, :2])), FewPatches)
+    both = together(few, few)
+    assert isinstance(both, Sums)
+    assert both.seen == 2 * FEW
+    assert _off(both.square, 2 * sums_of(few).square) < 1e-6  # float32
+    x = np.zeros((1, MANY, COLUMNS), np.float32)
+    assert isinstance(seen_of(x, np.zeros((1, MANY, ROWS), np.float32)), Sums)
