@@ -171,7 +171,7 @@ class Reader:
     def drop(self, columns: list[int]) -> None:
         """Update as if they were gone (I1)."""
         across = self.inverse[:, columns]  # (columns, gone)
-        gain = np.linalg.solve(self.inverse[np.ix_(columns, columns)], across.T)  # (gone, columns)
+        gain = np.asarray(np.linalg.solve(self.inverse[np.ix_(columns, columns)], across.T), np.float64)
         _less(self.weight, self.weight[:, columns], gain)
         _less(self.inverse, across, gain)
         self.weight[:, columns] = 0
