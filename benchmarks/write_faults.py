@@ -1,10 +1,10 @@
 """Full disks, refusals, kills and signals between the writes of every verb: what is wrong afterwards?
 
 A small library in every process of a run counts the calls that change files and lets the n-th go wrong
-(``tests/faults``). For each verb that writes and each fault, n is drawn from the whole run, one out of each
-equal part: exit code and message, files under final names, drafts that are left, and whether the next run
-gives the bytes of one that nobody disturbed. Seed 0. EDGEKIT_FAULTS: how many n for each verb and fault, or
-"all"; EDGEKIT_BENCH_MODELS: some of the verbs.
+(``tests/faults``). For each verb that writes and each fault, n is drawn from the whole run (``places``): exit
+code and message, files under final names, drafts that are left, and whether the next run gives the bytes of
+one that nobody disturbed. EDGEKIT_FAULTS: how many n for each verb and fault, or "all"; EDGEKIT_FAULTS_SEED:
+other ones; EDGEKIT_BENCH_MODELS: some of the verbs.
 """
 
 from __future__ import annotations
@@ -30,12 +30,22 @@ RULES = {
 }
 
 
-def places(count: int, *, drawn: str, rng: np.random.Generator) -> list[int]:
-    """Calls of a run of ``count``."""
+def places(count: int, *, drawn: str, faults: int, rng: np.random.Generator) -> list[list[int]]:
+    """For each of so many faults the calls of a run of ``count``.
+
+    Each fault has one call out of each of ``drawn`` equal parts of the run; those parts are divided among the
+    faults, so that no two of them try one piece of the run while another is tried by none.
+    """
     if drawn == "all" or int(drawn) >= count:
-        return list(range(1, count + 1))
-    edges = np.linspace(1, count + 1, int(drawn) + 1).astype(int)
-    return [int(rng.integers(edges[i], max(edges[i + 1], edges[i] + 1))) for i in range(int(drawn))]
+        return [list(range(1, count + 1)) for _ in range(faults)]
+    parts = int(drawn)
+    edges = np.linspace(1, count + 1, parts * faults + 1)
+    found: list[list[int]] = [[] for _ in range(faults)]
+    for part in range(parts):
+        for fault, piece in enumerate(rng.permutation(faults)):
+            low, high = edges[part * faults + piece], edges[part * faults + piece + 1]
+            found[fault].append(min(int(rng.uniform(low, high)), count))
+    return found
 
 
 def run() -> Report:
@@ -46,7 +56,8 @@ def run() -> Report:
 
     drawn = os.environ.get("EDGEKIT_FAULTS", str(DRAWN))
     only = tuple(filter(None, os.environ.get("EDGEKIT_BENCH_MODELS", "").split(",")))
-    rng, start = np.random.default_rng(0), time.perf_counter()
+    seed = int(os.environ.get("EDGEKIT_FAULTS_SEED", "0"))
+    rng, start = np.random.default_rng(seed), time.perf_counter()
     found: list[Finding] = []
     tried: collections.Counter[str] = collections.Counter()
     calls: dict[str, int] = {}
@@ -57,8 +68,10 @@ def run() -> Report:
         for job in jobs(home / "seeds", Room(home / "making", library), only=only):
             wanted = undisturbed(job, room)
             calls[job.name] = len(wanted.calls)
-            for fault in [each for each in FAULTS if each != "clock"]:
-                for at in places(len(wanted.calls), drawn=drawn, rng=rng):
+            faults = [each for each in FAULTS if each != "clock"]  # the clock has no place
+            tried_at = places(len(wanted.calls), drawn=drawn, faults=len(faults), rng=rng)
+            for fault, chosen in zip(faults, tried_at, strict=True):
+                for at in chosen:
                     new = disturbed(job, room, wanted, fault=fault, at=at)
                     found += new
                     tried[f"{job.name} {fault}"] += 1
@@ -74,7 +87,8 @@ def run() -> Report:
         "calls of an undisturbed run": calls,
         "tried": dict(tried),
         "findings": [f"{each.job} {each.fault} at {each.at} ({each.call}): {each.what}" for each in found],
-        "seed": 0,
+        "seed": seed,
+        "drawn for each verb and fault": drawn,
         "seconds": time.perf_counter() - start,
     }
     return Report("write_faults", bars, raw)
