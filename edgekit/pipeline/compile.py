@@ -11,16 +11,23 @@ import onnx_ir as ir
 from edgekit import settings
 from edgekit import target as targets_
 from edgekit.backends.base import IoForm, ModelInfo
-from edgekit.errors import ExitCode
+from edgekit.errors import (
+    BackendCrashError,
+    EdgekitError,
+    ExitCode,
+    MissingBackendError,
+    TargetRefusalError,
+)
 from edgekit.pipeline import artifact as artifacts
 from edgekit.pipeline.allow_fallback import check_targets
 from edgekit.pipeline.blame_model import blames_model
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.came import Variant, as_it_came
-from edgekit.pipeline.compile_result import CompileResult
+from edgekit.pipeline.compile_result import CompileResult, FailedTarget
+from edgekit.pipeline.gravest import gravest
 from edgekit.pipeline.model import Canonical, canonical_file
 from edgekit.pipeline.readiness_row import ReadinessRow
-from edgekit.spec import Precision, Progress
+from edgekit.spec import Artifact, Precision, Progress
 from edgekit.target import Target
 
 
@@ -39,7 +46,7 @@ def compile(
     sizes: Mapping[str, int] | None = None,
     allow_fallback: bool = False,
 ) -> CompileResult:
-    """Compile ``model`` for each target into ``out``; all targets are checked before anything is written.
+    """Compile ``model`` for each target into ``out``; of several, one that cannot have it is a row.
 
     Args:
         model: ONNX, float or QDQ.
@@ -56,6 +63,7 @@ def compile(
 
     Raises:
         InputError: no input has an open size of such a name, or nothing that could fall back.
+        TargetRefusalError, MissingBackendError, BackendCrashError: of a single target.
     """
     wanted = [targets_.load(each) for each in targets]
     if allow_fallback:
@@ -64,7 +72,7 @@ def compile(
     canonical = canonical_file(model, cache=cache, progress=progress)
     stem = f"{name or model.stem}-{version or '0'}"
     info = ModelInfo(name=name or model.stem, version=version)
-    made, checked = [], []
+    made, checked, failed = list[Artifact](), list[ReadinessRow](), list[FailedTarget]()
     for target in wanted:
         progress.stage(f"compile for {target.name}")
         variant = as_it_came(canonical, target) if canonical.quantized else _as_float(canonical, target)
@@ -75,22 +83,41 @@ def compile(
             checked.append(replace(row, file=_file_of(stem, target, variant)) if written else row)
             if not written:
                 continue
-        made.append(
-            artifacts.obtain(
-                variant,
-                target,
-                target.run.options(threads=threads, allow_fallback=allow_fallback and target.may_fall_back),
-                stem=stem,
-                cache=cache,
-                io=io,
-                info=info,
+        try:
+            made.append(
+                artifacts.obtain(
+                    variant,
+                    target,
+                    target.run.options(
+                        threads=threads, allow_fallback=allow_fallback and target.may_fall_back
+                    ),
+                    stem=stem,
+                    cache=cache,
+                    io=io,
+                    info=info,
+                )
             )
-        )
+        except (TargetRefusalError, MissingBackendError, BackendCrashError) as error:
+            if len(wanted) == 1:
+                raise
+            failed.append(_failed(target, error))
+            checked = [replace(row, file="") if row.target == target.name else row for row in checked]
     nothing = any(row.verdict == "nothing" for row in checked)
     return CompileResult(
         tuple(artifacts.place_into(each, out) for each in made),
         readiness=tuple(checked),
-        exit_code=ExitCode.TARGET_REFUSES if nothing else ExitCode.OK,
+        failed=tuple(failed),
+        exit_code=gravest(
+            (ExitCode.TARGET_REFUSES if nothing else ExitCode.OK, *(each.exit_code for each in failed))
+        ),
+    )
+
+
+def _failed(target: Target, error: EdgekitError) -> FailedTarget:
+    rejections = error.rejections if isinstance(error, TargetRefusalError) else ()
+    said = f"{error.what}: {error.why}" if error.why and not rejections else error.what
+    return FailedTarget(
+        target.name, error.exit_code, said, "" if rejections else error.remedy, tuple(rejections)
     )
 
 

@@ -151,8 +151,22 @@ def view_compile(result: CompileResult) -> Page:
         for each in result.artifacts
     )
     notes = tuple(Line(f"{each.target}: {note}") for each in result.artifacts for note in each.notes)
-    blocks = (Table("", columns, rows), Lines("Notes", notes), *view_readiness.blocks(result.readiness))
+    blocks = (
+        Table("", columns, rows),
+        Lines("Targets without an artifact", tuple(_failed_targets(result))),
+        Lines("Notes", notes),
+        *view_readiness.blocks(result.readiness),
+    )
     return _page("Compiled", blocks, code=result.exit_code or None)
+
+
+def _failed_targets(result: CompileResult) -> Iterator[Line]:
+    for each in result.failed:
+        yield Line(
+            f"{each.target}: {each.reason}" + (f"; next: {each.remedy}" if each.remedy else ""),
+            tone_of(each.exit_code, ok="plain"),
+        )
+        yield from rejections_lines(each.rejections)
 
 
 def view_validate(result: ValidateResult) -> Page:
