@@ -62,8 +62,8 @@ def run(
 ) -> ExitCode:
     """Compile a model for one or more targets, each file with a JSON sidecar that says how to open it.
 
-    Of several targets, one that refuses the model or whose compiler is not here is named with its reasons; the
-    others' files are written all the same. The exit code is then the gravest of the targets'.
+    Of several targets, one that refuses the model or whose compiler is not here is named with its reasons;
+    the others' files are written all the same. The exit code is then the gravest of the targets'.
     """
     with console.working() as progress:
         from edgekit.backends.base import IO_DTYPES, IO_LAYOUTS, IoForm

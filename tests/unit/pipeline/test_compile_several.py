@@ -1,4 +1,4 @@
-"""`compile` for several targets: one that cannot have the model is a row, and the others' artifacts are there.
+"""`compile` for several targets: one that cannot have the model is a row, the others are written.
 
 A single target raises, as before: ``edgekit.compile`` gives an artifact or an error.
 """
