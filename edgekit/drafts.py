@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,6 +48,23 @@ def folder(path: Path) -> Iterator[Path]:
     remove_left(path)
     with _held(path, folder=True) as draft:
         yield draft
+
+
+@contextmanager
+def temporary(prefix: str = "edgekit-") -> Iterator[Path]:
+    """A new folder in TMPDIR, gone at the end, also where Ctrl-C comes right after its making.
+
+    tempfile.TemporaryDirectory takes care of it from the next statement on (seen in Python 3.11).
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    made = Path(tempfile.gettempdir(), f"{prefix}{uuid.uuid4().hex}")  # 122 random bits: nobody has it
+    try:
+        made.mkdir(mode=0o700)
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -28,6 +29,7 @@ CAUSES = NO_ROOM | DENIED | {errno.EROFS, errno.EFBIG, errno.EIO, errno.ENAMETOO
 """What the machine refuses, as opposed to what edgekit did wrong."""
 _MORE = "docs/faults.md"
 _FOLDERS = "name other folders (-o, EDGEKIT_CACHE, TMPDIR)"
+_ERRNO = re.compile(r"\[Errno (?P<number>\d+)\] [^:\n]*(?:: '(?P<file>[^'\n]*)')?")
 _MEGA = 1e6
 _PIECE = bytes(1 << 16)
 
@@ -65,6 +67,14 @@ def explained(
         return None
     named = error.filename if isinstance(error.filename, str) else None
     return cannot_write(named or place or "a file", error, elsewhere=elsewhere)
+
+
+def quoted(text: str) -> OSError | None:
+    """The machine's refusal in the last words of another Python process: "OSError: [Errno 5] ...: 'file'"."""
+    for found in reversed(list(_ERRNO.finditer(text))):
+        number = int(found["number"])
+        return OSError(number, os.strerror(number), found["file"]) if number in CAUSES else None
+    return None
 
 
 def probe(folder: Path, size_bytes: int, *, elsewhere: str) -> None:

@@ -8,7 +8,6 @@ goes into the package for iOS beside the LiteRT model, marked with what was and 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from edgekit import drafts
 from edgekit.backends import torch_module
 from edgekit.backends.coreml_program import INSTALL, PRECISIONS
 from edgekit.backends.installed import installed_version
@@ -95,8 +95,8 @@ def convert(model: ir.Model, *, precision: str, samples: Mapping[str, Array]) ->
             remedy="take the package without Core ML (--coreml none)",
             rejections=rejections,
         )
-    with tempfile.TemporaryDirectory(prefix="edgekit-coreml-") as text:
-        return _converted(model, Path(text), precision, samples)
+    with drafts.temporary("edgekit-coreml-") as text:
+        return _converted(model, text, precision, samples)
 
 
 def _converted(model: ir.Model, folder: Path, precision: str, samples: Mapping[str, Array]) -> CoreMl:

@@ -12,11 +12,11 @@ C4 XNNPACK's delegate leaves operators to ExecuTorch's portable kernels, and nob
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import onnx_ir as ir
 
+from edgekit import drafts
 from edgekit.backends import torch_module
 from edgekit.backends.base import CompileRequest, file_entries
 from edgekit.backends.bindings import same_layout
@@ -104,8 +104,8 @@ def _written(
 ) -> tuple[tuple[Rejection, ...], tuple[str, ...]]:
     """C3 and C4, and notes of what was written to ``out``."""
     settings = dict(options.settings)
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        source = io.save(model, Path(folder) / "model.onnx")[0]
+    with drafts.temporary() as folder:
+        source = io.save(model, folder / "model.onnx")[0]
         arguments = {"source": str(source), "out": str(out), "settings": settings}
         try:
             facts = call_in_worker(_WRITE, arguments, subject="ExecuTorch", doing="exporting the model")

@@ -15,12 +15,12 @@ Source: docs.pytorch.org/executorch, "Runtime Python API reference" and "ETDump"
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit import drafts
 from edgekit.backends import profiling
 from edgekit.backends.executorch_file import XNNPACK, Calls, calls_of
 from edgekit.backends.executorch_program import LARGEST, checked, imported
@@ -126,9 +126,9 @@ class ExecuTorchEngine:
         for _ in range(profiling.WARM_UP if runs else 1):
             method(self._feeds)
         times = profiling.in_turn(self.invoke, lambda: method(self._feeds), runs)
-        with tempfile.TemporaryDirectory(prefix="edgekit-profile-") as folder:
-            written = Path(folder) / "events.etdp"
-            program.write_etdump_result_to_file(str(written), str(Path(folder) / "debug.bin"))
+        with drafts.temporary("edgekit-profile-") as folder:
+            written = folder / "events.etdp"
+            program.write_etdump_result_to_file(str(written), str(folder / "debug.bin"))
             if not written.is_file():
                 raise EdgekitError("this ExecuTorch is built without its event tracer")
             return times, events_of(written)

@@ -13,7 +13,6 @@ C4 on a GPU: nodes that its provider leaves to the CPU, each by name, unless the
 from __future__ import annotations
 
 import re
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -21,6 +20,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
+from edgekit import drafts
 from edgekit.backends import worker_pool
 from edgekit.backends.base import CompileRequest, file_entries, unhashed
 from edgekit.backends.bindings import same_layout, trial_feeds
@@ -158,11 +158,11 @@ def open_model(model: ir.Model, options: RunOptions, *, engine: str = _ENGINE) -
     if engine == _ENGINE:
         worker_pool.warm(engine)
     model = with_float_weights(model)
-    with tempfile.TemporaryDirectory(prefix="edgekit-", ignore_cleanup_errors=True) as folder:
+    with drafts.temporary() as folder:
         artifact = _artifact(
             model,
-            Path(folder),
-            unhashed(io.save_to_map(model, Path(folder) / "model.onnx")),
+            folder,
+            unhashed(io.save_to_map(model, folder / "model.onnx")),
             target="onnxruntime-cpu",
             precision=Precision.FP32,
             options=options,

@@ -14,17 +14,16 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
-from edgekit import settings
+from edgekit import drafts, settings
 from edgekit.backends.onnxruntime_ort_canonical import canonical
 from edgekit.errors import BackendCrashError, MissingBackendError
-from edgekit.write_errors import probe
+from edgekit.write_errors import cannot_write, probe, quoted
 
 CONVERTER = "onnxruntime.tools.convert_onnx_models_to_ort"
 FLAGS = ("--enable_type_reduction", "--optimization_style", "Fixed", "Runtime", "--target_platform", "arm")
 CONFIG = "required_operators_and_types"
+_ELSEWHERE = "set TMPDIR to another folder"
 _LIMIT_S = 600  # a model of a gigabyte takes a minute
 
 
@@ -33,6 +32,7 @@ def ort_from_onnx(content: bytes, *, stem: str) -> dict[str, bytes]:
 
     Raises:
         MissingBackendError: this onnxruntime has no converter.
+        OutputError: its files cannot be written.
         BackendCrashError: the converter failed.
     """
     if importlib.util.find_spec("onnxruntime") is None:
@@ -41,8 +41,8 @@ def ort_from_onnx(content: bytes, *, stem: str) -> dict[str, bytes]:
             why="the ORT format is made by ONNX Runtime itself",
             remedy="pip install onnxruntime",
         )
-    with tempfile.TemporaryDirectory(prefix="edgekit-ort-") as name:
-        folder = Path(name)
+    with drafts.temporary("edgekit-ort-") as name:
+        folder = name
         given, made = folder / "given", folder / "made"
         given.mkdir()
         (given / "model.onnx").write_bytes(content)
@@ -55,7 +55,9 @@ def ort_from_onnx(content: bytes, *, stem: str) -> dict[str, bytes]:
             check=False,
         )
         if done.returncode or not (made / "model.ort").is_file():
-            probe(folder, 2 * len(content), elsewhere="set TMPDIR to a folder with more room")
+            if refused := quoted(done.stderr):
+                raise cannot_write(refused.filename or folder, refused, elsewhere=_ELSEWHERE)
+            probe(folder, 2 * len(content), elsewhere=_ELSEWHERE)
             said = (done.stderr or done.stdout).strip().splitlines()
             raise BackendCrashError(
                 "ONNX Runtime's converter to ORT format failed",

@@ -20,13 +20,13 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit import drafts
 from edgekit.backends import profiling
 from edgekit.errors import EdgekitError
 
@@ -63,8 +63,8 @@ def executed(open_profiled: Callable[[Path], Any], feeds: Mapping[str, Array]) -
     """
     if not feeds:
         raise EdgekitError("the engine has no feeds: 'time' or 'run' comes first")
-    with tempfile.TemporaryDirectory(prefix="edgekit-profile-") as folder:
-        session = open_profiled(Path(folder) / "profile")
+    with drafts.temporary("edgekit-profile-") as folder:
+        session = open_profiled(folder / "profile")
         session.run(None, dict(feeds))
         events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
     rows: dict[tuple[str, str], dict[str, Any]] = {}
@@ -90,8 +90,8 @@ def timed(
         plain: one inference of the session that is not profiled.
         runs: inferences to time.
     """
-    with tempfile.TemporaryDirectory(prefix="edgekit-profile-") as folder:
-        session = open_profiled(Path(folder) / "profile")
+    with drafts.temporary("edgekit-profile-") as folder:
+        session = open_profiled(folder / "profile")
         inputs = dict(feeds)
         for _ in range(profiling.WARM_UP):
             plain()

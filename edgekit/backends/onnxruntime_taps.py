@@ -20,7 +20,6 @@ be a graph output); session option optimized_model_filepath.
 from __future__ import annotations
 
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from edgekit import drafts
 from edgekit.backends.base import file_entries
 from edgekit.backends.taps import Attribute, Tap, Tapped, binding, plain_names
 from edgekit.backends.worker import call_in_worker
@@ -154,8 +154,8 @@ def _with_outputs(model: ir.Model, places: list[_Place]) -> ir.Model:
 
 
 def _optimized(model: ir.Model, options: RunOptions) -> ir.Model:
-    with tempfile.TemporaryDirectory(prefix="edgekit-", ignore_cleanup_errors=True) as folder:
-        source, result = Path(folder) / "model.onnx", Path(folder) / "optimized.onnx"
+    with drafts.temporary() as folder:
+        source, result = folder / "model.onnx", folder / "optimized.onnx"
         io.save(model, source)
         call_in_worker(
             "edgekit.backends.onnxruntime_taps:optimize",

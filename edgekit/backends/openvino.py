@@ -21,6 +21,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from edgekit import drafts
 from edgekit.backends.base import CompileRequest, file_entries, unhashed
 from edgekit.backends.bindings import same_layout, trial_feeds
 from edgekit.backends.installed import installed_version, satisfies
@@ -78,8 +79,8 @@ class OpenVino:
         found = structural_rejections(model, target) or _sixteen_bits(model)
         if found:
             return found
-        with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-            return _try(model, Path(folder), target, options=self._trial_options(target))
+        with drafts.temporary() as folder:
+            return _try(model, folder, target, options=self._trial_options(target))
 
     def _trial_options(self, target: Target) -> RunOptions:
         """How a model is tried: on the target's device, or on what stands in for it."""

@@ -11,11 +11,11 @@ C3 a form of an operator that has none, or an open size that PyTorch fixes: foun
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import onnx_ir as ir
 
+from edgekit import drafts
 from edgekit.backends import torch_module
 from edgekit.backends.base import CompileRequest, file_entries
 from edgekit.backends.bindings import same_layout
@@ -111,8 +111,8 @@ class TorchAoti:
         self, model: ir.Model, out: Path, options: RunOptions, *, device: str
     ) -> tuple[tuple[Rejection, ...], dict[str, str]]:
         """C3: what speaks against the model, and facts of what was written to ``out``."""
-        with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-            source = io.save(model, Path(folder) / "model.onnx")[0]
+        with drafts.temporary() as folder:
+            source = io.save(model, folder / "model.onnx")[0]
             arguments = {
                 "source": str(source),
                 "out": str(out),

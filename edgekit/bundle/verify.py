@@ -19,11 +19,11 @@ shows corruption, not origin.
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit import drafts
 from edgekit.bundle import archive, checksums, seals
 from edgekit.bundle import evidence as evidence_file
 from edgekit.bundle import manifest as manifest_file
@@ -105,8 +105,8 @@ def verify(
             why="a bundle is a folder <name>-<version>, or its archive <name>-<version>.tar",
             remedy="give one of the two; the evidence archive is found beside the other one",
         )
-    with tempfile.TemporaryDirectory(prefix="edgekit-verify-") as made:
-        return Verification(bundle, tuple(_archive(bundle, Path(made), asked, opening, origin=origin)))
+    with drafts.temporary("edgekit-verify-") as made:
+        return Verification(bundle, tuple(_archive(bundle, made, asked, opening, origin=origin)))
 
 
 def _archive(

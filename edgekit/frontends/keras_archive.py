@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
 
+from edgekit import drafts
 from edgekit.errors import ExportError, ModelFileError
 from edgekit.frontends.explain import explain
 from edgekit.frontends.extras import import_extra
@@ -41,8 +41,8 @@ def read_archive(path: Path, *, trust_source: bool) -> Any:
             f"no model file at {path}", why="there is nothing to read", remedy="correct the path"
         )
     try:
-        with quiet(), tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-            readable = _readable(path, Path(folder))
+        with quiet(), drafts.temporary() as folder:
+            readable = _readable(path, folder)
             with keras.saving.custom_object_scope({HARD_SIGMOID: _hard_sigmoid, LAYER: layer_class()}):
                 return keras.saving.load_model(readable, compile=False, safe_mode=not trust_source)
     except (ModelFileError, ExportError):

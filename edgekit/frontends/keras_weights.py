@@ -12,10 +12,10 @@ legacy_h5_format.py (load_weights_from_hdf5_group).
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
+from edgekit import drafts
 from edgekit.errors import ExportError, ModelFileError
 from edgekit.frontends.explain import explain
 from edgekit.frontends.extras import import_extra
@@ -51,10 +51,10 @@ def apply_weights(model: Any, path: Path) -> None:
             remedy="save them with model.save_weights('model.weights.h5')",
         )
     theirs, in_order = _content(path)
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        readable = Path(folder) / ("theirs.h5" if in_order else f"theirs{SUFFIX}")  # the name says the format
+    with drafts.temporary() as folder:
+        readable = folder / ("theirs.h5" if in_order else f"theirs{SUFFIX}")  # the name says the format
         if not in_order:
-            own = Path(folder) / f"own{SUFFIX}"
+            own = folder / f"own{SUFFIX}"
             with quiet():
                 model.save_weights(own)
             _compare(theirs, _content(own)[0], path)

@@ -16,11 +16,11 @@ import secrets
 import shlex
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Self
 
+from edgekit import drafts
 from edgekit.errors import EdgekitError, MissingBackendError
 from edgekit.measure.device_address import Address
 from edgekit.measure.devices import FOLDER_PREFIX, LostDeviceError
@@ -65,7 +65,7 @@ class AdbDevice:
         self._folder = f"{ROOM}/{FOLDER_PREFIX}{secrets.token_hex(8)}"
         folders = {str(PurePosixPath(self._folder, name).parent) for name in files}
         self._must(self._adb("shell", shlex.join(["mkdir", "-p", *sorted(folders)]), limit_s=_ANSWER_S))
-        with tempfile.TemporaryDirectory(prefix="ek-") as own:
+        with drafts.temporary("ek-") as own:
             for name, content in files.items():
                 path = content
                 if isinstance(path, bytes):

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -110,8 +109,8 @@ def opened(cache_dir: Path, *, use: bool) -> Iterator[Cache]:
     if use:
         yield Cache(cache_dir)
         return
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        yield Cache(Path(folder))
+    with drafts.temporary() as folder:
+        yield Cache(folder)
 
 
 def is_cache(folder: Path) -> bool:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import gc
 import json
-import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
-from edgekit import settings
+from edgekit import drafts, settings
 from edgekit.frontends import parity
 from edgekit.frontends.parity import ParityReport
 from edgekit.frontends.source import Loaded, SourceRequest, load
@@ -113,10 +112,8 @@ def obtain(
         files = hashed.result()
     if files is None:
         progress.note("export is not cached: the source's folder is too large to hash")
-        with tempfile.TemporaryDirectory(prefix="edgekit-", ignore_cleanup_errors=True) as scratch:
-            model, facts = _make(
-                request, loaded, folder=Path(scratch), tolerance=tolerance, data=data, live=live
-            )
+        with drafts.temporary() as scratch:
+            model, facts = _make(request, loaded, folder=scratch, tolerance=tolerance, data=data, live=live)
             return _canonical(model, facts)
     key = {
         "source": request.source,

@@ -6,7 +6,6 @@ several targets a cell of the table is the mean of them, and the whole is as fas
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from edgekit import drafts
 from edgekit.backends import registry
 from edgekit.backends.base import CompileRequest, IoForm
 from edgekit.ir.graph import is_onnx
@@ -76,9 +76,9 @@ class Speedometer:
         return tuple(rows)
 
     def _compare(self, models: Mapping[str, ir.Model], target: Target, *, rounds: int) -> Comparison:
-        with tempfile.TemporaryDirectory(prefix="edgekit-prune-") as folder, ExitStack() as stack:
+        with drafts.temporary("edgekit-prune-") as folder, ExitStack() as stack:
             sessions = {
-                name: stack.enter_context(self._opened(model, target, Path(folder) / str(number)))
+                name: stack.enter_context(self._opened(model, target, folder / str(number)))
                 for number, (name, model) in enumerate({FLOAT: self.reference, **models}.items())
             }
             return compare(sessions, self.feeds, baseline=FLOAT, seed=self.seed, rounds=rounds)

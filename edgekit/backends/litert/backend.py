@@ -18,6 +18,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from edgekit import drafts
 from edgekit.backends.base import CompileRequest, IoForm, ModelInfo, file_entries
 from edgekit.backends.installed import installed_version, satisfies
 from edgekit.backends.litert import flatbuffer, layout, lower, metadata, units
@@ -185,8 +186,8 @@ class LiteRt:
         found = _rejections(compiled, model, target.run.options())
         if found or target.run.device == "cpu" or not self.probe(target).ok:
             return found
-        with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-            path = Path(folder) / "model.tflite"
+        with drafts.temporary() as folder:
+            path = folder / "model.tflite"
             path.write_bytes(packed(compiled, None))
             return refused_on_gpu(path, target.run.options())
 

@@ -6,13 +6,13 @@ one RELU --accelerator--> facts of the device, or why there is none
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgekit import drafts
 from edgekit.backends.litert import flatbuffer
 from edgekit.backends.litert.accelerator import OTHER, PRECISION, RUNTIME, accelerated
 from edgekit.backends.litert.gpu_kernels import NUMBERS_RULE
@@ -77,8 +77,8 @@ def device_facts() -> dict[str, str]:
     """Called in a worker: facts of a session of one operator."""
     tensors = tuple(Tensor(name, "float32", (1, 4)) for name in ("x", "y"))
     graph = Graph(tensors, (Operator("RELU", (0,), (1,)),), (0,), (1,), ("x",), ("y",))
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        path = Path(folder) / "relu.tflite"
+    with drafts.temporary() as folder:
+        path = folder / "relu.tflite"
         path.write_bytes(flatbuffer.pack(graph))
         return accelerated(path, RunOptions(device="gpu")).facts
 

@@ -11,8 +11,8 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+from edgekit import drafts
 from edgekit.bundle.packages.templates import raw
 from edgekit.errors import EdgekitError, MissingBackendError
 
@@ -48,8 +48,8 @@ def compiled(sources: Mapping[str, bytes]) -> tuple[dict[str, bytes], str]:
             remedy="install a JDK (Debian: apt-get install openjdk-17-jdk-headless), or package elsewhere",
             more="docs/packages-mobile.md",
         )
-    with TemporaryDirectory(prefix="edgekit-javac-") as text:
-        folder = Path(text)
+    with drafts.temporary("edgekit-javac-") as text:
+        folder = text
         for path, template in STUBS.items():
             _put(folder / "stubs" / path, raw(template).encode())
         for path, body in sources.items():

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
+from edgekit import drafts
 from edgekit.bundle import golden
 from edgekit.bundle.manifest import TargetEntry, artifact_from_entry, entry_of
 from edgekit.bundle.packages.base import Source, Tools
@@ -35,13 +34,13 @@ def replay(
         VerificationError: they do not compute the golden outputs within the tolerance.
     """
     wanted = source.golden_outputs(entry)
-    with tempfile.TemporaryDirectory(prefix="edgekit-package-") as folder:
+    with drafts.temporary("edgekit-package-") as folder:
         entries = []
         for name, body in files.items():
-            (Path(folder) / name).write_bytes(body)
+            (folder / name).write_bytes(body)
             said = entry_of(name, body)
             entries.append(FileEntry(said.path, said.sha256, said.size_bytes))
-        artifact = replace(artifact_from_entry(entry, Path(folder)), files=tuple(entries))
+        artifact = replace(artifact_from_entry(entry, folder), files=tuple(entries))
         if batch is not None:
             artifact = replace(
                 artifact,

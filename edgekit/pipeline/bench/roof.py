@@ -9,7 +9,6 @@ kernel of theirs cannot be above it but by noise. Kept by machine, threads and v
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib import metadata
@@ -18,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from edgekit import settings
+from edgekit import drafts, settings
 from edgekit import target as targets
 from edgekit.backends import registry
 from edgekit.backends.base import CompileRequest
@@ -72,8 +71,8 @@ def measured(*, threads: int, memory_bytes: int) -> Roof:
     """Measure it now."""
     best: dict[str, float] = {}
     how: dict[str, str] = {}
-    with tempfile.TemporaryDirectory(prefix="edgekit-roof-") as folder:
-        for artifact in _artifacts(Path(folder)):
+    with drafts.temporary("edgekit-roof-") as folder:
+        for artifact in _artifacts(folder):
             for dtype, gops, words in _rates(artifact, threads=threads):
                 if gops > best.get(dtype, 0.0):
                     best[dtype], how[dtype] = gops, words

@@ -9,12 +9,11 @@ made so: values have the names that `edgekit export` gives them.
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import onnx_ir as ir
 
-from edgekit import dataset
+from edgekit import dataset, drafts
 from edgekit.dataset import Dataset, DataSource
 from edgekit.errors import InputError, MissingBackendError
 from edgekit.ir import io
@@ -117,9 +116,9 @@ def _artifacts(path: Path, targets: tuple[str, ...]) -> tuple[Artifact, ...]:
 def _looked(
     artifact: Artifact, model: ir.Model, *, data: Dataset, metric: str, progress: Progress
 ) -> tuple[DebugRow, tuple[Cause, ...]]:
-    with tempfile.TemporaryDirectory(prefix="edgekit-", ignore_cleanup_errors=True) as folder:
+    with drafts.temporary() as folder:
         progress.stage(f"{artifact.target}: find where kernels end")
-        with Looking(artifact, model, data=data, folder=Path(folder)) as looking:
+        with Looking(artifact, model, data=data, folder=folder) as looking:
             progress.stage(f"{artifact.target}: compare layers", total=looking.count)
             evidence = tried(looking, gathered(looking, progress=progress))
             progress.stage(f"{artifact.target}: measure their damage", total=looking.count)

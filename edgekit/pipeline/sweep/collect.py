@@ -11,7 +11,6 @@ files in the store, ends its rows and no others.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -170,8 +169,8 @@ class Collected:
         return Task(f"prepare {group}", document)
 
     def _after_prepare(self, group: str, document: Mapping[str, Any]) -> Sequence[Task]:
-        with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-            path = Path(folder) / "lock.json"
+        with drafts.temporary() as folder:
+            path = folder / "lock.json"
             self._store.fetch(document["lock"], path)
             lock = Lock.model_validate_json(path.read_text("utf-8"))
         if document["pruned"]:

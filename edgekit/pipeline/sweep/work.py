@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +25,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from edgekit import settings
+from edgekit import drafts, settings
 from edgekit.errors import EdgekitError, ExitCode, InputError, MissingBackendError
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.lock import Lock, LockedTarget
@@ -139,14 +138,14 @@ def _prepare(document: Mapping[str, Any]) -> Reply:
         pruned=started.pruned.locked if started.pruned else None,
         targets={},
     )
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        path = Path(folder) / "lock.json"
+    with drafts.temporary() as folder:
+        path = folder / "lock.json"
         path.write_text(lock.model_copy(update={"targets": {}}).text(), "utf-8")
         digest = store.put(path)
         pruned = ""
         if started.pruned is not None:
-            write_model(started.pruned.canonical.model, Path(folder) / "pruned.onnx")
-            pruned = store.put(Path(folder) / "pruned.onnx")
+            write_model(started.pruned.canonical.model, folder / "pruned.onnx")
+            pruned = store.put(folder / "pruned.onnx")
     table = plan.recipe.data.evaluation
     metric = workbench.metric_of(table.metric, base=plan.base).row
     return {
@@ -165,8 +164,8 @@ def _pruned_file(document: Mapping[str, Any], store: Store) -> Iterator[Given]:
     if not document["pruned"]:
         yield Given()
         return
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        path = Path(folder) / "pruned.onnx"
+    with drafts.temporary() as folder:
+        path = folder / "pruned.onnx"
         store.fetch(document["pruned"], path)
         yield Given(path)
 
@@ -262,8 +261,8 @@ def fetched(document: Mapping[str, Any], *, store: Store, cache: Cache) -> Artif
 
 
 def _text(store: Store, digest: str) -> str:
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        path = Path(folder) / "text"
+    with drafts.temporary() as folder:
+        path = folder / "text"
         store.fetch(digest, path)
         return path.read_text("utf-8")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -115,3 +117,39 @@ def test_d4_without_locks_nothing_is_removed(tmp_path: Path, monkeypatch: pytest
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), drafts.file(tmp_path / "absent" / "a"):
         pass
+
+
+def test_a_temporary_folder_goes_also_when_ctrl_c_comes_right_after_its_making(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by the suite: SIGTERM at mkdir. The interpreter raises after the call has returned."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    make = Path.mkdir
+
+    def interrupted(self: Path, mode: int = 0o777) -> None:
+        make(self, mode)
+        raise KeyboardInterrupt
+
+    with drafts.temporary("edgekit-x-") as folder:
+        assert folder.parent == tmp_path
+        assert folder.stat().st_mode & 0o777 == 0o700, "nobody else's"
+        (folder / "file").write_text("x")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(Path, "mkdir", interrupted)
+    with pytest.raises(KeyboardInterrupt), drafts.temporary():
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_standard_librarys_would_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sabotage: what the suite found."""
+    make = os.mkdir
+
+    def interrupted(path: str, mode: int = 0o777) -> None:
+        make(path, mode)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "mkdir", interrupted)
+    with pytest.raises(KeyboardInterrupt), tempfile.TemporaryDirectory(dir=tmp_path):
+        pass
+    assert len(list(tmp_path.iterdir())) == 1

@@ -10,7 +10,7 @@ import pytest
 
 from edgekit.cli import failure
 from edgekit.errors import ExitCode, OutputError
-from edgekit.write_errors import CAUSES, cannot_write, explained, probe
+from edgekit.write_errors import CAUSES, cannot_write, explained, probe, quoted
 
 ELSEWHERE = "choose another folder with -o"
 
@@ -83,3 +83,28 @@ def test_a_probe_asks_the_system(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(OutputError, match="No such file"):
         probe(tmp_path / "absent", 1, elsewhere=ELSEWHERE)
+
+
+@pytest.mark.parametrize(
+    ("said", "number", "file"),
+    [
+        (
+            "Traceback:\nOSError: [Errno 5] Input/output error: '/t/made/x.config'\n",
+            errno.EIO,
+            "/t/made/x.config",
+        ),
+        ("PermissionError: [Errno 13] Permission denied: '/t'", errno.EACCES, "/t"),
+        ("OSError: [Errno 28] No space left on device", errno.ENOSPC, None),
+        ("OSError: [Errno 5] one\nOSError: [Errno 30] Read-only file system: 'two'", errno.EROFS, "two"),
+    ],
+)
+def test_the_refusal_that_another_process_quotes(said: str, number: int, file: str | None) -> None:
+    found = quoted(said)
+    assert found is not None
+    assert (found.errno, found.filename) == (number, file)
+
+
+def test_what_another_process_says_otherwise_is_no_refusal() -> None:
+    """Must not fire: a file that is not there, a runtime's own error."""
+    assert quoted("FileNotFoundError: [Errno 2] No such file or directory: 'model.onnx'") is None
+    assert quoted("RuntimeError: 28 operators are unknown") is None
