@@ -19,6 +19,7 @@ import contextlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks import peers
-from benchmarks.large import make_model
+from benchmarks.large import label, make_model
 from benchmarks.large.watch_memory import Peak, watch
 from benchmarks.report import RESULTS, Bar, Report
 
@@ -47,12 +48,14 @@ class Step:
         arguments: of ``edgekit``, given the folder.
         after: steps that make its input.
         refused: it ends with this exit status, and says why; 0 = it succeeds.
+        judged: on labelled samples, which the float model labels first.
     """
 
     name: str
     arguments: Arguments
     after: tuple[str, ...] = ("export",)
     refused: int = 0
+    judged: bool = False
 
 
 def _compile(target: str, source: str = "canonical.onnx") -> Arguments:
@@ -112,11 +115,14 @@ STEPS = (
         "validate",
         lambda at: [
             *("validate", f"{at}/{_ARTIFACT}", "--reference", f"{at}/canonical.onnx"),
-            *("--data", f"{at}/images.npz", "--max-drop", "100"),
+            *("--data", f"{at}/{label.NAME}", "--max-drop", "100"),
         ],
         ("export", "compile-onnxruntime"),
-        refused=7,  # eight samples decide nothing
+        judged=True,
     ),
+    Step("quantize-from-data", _quantize("w8a8", *_DATA, *_RUNTIME)),
+    Step("release", lambda at: ["release", f"{at}/edgekit.toml", "-o", f"{at}/dist"], (), judged=True),
+    Step("verify", lambda at: ["verify", f"{at}/dist/large-1.0.0"], ("release",)),
 )
 
 
@@ -133,6 +139,9 @@ def run() -> Report:
             done = folder / f"{step.name}.done"
             if done.exists() and step.name not in wanted:
                 continue
+            if step.judged and not (folder / label.NAME).exists():
+                words = [sys.executable, "-m", "benchmarks.large.label", str(folder)]
+                subprocess.run(words, env=peers.environment(), check=True)
             peak = _measured(step, folder)
             done.touch()
             known[step.name] = {name: value for name, value in asdict(peak).items() if name != "words"}
@@ -163,7 +172,8 @@ def _made(folder: Path, width: int) -> Path:
     if not source.exists():  # written last
         source = make_model.write(folder, width=width)
     make_model.write_data(folder)
-    shutil.copy(HOME / "model.py", folder)
+    for name in ("model.py", "edgekit.toml"):
+        shutil.copy(HOME / name, folder)
     return source
 
 

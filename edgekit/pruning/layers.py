@@ -106,12 +106,12 @@ class Layer:
         return 8 * int(self.shape[0] * (self.shape[2] + 1) ** 2)
 
 
-def layers(model: ir.Model) -> tuple[Layer, ...]:
-    """All layers in the order of the graph."""
+def layers(model: ir.Model, *, widest: int = LARGEST_COLUMNS) -> tuple[Layer, ...]:
+    """All layers of at most ``widest`` columns in the order of the graph."""
     found: list[Layer] = []
     for index, node in enumerate(model.graph):
         found.extend(_layers_of(index, node))
-    return tuple(layer for layer in found if layer.shape[2] <= LARGEST_COLUMNS)
+    return tuple(layer for layer in found if layer.shape[2] <= widest)
 
 
 def _layers_of(index: int, node: ir.Node) -> list[Layer]:

@@ -6,7 +6,8 @@ wants them, with which the model that has zeros already gives what the float mod
 S1: a layer is solved without zeros first, with the ridge that serves samples best which the solution does not
     see (``reconstruct``, C1, C2); its zeros are chosen there.
 S2: what stays dense, with the reason: layers of fewer than SMALLEST weights, or that sum over fewer than
-    FEWEST_COLUMNS (depthwise convolutions, the first one of an image); N:M where the columns do not divide.
+    FEWEST_COLUMNS (depthwise convolutions, the first one of an image) or over more than LARGEST_COLUMNS; N:M
+    where the columns do not divide.
 S3: layers in front of one are final when it is solved: what was read there is where the next reading starts.
 """
 
@@ -18,7 +19,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.pruning.dependency import dependencies
-from edgekit.pruning.layers import Floats, Layer, layers
+from edgekit.pruning.layers import LARGEST_COLUMNS, Floats, Layer, layers
 from edgekit.pruning.least_squares import (
     Seen,
     bias_moved,
@@ -37,6 +38,7 @@ from edgekit.spec import BatchStream, Progress, Silent
 
 SMALLEST = 1024  # weights: fewer are not worth a difference
 FEWEST_COLUMNS = 32  # of which a sum can spare some
+ANY = 2**31  # columns: of wider layers is said why they stay
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,8 @@ def sparsify(
     dense: list[Dense] = []
     seen: set[str] = set()
     read = (Resumed().values, Resumed().values)  # S3
-    for name in [layer.name for layer in layers(result)]:
-        layer = next(each for each in layers(result) if each.name == name)
+    for name in [layer.name for layer in layers(result, widest=ANY)]:
+        layer = next(each for each in layers(result, widest=ANY) if each.name == name)
         reason = why_dense(layer, pattern) or (
             "its weight has zeros already" if layer.weight_name in seen else ""
         )
@@ -126,6 +128,8 @@ def why_dense(layer: Layer, pattern: Pattern) -> str:
         return "it reads itself: its gates lie between a product and what is seen"
     if columns < FEWEST_COLUMNS:
         return f"it sums over {columns} terms"
+    if columns > LARGEST_COLUMNS:
+        return f"it sums over {columns} terms, of which all products would have to be held"
     if layer.size < SMALLEST:
         return f"it has {layer.size} weights"
     if pattern.group and (columns // layer.taps) % pattern.group:
