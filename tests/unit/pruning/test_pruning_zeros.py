@@ -130,6 +130,14 @@ def test_layers_get_zeros_and_small_ones_stay_dense_with_the_reason() -> None:
     assert (groups == 2).all()
 
 
+def test_layers_that_are_too_wide_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first convolution sums over 144 terms; the Gemm, over 32, still gets its zeros."""
+    monkeypatch.setattr("edgekit.pruning.sparsify.LARGEST_COLUMNS", 100)
+    _, done, dense = _sparse(_image(), HALF, (16, 6, 6))
+    assert [row.weights for row in done] == [1536]
+    assert "it sums over 144 terms, of which all products" in dense[0].reason
+
+
 def test_without_solving_more_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sabotage: the zeros of the same choice, the other weights as they were."""
     good = _sparse(_image(), Pattern(0.8), (16, 6, 6))[1]
