@@ -14,9 +14,11 @@ Source: Saunders et al., "Ridge Regression Learning Algorithm in Dual Variables"
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from edgekit.pruning.layers import Floats, Singles
 
@@ -58,11 +60,61 @@ class FewPatches:
             variance += float(((y - y.mean(axis=0, dtype=np.float64)) ** 2).sum())
         return error / max(variance, 1e-30)
 
+    def squares(self, ridge: float) -> list[FewSquare]:
+        """Left sides of the normal equations, of each group; the ridge is as in ``normal_equations``."""
+        found = []
+        for x in self.x.astype(np.float64):
+            damp = np.full(x.shape[1], _damp(x[:, :-1], ridge))
+            damp[-1] = 1e-9 * len(x)  # a bias that all samples see is never singular
+            found.append(FewSquare(x, damp))
+        return found
+
     def solution(self, start: Floats, ridge: float, *, free: bool) -> Floats:
         """The minimum, (groups, rows, columns + 1); ``free``: L1."""
         return np.stack(
             [_solved(x, y, w, ridge, free=free) for x, y, w in zip(self.x, self.y, start, strict=True)]
         )
+
+
+@dataclass(eq=False)
+class FewSquare:
+    """X X^T and a ridge, of which no entry is held; ``rows @ square`` are two products with X.
+
+    Attributes:
+        x: (count, columns).
+        damp: (columns,) of the diagonal.
+    """
+
+    x: Floats
+    damp: Floats
+    __array_ufunc__ = None  # NumPy leaves ``rows @ square`` to ``__rmatmul__``
+
+    def __rmatmul__(self, rows: Floats) -> Floats:
+        return np.asarray((rows @ self.x.T) @ self.x + rows * self.damp)
+
+    def taken(self, columns: npt.NDArray[np.int64]) -> FewSquare:
+        """Of ``columns``, in that order."""
+        return FewSquare(self.x[:, columns], self.damp[columns])
+
+    def diagonal(self) -> Floats:
+        """(columns,)."""
+        return np.asarray((self.x**2).sum(axis=0) + self.damp)
+
+    def scaled(self, scale: Floats, *, more: float) -> FewSquare:
+        """Rows and columns divided by ``scale``, and ``more`` on the diagonal."""
+        return FewSquare(self.x / scale, self.damp / scale**2 + more)
+
+    def inverse(self) -> Callable[[Singles], Singles]:
+        """Rows -> rows @ (x^T x + damp)^-1, by the Woodbury identity, in float32."""
+        over = self.x / self.damp  # (count, columns)
+        inner = np.linalg.solve(np.eye(len(over)) + over @ self.x.T, over).astype(np.float32)
+        turned, damp = self.x.T.astype(np.float32), self.damp.astype(np.float32)
+
+        def applied(rows: Singles) -> Singles:
+            eased = rows / damp
+            return np.asarray(eased - (eased @ turned) @ inner)
+
+        return applied
 
 
 def is_few(count: int, columns: int) -> bool:
@@ -73,10 +125,15 @@ def is_few(count: int, columns: int) -> bool:
 def _solved(x: Singles | Floats, y: Singles | Floats, start: Floats, ridge: float, *, free: bool) -> Floats:
     """One group."""
     seen, given, old = x[:, :-1].astype(np.float64), y.astype(np.float64), start[:, :-1]
-    damp = ridge * max(float((seen**2).sum()) / seen.shape[1], 1e-12)
+    damp = _damp(seen, ridge)
     middle, centre = seen.mean(axis=0) * free, given.mean(axis=0) * free
     seen, given = seen - middle, given - centre
     share = np.linalg.solve(seen @ seen.T + damp * np.eye(len(seen)), given - seen @ old.T)  # (count, rows)
     weight = np.asarray(old + share.T @ seen)
     bias = centre - weight @ middle if free else start[:, -1]
     return np.concatenate([weight, bias[:, None]], axis=1)
+
+
+def _damp(x: Floats, ridge: float) -> float:
+    """A part of the mean second moment of a column."""
+    return ridge * max(float((x**2).sum()) / int(x.shape[1]), 1e-12)

@@ -11,11 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from edgekit.ir.graph import add_initializer, constant
 from edgekit.ir.set_aside import set_aside
-from edgekit.pruning.few_patches import FewPatches, is_few
+from edgekit.pruning.few_patches import FewPatches, FewSquare, is_few
 from edgekit.pruning.layers import Floats, Layer, Singles, weight_from_rows
 
 
@@ -60,6 +61,7 @@ class Sums:
 
 
 Seen = Sums | FewPatches
+Square = Floats | FewSquare
 
 
 def seen_of(x: Singles, y: Singles) -> Seen:
@@ -120,6 +122,33 @@ def normal_equations(sums: Sums, start: Floats, ridge: float) -> tuple[Floats, F
     diagonal = np.arange(columns + 1)
     left[:, diagonal, diagonal] += damp
     return left, sums.cross + start * damp[:, None, :]
+
+
+def equations(sums: Seen, start: Floats, ridge: float) -> list[tuple[Square, Floats]]:
+    """(A, B) of W A = B of each group, as ``normal_equations``; the bias is never singular."""
+    if isinstance(sums, FewPatches):
+        return [
+            (square, y.T.astype(np.float64) @ square.x + old * square.damp)
+            for square, y, old in zip(sums.squares(ridge), sums.y, start, strict=True)
+        ]
+    left, right = normal_equations(sums, start, ridge)
+    left[:, -1, -1] *= 1 + 1e-9
+    return list(zip(left, right, strict=True))
+
+
+def taken(square: Square, columns: npt.NDArray[np.int64]) -> Square:
+    """Of ``columns`` along both axes, in that order."""
+    return square.taken(columns) if isinstance(square, FewSquare) else square[np.ix_(columns, columns)]
+
+
+def diagonal(square: Square) -> Floats:
+    """(columns,)."""
+    return square.diagonal() if isinstance(square, FewSquare) else np.diag(square)
+
+
+def last_row(square: Square) -> Floats:
+    """(columns,) what each column and the last one give together."""
+    return square.x[:, -1] @ square.x if isinstance(square, FewSquare) else square[-1]
 
 
 def solution(sums: Seen, start: Floats, ridge: float, layer: Layer) -> Floats:

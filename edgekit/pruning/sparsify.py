@@ -23,9 +23,10 @@ from edgekit.pruning.layers import LARGEST_COLUMNS, Floats, Layer, layers
 from edgekit.pruning.least_squares import (
     Seen,
     bias_moved,
-    normal_equations,
+    equations,
+    last_row,
     solution,
-    sums_of,
+    taken,
     together,
     with_bias,
     write_rows,
@@ -160,20 +161,18 @@ def _with_zeros(model: ir.Model, layer: Layer, sums: tuple[Seen, Seen], pattern:
 def _chosen(layer: Layer, sums: Seen, start: Floats, ridge: float, pattern: Pattern) -> tuple[Mask, Floats]:
     """((groups, rows, columns) that stay, (groups, rows, columns + 1) solved)."""
     whole = solution(sums, start, ridge, layer)
-    left, right = normal_equations(sums_of(sums), whole, ridge)
     order = _order(layer)
     back = np.argsort(order)
     masks, solved = [], []
-    for group, bias in enumerate(whole[:, :, -1:]):
+    for (left, right), rows in zip(equations(sums, whole, ridge), whole, strict=True):
+        bias = rows[:, -1:]
         ends = order if not layer.takes_bias else np.append(order, len(order))
-        square, wanted = left[group][np.ix_(ends, ends)], right[group][:, ends]
-        if layer.takes_bias:
-            square[-1, -1] *= 1 + 1e-9  # as in ``solution``: a bias that all samples see is never singular
-        else:
-            wanted = wanted - bias * left[group][-1, order]
-        kept, rows = zeroed(square, wanted, whole[group][:, ends], pattern, free=len(ends) - len(order))
+        wanted = right[:, ends]
+        if not layer.takes_bias:
+            wanted = wanted - bias * last_row(left)[order]
+        kept, found = zeroed(taken(left, ends), wanted, rows[:, ends], pattern, free=len(ends) - len(order))
         masks.append(kept[:, back])
-        solved.append(np.concatenate([rows[:, back], rows[:, -1:] if layer.takes_bias else bias], axis=1))
+        solved.append(np.concatenate([found[:, back], found[:, -1:] if layer.takes_bias else bias], axis=1))
     return np.stack(masks), np.stack(solved)
 
 

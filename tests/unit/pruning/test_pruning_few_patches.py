@@ -8,17 +8,22 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from edgekit.pruning.few_patches import FewPatches
+from edgekit.pruning.few_patches import FewPatches, FewSquare
 from edgekit.pruning.layers import Floats, Layer, layers
 from edgekit.pruning.least_squares import (
     Sums,
     bias_moved,
+    diagonal,
+    equations,
+    last_row,
     seen_of,
     solution,
     sums_of,
+    taken,
     together,
     with_bias,
 )
+from edgekit.pruning.zeros import Pattern, zeroed
 from tests.unit.litert.litert_models import Model, as_ir
 
 COLUMNS, ROWS, FEW, MANY = 64, 5, 12, 40
@@ -92,6 +97,41 @@ def test_the_minimum_is_the_same_as_that_of_sums(case: Case, ridge: float) -> No
     assert _off(solution(few, start, ridge, layer), solution(sums, start, ridge, layer)) < most
     assert _off(bias_moved(start, few), bias_moved(start, sums)) < 1e-6  # means of float32
     assert few.error(start) == pytest.approx(sums.error(start), rel=EXACT)
+
+
+def test_a_square_of_few_patches_is_the_square() -> None:
+    """Products to 1e-9; its inverse, in float32, to 1e-4 of the largest."""
+    few, rows = _few(1, FEW), np.random.default_rng(4).standard_normal((7, COLUMNS + 1))
+    start = np.zeros((1, ROWS, COLUMNS + 1))
+    ((square, right),), ((dense, wanted),) = (equations(each, start, 0.1) for each in (few, _exact(few)))
+    assert isinstance(square, FewSquare)
+    assert isinstance(dense, np.ndarray)
+    assert _off(rows @ square, rows @ dense) < EXACT
+    assert _off(right, wanted) < 1e-6
+    assert _off(diagonal(square), diagonal(dense)) < EXACT
+    assert _off(last_row(square), last_row(dense)) < BIAS
+    some = np.array([3, 1, 40])
+    assert _off(rows[:, :3] @ taken(square, some), rows[:, :3] @ taken(dense, some)) < EXACT
+    scale = np.sqrt(diagonal(dense))
+    inverse = np.linalg.inv(dense / np.outer(scale, scale) + 0.3 * np.eye(COLUMNS + 1))
+    eased = square.scaled(scale, more=0.3).inverse()(rows.astype(np.float32))
+    assert _off(eased.astype(np.float64), rows @ inverse) < 1e-4
+
+
+@pytest.mark.parametrize("pattern", [Pattern(0.5), Pattern(0.5, 4)], ids=str)
+def test_zeros_cost_as_little_as_with_sums(pattern: Pattern) -> None:
+    """To 1 % of the loss: at a tie one or the other of two weights is zero."""
+    few = _few(1, FEW)
+    weight = np.random.default_rng(4).standard_normal((ROWS, COLUMNS + 1))
+    ((square, _),), ((dense, _),) = (equations(each, weight[None], 0.1) for each in (few, _exact(few)))
+    assert isinstance(dense, np.ndarray)
+    losses = []
+    for left in (square, dense):
+        kept, found = zeroed(left, weight @ dense, weight, pattern, free=1)
+        assert int((~kept).sum()) == ROWS * COLUMNS // 2
+        off = found - weight
+        losses.append(float(((off @ dense) * off).sum()))
+    assert losses[0] == pytest.approx(losses[1], rel=0.01)
 
 
 def test_sabotage_a_bias_that_is_not_free_gives_another_minimum() -> None:
