@@ -19,7 +19,9 @@ import numpy as np
 
 from benchmarks.report import Bar, Report
 
-DRAWN = 2  # of each fault, for each verb: 182 disturbed runs, half an hour on a quiet machine; 8 take two hours
+DRAWN = (
+    2  # of each fault, for each verb: 182 disturbed runs, half an hour on a quiet machine; 8 take two hours
+)
 RULES = {
     "J1": "undocumented exit codes, tracebacks",
     "J2": "failures without their cause",

@@ -64,7 +64,7 @@ def temporary(prefix: str = "edgekit-") -> Iterator[Path]:
         made.mkdir(mode=0o700)
         yield made
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        _removed(made)
 
 
 @contextmanager
@@ -95,11 +95,20 @@ def _held(path: Path, *, folder: bool) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             if folder:
-                shutil.rmtree(draft, ignore_errors=True)
+                _removed(draft)
             else:
                 draft.unlink(missing_ok=True)
         if descriptor is not None:
             os.close(descriptor)
+
+
+def _removed(folder: Path) -> None:
+    """Ctrl-C in the middle of it does not leave the rest."""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    except KeyboardInterrupt:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _made(draft: Path, *, folder: bool) -> int | None:

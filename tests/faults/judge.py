@@ -102,7 +102,8 @@ def disturbed(job: Job, room: Room, wanted: Undisturbed, *, fault: str, at: int)
     def left() -> list[str]:
         return [name for name in room.left() if not (excused and name.startswith("tmp/"))]
 
-    if fault not in {"kill", "denied", "read-only"} and left():
+    removal = fault == "broken" and call.startswith(("unlink ", "rmdir "))  # that one stays
+    if fault not in {"kill", "denied", "read-only"} and not removal and left():
         wrong("J4", f"left: {', '.join(left()[:4])}")
     if job.once and (ended.code in job.codes or not different(job, wanted, room)):
         return found  # killed after its last file, it had done all

@@ -358,7 +358,8 @@ class Collected:
     def _finish(self, row: Row, found: SweepRow) -> None:
         self._done[row.id] = found
         self._kept.write(row, self._keys[row.id], found)
-        self._progress.note(f"{len(self._done)}/{len(self._all)} {row.id}: {found.status}: {found.reason}")
+        said = f"{found.reason}; next: {found.remedy}" if found.remedy else found.reason
+        self._progress.note(f"{len(self._done)}/{len(self._all)} {row.id}: {found.status}: {said}")
         self._progress.advance()
 
 

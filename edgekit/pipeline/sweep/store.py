@@ -26,6 +26,7 @@ from edgekit.write_errors import CAUSES, cannot_write
 
 _PIECE = 1 << 20
 _MORE = "docs/sweep.md"
+_SCRATCH_ELSEWHERE = "set EDGEKIT_CACHE or --cache-dir to a folder that you may write"
 _ELSEWHERE = "give a folder or URL that you may use: --store URL"
 
 
@@ -106,10 +107,14 @@ class Store:
     def write_text(self, name: str, text: str, *, scratch: Path) -> None:
         """A document (S3); ``scratch`` is a folder for the file on its way."""
         scratch.mkdir(parents=True, exist_ok=True)
-        with self._said("written"), drafts.folder(scratch / "document") as folder:
+        with drafts.folder(scratch / "document") as folder:
             path = folder / "text"
-            path.write_text(text, "utf-8")
-            self._place.write(name, path)
+            try:
+                path.write_text(text, "utf-8")
+            except OSError as error:  # this machine's disk, not the store's
+                raise cannot_write(scratch, error, elsewhere=_SCRATCH_ELSEWHERE) from error
+            with self._said("written"):
+                self._place.write(name, path)
 
     def read_text(self, name: str) -> str | None:
         """A document; None where there is none."""

@@ -153,3 +153,25 @@ def test_the_standard_librarys_would_stay(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(KeyboardInterrupt), tempfile.TemporaryDirectory(dir=tmp_path):
         pass
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_ctrl_c_in_the_middle_of_removing_does_not_leave_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by the suite: SIGTERM at the first unlink of many."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    remove, calls = os.unlink, list[str]()
+
+    def interrupted(path: str, *, dir_fd: int | None = None) -> None:
+        calls.append(path)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        remove(path, dir_fd=dir_fd)
+
+    with pytest.raises(KeyboardInterrupt), drafts.temporary() as folder:  # noqa: PT012  what is left at its end
+        for name in ("one", "two"):
+            (folder / name).write_text("x")
+        monkeypatch.setattr(os, "unlink", interrupted)
+    monkeypatch.undo()
+    assert len(calls) == 3
+    assert list(tmp_path.iterdir()) == []

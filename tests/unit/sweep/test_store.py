@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,3 +130,18 @@ def test_a_forged_list_of_files_writes_nothing_outside(tmp_path: Path) -> None:
     with pytest.raises(VerificationError, match="names a file"):
         cache.folder("compile", {"a": 1}, lambda folder: None)
     assert not list(tmp_path.rglob("evil"))
+
+
+def test_a_document_that_cannot_be_drafted_names_this_machines_folder(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by the suite: the store was blamed."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OutputError, match="Input/output error") as raised:
+        store.opened(url).write_text("cache/x.json", "{}", scratch=tmp_path / "here")
+    assert raised.value.what.startswith(str(tmp_path / "here"))
+    assert "EDGEKIT_CACHE" in raised.value.remedy
