@@ -153,22 +153,21 @@ def _learned_json(layer: Layer, weight: QuantWeight, gathered: _Moments) -> obje
 
 def _up(layer: Layer, weight: QuantWeight, moment: Floats) -> npt.NDArray[np.bool_] | None:
     """Which integers are up from the floor: (groups, rows, columns); None where little is gained (A1)."""
-    groups, rows, _ = layer.weight.shape
+    exact = layer.weight
+    groups, rows, _ = exact.shape
     scales = np.broadcast_to(np.asarray(weight.params.scale, np.float64), (groups * rows,))
     steps = scales.reshape(groups, rows, 1)
-    floor = np.floor(layer.weight / steps)
-    nearest = np.clip(np.rint(layer.weight / steps), -SYMMETRIC_LIMIT, SYMMETRIC_LIMIT)
+    floor = np.floor(exact / steps)
+    nearest = np.clip(np.rint(exact / steps), -SYMMETRIC_LIMIT, SYMMETRIC_LIMIT)
     integers = np.stack(
         [
-            descend(
-                layer.weight[group], moment[group], steps[group], floor=floor[group], start=nearest[group]
-            )
+            descend(exact[group], moment[group], steps[group], floor=floor[group], start=nearest[group])
             for group in range(groups)
         ]
     )
     before, after = (
         float(np.einsum("grk,gkl,grl->", error, moment, error, optimize=True))
-        for error in (nearest * steps - layer.weight, integers * steps - layer.weight)
+        for error in (nearest * steps - exact, integers * steps - exact)
     )
     return None if after > GAIN * before else integers > floor
 

@@ -6,6 +6,7 @@ M1: a Conv's patches are taken at a few positions of each sample, drawn anew for
 M2: m is the mean where a bias takes up what rounding does to the mean (``correct_bias``), else zero.
 M3: a convolution with groups has one G for each group.
 M4: activations of one batch are in memory at a time, and the moments of a few layers: ``chunks``.
+M5: a layer holds no copy of its weight: of a large model all of them together are gigabytes.
 
 Source: Nagel et al., "Up or Down? Adaptive Rounding for Post-Training Quantization" (2020), equation 13,
 whose objective is a quadratic form in G.
@@ -37,19 +38,24 @@ class Layer:
     Attributes:
         name: of the node.
         source: the value that it reads.
-        weight: (groups, rows, columns) in float64.
+        stored: (groups, rows, columns), the initializer's own numbers, seen so (M5).
         node: Conv, Gemm or MatMul.
     """
 
     name: str
     source: str
-    weight: Floats
+    stored: Array
     node: ir.Node
+
+    @property
+    def weight(self) -> Floats:
+        """(groups, rows, columns) in float64, made anew each time (M5)."""
+        return self.stored.astype(np.float64)
 
     @property
     def moment_bytes(self) -> int:
         """Of G."""
-        return 8 * int(self.weight.shape[0] * self.weight.shape[2] ** 2)
+        return 8 * int(self.stored.shape[0] * self.stored.shape[2] ** 2)
 
 
 def layer_of(node: ir.Node) -> Layer | None:
@@ -63,12 +69,12 @@ def layer_of(node: ir.Node) -> Layer | None:
         if automatic or weight.ndim != 4 or rank(source) != 4:
             return None
         groups = int_attribute(node, "group", 1)
-        rows = weight.astype(np.float64).reshape(groups, weight.shape[0] // groups, -1)
+        rows = weight.reshape(groups, weight.shape[0] // groups, -1)
     elif weight.ndim != 2 or int_attribute(node, "transA", 0):
         return None
     else:
         flip = not int_attribute(node, "transB", 0)  # MatMul has no such attribute
-        rows = (weight.T if flip else weight).astype(np.float64)[None]
+        rows = (weight.T if flip else weight)[None]
     return Layer(node.name or "", source.name, rows, node) if rows.shape[2] <= LARGEST_COLUMNS else None
 
 
@@ -145,9 +151,9 @@ def _patches(layer: Layer, value: Array, rng: np.random.Generator) -> Floats:
     rows = y[:, None] * strides[0] + np.arange(kernel[0]) * dilations[0]  # (positions, kernel)
     across = x[:, None] * strides[1] + np.arange(kernel[1]) * dilations[1]
     found = padded[:, :, rows[:, :, None], across[:, None, :]]  # (n, channels, positions, *kernel)
-    groups = layer.weight.shape[0]
+    groups = layer.stored.shape[0]
     split = found.reshape(found.shape[0], groups, -1, *found.shape[2:])
-    return np.asarray(np.moveaxis(split, (1, 0, 3), (0, 1, 2)).reshape(groups, -1, layer.weight.shape[2]))
+    return np.asarray(np.moveaxis(split, (1, 0, 3), (0, 1, 2)).reshape(groups, -1, layer.stored.shape[2]))
 
 
 def _geometry(
