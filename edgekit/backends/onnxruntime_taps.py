@@ -32,10 +32,13 @@ from edgekit import drafts
 from edgekit.backends.base import file_entries
 from edgekit.backends.taps import Attribute, Tap, Tapped, binding, plain_names
 from edgekit.backends.worker import call_in_worker
+from edgekit.backends.worker_process import EngineError
 from edgekit.ir import io
+from edgekit.ir.external_data import size_bytes
 from edgekit.ir.graph import constant, int_attribute, is_float32, is_onnx
 from edgekit.ir.infer import infer_shapes
 from edgekit.spec import Artifact, Dim, QuantParams, RunOptions
+from edgekit.write_errors import probe
 
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _LEVEL = "graph_optimization_level"
@@ -157,17 +160,21 @@ def _optimized(model: ir.Model, options: RunOptions) -> ir.Model:
     with drafts.temporary() as folder:
         source, result = folder / "model.onnx", folder / "optimized.onnx"
         io.save(model, source)
-        call_in_worker(
-            "edgekit.backends.onnxruntime_taps:optimize",
-            {
-                "path": str(source),
-                "out": str(result),
-                "threads": options.threads,
-                "settings": [list(pair) for pair in options.settings],
-            },
-            subject="the artifact (onnxruntime)",
-            doing="reading which kernels run",
-        )
+        try:
+            call_in_worker(
+                "edgekit.backends.onnxruntime_taps:optimize",
+                {
+                    "path": str(source),
+                    "out": str(result),
+                    "threads": options.threads,
+                    "settings": [list(pair) for pair in options.settings],
+                },
+                subject="the artifact (onnxruntime)",
+                doing="reading which kernels run",
+            )
+        except EngineError:  # it writes ``result``, and does not say why it could not
+            probe(folder, 2 * size_bytes(model), elsewhere="set TMPDIR to a folder with more room")
+            raise
         return io.load(result)
 
 
