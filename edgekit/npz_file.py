@@ -9,6 +9,7 @@ Source: numpy.lib.format (header of a .npy member); PKWARE APPNOTE 4.3.8 (unpack
 from __future__ import annotations
 
 import os
+import tokenize
 import zipfile
 import zlib
 from math import prod
@@ -21,6 +22,7 @@ import numpy.typing as npt
 UNREADABLE = (
     *(OSError, ValueError, TypeError, KeyError, EOFError, AttributeError),
     *(zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError),
+    tokenize.TokenError,  # NumPy reads a header that is no Python again as Python 2 wrote it
 )
 _SUFFIX = ".npy"
 

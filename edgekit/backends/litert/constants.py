@@ -126,7 +126,7 @@ class Constants:
             self._learn_small(node, source)
             return
         params = self.params(node)
-        if source is None or params is None or params.dtype not in INTEGER_LIMITS:
+        if source is None or params is None or params.dtype not in INTEGER_LIMITS or not _fit(params, source):
             return
         name = node.outputs[0].name or ""
         if node.op_type == "QuantizeLinear":
@@ -147,7 +147,9 @@ class Constants:
             return
         block, axis = _int_attribute(node, "block_size", 0), _int_attribute(node, "axis", 1)
         axis = axis + source.ndim if axis < 0 else axis
-        if block and source.shape[axis] % block:
+        if not 0 <= axis < source.ndim or (block and source.shape[axis] % block):
+            return
+        if not _scales_fit(scales, source.shape, axis, block):
             return
         weight = SmallWeight(source.astype(np.int8), scales.astype(np.float32), axis, block)
         name = node.outputs[0].name or ""
@@ -169,6 +171,23 @@ def dequantize(q: Array, params: QuantParams) -> Array:
     steps = (q.astype(np.float64) - zero).astype(np.float32)
     out: Array = (steps * scale.astype(np.float32)).astype(np.float32)
     return out
+
+
+def _fit(params: QuantParams, data: Array) -> bool:
+    """Whether there is a scale and a zero point for each index of an axis that ``data`` has."""
+    count = len(params.scale)
+    if len(params.zero_point) != count:
+        return False
+    if params.axis is None:
+        return count == 1
+    return 0 <= params.axis < data.ndim and data.shape[params.axis] == count
+
+
+def _scales_fit(scales: Array, shape: tuple[int, ...], axis: int, block: int) -> bool:
+    """Likewise for the scales of a ``SmallWeight``."""
+    if block:
+        return scales.shape == (*shape[:axis], shape[axis] // block, *shape[axis + 1 :])
+    return scales.size in (1, shape[axis])
 
 
 def _broadcast(params: QuantParams, rank: int) -> tuple[Reals, Reals]:

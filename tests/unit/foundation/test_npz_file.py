@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tokenize
 import zipfile
 from typing import Any
 
@@ -88,3 +89,11 @@ def test_a_pickle_is_never_read() -> None:
 def test_what_is_no_archive(content: bytes) -> None:
     with pytest.raises(UNREADABLE):
         read_npz(io.BytesIO(content))
+
+
+def test_a_header_that_ends_in_mid_statement() -> None:
+    """Found by fuzzing: NumPy's second reading, as Python 2 wrote headers, raises an error of its own."""
+    damaged = member(FLOATS).replace(b"}", b"(")
+    with pytest.raises(UNREADABLE) as raised:
+        read_npz(archive(image=damaged))
+    assert raised.type is tokenize.TokenError
