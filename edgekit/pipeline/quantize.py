@@ -231,7 +231,9 @@ class _Job:
         return found
 
     def _make(self, scheme: Scheme) -> Variant:
-        prepared = self.prepared() if scheme.precision.is_static else None
+        # float16 needs ranges too: what leaves binary16 stays in float32
+        needed = scheme.precision.is_static or scheme.precision is Precision.FP16
+        prepared = self.prepared() if needed else None
         return variant.make(self.canonical, self.target, scheme, prepared)
 
     @functools.cached_property

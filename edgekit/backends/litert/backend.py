@@ -22,7 +22,8 @@ from edgekit import drafts
 from edgekit.backends.base import CompileRequest, IoForm, ModelInfo, file_entries
 from edgekit.backends.installed import installed_version, satisfies
 from edgekit.backends.litert import flatbuffer, layout, lower, metadata, units
-from edgekit.backends.litert.gpu_device import gpu_here, options_for, refused_on_gpu
+from edgekit.backends.litert.accelerator import PRECISION
+from edgekit.backends.litert.gpu_device import WHOLE, gpu_here, options_for, refused_on_gpu
 from edgekit.backends.litert.gpu_forms import PINNED, is_open, wants_fixed_batch, with_gpu_forms
 from edgekit.backends.litert.gpu_kernels import NUMBERS_RULE, gpu_rejections
 from edgekit.backends.litert.half import has_half, widened, with_half_constants
@@ -203,12 +204,14 @@ class LiteRt:
         model, compiled = for_device(
             request.model, request.io, precision=request.precision, device=target.run.device
         )
-        options = options_for(request.precision, request.options)
+        options = options_for(request.precision, request.options, request.model)
         rejections = structural_rejections(model, target) or _rejections(compiled, model, options)
         if rejections:
             raise refuse(target, rejections)
         name = f"{request.stem}.tflite"
         inputs, outputs, notes = compiled.inputs, compiled.outputs, compiled.notes
+        if dict(options.settings).get(PRECISION) == "f32" and request.precision is Precision.FP16:
+            notes = (*notes, WHOLE)
         content = parts_of(compiled, request.info)
         del compiled  # its weights: the runtime is about to pack its own copy
         entry = _write(content, folder / name)

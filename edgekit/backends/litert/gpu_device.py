@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx_ir as ir
 
 from edgekit import drafts
 from edgekit.backends.litert import flatbuffer
@@ -19,6 +20,7 @@ from edgekit.backends.litert.gpu_kernels import NUMBERS_RULE
 from edgekit.backends.litert.tables import parse
 from edgekit.backends.litert.tensors import Graph, Operator, Tensor
 from edgekit.errors import BackendCrashError, MissingBackendError, TargetRefusalError
+from edgekit.ir.graph import is_float32
 from edgekit.spec import SOFTWARE, Availability, Precision, Rejection, RunOptions
 
 if TYPE_CHECKING:
@@ -30,13 +32,32 @@ _TRY = "edgekit.backends.litert.gpu_device:tried"
 LIMITS = {"exact": 1e-3, "rounded": 0.1}
 """Part of the range that is no rounding any more: of float32; of float16, or of integers, on noise."""
 
+WHOLE = (
+    "some operators must stay in float32, and LiteRT computes a whole graph in one type: the GPU computes "
+    "in float32, float16 is the form of the constants alone"
+)
 
-def options_for(precision: Precision, options: RunOptions) -> RunOptions:
-    """``options`` with the type that a GPU computes ``precision`` in; those of a CPU as they are."""
+
+def options_for(precision: Precision, options: RunOptions, model: ir.Model) -> RunOptions:
+    """``options`` with the type that a GPU computes ``model`` in; those of a CPU as they are.
+
+    LiteRT has one type for all of a graph: where a node must stay in float32, all of them compute in it, and
+    float16 is the form of the constants alone.
+    """
     if options.device == "cpu" or precision is not Precision.FP16:
         return options
-    settings = {**dict(options.settings), PRECISION: "f16"}
+    settings = {**dict(options.settings), PRECISION: "f32" if float32_nodes(model) else "f16"}
     return replace(options, settings=tuple(sorted(settings.items())))
+
+
+def float32_nodes(model: ir.Model) -> tuple[str, ...]:
+    """The nodes of a float16 model that compute in float32, between two casts."""
+    return tuple(
+        node.name or node.op_type
+        for node in model.graph
+        if node.op_type != "Cast"
+        and any(value is not None and is_float32(value) for value in (*node.outputs, *node.inputs[:1]))
+    )
 
 
 def gpu_here(version: str) -> Availability:
