@@ -302,7 +302,9 @@ class PruneTable(_Closed):
         "where it is installed (`edgekit prune --repair`)",
     )
     recover: int = Field(
-        default=0, ge=0, description="epochs of distillation from the float model, no labels; needs PyTorch"
+        default=0,
+        ge=0,
+        description="epochs of distillation from the float model (and labels, if any); needs PyTorch",
     )
     require_speedup: bool = Field(
         default=False, description="zeros that save no time on a target are a failure (exit 4)"

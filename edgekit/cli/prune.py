@@ -81,7 +81,9 @@ def run(
     recover: Annotated[
         int,
         typer.Option(
-            "--recover", min=0, help="Epochs of distillation from the float model, no labels; needs PyTorch."
+            "--recover",
+            min=0,
+            help="Epochs of distillation from the float model (and labels, if any); needs PyTorch.",
         ),
     ] = 0,
     samples: flags.Samples = None,

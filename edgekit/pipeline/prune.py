@@ -514,6 +514,7 @@ class Job:
             epochs=self.asked.recover,
             seed=self.asked.seed,
             threads=self.asked.threads,
+            labels=_classes(self.data),
             joints=joints(self.found, model, gone),
             half=_is_bfloat16_fast(),
             progress=self.progress,

@@ -133,3 +133,31 @@ def test_a_loss_that_is_not_finite_is_an_error() -> None:
 
     with pytest.raises(InputError, match="not finite"):
         recover(model, pruned, batches=batches, count=64, epochs=1, seed=0, threads=1)
+
+
+def _first_class(labels: Array | None, *, softmax: bool = False) -> float:
+    """The mean chance of the first class, by a model that was recovered from itself and ``labels``."""
+    m = Model(seed=1)
+    scores = m.add("Gemm", m.input("x", ("N", 8)), m.weight(4, 8), m.weight(4), transB=1)
+    model = as_ir(m.build(m.add("Softmax", scores) if softmax else scores))
+    batches = stream(io.specs(model)[0][0], count=COUNT)
+    trained, _ = recover(
+        model, model, batches=batches, count=COUNT, epochs=40, seed=0, threads=1, labels=labels
+    )
+    with InProcess(trained, RunOptions()) as session:
+        found = np.concatenate([next(iter(session.run(feeds).values())) for feeds in batches(COUNT)])
+    chances = found if softmax else np.exp(found) / np.exp(found).sum(1, keepdims=True)
+    return float(chances[:, 0].mean())
+
+
+@pytest.mark.parametrize("softmax", [False, True])
+def test_d5_labels_say_where_the_float_model_is_wrong(softmax: bool) -> None:
+    """By labels of the first class it gets likelier, by labels of another less likely."""
+    without = _first_class(None, softmax=softmax)
+    assert _first_class(np.zeros(COUNT, np.int64), softmax=softmax) > without + 0.01
+    assert _first_class(np.ones(COUNT, np.int64), softmax=softmax) < without - 0.002
+
+
+def test_d5_a_label_that_no_score_belongs_to() -> None:
+    with pytest.raises(InputError, match="label 4 in the calibration data, and the model has 4 classes"):
+        _first_class(np.full(COUNT, 4, np.int64))
