@@ -25,6 +25,7 @@ from edgekit.pipeline.debug.apply import applied
 from edgekit.pipeline.debug.damage import measured
 from edgekit.pipeline.debug.gather import gathered
 from edgekit.pipeline.debug.looking import Looking
+from edgekit.pipeline.debug.named_disk import named_disk
 from edgekit.pipeline.debug.rows import row
 from edgekit.pipeline.debug.trials import tried
 from edgekit.pipeline.open import artifact_at, artifacts_at
@@ -116,7 +117,7 @@ def _artifacts(path: Path, targets: tuple[str, ...]) -> tuple[Artifact, ...]:
 def _looked(
     artifact: Artifact, model: ir.Model, *, data: Dataset, metric: str, progress: Progress
 ) -> tuple[DebugRow, tuple[Cause, ...]]:
-    with drafts.temporary() as folder:
+    with drafts.temporary() as folder, named_disk(folder, artifact.size_bytes):
         progress.stage(f"{artifact.target}: find where kernels end")
         with Looking(artifact, model, data=data, folder=folder) as looking:
             progress.stage(f"{artifact.target}: compare layers", total=looking.count)
