@@ -29,13 +29,13 @@ import onnx_ir as ir
 
 from edgekit.errors import InputError, missing_extra
 from edgekit.pruning import torch_graph
+from edgekit.pruning.class_scores import check_labels, log_chances
 from edgekit.pruning.dependency import Dependencies
 from edgekit.pruning.layers import Layer
 from edgekit.pruning.stream import whole_batches
 from edgekit.spec import Array, BatchStream, Progress, Silent
 
 LOOKED_AT = 512  # samples: each costs three inferences, one by one
-SUM_OF_CHANCES = 1e-4  # float32 sums of a thousand classes are closer to 1
 Loss = Any  # torch.Tensor of one number
 Columns = list[tuple[str, int, tuple[int, ...]]]  # (weight, axis, indices)
 
@@ -173,13 +173,7 @@ def _loss(outputs: Mapping[str, Any], labels: list[int] | None, rng: np.random.G
         if labels is None:
             chances = scores.detach().exp().double().numpy()
             labels = [int(rng.choice(classes, p=row / row.sum())) for row in chances]
-        wrong = next((each for each in labels if not 0 <= each < classes), None)
-        if wrong is not None:
-            raise InputError(
-                f"label {wrong} of the calibration data is no class of the model",
-                why=f"it has {classes} classes, counted from 0",
-                remedy="leave the labels out of the calibration data, or correct them",
-            )
+        check_labels(labels, classes)
         return -scores[torch.arange(rows), torch.tensor(labels)].sum()
     total: Any = 0
     for value in outputs.values():
@@ -192,11 +186,7 @@ def _loss(outputs: Mapping[str, Any], labels: list[int] | None, rng: np.random.G
 
 def _scores(outputs: Mapping[str, Any]) -> Any | None:
     """(batch, classes) logarithms of chances, where the only floating-point output is class scores."""
-    import torch
-
     floats = [value for value in outputs.values() if value.is_floating_point()]
     if len(floats) != 1 or floats[0].ndim != 2 or floats[0].shape[1] < 2:
         return None
-    plain = floats[0].detach()
-    are_chances = bool((plain >= 0).all()) and bool(((plain.sum(dim=1) - 1).abs() < SUM_OF_CHANCES).all())
-    return torch.log(floats[0].clamp_min(1e-12)) if are_chances else torch.log_softmax(floats[0], dim=1)
+    return log_chances(floats[0])

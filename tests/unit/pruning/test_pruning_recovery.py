@@ -159,5 +159,5 @@ def test_d5_labels_say_where_the_float_model_is_wrong(softmax: bool) -> None:
 
 
 def test_d5_a_label_that_no_score_belongs_to() -> None:
-    with pytest.raises(InputError, match="label 4 in the calibration data, and the model has 4 classes"):
+    with pytest.raises(InputError, match="label 4 of the calibration data is no class of the model"):
         _first_class(np.full(COUNT, 4, np.int64))
