@@ -7,6 +7,7 @@ reads back every thread's (proc(5): /proc/pid/task/tid/status, Cpus_allowed_list
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +34,8 @@ def pin(cores: Sequence[int]) -> None:
             remedy="name some of these with --pin" if allowed else "leave --pin out",
         )
     for thread in _threads() or [0]:
-        os.sched_setaffinity(thread, cores)
+        with contextlib.suppress(ProcessLookupError):  # it has ended since it was listed
+            os.sched_setaffinity(thread, cores)
 
 
 def available() -> tuple[int, ...]:

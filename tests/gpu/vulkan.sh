@@ -51,13 +51,14 @@ find "$work/root" \( -name 'lib*.so*' ! -name 'libvulkan_*' -o -name libvulkan_l
   -exec mv -t "$work/lib" {} +
 rm -rf "$work/root" "$work"/lib/libVkLayer_* "$work"/lib/libicu{i18n,io,test,tu}.* && mkdir "$work/root"
 
-# 2. SwiftShader.
-chromium=/usr/lib/chromium
-if [ ! -f "$chromium/libvk_swiftshader.so" ]; then
-  unpacked bookworm-security chromium
-  chromium="$work/root/usr/lib/chromium"
-fi
-cp "$chromium/libvk_swiftshader.so" "$work/lib/"
+# 2. SwiftShader: a file of chromium-common since chromium 156, of chromium before.
+swiftshader=/usr/lib/chromium/libvk_swiftshader.so
+for package in chromium-common chromium; do
+  [ -f "$swiftshader" ] && break
+  unpacked bookworm-security "$package"
+  swiftshader="$work/root/usr/lib/chromium/libvk_swiftshader.so"
+done
+cp "$swiftshader" "$work/lib/"
 rm -rf "$work/root" "$work/debs" "$work"/apt-*
 
 # 3. What the loader reads: VK_DRIVER_FILES names one of these.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from pathlib import Path
@@ -74,9 +75,15 @@ def test_a_core_that_is_not_there_is_refused_by_name(tmp_path: Path, monkeypatch
 
 
 @needs_pinning
-def test_threads_that_were_there_before_are_pinned_too() -> None:
+def test_threads_that_were_there_before_are_pinned_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of those that are listed has ended by the time of its turn."""
     before = os.sched_getaffinity(0)
     core, done, seen = max(before), threading.Event(), []
+    ended = threading.Thread(target=threading.get_ident)
+    ended.start()
+    ended.join()
+    there = affinity._threads
+    monkeypatch.setattr(affinity, "_threads", lambda: [ended.native_id, *there()])
 
     def wait() -> None:
         done.wait(20)
@@ -89,7 +96,8 @@ def test_threads_that_were_there_before_are_pinned_too() -> None:
         done.set()
         thread.join()
     finally:
-        for each in affinity.TASKS.glob("*"):
-            os.sched_setaffinity(int(each.name), before)
+        for thread in there():
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(thread, before)
     assert seen == [{core}]
     assert os.sched_getaffinity(0) == before
