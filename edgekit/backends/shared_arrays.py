@@ -10,6 +10,8 @@ moment before, the parent's resource tracker owns the name.
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import shutil
 import sys
 from collections.abc import Mapping
@@ -37,20 +39,47 @@ def size_of(arrays: Mapping[str, Array]) -> int:
 def create(size: int, *, shm: Path = _SHM) -> SharedMemory:
     """A new block of at least ``size`` bytes.
 
-    Linux hands out pages on first touch and kills a process that touches more than is left, so the free space
-    is asked for beforehand. ``shm`` is a parameter for tests.
+    Linux hands out pages on first touch and kills a process that touches more than is left (SIGBUS). So the
+    free space is asked for beforehand, and all pages are taken at once: somebody else may want the same ones
+    a moment later. ``shm`` is a parameter for tests.
 
     Raises:
         DataError: there is less shared memory than that.
     """
-    free = shutil.disk_usage(shm).free if shm.is_dir() else size
-    if free < size:
-        raise DataError(
-            f"a batch needs {size / 1e6:.1f} MB of shared memory and {free / 1e6:.1f} MB are free",
-            why="arrays travel to the runtime's process through shared memory",
-            remedy="use a smaller batch, or give the container more (docker run --shm-size=1g)",
-        )
-    return SharedMemory(create=True, size=max(size, _ALIGNMENT))
+    if shm.is_dir() and (free := shutil.disk_usage(shm).free) < size:
+        raise _no_room(size, free)
+    block = SharedMemory(create=True, size=max(size, _ALIGNMENT))
+    try:
+        _take_pages(shm / block.name, block.size)
+    except OSError as error:
+        release(block, unlink=True)
+        if error.errno != errno.ENOSPC:
+            raise
+        raise _no_room(size, shutil.disk_usage(shm).free) from error
+    return block
+
+
+def _take_pages(path: Path, size: int) -> None:
+    """Have the system give ``path`` its memory now (posix_fallocate(3)); elsewhere than on Linux nothing.
+
+    Raises:
+        OSError: it has not that much.
+    """
+    if not path.is_file() or not hasattr(os, "posix_fallocate"):
+        return
+    file = os.open(path, os.O_RDWR)
+    try:
+        os.posix_fallocate(file, 0, size)
+    finally:
+        os.close(file)
+
+
+def _no_room(size: int, free: int) -> DataError:
+    return DataError(
+        f"a batch needs {size / 1e6:.1f} MB of shared memory and {free / 1e6:.1f} MB are free",
+        why="arrays travel to the runtime's process through shared memory",
+        remedy="use a smaller batch, or give the container more (docker run --shm-size=1g)",
+    )
 
 
 def attach(name: str) -> SharedMemory:

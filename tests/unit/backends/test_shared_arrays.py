@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections import namedtuple
 from collections.abc import Iterator
 from multiprocessing.shared_memory import SharedMemory
@@ -67,6 +69,30 @@ def test_full_shared_memory_is_refused_before_it_kills(
     with pytest.raises(DataError, match=r"needs 2\.0 MB of shared memory and 1\.0 MB are free"):
         shared_arrays.create(2_000_000, shm=tmp_path)
     shared_arrays.release(shared_arrays.create(999_000, shm=tmp_path), unlink=True)  # must not fire
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no /dev/shm")
+def test_all_pages_are_taken_when_a_block_is_made() -> None:
+    block = shared_arrays.create(1_000_000)
+    assert (Path("/dev/shm") / block.name).stat().st_blocks * 512 >= 1_000_000
+    shared_arrays.release(block, unlink=True)
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no /dev/shm")
+def test_what_another_process_took_a_moment_ago_is_an_error_and_no_signal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Free space was there when it was asked for: a page that is missing later kills whoever touches it."""
+    made: list[str] = []
+
+    def full(file: int, offset: int, size: int) -> None:
+        made.append(Path(f"/proc/self/fd/{file}").resolve().name)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(DataError, match=r"needs 2\.0 MB of shared memory and .* MB are free"):
+        shared_arrays.create(2_000_000)
+    assert not (Path("/dev/shm") / made[0]).exists()
 
 
 def test_without_a_shared_memory_folder_the_system_decides(tmp_path: Path) -> None:
