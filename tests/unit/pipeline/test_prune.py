@@ -12,10 +12,12 @@ import pytest
 
 import edgekit
 from edgekit.errors import ExitCode, InputError
-from edgekit.ir import io
+from edgekit.ir import external_data, io
 from edgekit.pipeline.prune_speed import Speedometer
 from edgekit.pipeline.result import LatencyRow, PruneResult, RatioRow
 from edgekit.pipeline.result.prune import PruneSpeedRow
+from edgekit.pruning.dependency import Dependencies
+from edgekit.pruning.refine import Refinement
 from edgekit.report import FORMATS, render, render_text
 from edgekit.spec import Progress
 from tests.unit.litert.litert_models import Model
@@ -64,6 +66,31 @@ def test_a_part_of_the_channels_is_written_and_reported(model: Path) -> None:
         assert form in FORMATS
         assert "pruned" in render(result, form).lower()
     assert "layers" not in render_text(result) or "Widths" in render_text(result)
+
+
+def test_a_large_model_is_not_refined_by_gradients_and_says_so(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights, gradients and two moments of each are more than a large model may hold."""
+    refined = list[str]()
+
+    def refine(found: Dependencies, solved: ir.Model, *rest: object, **more: object) -> tuple[object, ...]:
+        del found, rest, more
+        refined.append("refined")
+        return solved, Refinement(passes=7)
+
+    monkeypatch.setattr("edgekit.pipeline.prune.refine", refine)
+    small = _pruned(model, keep=0.5)
+    assert refined == ["refined"]
+    assert small.refined is not None
+    assert small.refined.passes == 7
+    monkeypatch.setattr(external_data, "LARGE_BYTES", small.float_size_bytes)
+    large = _pruned(model, keep=0.5)
+    assert refined == ["refined"]
+    assert large.refined is not None
+    assert large.refined.passes == 0
+    assert large.repairs
+    assert "not refined: the model is large" in render_text(large)
 
 
 @pytest.mark.parametrize(
