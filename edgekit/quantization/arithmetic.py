@@ -25,8 +25,11 @@ onnx QuantizeLinear-21; Jacob et al. (2018), equations 1 to 8.
 from __future__ import annotations
 
 import base64
+import math
 import zlib
+from collections.abc import Iterator
 from dataclasses import replace
+from types import EllipsisType
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +47,7 @@ LIMITS: dict[str, tuple[int, int]] = {
 INT4_LIMIT = 7  # -8 is left out, as -128 is: the sign of a weight must not decide how far it reaches
 SYMMETRIC_LIMIT = 127  # -128 is left out: the specification of TFLite, and pair sums stay symmetric
 SMALLEST_SCALE = 2.0**-100  # below, products of two scales leave the normal float32 numbers
+AT_ONCE = 2**17  # numbers that are rounded together: a megabyte of float64
 BIAS_LIMIT = 2**30  # half of int32: the accumulator needs room for the products
 TYPES = {"u8": "uint8", "s8": "int8", "u16": "uint16", "s16": "int16", "us8": "int8"}
 
@@ -177,9 +181,22 @@ def quantize(array: Array, params: QuantParams) -> Array:
     smallest, largest = LIMITS[params.dtype]
     if params.dtype == "int8" and params.axis is not None:
         smallest = -SYMMETRIC_LIMIT
-    scale, zero_point = _along_axis(params, array.ndim)
-    integers = np.rint(array.astype(np.float64) / scale) + zero_point
-    return np.clip(integers, smallest, largest).astype(params.dtype)
+    scale, zero_point = (np.broadcast_to(each, array.shape) for each in _along_axis(params, array.ndim))
+    found = np.empty(array.shape, params.dtype)
+    for part in _parts(array):
+        integers = np.rint(array[part].astype(np.float64) / scale[part]) + zero_point[part]
+        found[part] = np.clip(integers, smallest, largest)
+    return found
+
+
+def _parts(array: Array) -> Iterator[slice | EllipsisType]:
+    """Some rows at a time, so that their float64 form stays in the processor's cache."""
+    if array.ndim == 0:
+        yield ...
+        return
+    step = max(1, AT_ONCE // max(1, math.prod(array.shape[1:])))
+    for first in range(0, len(array), step):
+        yield slice(first, first + step)
 
 
 def rounding_of(up: npt.NDArray[np.bool_]) -> str:

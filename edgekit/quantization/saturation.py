@@ -31,7 +31,8 @@ OpenVINO 2026.4 once by hand. AVX512 without VNNI cannot be emulated; there the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -55,7 +56,11 @@ FEATURE = "vnni"  # in `requires` of a kernel row: exact only on x86 CPUs that h
 EVERY_CPU = ("x86-64 with VNNI", "x86-64 without VNNI", "arm64")
 _PRODUCTS = ("Conv", "Gemm", "MatMul")
 
+AT_ONCE = 2**18  # weights that are looked at together: with their float64 form they stay in the cache
+
+Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+Shorts = npt.NDArray[np.int16]
 
 
 @dataclass(frozen=True)
@@ -211,8 +216,13 @@ def _pair_sum(node: ir.Node, operator: QuantOperator, weight: QuantWeight) -> Pa
         if weight.rounding
         else quantize(array, weight.params)
     )
-    proof, orders = _orders(node, stored.astype(np.int64))
-    return _extremes(operator, weight, orders, proof)
+    order = _order(node, array.shape)
+    pairs = [pair for rows in _some_outputs(node, stored) for pair in _pairs(order, rows.astype(np.int16))]
+    largest = max((int(_positive(*pair).max(initial=0)) for pair in pairs), default=0)
+    smallest = max((int(_positive(-pair[0], -pair[1]).max(initial=0)) for pair in pairs), default=0)
+    return PairSum(
+        operator.name, weight.name, -LARGEST_ACTIVATION * smallest, LARGEST_ACTIVATION * largest, order.proof
+    )
 
 
 def _array(node: ir.Node, weight: QuantWeight) -> Array:
@@ -226,38 +236,59 @@ def _array(node: ir.Node, weight: QuantWeight) -> Array:
     return array
 
 
-def _orders(node: ir.Node, integers: Integers) -> tuple[str, list[Integers]]:
-    """The proof's case, and the pairs (outputs, pairs, 2) in each order of terms that a kernel may have."""
-    if node.op_type == "MatMul":
-        return "S1", [_pairs(integers.T, step=2)]
-    if node.op_type == "Gemm":
-        return "S1", [_pairs(integers, step=2)]
-    outputs = len(integers)
-    if integers.shape[1] == 1 and int_attribute(node, "group", 1) == outputs:
-        return "S3", []
-    if integers[0, 0].size == 1:
-        return "S1", [_pairs(integers.reshape(outputs, -1), step=2)]
-    orders = (integers, np.moveaxis(integers, 1, -1))
-    return "S2", [_pairs(order.reshape(outputs, -1), step=1) for order in orders]
+@dataclass(frozen=True)
+class _Order:
+    """In which orders a kernel may sum the terms of an output.
+
+    Attributes:
+        proof: the numbered case.
+        step: 2 = pairs are every two terms, 1 = any two neighbours.
+        taps_last: also with the input channels innermost.
+        paired: False where nothing is summed in pairs.
+    """
+
+    proof: str
+    step: int = 2
+    taps_last: bool = False
+    paired: bool = True
 
 
-def _pairs(rows: Integers, *, step: int) -> Integers:
-    """(outputs, terms) -> (outputs, pairs, 2): each pair of neighbours (step 1) or every other one (step 2).
+def _order(node: ir.Node, shape: tuple[int, ...]) -> _Order:
+    """Of a weight of ``shape``."""
+    if node.op_type in {"MatMul", "Gemm"}:
+        return _Order("S1")
+    if shape[1] == 1 and int_attribute(node, "group", 1) == shape[0]:
+        return _Order("S3", paired=False)
+    if math.prod(shape[2:]) == 1:
+        return _Order("S1")
+    return _Order("S2", step=1, taps_last=True)
+
+
+def _some_outputs(node: ir.Node, weight: Array) -> Iterator[Array]:
+    """(outputs, terms, *kernel) of all outputs, some at a time: so many that they stay in the cache."""
+    rows = weight.T if node.op_type == "MatMul" else weight
+    step = max(1, AT_ONCE // max(1, math.prod(rows.shape[1:])))
+    return (rows[first : first + step] for first in range(0, len(rows), step))
+
+
+def _pairs(order: _Order, rows: Shorts) -> Iterator[tuple[Shorts, Shorts]]:
+    """(left, right) terms of the pairs of each output, (outputs, pairs), in each order of terms.
 
     A last term without a partner is paired with the zero that kernels pad with.
     """
-    padded = np.concatenate([rows, np.zeros((len(rows), 1 + rows.shape[1] % 2), np.int64)], axis=1)
-    left, right = padded[:, :-1:step], padded[:, 1::step]
-    size = min(left.shape[1], right.shape[1])
-    return np.stack([left[:, :size], right[:, :size]], axis=-1)
+    if not order.paired:
+        return
+    for terms in (rows, np.moveaxis(rows, 1, -1)) if order.taps_last else (rows,):
+        flat = terms.reshape(len(terms), -1)
+        padded = np.concatenate([flat, np.zeros((len(flat), 1 + flat.shape[1] % 2), flat.dtype)], axis=1)
+        left, right = padded[:, : -1 : order.step], padded[:, 1 :: order.step]
+        size = min(left.shape[1], right.shape[1])
+        yield left[:, :size], right[:, :size]
 
 
-def _extremes(operator: QuantOperator, weight: QuantWeight, orders: list[Integers], proof: str) -> PairSum:
-    largest = max((int(np.maximum(p, 0).sum(axis=-1).max(initial=0)) for p in orders), default=0)
-    smallest = min((int(np.minimum(p, 0).sum(axis=-1).min(initial=0)) for p in orders), default=0)
-    return PairSum(
-        operator.name, weight.name, LARGEST_ACTIVATION * smallest, LARGEST_ACTIVATION * largest, proof
-    )
+def _positive(left: Shorts, right: Shorts) -> Shorts:
+    """The sum of the positive terms of each pair."""
+    return np.asarray(np.maximum(left, 0) + np.maximum(right, 0))
 
 
 def _fitting(node: ir.Node, operator: QuantOperator, names: set[str], plan: QuantPlan) -> QuantOperator:
@@ -277,29 +308,67 @@ def _fitting(node: ir.Node, operator: QuantOperator, names: set[str], plan: Quan
 
 def _fitting_params(node: ir.Node, array: Array, params: QuantParams) -> QuantParams:
     """The smallest scales, of those that steps of the excess lead to, with which every pair fits."""
-    scale = np.asarray(params.scale, np.float64)
+    scale, order = np.asarray(params.scale, np.float64), _order(node, array.shape)
+    if params.axis is None:
+
+        def whole(grown: Floats) -> Integers:
+            peaks = (_peaks(order, *_split(rows), grown[0]) for rows in _some_outputs(node, array))
+            return np.atleast_1d(max(int(each.max(initial=0)) for each in peaks))
+
+        return replace(params, scale=tuple(_grown(scale, whole).tolist()))
+    found: list[float] = []
+    for rows in _some_outputs(node, array):
+        sizes, signs = _split(rows)
+        some = scale[len(found) : len(found) + len(rows)]
+        found += _grown_each(some, order, sizes, signs).tolist()
+    return replace(params, scale=tuple(found))
+
+
+def _grown_each(scale: Floats, order: _Order, sizes: Floats, signs: Shorts) -> Floats:
+    """``_grown`` of each output by itself: those that fit are not looked at again."""
+    found = np.empty_like(scale)
+    growth, left = np.ones_like(scale), np.arange(len(scale))
+    while left.size:
+        found[left] = _single(scale[left] * growth[left])
+        peak = _peaks(order, sizes[left], signs[left], found[left])
+        growth[left], done = _grow(growth[left], peak)
+        left = left[~done]
+    return found
+
+
+def _grown(scale: Floats, peaks: Callable[[Floats], Integers]) -> Floats:
+    """The scales with which no peak is above what fits."""
     growth = np.ones_like(scale)
     while True:
-        grown = replace(params, scale=tuple(float(np.float32(each)) for each in scale * growth))
-        peak = _peaks(node, array, grown)
-        excess = np.where(peak > FITTING, np.maximum(peak / FITTING, LEAST_GROWTH), 1.0)
-        if np.all((excess == 1.0) | (growth >= MOST_GROWTH)):
+        grown = _single(scale * growth)
+        growth, done = _grow(growth, peaks(grown))
+        if done.all():
             return grown
-        growth = np.minimum(growth * excess, MOST_GROWTH)
 
 
-def _peaks(node: ir.Node, array: Array, params: QuantParams) -> Integers:
-    """The greatest sum of a pair, away from zero, for each scale of ``params``; 0 without pairs."""
-    shape = [-1 if index == params.axis else 1 for index in range(array.ndim)]
-    steps = np.asarray(params.scale, np.float64).reshape(shape if params.axis is not None else ())
+def _grow(growth: Floats, peak: Integers) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """The next growth, and where the present one is enough, or all that is ever needed."""
+    excess = np.where(peak > FITTING, np.maximum(peak / FITTING, LEAST_GROWTH), 1.0)
+    return np.minimum(growth * excess, MOST_GROWTH), (excess == 1.0) | (growth >= MOST_GROWTH)
+
+
+def _single(scale: Floats) -> Floats:
+    """Rounded to float32."""
+    return scale.astype(np.float32).astype(np.float64)
+
+
+def _split(rows: Array) -> tuple[Floats, Shorts]:
+    """(sizes, signs) of weights."""
+    return np.abs(rows.astype(np.float64)), np.sign(rows).astype(np.int16)
+
+
+def _peaks(order: _Order, sizes: Floats, signs: Shorts, steps: Floats) -> Integers:
+    """(outputs,) the greatest sum of a pair, away from zero; 0 without pairs. ``steps``: (outputs,) or ()."""
+    along = steps.reshape(-1, *(1,) * (sizes.ndim - 1))
     # floor + 1 and not ceil: a whole number may be learned upwards too (``quantize_as``)
-    sizes = np.minimum(np.floor(np.abs(array.astype(np.float64)) / steps) + 1, SYMMETRIC_LIMIT)
-    _, orders = _orders(node, (np.sign(array) * sizes).astype(np.int64))
-    found = [np.maximum(_sums(pairs), _sums(-pairs)) for pairs in orders]  # (outputs,) each
-    peak = np.max(found, axis=0) if found else np.zeros(len(params.scale), np.int64)
-    return np.asarray(peak if params.axis is not None else np.atleast_1d(peak.max()))
-
-
-def _sums(pairs: Integers) -> Integers:
-    """(outputs, pairs, 2) -> (outputs,): the greatest sum of the positive terms of a pair."""
-    return np.asarray(np.maximum(pairs, 0).sum(axis=-1).max(axis=-1, initial=0))
+    away = np.minimum(np.floor(sizes / along) + 1, SYMMETRIC_LIMIT).astype(np.int16) * signs
+    peak = np.zeros(len(sizes), np.int64)
+    for left, right in _pairs(order, away):
+        both = np.maximum(_positive(left, right), _positive(-left, -right))
+        peak = np.maximum(peak, both.max(axis=1, initial=0))
+    return peak

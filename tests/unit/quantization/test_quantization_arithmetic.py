@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edgekit.errors import RecipeError
+from edgekit.quantization import arithmetic
 from edgekit.quantization.arithmetic import (
     BIAS_LIMIT,
     activation_params,
@@ -94,6 +95,26 @@ def test_per_channel_weights_use_their_own_scales_and_never_minus_128() -> None:
     assert params.axis == 0
     np.testing.assert_allclose(params.scale, [0.01, 0.1275 / 127], rtol=1e-6)
     assert quantize(weight, params).tolist() == [[127, -127], [127, -127]]
+
+
+@pytest.mark.parametrize("shape", [(), (0, 3), (7,), (7, 5), (7, 3, 2)], ids=str)
+@pytest.mark.parametrize("axis", [None, 0, -1])
+def test_some_rows_at_a_time_are_rounded_as_all_at_once(
+    shape: tuple[int, ...], axis: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    array = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    along = None if axis is None or not shape else axis % len(shape)
+    count = 1 if along is None else shape[along]
+    scales = tuple(0.01 + 0.001 * number for number in range(count))
+    params = QuantParams("int8", scales, tuple(range(count)), along)
+    whole = quantize(array, params)
+    monkeypatch.setattr(arithmetic, "AT_ONCE", 4)
+    assert np.array_equal(quantize(array, params), whole)
+    assert whole.shape == shape
+    spread = (1,) * len(shape) if along is None else tuple(-1 if a == along else 1 for a in range(len(shape)))
+    scale, zero = (np.reshape(each, spread) for each in (scales, params.zero_point))
+    plain = np.rint(array.astype(np.float64) / scale) + zero
+    assert np.array_equal(whole, np.clip(plain, -128 if along is None else -127, 127).astype(np.int8))
 
 
 def test_a_channel_of_zeros_gets_a_useful_scale() -> None:

@@ -198,6 +198,26 @@ def test_whatever_the_weights_they_fit_afterwards(seed: int, kind: str, terms: i
         assert not find(model, each)[0].can_saturate
 
 
+@pytest.mark.parametrize("kind", ["product", "taps", "pointwise", "depthwise"])
+def test_some_outputs_at_a_time_are_judged_and_repaired_as_all_at_once(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(3)
+    shape = {"product": (9, 7), "taps": (7, 5, 3, 3), "pointwise": (7, 9, 1, 1), "depthwise": (7, 1, 3, 3)}
+    weight = np.abs(rng.standard_t(2, shape[kind]))
+    model = (
+        product(weight) if kind == "product" else convolution(weight, group=7 if kind == "depthwise" else 1)
+    )
+    plan = planned(model)
+    found = find(model, plan)
+    fixed = as_fitting(model, plan, found)
+    assert found[0].can_saturate == (fixed != plan) == (kind != "depthwise")
+    monkeypatch.setattr(saturation, "AT_ONCE", 20)  # two outputs, or one
+    assert find(model, plan) == found
+    assert as_fitting(model, plan, found) == fixed
+    assert find(model, fixed) == find(model, as_fitting(model, plan, found))
+
+
 def test_a_learned_rounding_is_what_is_proved_and_other_scales_drop_it() -> None:
     """255 * (64 + 64) fits, 255 * (65 + 65) does not; the rounding was for scales that change."""
     model = product(np.array([[127.0], [0], [64.4], [64.4]]))
