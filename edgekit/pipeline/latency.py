@@ -66,7 +66,7 @@ def measure(
             sessions = {name: stack.enter_context(opener()) for name, opener in openers.items()}
             found = compare(sessions, feeds, baseline=baseline, seed=SEED, rounds=rounds, progress=progress)
             memory = {name: memory_of(session) for name, session in sessions.items()}
-            ran = {name: _executed(session) for name, session in sessions.items()}
+            ran = _executed_in_turn(sessions, last=baseline)
         return {
             name: to_json(replace(row, memory_bytes=memory[name], executed=ran[name]))
             for name, row in rows_of(found).items()
@@ -85,6 +85,21 @@ def rows_of(found: Comparison) -> dict[str, Timed]:
 def memory_of(session: Session) -> int | None:
     """The most memory that a session took, where it runs in a worker of ours."""
     return session.peak_memory_bytes() if isinstance(session, WorkerSession) else None
+
+
+def _executed_in_turn(
+    sessions: Mapping[str, Session], *, last: str
+) -> dict[str, tuple[Executed, ...] | None]:
+    """What each runs; it is closed then.
+
+    A runtime may open the model once more for that, with a profiler: of the float model, the largest, when
+    no other one is open.
+    """
+    ran = {}
+    for name in (*(each for each in sessions if each != last), last):
+        ran[name] = _executed(sessions[name])
+        sessions[name].close()
+    return ran
 
 
 def _executed(session: Session) -> tuple[Executed, ...] | None:

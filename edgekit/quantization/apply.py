@@ -12,6 +12,7 @@ A2: v is computed by a kernel: everybody else reads v_dequantized too, because t
 A3: v is computed in float, or is an input: everybody else goes on reading v.
 A4: v is computed by a kernel and is an output of the model: the DequantizeLinear gives the output and takes
     its name; the kernel's own result is called v_float.
+A5: integers of a large model lie in a temporary file: it is opened beside the float one, to be judged.
 
 Source: onnx QuantizeLinear-21, DequantizeLinear-21; placement as in onnxruntime docs, "Quantize ONNX models".
 """
@@ -26,6 +27,7 @@ import onnx_ir as ir
 from edgekit.errors import InputError
 from edgekit.ir.digest import digest
 from edgekit.ir.graph import add_initializer, constant, free_name, is_onnx
+from edgekit.ir.set_aside import set_aside
 from edgekit.ir.verify import QDQ, verify
 from edgekit.quantization.arithmetic import quantize, quantize_as, quantize_blocks, unsigned
 from edgekit.quantization.bias_place import bias_place
@@ -53,7 +55,7 @@ def apply(model: ir.Model, plan: QuantPlan) -> ir.Model:
     values = _values(graph)
     made: _Constants = {}
     for operator in plan.operators:
-        _quantize_constants(graph, operator, [nodes[name] for name in operator.nodes], made)
+        _quantize_constants(result, operator, [nodes[name] for name in operator.nodes], made)
     made_by_kernel = {operator.output for operator in plan.operators}
     heads = {operator.name for operator in plan.operators}
     for name, params in plan.activations.items():
@@ -130,19 +132,19 @@ was added to it."""
 
 
 def _quantize_constants(
-    graph: ir.Graph, operator: QuantOperator, nodes: list[ir.Node], made: _Constants
+    model: ir.Model, operator: QuantOperator, nodes: list[ir.Node], made: _Constants
 ) -> None:
-    weight, bias, node = operator.weight, operator.bias, nodes[0]
+    weight, bias, node, graph = operator.weight, operator.bias, nodes[0], model.graph
     if weight is not None:
         index = weight_index(node.op_type)
         source = graph.initializers[weight.name]
-        node.replace_input_with(index, _dequantized_constant(graph, weight, source, node=node, made=made))
+        node.replace_input_with(index, _dequantized_constant(model, weight, source, node=node, made=made))
     if bias is not None:
         source = _bias_source(graph, bias, len(operator.correction))
         node, index = bias_place(nodes)
         if len(node.inputs) <= index:
             node.resize_inputs(index + 1)
-        result = _dequantized_constant(graph, bias, source, node=node, made=made, added=operator.correction)
+        result = _dequantized_constant(model, bias, source, node=node, made=made, added=operator.correction)
         node.replace_input_with(index, result)
 
 
@@ -154,7 +156,7 @@ def _bias_source(graph: ir.Graph, bias: QuantWeight, channels: int) -> ir.Value:
 
 
 def _dequantized_constant(
-    graph: ir.Graph,
+    model: ir.Model,
     planned: QuantWeight,
     source: ir.Value,
     *,
@@ -167,10 +169,10 @@ def _dequantized_constant(
     Nodes that share a weight share its integers, each behind a DequantizeLinear of its own: runtimes fuse
     it into the one operator that reads it.
     """
-    params = planned.params
+    params, graph = planned.params, model.graph
     if (planned, added) not in made:
         made[planned, added] = (
-            _blocks(graph, planned, source) if planned.block else _integers(graph, planned, source, added)
+            _blocks(graph, planned, source) if planned.block else _integers(model, planned, source, added)
         )
     attributes = {} if params.axis is None else {"axis": params.axis}
     if planned.block:
@@ -189,11 +191,11 @@ def _dequantized_constant(
 
 
 def _integers(
-    graph: ir.Graph, planned: QuantWeight, source: ir.Value, added: tuple[float, ...]
+    model: ir.Model, planned: QuantWeight, source: ir.Value, added: tuple[float, ...]
 ) -> tuple[ir.Value, ir.Value, ir.Value]:
-    """New initializers: the integers of a constant, their scale and zero point."""
+    """New initializers: the integers of a constant (A5), their scale and zero point."""
     array = _array(planned, source)
-    params = planned.params
+    params, graph = planned.params, model.graph
     if added:
         array = array.astype(np.float64).ravel() + np.asarray(added)
     stored = quantize_as(array, params, planned.rounding) if planned.rounding else quantize(array, params)
@@ -202,7 +204,7 @@ def _integers(
     zero_array = np.asarray(params.zero_point[0] if scalar else params.zero_point, params.dtype)
     if planned.stored == "uint8":
         stored, zero_array = unsigned(stored), unsigned(zero_array)
-    integers = add_initializer(graph, f"{planned.name}_quantized", stored)
+    integers = add_initializer(graph, f"{planned.name}_quantized", set_aside(stored, of=model))
     scale = add_initializer(graph, f"{planned.name}_scale", scale_array)
     return integers, scale, add_initializer(graph, f"{planned.name}_zero_point", zero_array)
 

@@ -15,6 +15,8 @@ E3: a channel that is always zero, or whose columns are, is left alone.
 E4: where a factor would leave the normal float32 numbers, the value is left alone: 2**-k would not undo it.
 E5: a weight that other operators read too is copied first.
 E6: without peaks of the data they are estimated from the weights: norm of W1[c] plus |b1[c]|.
+E7: what is scaled of a large model lies in a temporary file: several forms of it are looked at side by side,
+    and half of all weights stand behind a normalization.
 
 Source: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction" (2019), section
 4.1; Xiao et al., "SmoothQuant" (2022), equation 4, of which g = b = 1/2 is the case alpha = 1/2.
@@ -31,6 +33,7 @@ import onnx_ir as ir
 
 from edgekit.errors import InputError
 from edgekit.ir.graph import add_initializer, constant, int_attribute, is_onnx
+from edgekit.ir.set_aside import set_aside
 from edgekit.quantization.restore.channels import Between, Integers, Reader, columns, head_axis, scalable
 from edgekit.spec import Array
 
@@ -87,7 +90,7 @@ def rescaled(model: ir.Model, exponents_of: Exponents) -> ir.Model:
                 remedy="decide it anew: `edgekit release --update`",
             )
         for node, index, array, power in _scaled(between, np.asarray(powers, np.int64)):
-            _write(result.graph, node, index, np.ldexp(array, power))
+            _write(result, node, index, np.ldexp(array, power))
     return result
 
 
@@ -220,14 +223,13 @@ def _scaled(between: Between, powers: Integers) -> list[_Scaled]:
     return found
 
 
-def _write(graph: ir.Graph, node: ir.Node, index: int, array: Array) -> None:
-    """E5: a constant of ``node`` alone keeps its name."""
-    source = node.inputs[index]
+def _write(model: ir.Model, node: ir.Node, index: int, array: Array) -> None:
+    """E5: a constant of ``node`` alone keeps its name. E7."""
+    source, graph = node.inputs[index], model.graph
     if source is None:
         return
+    stored = set_aside(array.astype(np.float32, copy=False), of=model)
     if len(tuple(source.uses())) == 1 and source.name in graph.initializers:
-        source.const_value = ir.tensor(array.astype(np.float32), name=source.name)
+        source.const_value = ir.tensor(stored, name=source.name)
     else:
-        node.replace_input_with(
-            index, add_initializer(graph, f"{source.name}_scaled", array.astype(np.float32))
-        )
+        node.replace_input_with(index, add_initializer(graph, f"{source.name}_scaled", stored))

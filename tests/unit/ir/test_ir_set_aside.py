@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 from pathlib import Path
 
@@ -12,20 +11,13 @@ import pytest
 
 from edgekit.ir import external_data
 from edgekit.ir.set_aside import SMALLEST_BYTES, set_aside
-from edgekit.spec import Array
+from tests.unit.ir.mapped import is_mapped
 from tests.unit.litert.litert_models import Model, as_ir
 
 
 def _model() -> ir.Model:
     m = Model()
     return as_ir(m.build(m.add("MatMul", m.input("x", ("N", 8)), m.weight(8, 8))))
-
-
-def _is_mapped(array: Array) -> bool:
-    base: object = array
-    while isinstance(base, np.ndarray):
-        base = base.base
-    return isinstance(base, mmap.mmap)
 
 
 ARRAY = np.arange(SMALLEST_BYTES // 4, dtype=np.float32).reshape(64, -1)
@@ -35,7 +27,7 @@ def test_of_a_large_model_an_array_goes_to_a_file(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(external_data, "LARGE_BYTES", 8)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     found = set_aside(ARRAY.T, of=_model())
-    assert _is_mapped(found)
+    assert is_mapped(found)
     assert not found.flags.writeable
     assert np.array_equal(found, ARRAY.T)
     if os.name == "posix":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +19,31 @@ import pytest
 from onnx import helper, numpy_helper
 
 from edgekit.backends.onnxruntime import open_model
-from edgekit.ir import external_data, io
-from edgekit.pipeline import calibrate, compile, export, quantize, source_digest
-from edgekit.spec import Precision, Silent
+from edgekit.ir import external_data, io, set_aside
+from edgekit.measure.timer import FEWEST_ROUNDS
+from edgekit.pipeline import calibrate, compile, export, latency, quantize, source_digest
+from edgekit.pipeline.cache import Cache
+from edgekit.spec import Precision, RunOptions, Silent
 
 WIDTH, LAYERS, SEED = 768, 12, 5
 SIZE = 4 * WIDTH * WIDTH * LAYERS
 MOST = 1.7  # sizes: canonicalization transposes every weight of this model; 0.4 are modules that are imported
 
 
-def dense(folder: Path, *, data: str = "weights.bin", seed: int = SEED) -> Path:
-    """relu(... relu(x w0) ...) with (in, out) weights in ``data``: all of them become (out, in)."""
+def dense(folder: Path, *, data: str = "weights.bin", seed: int = SEED, uneven: bool = False) -> Path:
+    """relu(... relu(x w0) ...) with (in, out) weights in ``data``: all of them become (out, in).
+
+    ``uneven``: with channels of very different sizes between the layers, which equalization sets right.
+    """
     rng, kind = np.random.default_rng(seed), onnx.TensorProto.FLOAT
     nodes, weights = [], []
+    sizes = np.ones(WIDTH, np.float32)
     for index in range(LAYERS):
         array = rng.standard_normal((WIDTH, WIDTH), np.float32) / np.float32(WIDTH**0.5)
+        array /= sizes[:, None]
+        if uneven and index + 1 < LAYERS:
+            sizes = np.exp2(rng.integers(-5, 6, WIDTH)).astype(np.float32)
+            array *= sizes
         weights.append(numpy_helper.from_array(array, f"w{index}"))
         nodes.append(helper.make_node("MatMul", [f"x{index}", f"w{index}"], [f"y{index}"]))
         nodes.append(helper.make_node("Relu", [f"y{index}"], [f"x{index + 1}"]))
@@ -130,6 +140,39 @@ def test_sabotage_a_copy_is_seen(large: Path, tmp_path: Path, monkeypatch: pytes
         assert most() > MOST
 
 
+@pytest.fixture
+def uneven(large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Its canonical form, of channels that are equalized; an eighth of a layer counts as large."""
+    monkeypatch.setattr(set_aside, "SMALLEST_BYTES", WIDTH * WIDTH // 8)
+    exported(dense(tmp_path, uneven=True), tmp_path / "c.onnx")
+    return tmp_path / "c.onnx"
+
+
+def quantized(model: Path) -> Any:
+    """From data: equalized, its biases corrected, and each form judged beside the float model."""
+    return quantize.quantize(
+        model,
+        calibration_data=str(model.with_name("x.npz")),
+        ranges=None,
+        out=model.with_name("q.onnx"),
+        target="onnxruntime-cpu",
+        precision=Precision.W8A8,
+        method="minmax",
+        eval_data="",
+        metric="top1",
+        max_drop_pp=None,
+        progress=Silent(),
+        cache_dir=model.with_name("cache"),
+    )
+
+
+def test_what_is_made_of_a_model_to_judge_it_is_not_held(uneven: Path) -> None:
+    with peak() as most:
+        found = quantized(uneven)
+        assert most() < 1.2
+    assert any("equalization of" in note and "left out" not in note for note in found.notes)
+
+
 class Sessions:
     """Counts how many are open."""
 
@@ -158,6 +201,52 @@ def test_reference_and_export_of_a_large_model_are_not_open_together(
     assert (seen.ever, seen.most) == (2, at_once)
     assert report.parity_cases == 3
     assert all(row.relative < 1e-4 for row in report.parity)
+
+
+def test_what_ran_is_asked_of_one_artifact_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It opens a model once more: the float one comes last, when no other is open."""
+    model = io.load(dense(tmp_path))
+    opened = Sessions(open_model)
+    asked: list[int] = []
+
+    def executed(session: object) -> None:
+        del session
+        asked.append(opened.now)
+
+    class Counted:
+        """A session that says when it is closed."""
+
+        def __init__(self) -> None:
+            self._stack = ExitStack()
+            self._session = self._stack.enter_context(opened.open(model, RunOptions()))
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._session, name)
+
+        def close(self) -> None:
+            self._stack.close()
+
+        def __enter__(self) -> Any:
+            return self
+
+        def __exit__(self, *reason: object) -> None:
+            self.close()
+
+    monkeypatch.setattr(latency, "_executed", executed)
+    latency.measure(
+        {"fp32": Counted, "w8a8": Counted, "w8": Counted},
+        {"x0": np.zeros((1, WIDTH), np.float32)},
+        baseline="fp32",
+        identity={},
+        machine_key="",
+        cache=Cache(tmp_path / "cache"),
+        progress=Silent(),
+        rounds=FEWEST_ROUNDS,
+    )
+    assert asked == [3, 2, 1]
+    assert opened.now == 0
 
 
 def test_what_reads_the_weights_of_a_cached_export_follows_their_file(large: Path, tmp_path: Path) -> None:

@@ -14,13 +14,14 @@ import onnx_ir as ir
 import pytest
 
 from edgekit.errors import InputError
-from edgekit.ir import io
+from edgekit.ir import external_data, io, set_aside
 from edgekit.ir.digest import digest
 from edgekit.ir.verify import QDQ, breaches
 from edgekit.quantization.apply import apply, output_steps
 from edgekit.quantization.place import place
 from edgekit.spec import Array, Range
 from edgekit.target import load
+from tests.unit.ir.mapped import is_mapped
 
 Floats = npt.NDArray[np.float32]
 Build = Callable[..., ir.Model]
@@ -122,6 +123,32 @@ def test_names_types_and_the_float_model_stay(
     assert io.to_bytes(apply(cnn, plan)) == io.to_bytes(quantized)
     floats = [v for v in quantized.graph.initializers.values() if v.dtype == ir.DataType.FLOAT]
     assert all(name.endswith("_scale") or name in ("low", "high") for name in (v.name or "" for v in floats))
+
+
+def test_a5_integers_of_a_large_model_lie_in_files(
+    cnn: ir.Model,
+    feeds: Mapping[str, Array],
+    exact_ranges: Ranges,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan = place(cnn, load("portable"), exact_ranges(cnn, feeds))
+    monkeypatch.setattr(set_aside, "SMALLEST_BYTES", 0)
+    plain = apply(cnn, plan)
+    assert [is_mapped(array) for array in integers(plain)] == [False] * 4  # a small one stays in memory
+    monkeypatch.setattr(external_data, "LARGE_BYTES", 8)
+    found = apply(cnn, plan)
+    assert [is_mapped(array) for array in integers(found)] == [True] * 4
+    assert digest(found) == digest(plain)
+
+
+def integers(model: ir.Model) -> list[Array]:
+    """Its int8 weights."""
+    tensors = [value.const_value for value in model.graph.initializers.values()]
+    return [
+        each.numpy()
+        for each in tensors
+        if each is not None and each.numpy().dtype == np.int8 and each.size > 8
+    ]
 
 
 def test_activations_are_uint8_and_weights_int8_on_every_target(

@@ -11,12 +11,14 @@ import onnx_ir as ir
 import pytest
 
 from edgekit.errors import InputError
+from edgekit.ir import external_data, set_aside
 from edgekit.ir.digest import digest
 from edgekit.quantization.restore import equalize
 from edgekit.quantization.restore.channels import scalable
 from edgekit.quantization.restore.restoration import Restoration
 from edgekit.quantization.restore.stream import channel_peaks
 from edgekit.spec import Array, BatchStream, RunOptions, Session, from_json, to_json
+from tests.unit.ir.mapped import is_mapped
 
 Floats = npt.NDArray[np.float32]
 Build = Callable[..., ir.Model]
@@ -207,6 +209,28 @@ def test_a_scaled_column_that_is_forgotten_shows(
     scaled = equalize.rescaled(uneven, equalize.exponents(uneven, peaks))
     scaled.graph.initializers["w2"].const_value = uneven.graph.initializers["w2"].const_value
     assert not np.allclose(evaluate(scaled, images)[0], evaluate(uneven, images)[0], rtol=0.01)
+
+
+def test_scaled_weights_of_a_large_model_lie_in_files(
+    uneven: ir.Model, peaks: Mapping[str, Array], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E7: several forms of the model are looked at side by side, and each would be a copy of it."""
+    monkeypatch.setattr(set_aside, "SMALLEST_BYTES", 0)
+    found = equalize.exponents(uneven, peaks)
+    plain = equalize.rescaled(uneven, found)
+    assert not any(is_mapped(array) for array in changed(plain, uneven))  # a small one stays in memory
+    monkeypatch.setattr(external_data, "LARGE_BYTES", 8)
+    scaled = equalize.rescaled(uneven, found)
+    assert changed(scaled, uneven)
+    assert all(is_mapped(array) for array in changed(scaled, uneven))
+    assert digest(scaled) == digest(plain)
+
+
+def changed(model: ir.Model, before: ir.Model) -> list[Array]:
+    """The initializers that ``model`` does not share with ``before``."""
+    shared = {id(value.const_value) for value in before.graph.initializers.values()}
+    tensors = [value.const_value for value in model.graph.initializers.values()]
+    return [each.numpy() for each in tensors if each is not None and id(each) not in shared]
 
 
 def test_even_channels_and_dead_ones_are_left_alone(uneven: ir.Model, peaks: Mapping[str, Array]) -> None:
