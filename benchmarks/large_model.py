@@ -144,7 +144,9 @@ def run() -> Report:
                 subprocess.run(words, env=peers.environment(), check=True)
             peak = _measured(step, folder)
             done.touch()
-            known[step.name] = {name: value for name, value in asdict(peak).items() if name != "words"}
+            row = {name: value for name, value in asdict(peak).items() if name != "words"}
+            # read again: another run may have measured other steps meanwhile
+            known = {**(_known(suite) if chosen else known), step.name: row}
             print(
                 f"{step.name}: {peak.held_bytes / size:.2f} model sizes held, {peak.total_bytes / size:.2f} "
                 f"with mapped files, {peak.seconds:.0f} s",
@@ -189,13 +191,13 @@ def _measured(step: Step, folder: Path) -> Peak:
     Raises:
         RuntimeError: it did not end as it should.
     """
-    cache = folder / "cache"
+    cache = folder / f"cache-{step.name}"
     command = [sys.executable, "-m", "edgekit", *step.arguments(folder), "-q"]
     if step.name == "inspect":
         command.remove("-q")
     peak = watch(
         command,
-        log=folder / "words.txt",
+        log=folder / f"{step.name}.txt",
         environment=peers.environment(EDGEKIT_CACHE=str(cache), TMPDIR=str(folder)),
         cwd=folder,
         limit_bytes=LIMIT_BYTES,
