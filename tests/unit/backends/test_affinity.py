@@ -96,8 +96,8 @@ def test_threads_that_were_there_before_are_pinned_too(monkeypatch: pytest.Monke
         done.set()
         thread.join()
     finally:
-        for thread in there():
+        for each in there():
             with contextlib.suppress(ProcessLookupError):
-                os.sched_setaffinity(thread, before)
+                os.sched_setaffinity(each, before)
     assert seen == [{core}]
     assert os.sched_getaffinity(0) == before
