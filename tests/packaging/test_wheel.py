@@ -154,7 +154,7 @@ def test_quantize_compile_validate_bench_run_with_the_base_install(installed: In
         "quantize m.onnx --calibration-data calibration.npz --target onnxruntime-cpu -o q.onnx",
         "compile q.onnx --target onnxruntime-cpu -o out",
         "validate out/q-0-onnxruntime-cpu-w8a8.onnx --reference m.onnx --data evaluation.npz --max-drop 1.0",
-        "bench m.onnx out/q-0-onnxruntime-cpu-w8a8.onnx",
+        "bench m.onnx out/q-0-onnxruntime-cpu-w8a8.onnx --budget 1s",
     ]
     for command in commands:
         done = installed.run(*command.split(), cwd=folder)

@@ -190,7 +190,7 @@ def test_the_batch_arrives_at_the_engine_and_throughput_counts_samples(tmp_path:
 
 
 def test_an_engine_that_takes_one_batch_only_fails_at_the_others(tmp_path: Path) -> None:
-    found = _bench(_files(tmp_path, picky="only batch 8"), sweep=Sweep(batches=(2, 8)))
+    found = _bench(_files(tmp_path, picky="only batch 8"), sweep=Sweep(batches=(2, 8), budget_s=1.0))
     assert [row.batch for row in found.rows] == [8]
     (failed,) = found.failures
     assert failed.kind == "error"

@@ -47,7 +47,7 @@ def test_a_damaged_file_that_kills_onnx_runtime_is_named(tmp_path: Path) -> None
     damaged = whole.replace(_DIVISOR.tobytes(), b"\xff" * _DIVISOR.nbytes)
     assert damaged != whole
     (tmp_path / "damaged.onnx").write_bytes(damaged)
-    found = edgekit.bench([tmp_path / "damaged.onnx", tmp_path / "whole.onnx"])
+    found = edgekit.bench([tmp_path / "damaged.onnx", tmp_path / "whole.onnx"], budget_s=1)
     assert [Path(row.artifact).name for row in found.rows] == ["whole.onnx"]
     assert found.rows[0].latency.runs >= 20
     (failed,) = found.failures
@@ -60,7 +60,7 @@ def test_a_damaged_file_that_kills_onnx_runtime_is_named(tmp_path: Path) -> None
 def test_a_truncated_file_is_refused_by_name(tmp_path: Path) -> None:
     whole = _remainders(tmp_path / "whole.onnx")
     (tmp_path / "cut.onnx").write_bytes(whole[: len(whole) // 2])
-    found = edgekit.bench([tmp_path / "whole.onnx", tmp_path / "cut.onnx"])
+    found = edgekit.bench([tmp_path / "whole.onnx", tmp_path / "cut.onnx"], budget_s=1)
     assert [Path(row.artifact).name for row in found.rows] == ["whole.onnx"]
     (failed,) = found.failures
     assert (Path(failed.artifact).name, failed.kind) == ("cut.onnx", "error")

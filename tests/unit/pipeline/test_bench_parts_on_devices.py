@@ -16,6 +16,7 @@ from edgekit.errors import ExitCode, InputError
 from edgekit.pipeline.result import BenchResult
 
 MIB = 1 << 20
+BUDGET_S = 1.0  # one or two launches have all the parts; without a budget there are five
 
 
 def _product(path: Path, *, columns: int, batch: str | int = "batch") -> Path:
@@ -36,7 +37,7 @@ def _product(path: Path, *, columns: int, batch: str | int = "batch") -> Path:
 def measured(tmp_path_factory: pytest.TempPathFactory) -> BenchResult:
     """16 MiB of weights here and on the "device", in one result each; the device's comes second."""
     path = _product(tmp_path_factory.mktemp("parts") / "m.onnx", columns=4096)
-    there = edgekit.bench([path], devices=["local"], batches=(1, 4))
+    there = edgekit.bench([path], devices=["local"], batches=(1, 4), budget_s=BUDGET_S)
     assert there.failures == ()
     return there
 
@@ -58,7 +59,7 @@ def test_memory_is_the_models_and_not_the_runtimes(measured: BenchResult) -> Non
 
     The same file here, in a worker that loads its runtime first, takes the same to a tenth.
     """
-    here = edgekit.bench([measured.rows[0].artifact]).rows[0].memory
+    here = edgekit.bench([measured.rows[0].artifact], budget_s=BUDGET_S).rows[0].memory
     assert here is not None
     assert measured.rows[0].memory is not None
     assert measured.rows[0].memory.loaded_bytes == pytest.approx(here.loaded_bytes, rel=0.1)
@@ -83,7 +84,7 @@ def test_a_known_number_of_weights_is_found_on_every_runtime(tmp_path: Path, tar
     for columns in (64, 64 + 4096):
         model = _product(tmp_path / f"m{columns}.onnx", columns=columns, batch=1)
         edgekit.compile(model, target=target, out=tmp_path / f"{columns}")
-        found.append(edgekit.bench([tmp_path / f"{columns}"]).rows[0].memory)
+        found.append(edgekit.bench([tmp_path / f"{columns}"], budget_s=BUDGET_S).rows[0].memory)
     small, large = found
     assert small is not None
     assert large is not None
@@ -117,14 +118,14 @@ def test_inputs_that_a_runtime_uses_in_place_stay_where_they_are(tmp_path: Path,
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, str(tmp_path / "m.onnx"))
     edgekit.compile(tmp_path / "m.onnx", target=target, out=tmp_path / "out")
-    found = edgekit.bench([tmp_path / "out"], devices=["local"])
+    found = edgekit.bench([tmp_path / "out"], devices=["local"], budget_s=BUDGET_S)
     assert found.failures == ()
     assert len(found.rows) == 1
 
 
 def test_a_fixed_batch_is_refused_there_too(tmp_path: Path) -> None:
     fixed = _product(tmp_path / "fixed.onnx", columns=8, batch=1)
-    found = edgekit.bench([fixed], devices=["local"], batches=(1, 2))
+    found = edgekit.bench([fixed], devices=["local"], batches=(1, 2), budget_s=BUDGET_S)
     assert [row.batch for row in found.rows] == [1]
     (failed,) = found.failures
     assert failed.reason.startswith("at batch 2: its batch is fixed")
@@ -134,7 +135,7 @@ def test_a_fixed_batch_is_refused_there_too(tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system pins no process")
 def test_a_device_pins_and_says_where_it_ran(tmp_path: Path) -> None:
     model, core = _product(tmp_path / "m.onnx", columns=8), affinity.available()[-1]
-    found = edgekit.bench([model], devices=["local"], cores=(core,), threads=(1, 2))
+    found = edgekit.bench([model], devices=["local"], cores=(core,), threads=(1, 2), budget_s=BUDGET_S)
     assert [(row.threads, row.cores) for row in found.rows] == [(1, str(core)), (2, str(core))]
     assert found.rows[0].caveats == ()
     assert found.rows[1].caveats == ("2 threads share 1 core: they wait for each other",)

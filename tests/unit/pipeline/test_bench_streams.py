@@ -31,7 +31,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> BenchResult:
         [numpy_helper.from_array(weight, "w")],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
-    return edgekit.bench([path], batches=(2,), streams=(1, 2))
+    return edgekit.bench([path], batches=(2,), streams=(1, 2), budget_s=1)
 
 
 def _again(result: BenchResult, counts: tuple[int, ...] = (2,)) -> BenchResult:

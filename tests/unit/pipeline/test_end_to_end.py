@@ -76,7 +76,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def measured(folder: Path) -> BenchResult:
-    return edgekit.bench([folder / "m.onnx"], batches=(1, 2))
+    return edgekit.bench([folder / "m.onnx"], batches=(1, 2), budget_s=1)
 
 
 def test_the_steps_of_the_recipe_are_timed_in_their_order(folder: Path, measured: BenchResult) -> None:
@@ -118,7 +118,8 @@ def test_every_report_has_it(folder: Path, measured: BenchResult) -> None:
 
 
 def test_the_command_line_takes_a_recipe(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = ["bench", str(folder / "m.onnx"), "--recipe", str(folder / "post.toml"), "--format", "json", "-q"]
+    line = ["bench", str(folder / "m.onnx"), "--recipe", str(folder / "post.toml"), "--budget", "1s"]
+    line += ["--format", "json", "-q"]
     assert run(line) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["rows"][0]["end_to_end"]["steps"][-1]["name"] == "post.py:answer"

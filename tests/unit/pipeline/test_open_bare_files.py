@@ -109,7 +109,7 @@ def test_bench_compares_files_of_different_names(tmp_path: Path) -> None:
     first = bare(tmp_path, "litert-cpu")
     (tmp_path / "other").mkdir()
     second = bare(tmp_path / "other", "litert-cpu", RENAMED)
-    found = edgekit.bench([first, second])
+    found = edgekit.bench([first, second], budget_s=1)
     assert [row.artifact for row in found.rows] == [str(first), str(second)]
 
 
