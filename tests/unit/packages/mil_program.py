@@ -1,9 +1,10 @@
 """An ML program of Core ML, computed with PyTorch: what no Linux machine runs can be read, and checked, here.
 
-    python -m tests.unit.packages.mil_program FOLDER      model.mlmodel, weight.bin, feeds.npz -> outputs.npz
+    python -m tests.unit.packages.mil_program FOLDER ...   model.mlmodel, weight.bin, feeds.npz -> outputs.npz
 
-A program of its own, because coremltools loads what warns in a test's process. Only the operations that the
-tests' models have; anything else is an error. Source: coremltools, MIL.proto and the iOS 15 operations.
+A program of its own, because coremltools loads what warns in a test's process; one for all folders. Only the
+operations that the tests' models have; anything else is an error. Source: coremltools, MIL.proto and the
+iOS 15 operations.
 """
 
 from __future__ import annotations
@@ -97,11 +98,17 @@ _OPERATIONS: Mapping[str, Callable[[dict[str, Any]], Any]] = {
 }
 
 
-def main(folder: Path) -> None:
-    """Sample by sample: feeds are (samples, ...)."""
+def main(*folders: Path) -> None:
+    """One folder after the other."""
     for other in ("tensorflow", "sklearn"):  # coremltools would load them
         sys.modules[other] = cast("ModuleType", None)
-    spec = importlib.import_module("coremltools.proto.Model_pb2").Model()
+    model: Any = importlib.import_module("coremltools.proto.Model_pb2").Model
+    for folder in folders:
+        write_outputs(model(), folder)
+
+
+def write_outputs(spec: Any, folder: Path) -> None:
+    """Sample by sample: feeds are (samples, ...); ``spec`` is an empty message."""
     spec.ParseFromString((folder / "model.mlmodel").read_bytes())
     weights = (folder / "weight.bin").read_bytes()
     with np.load(folder / "feeds.npz") as held:
@@ -115,4 +122,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(*(Path(each) for each in sys.argv[1:]))

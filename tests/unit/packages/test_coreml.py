@@ -62,14 +62,42 @@ def made(digits: Float) -> dict[str, coreml.CoreMl]:
     }
 
 
-def drift_of(found: coreml.CoreMl, weights: bytes, digits: Float, folder: Path) -> float:
-    """Of its program with these weights, computed by the tests' own reading, from the float model."""
-    folder.mkdir()
-    (folder / "model.mlmodel").write_bytes(found.files[f"{DATA}/model.mlmodel"])
-    (folder / "weight.bin").write_bytes(weights)
-    np.savez(folder / "feeds.npz", image=digits.inputs)
-    command = [sys.executable, "-m", "tests.unit.packages.mil_program", str(folder)]
+@dataclass(frozen=True)
+class Drifts:
+    """From the float model: of a package as it is, and of one whose first constant is zeros."""
+
+    whole: float
+    broken: float
+
+
+@pytest.fixture(scope="module")
+def drifts(
+    made: dict[str, coreml.CoreMl], digits: Float, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Drifts]:
+    """By precision, computed by the tests' own reading: one process for all, which imports PyTorch once."""
+    here = tmp_path_factory.mktemp("programs")
+    folders = []
+    for precision, found in made.items():
+        weights = found.files[f"{DATA}/weights/weight.bin"]
+        broken = bytearray(weights)
+        broken[128:528] = bytes(400)  # values of the first constant, whose record is at 64
+        for name, content in (("whole", weights), ("broken", bytes(broken))):
+            folder = here / f"{precision}-{name}"
+            folder.mkdir()
+            (folder / "model.mlmodel").write_bytes(found.files[f"{DATA}/model.mlmodel"])
+            (folder / "weight.bin").write_bytes(content)
+            np.savez(folder / "feeds.npz", image=digits.inputs)
+            folders.append(str(folder))
+    command = [sys.executable, "-m", "tests.unit.packages.mil_program", *folders]
     subprocess.run(command, cwd=MODEL.parents[1], check=True, capture_output=True, timeout=300)
+    return {
+        precision: Drifts(*(drift_of(here / f"{precision}-{name}", digits) for name in ("whole", "broken")))
+        for precision in made
+    }
+
+
+def drift_of(folder: Path, digits: Float) -> float:
+    """Of the outputs in a folder from the float model's."""
     with np.load(folder / "outputs.npz") as held:
         outputs = iter(held["logits"])
     names = {"image": "image", "logits": "logits"}
@@ -96,16 +124,13 @@ def test_the_interface_is_the_models_and_every_constant_is_there(made: dict[str,
 @pytest.mark.slow
 @pytest.mark.parametrize(("precision", "limit"), [("fp32", 1e-6), ("fp16", 2e-3), ("int8", OF_RANGE["int8"])])
 def test_its_program_computes_what_the_float_model_does(
-    made: dict[str, coreml.CoreMl], digits: Float, tmp_path: Path, precision: str, limit: float
+    drifts: dict[str, Drifts], precision: str, limit: float
 ) -> None:
     """Computed in float32 by the tests' own reading: rounding of constants alone is left."""
-    weights = made[precision].files[f"{DATA}/weights/weight.bin"]
-    drift = drift_of(made[precision], weights, digits, tmp_path / "whole")
-    assert drift < limit
-    assert precision != "int8" or drift > 1e-5  # the weights were rounded
-    broken = bytearray(weights)
-    broken[128:528] = bytes(400)  # values of the first constant, whose record is at 64
-    assert drift_of(made[precision], bytes(broken), digits, tmp_path / "broken") > limit
+    found = drifts[precision]
+    assert found.whole < limit
+    assert precision != "int8" or found.whole > 1e-5  # the weights were rounded
+    assert found.broken > limit
 
 
 @pytest.mark.slow
