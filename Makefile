@@ -8,6 +8,9 @@ STAMP := $(VENV)/.edgekit-stamp
 # Native libraries stay quiet: no telemetry, no banners (edgekit/settings.py says where each was seen).
 export ORT_DISABLE_TELEMETRY := 1
 export TF_CPP_MIN_LOG_LEVEL := 3
+# Where it is set, every process compiles edgekit again: 1 of the 2 s of processor time that the imports of
+# `edgekit release` take. Containers set it often; the tests start hundreds of processes.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo test lint docs models benchmarks clean
 
@@ -30,7 +33,7 @@ demo: setup ## the whole job on two models of real handwritten digits; leaves di
 	@$(BIN)/edgekit release models/digits_keras/edgekit.toml -o dist/
 
 test: setup ## the whole test suite, lint, types and import contracts included
-	@$(BIN)/python -m pytest -n 2 --dist loadscope
+	@$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 lint: setup ## ruff, mypy strict, import contracts (also part of make test)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
