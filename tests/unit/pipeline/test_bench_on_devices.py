@@ -137,12 +137,20 @@ def test_a_file_that_is_too_new_for_the_runtime_says_so(sshd: Sshd, cnn: Path) -
     assert "ai-edge-litert" in failed.remedy
 
 
-def test_onnx_files_run_where_only_onnxruntime_is(sshd: Sshd, cnn: Path) -> None:
+def test_onnx_files_run_where_only_onnxruntime_is(
+    sshd: Sshd, cnn: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With a baseline, so that there is a verdict; the .tflite is named as what cannot run (D4)."""
     python = loopback.environment("numpy", "onnxruntime")
     paths = [cnn / "m.onnx", cnn / "q.onnx", cnn / "int8"]
-    # a ratio needs two launches; a busy machine had one in 8 s
-    found = bench(paths, [over_ssh(sshd, python=str(python))], baseline=cnn / "m.onnx", budget_s=14.0)
+    real = device_job.record
+
+    def two_launches(*args: Any, enough: Any) -> Recording:
+        """What a ratio needs, whatever time they take; the referee has seen both."""
+        return real(*args, enough=lambda recording: enough(recording) or recording.ended == 2)
+
+    monkeypatch.setattr(device_job, "record", two_launches)
+    found = bench(paths, [over_ssh(sshd, python=str(python))], baseline=cnn / "m.onnx", budget_s=300.0)
     assert found.exit_code is ExitCode.BACKEND_MISSING
     assert found.rows[0].verdict == "baseline"
     assert found.rows[1].ratio is not None
@@ -239,7 +247,7 @@ def test_the_command_line_measures_on_a_device_of_devices_toml(
         f'[[device]]\nname = "pi"\naddress = "{sshd.address}"\npython = "{sys.executable}"\n'
         f"ssh_options = {json.dumps(sshd.options)}\nthreads = 2\n"
     )
-    line = ["bench", str(cnn / "m.onnx"), "--device", "pi", "--devices", str(listed)]
+    line = ["bench", str(cnn / "m.onnx"), "--device", "pi", "--devices", str(listed), "--budget", "1s"]
     assert run([*line, "--format", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [row["device"] for row in found["rows"]] == ["pi"]
@@ -260,7 +268,7 @@ def test_a_missing_device_on_the_command_line_is_exit_code_6(
 
 def test_python_measures_on_devices_too(sshd: Sshd, cnn: Path) -> None:
     given = Given(python=sys.executable, ssh_options=sshd.options)
-    found = edgekit.bench([cnn / "m.onnx"], devices=[sshd.address], given=given)
+    found = edgekit.bench([cnn / "m.onnx"], devices=[sshd.address], given=given, budget_s=1)
     assert [row.device for row in found.rows] == [sshd.address]
 
 
