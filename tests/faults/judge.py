@@ -85,6 +85,11 @@ def disturbed(job: Job, room: Room, wanted: Undisturbed, *, fault: str, at: int)
     """Run it with a fault, then once more without."""
     room.fill_from(job.seed)
     ended = room.run(job.arguments, fault=fault, at=at, boot=job.boot)
+    return judged(job, room, wanted, ended, fault=fault, at=at)
+
+
+def judged(job: Job, room: Room, wanted: Undisturbed, ended: Ended, *, fault: str, at: int) -> list[Finding]:
+    """What is wrong about a run with a fault that has just ended in ``room``; runs it once more without."""
     call = ended.calls[at - 1].split(" ", 1)[1] if len(ended.calls) >= at else "(none)"
     found: list[Finding] = []
 
