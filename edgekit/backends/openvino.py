@@ -15,8 +15,10 @@ Where the target's device is absent, the CPU stands in for C3.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx_ir as ir
@@ -29,8 +31,8 @@ from edgekit.backends.openvino_device import GPU_DRIVER
 from edgekit.backends.openvino_keep_rounding import with_rounding
 from edgekit.backends.openvino_lowering import lowered, on_stand_in, options_for
 from edgekit.backends.refusal import refuse, structural_rejections
-from edgekit.backends.worker import call_in_worker, open_worker
-from edgekit.backends.worker_process import EngineError
+from edgekit.backends.worker import call_in, call_in_worker, open_in, open_worker
+from edgekit.backends.worker_process import EngineError, WorkerProcess
 from edgekit.errors import MissingBackendError, missing_extra
 from edgekit.ir import external_data, io
 from edgekit.ir.graph import is_onnx
@@ -152,54 +154,57 @@ def _try(model: ir.Model, folder: Path, target: Target, *, options: RunOptions) 
 
 
 def _tried(model: ir.Model, folder: Path, target: Target, *, options: RunOptions) -> tuple[Rejection, ...]:
-    onnx, xml = folder / "model.onnx", folder / "model.xml"
-    io.save_to_map(model, onnx)
-    try:
-        result = call_in_worker(
-            _CONVERT,
-            {"onnx_path": str(onnx), "xml_path": str(xml)},
-            subject="the model (openvino)",
-            doing="converting it",
+    """In one process, a fresh one: see ``convert``. Loading OpenVINO is half of what a small model takes."""
+    io.save_to_map(model, folder / "model.onnx")
+    with contextlib.closing(WorkerProcess("the model (openvino)")) as process:
+        try:
+            paths = {"onnx_path": str(folder / "model.onnx"), "xml_path": str(folder / "model.xml")}
+            converted: dict[str, str] = call_in(process, _CONVERT, paths, doing="converting it")
+        except EngineError as error:
+            return _conversion_rejections(error.why, model)
+        found = _lost_names(model, converted["names"].split("\n"))
+        if found:
+            return found
+        inputs, outputs = io.specs(model)
+        trial = Artifact(
+            folder=folder,
+            files=unhashed((folder / "model.xml", folder / "model.bin")),
+            target=target.name,
+            backend="openvino",
+            precision=Precision.FP32,
+            options=options,
+            inputs=tuple(map(same_layout, inputs)),
+            outputs=tuple(map(same_layout, outputs)),
         )
-    except EngineError as error:
-        return _conversion_rejections(error.why, model)
-    inputs, outputs = io.specs(model)
-    lost = {spec.name for spec in (*inputs, *outputs)} - set(result["names"].split("\n"))
-    if lost:  # C4
-        return tuple(
-            Rejection(
-                node="",
-                rule="name",
-                reason=f"{name!r} has no counterpart in the converted model",
-                remedy="an output that is an input, or is listed twice, needs an operator of its own",
+        try:
+            with open_in(process, _ENGINE, trial, trial.options) as session:
+                feeds = trial_feeds(session.inputs)
+                if feeds is not None:
+                    session.run(feeds)
+        except EngineError as error:  # C3
+            return (
+                Rejection(
+                    node="",
+                    rule="load",
+                    reason=_gist(error.why),
+                    remedy="INFERENCE_PRECISION_HINT = f32 and uint8 activations avoid the known cases",
+                ),
             )
-            for name in sorted(lost)
-        )
-    trial = Artifact(
-        folder=folder,
-        files=unhashed((folder / "model.xml", folder / "model.bin")),
-        target=target.name,
-        backend="openvino",
-        precision=Precision.FP32,
-        options=options,
-        inputs=tuple(map(same_layout, inputs)),
-        outputs=tuple(map(same_layout, outputs)),
-    )
-    try:
-        with open_worker(_ENGINE, trial, trial.options) as session:
-            feeds = trial_feeds(session.inputs)
-            if feeds is not None:
-                session.run(feeds)
-    except EngineError as error:  # C3
-        return (
-            Rejection(
-                node="",
-                rule="load",
-                reason=_gist(error.why),
-                remedy="INFERENCE_PRECISION_HINT = f32 and uint8 activations avoid the known cases",
-            ),
-        )
     return ()
+
+
+def _lost_names(model: ir.Model, names: Sequence[str]) -> tuple[Rejection, ...]:
+    """C4; ``names`` are those of the converted model."""
+    inputs, outputs = io.specs(model)
+    return tuple(
+        Rejection(
+            node="",
+            rule="name",
+            reason=f"{name!r} has no counterpart in the converted model",
+            remedy="an output that is an input, or is listed twice, needs an operator of its own",
+        )
+        for name in sorted({spec.name for spec in (*inputs, *outputs)} - set(names))
+    )
 
 
 def _conversion_rejections(message: str, model: ir.Model) -> tuple[Rejection, ...]:

@@ -84,16 +84,38 @@ def call_in_worker(function: str, arguments: Mapping[str, Any], *, subject: str,
     """
     process = WorkerProcess(subject)
     try:
-        message = {"op": "call", "function": function, "arguments": dict(arguments)}
-        return process.request(message, doing=doing)["value"]
+        return call_in(process, function, arguments, doing=doing)
     finally:
         process.close()
+
+
+def call_in(process: WorkerProcess, function: str, arguments: Mapping[str, Any], *, doing: str) -> Any:
+    """``call_in_worker`` in a process that is there; it lives on."""
+    message = {"op": "call", "function": function, "arguments": dict(arguments)}
+    return process.request(message, doing=doing)["value"]
+
+
+def open_in(process: WorkerProcess, engine: str, artifact: Artifact, options: RunOptions) -> Session:
+    """``open_worker`` in a process that is there and holds no model; the session's end is its end.
+
+    Raises:
+        ModelFileError, MissingBackendError, BackendCrashError: as ``open_worker``; it has ended then, too.
+    """
+    return WorkerSession(engine, artifact, options, process=process)
 
 
 class WorkerSession:
     """spec.Session over a worker process. Made by ``open_worker``."""
 
-    def __init__(self, engine: str, artifact: Artifact, options: RunOptions, *, own: bool = True) -> None:
+    def __init__(
+        self,
+        engine: str,
+        artifact: Artifact,
+        options: RunOptions,
+        *,
+        own: bool = True,
+        process: WorkerProcess | None = None,
+    ) -> None:
         if not artifact.path.is_file():
             raise ModelFileError(
                 f"artifact {artifact.path} is missing",
@@ -107,9 +129,13 @@ class WorkerSession:
         watched = options if isinstance(options, WatchedOptions) else WatchedOptions()
         self._subject = subject = f"{artifact.path.name} ({artifact.backend})"
         self._own = own or watched is options
-        self._process = (
-            WorkerProcess(subject, limit_s=watched.limit_s) if self._own else worker_pool.take(subject)
-        )
+        if process is not None:
+            process.rename(subject)
+            self._process = process
+        elif self._own:
+            self._process = WorkerProcess(subject, limit_s=watched.limit_s)
+        else:
+            self._process = worker_pool.take(subject)
         message = {
             "op": "open",
             "engine": engine,
