@@ -12,9 +12,10 @@ Source: onnx.proto3 (IR version 10) and docs/ExternalData.md of the onnx project
 from __future__ import annotations
 
 import contextlib
+import math
 import mmap
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from edgekit.write_errors import cannot_write
 
 PROTOBUF_LIMIT_BYTES = 2**31 - 1  # protobuf refuses to serialize larger messages
 _STRUCTURE = 1 / 32  # of the limit, left for everything that is not a tensor
+MOST_ELEMENTS = 2**40  # of an input or output: float32 ones would take 4 TiB
 LARGE_FILE_BYTES = 2**20  # of a model's own file: from which on a copy of it costs more than a map
 OLDEST_IR_VERSION = 3  # the first that names operator sets (onnx docs/IR.md)
 
@@ -203,7 +205,7 @@ def specs(model: ir.Model) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ..
 
     Raises:
         ModelFileError: an input or output has no type or no rank, and inference does not find one; two of
-            them share a name.
+            them share a name; more elements than any machine holds.
     """
     if any(v.shape is None or v.dtype is None for v in (*model.graph.inputs, *model.graph.outputs)):
         from edgekit.ir.infer import infer_shapes
@@ -212,9 +214,26 @@ def specs(model: ir.Model) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ..
     graph = model.graph
     inputs = tuple(_spec(value, "input") for value in graph.inputs if value.name not in graph.initializers)
     outputs = tuple(_spec(value, "output") for value in graph.outputs)
-    _check_told_apart(inputs, "inputs")
-    _check_told_apart(outputs, "outputs")
+    for found, kind in ((inputs, "input"), (outputs, "output")):
+        _check_told_apart(found, f"{kind}s")
+        check_can_be_held(found, kind)
     return inputs, outputs
+
+
+def check_can_be_held(specs: Iterable[TensorSpec], kind: str) -> None:
+    """A size that no memory holds is a damaged file; libraries say so each in its own way, and late.
+
+    Raises:
+        ModelFileError: an input or output (``kind``) has more than MOST_ELEMENTS elements.
+    """
+    for spec in specs:
+        sizes = [dim for dim in spec.shape if isinstance(dim, int) and dim > 0]
+        if math.prod(sizes) > MOST_ELEMENTS:
+            raise ModelFileError(
+                f"{kind} {spec.name!r} of the model has {' x '.join(map(str, sizes))} elements",
+                why=f"no machine holds more than {MOST_ELEMENTS} in one array; the file may be damaged",
+                remedy=f"export again with the size that {spec.name!r} really has, or with a dynamic one",
+            )
 
 
 def dims(shape: ir.Shape) -> tuple[Dim, ...]:

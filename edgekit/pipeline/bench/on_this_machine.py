@@ -19,6 +19,7 @@ import numpy as np
 
 from edgekit.backends import registry
 from edgekit.errors import EdgekitError, InputError
+from edgekit.ir import io
 from edgekit.measure.conditions import Watch
 from edgekit.measure.launch import Launch
 from edgekit.measure.replicate import ROUNDS, Plan, replicate
@@ -275,7 +276,9 @@ def random_feeds(inputs: tuple[TensorSpec, ...], *, seed: int, batch: int = 1) -
 
     Raises:
         InputError: an element type that has no obvious random values.
+        ModelFileError: an input that no machine holds.
     """
+    io.check_can_be_held(inputs, "input")
     rng = np.random.default_rng(seed)
     feeds: dict[str, Array] = {}
     for spec in inputs:

@@ -117,6 +117,16 @@ def test_specs_refuse_a_name_that_two_outputs_share(tiny: ir.Model) -> None:  # 
         io.specs(tiny)
 
 
+@pytest.mark.parametrize("kind", ["input", "output"])
+def test_specs_refuse_a_size_that_no_machine_holds(tiny: ir.Model, kind: str) -> None:  # found by fuzzing
+    (value,) = tiny.graph.inputs if kind == "input" else tiny.graph.outputs
+    value.shape = ir.Shape(["N", 2**62, 8, 8])
+    with pytest.raises(ModelFileError, match=f"{kind} '{value.name}' of the model has 4611686018427387904 x"):
+        io.specs(tiny)
+    value.shape = ir.Shape(["N", 2**30, 8, 8])  # large, and a dynamic size is not counted
+    assert io.specs(tiny)
+
+
 def test_external_data_beside_the_model_is_taken_inside(tmp_path: Path) -> None:
     weights = np.arange(1, 7, dtype=np.float32)
     (tmp_path / "sub").mkdir()

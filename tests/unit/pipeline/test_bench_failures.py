@@ -203,6 +203,8 @@ def test_open_sizes_other_than_the_first_axis_stay_1() -> None:
     fixed = TensorSpec("f", "int64", (2, 3))
     found = bench_module.random_feeds((spec, fixed), seed=0, batch=5)
     assert {name: array.shape for name, array in found.items()} == {"x": (5, 1, 3), "f": (2, 3)}
+    with pytest.raises(ModelFileError, match="input 'huge' of the model has 4611686018427387904 elements"):
+        bench_module.random_feeds((TensorSpec("huge", "float32", (2**62,)),), seed=0)
 
 
 def test_a_download_is_what_gzip_makes_of_each_file(tmp_path: Path) -> None:
