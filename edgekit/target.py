@@ -236,6 +236,8 @@ class Target(_Closed):
         unsigned_weights: whether its integer kernels take weights that are stored as uint8.
         keeps_rounding: whether files are written so that the runtime rounds wherever the plan does, also
             where it would leave that out to be faster; then equal plans give equal numbers on all runtimes.
+        float16_sums: what sums are added up in where operators compute in float16. "float16": their error is
+            estimated from calibration data, and what is too coarse stays in float32.
         between: what operators that stay float beside integer ones may compute in -> the settings of a
             session for it; tried where the machine has it (``needs``).
         architecture: of the processor that it is for, as ``platform.machine`` says it on Linux; "" = any.
@@ -264,6 +266,7 @@ class Target(_Closed):
     placement: dict[str, Placement] = {}
     unsigned_weights: bool = True
     keeps_rounding: bool = True
+    float16_sums: Literal["float16", "float32"] = "float32"
     between: dict[Precision, dict[str, str]] = {}
     architecture: Literal["", "aarch64"] = ""
     readiness: Readiness | None = None

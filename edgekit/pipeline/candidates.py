@@ -13,6 +13,7 @@ from edgekit.pipeline import coverage as coverages
 from edgekit.pipeline import fallback, judge, latency, mixed, open_choice, search, variant
 from edgekit.pipeline.came import Variant
 from edgekit.pipeline.evaluation import BOOTSTRAP_SEED
+from edgekit.pipeline.float16 import needs_estimate, with_estimate
 from edgekit.pipeline.judge import Judged
 from edgekit.pipeline.latency import Timed
 from edgekit.pipeline.lock import LockedScheme, LockedTarget
@@ -97,6 +98,7 @@ def try_target(
         native = [precision for precision in plan.candidates if trial.is_native(precision)]
         came = bench.canonical.quantized
         schemes = [scheme for each in native for scheme in schemes_of(each, plan, quantized=came)]
+        schemes = [_estimated(scheme, plan.target, bench) for scheme in schemes]
     trial.add(_with_float(schemes, pruned=bench.pruned is not None))
     if locked:
         for each in (locked, *locked.candidates):
@@ -161,6 +163,13 @@ def _with_float(schemes: Sequence[Scheme], *, pruned: bool) -> list[Scheme]:
         return [Scheme(Precision.FP32), *others]
     floats = [Scheme(Precision.FP32), Scheme(Precision.FP32, pruned=True)]
     return floats + [replace(each, pruned=True) for each in others]
+
+
+def _estimated(scheme: Scheme, target: Target, bench: Workbench) -> Scheme:
+    """fp16 with what float16 adds up too coarsely in float32, where there are data to tell."""
+    if bench.learning is None or bench.canonical.quantized or not needs_estimate(scheme, target):
+        return scheme
+    return with_estimate(scheme, bench.prepared(), bench.learning, cache=bench.cache, progress=bench.progress)
 
 
 def schemes_of(precision: Precision, plan: TargetPlan, *, quantized: bool = False) -> tuple[Scheme, ...]:

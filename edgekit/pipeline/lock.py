@@ -43,6 +43,7 @@ class LockedScheme(BaseModel):
         placement: of the target; "" = its rows as they are.
         between: what operators that stay float beside integer ones compute in.
         pruned: whether it is made of the pruned model.
+        said: what was estimated of its numbers.
         plan: digest of the plan.
         files: SHA-256 by file name.
     """
@@ -57,6 +58,7 @@ class LockedScheme(BaseModel):
     placement: str = ""
     between: Precision = Precision.FP32
     pruned: bool = False
+    said: str = ""
     plan: str
     files: dict[str, str]
 
@@ -76,13 +78,14 @@ class LockedScheme(BaseModel):
             placement=self.placement,
             between=self.between,
             pruned=self.pruned,
+            said=self.said,
         )
 
     @model_serializer(mode="wrap")
     def _as_before(self, fields: SerializerFunctionWrapHandler) -> dict[str, object]:
         """Without what nothing says: other locks keep their bytes."""
         found: dict[str, object] = fields(self)
-        return found if self.pruned else {name: v for name, v in found.items() if name != "pruned"}
+        return {name: value for name, value in found.items() if value or name not in _SELDOM}
 
 
 class LockedTarget(LockedScheme):
@@ -107,12 +110,12 @@ class LockedTarget(LockedScheme):
         """Without the fields that only an open choice has: other locks keep their bytes."""
         found: dict[str, object] = fields(self)
         left_out = set() if self.candidates else set(_OF_A_CHOICE)
-        if not self.pruned:
-            left_out.add("pruned")
+        left_out |= {name for name in _SELDOM if not found.get(name)}
         return {name: value for name, value in found.items() if name not in left_out}
 
 
 _OF_A_CHOICE = {"candidates", "chosen_by"}
+_SELDOM = ("pruned", "said")  # not written where they say nothing
 
 
 class LockedPruning(BaseModel):
@@ -148,7 +151,7 @@ class Lock(BaseModel):
     def _as_before(self, fields: SerializerFunctionWrapHandler) -> dict[str, object]:
         """Without what nothing was pruned for: other locks keep their bytes."""
         found: dict[str, object] = fields(self)
-        return found if self.pruned else {name: v for name, v in found.items() if name != "pruned"}
+        return {name: value for name, value in found.items() if value or name not in _SELDOM}
 
     def differences(self, inputs: Mapping[str, str], tools: Mapping[str, str]) -> tuple[str, ...]:
         """What changed since the lock was written, in words; empty = it still matches."""

@@ -232,6 +232,7 @@ def locked_scheme(judged: Judged) -> LockedScheme:
         placement=scheme.placement,
         between=scheme.between,
         pruned=scheme.pruned,
+        said=scheme.said,
         plan=judged.artifact.plan_digest,
         files={entry.path: entry.sha256 for entry in judged.artifact.files},
     )

@@ -22,6 +22,7 @@ from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.came import Variant
 from edgekit.pipeline.candidates import try_target
 from edgekit.pipeline.evaluation import Evaluated, evaluate_pair, load_labelled
+from edgekit.pipeline.float16 import needs_estimate, with_estimate
 from edgekit.pipeline.mixed import mix, trial_of
 from edgekit.pipeline.model import PRECISION_KEY, Canonical, canonical_file
 from edgekit.pipeline.plan import TargetPlan
@@ -170,7 +171,7 @@ class _Job:
     def named(self, precision: Precision) -> _Found:
         """The precision that was asked for; mixed where its accuracy is over budget and static."""
         self.progress.stage(f"quantize for {self.target.name} ({precision})")
-        scheme = Scheme(precision)
+        scheme = self._estimated(Scheme(precision))
         made = self._make(scheme)
         if not self.eval_data:
             return _Found(made)
@@ -229,6 +230,12 @@ class _Job:
                 remedy="give --calibration-data, or --ranges from `edgekit calibrate`",
             )
         return found
+
+    def _estimated(self, scheme: Scheme) -> Scheme:
+        """fp16 with what float16 adds up too coarsely in float32, where there are data to tell."""
+        if self.learning is None or self.canonical.quantized or not needs_estimate(scheme, self.target):
+            return scheme
+        return with_estimate(scheme, self._needed(), self.learning, cache=self.cache, progress=self.progress)
 
     def _make(self, scheme: Scheme) -> Variant:
         # float16 needs ranges too: what leaves binary16 stays in float32

@@ -7,6 +7,7 @@
     w8a8-lean               a placement of the target beside its rows: integers only where a kernel reads them
     w8a8-lean-bf16          the same file, opened so that what stays float computes in 16 bits
     w8a8-pruned-lean        made of the pruned model; fp32-pruned is its float form
+    fp16                    what float16 cannot hold, or adds up too coarsely, in float32
 
 A scheme is data that the lock stores: with model, ranges and target it gives the same bytes again.
 """
@@ -38,6 +39,7 @@ class Scheme:
         placement: name of the target's placement ("" = its rows as they are).
         between: what operators that stay float beside integer ones compute in.
         pruned: whether it is made of the pruned model.
+        said: what was estimated of its numbers, in one sentence; "" = nothing.
     """
 
     precision: Precision
@@ -48,6 +50,7 @@ class Scheme:
     placement: str = ""
     between: Precision = Precision.FP32
     pruned: bool = False
+    said: str = ""
 
     @property
     def label(self) -> str:

@@ -63,8 +63,8 @@ def make(
             return Variant(_float(canonical), precision)
         case Precision.FP16:
             if canonical.quantized or prepared is None:
-                return _half(_float(canonical), None)
-            return _half(prepared.model, prepared.ranges.tensors)
+                return _half(_float(canonical), None, scheme)
+            return _half(prepared.model, prepared.ranges.tensors, scheme)
         case Precision.W8A8 | Precision.W8A16:
             if canonical.quantized:
                 return as_it_came(canonical, target)
@@ -77,12 +77,12 @@ def make(
             )
 
 
-def _half(model: ir.Model, ranges: Mapping[str, Range] | None) -> Variant:
+def _half(model: ir.Model, ranges: Mapping[str, Range] | None, scheme: Scheme) -> Variant:
     return Variant(
-        to_float16(model, ranges=ranges),
+        to_float16(model, ranges=ranges, keep=scheme.keep_float),
         Precision.FP16,
-        left_float=left_float(model, ranges=ranges),
-        notes=float16_notes(model, ranges=ranges),
+        left_float=left_float(model, ranges=ranges, keep=scheme.keep_float),
+        notes=(*float16_notes(model, ranges=ranges), *filter(None, (scheme.said,))),
     )
 
 

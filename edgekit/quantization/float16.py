@@ -4,8 +4,9 @@
 
 H1: every float32 constant and value between nodes becomes float16, rounded to nearest even.
 H2: a node stays in float32, between two Casts, if it is in FLOAT32_OPERATORS, of another domain, holds
-    subgraphs, or if its constants or, where ranges are given, its values leave what float16 can hold
-    (``float16_range``). Masks of attention are brought inside it before (``float16_masks``).
+    subgraphs, if its constants or, where ranges are given, its values leave what float16 can hold
+    (``float16_range``), or if the caller names it, because it adds up or rounds too coarsely
+    (``float16_error``). Masks of attention are brought inside float16 before (``float16_masks``).
 H3: an input that ONNX types as float32 whatever the data is (the scales of Resize) stays float32.
 H4: Cast and ConstantOfShape that produce float32 produce float16.
 H5: float64 and integers are left alone.
@@ -45,6 +46,8 @@ FLOAT32_OPERATORS: Mapping[str, str] = {
     "QuantizeLinear": "scales are chosen for float32",
     "DequantizeLinear": "scales are chosen for float32",
 }
+IN_FLOAT32 = "computed in float32 between two casts"
+NOTHING: Mapping[str, Rejection] = {}
 FLOAT32_INPUTS: Mapping[tuple[str, int], str] = {
     ("Resize", 1): "roi: typed apart from the data",
     ("Resize", 2): "scales: float32 by definition",
@@ -82,13 +85,19 @@ class _Converter:
         return node.outputs[0]
 
 
-def to_float16(model: ir.Model, *, ranges: Mapping[str, Range] | None = None) -> ir.Model:
+def to_float16(
+    model: ir.Model,
+    *,
+    ranges: Mapping[str, Range] | None = None,
+    keep: Mapping[str, Rejection] = NOTHING,
+) -> ir.Model:
     """The float16 form; ``model`` is untouched.
 
     Args:
         model: canonical float32 model.
         ranges: by value name; nodes whose values come near 65504 stay float32 (H2). Without ranges only
             constants are looked at.
+        keep: names of nodes that stay float32 beside those (``float16_error.estimated``).
 
     Raises:
         BrokenRuleError: the result is not well-formed: a bug of edgekit.
@@ -96,7 +105,7 @@ def to_float16(model: ir.Model, *, ranges: Mapping[str, Range] | None = None) ->
     result = model.clone()
     graph = result.graph
     _, ranges = saturate_masks(result, ranges)
-    stay = {id(node) for node in graph if float32_reason(node, ranges=ranges)}
+    stay = {id(node) for node in graph if node.name in keep or float32_reason(node, ranges=ranges)}
     nodes = tuple(graph)
     was_float = {id(value) for node in nodes for value in node.outputs if is_float32(value)}
     for node in nodes:
@@ -120,16 +129,23 @@ def to_float16(model: ir.Model, *, ranges: Mapping[str, Range] | None = None) ->
     return result
 
 
-def left_float(model: ir.Model, *, ranges: Mapping[str, Range] | None = None) -> tuple[Rejection, ...]:
+def left_float(
+    model: ir.Model,
+    *,
+    ranges: Mapping[str, Range] | None = None,
+    keep: Mapping[str, Rejection] = NOTHING,
+) -> tuple[Rejection, ...]:
     """The nodes that ``to_float16`` leaves in float32, each with the reason (H2)."""
     form = model.clone()
     _, ranges = saturate_masks(form, ranges)
-    reasons = ((node, float32_reason(node, ranges=ranges)) for node in form.graph)
-    return tuple(
-        Rejection(node.name or node.op_type, "float16", reason, "computed in float32 between two casts")
-        for node, reason in reasons
-        if reason
-    )
+    found = []
+    for node in form.graph:
+        name, reason = node.name or node.op_type, float32_reason(node, ranges=ranges)
+        if reason:
+            found.append(Rejection(name, "float16", reason, IN_FLOAT32))
+        elif name in keep:
+            found.append(keep[name])
+    return tuple(found)
 
 
 def float16_notes(model: ir.Model, *, ranges: Mapping[str, Range] | None = None) -> tuple[str, ...]:

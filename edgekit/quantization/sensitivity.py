@@ -104,14 +104,14 @@ def rank(
         DataError: no samples.
         NotRankedError: an operator with a graph of its own stands behind a rounding.
     """
-    size = _batch_size(model)
+    size = batch_size(model)
     found: list[Damage] = []
     nodes = samples = 0
     for graph in alone(model, plan, sources(model, plan)):
         totals = np.zeros(len(graph.columns))
         samples = 0
         with open_model(graph.model, options or RunOptions()) as session:
-            for feeds, many in _limited(batches(size or BATCH), count, fixed=size):
+            for feeds, many in limited(batches(size or BATCH), count, fixed=size):
                 totals += session.run(feeds)[RESULT].astype(np.float64)
                 samples += many
         if samples == 0:
@@ -152,13 +152,13 @@ def _damages(graph: Alone, totals: npt.NDArray[np.float64]) -> list[Damage]:
     return found
 
 
-def _batch_size(model: ir.Model) -> int | None:
+def batch_size(model: ir.Model) -> int | None:
     """The batch that the model fixes, if it does."""
     shapes = [shape_of(value) for value in model.graph.inputs]
     return next((shape[0] for shape in shapes if shape and shape[0] is not None), None)
 
 
-def _limited(stream: Iterator[Feeds], count: int, *, fixed: int | None) -> Iterator[tuple[Feeds, int]]:
+def limited(stream: Iterator[Feeds], count: int, *, fixed: int | None) -> Iterator[tuple[Feeds, int]]:
     """(batch, samples in it), at most ``count`` samples; a fixed batch is filled up with its last sample."""
     left = count
     for feeds in stream:
