@@ -4,7 +4,9 @@
 
 N1 A sum of K terms, added up one after the other with each partial sum rounded, has an error of variance
 
-       u^2 / 6 * (K * (y^2 / 3 + E / 6) + E)         y: the sum, E: the sum of squared terms, u = 2^-11
+       u^2 / 6 * (K * (y^2 / 3 + E / 6) + E)
+
+   for y: the sum without its bias, E: the sum of squared terms, u = 2^-11.
 
    The partial sum behind k terms is y k/K on average, and strays by as much as signs of terms differ; each of
    its roundings is uniform within half a unit in the last place (u^2 / 6 of its square on average over
@@ -31,6 +33,7 @@ import onnx_ir as ir
 
 from edgekit.ir.graph import (
     constant,
+    float_attribute,
     has_subgraphs,
     int_attribute,
     ints_attribute,
@@ -202,7 +205,8 @@ class _Work:
 
     def _summed(self, value: ir.Value, node: ir.Node, terms: int) -> ir.Value:
         """N1."""
-        power = self._new("Mul", value, value)
+        alone = self._without_bias(value, node)
+        power = self._new("Mul", alone, alone)
         of_sum = self._new("Mul", power, self._constant(_SQUARE * terms / 3))
         energy = self._again(node, [self._squared(each) for each in _operands(node)])
         if is_onnx(node, *_MEANS):
@@ -228,6 +232,16 @@ class _Work:
         place = Place(source.name or "", touching, is_sum=False)
         error = self._new("Mul", self._new("Sub", wide, value), self._switch(place))
         return self._new("Add", value, error)
+
+    def _without_bias(self, value: ir.Value, node: ir.Node) -> ir.Value:
+        """The sum before its bias is added; a bias that is no constant is small enough to stay."""
+        bias = constant(node.inputs[2]) if is_onnx(node, *_PRODUCTS) and len(node.inputs) > 2 else None
+        if bias is None:
+            return value
+        if not is_onnx(node, "Gemm"):
+            bias = bias.reshape(-1, *([1] * (len(shape_of(node.inputs[1]) or ()) - 2)))  # (channels, 1, ...)
+        scale = float_attribute(node, "beta", 1.0)
+        return self._new("Sub", value, self._constant(np.multiply(bias, np.float32(scale))))
 
     def _again(self, node: ir.Node, operands: Sequence[ir.Value]) -> ir.Value:
         """The same kernel over other operands, without its bias."""
