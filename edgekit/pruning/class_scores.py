@@ -10,6 +10,8 @@ from edgekit.errors import InputError
 SUM_OF_CHANCES = 1e-4  # how far from 1: float32 sums of a thousand classes are closer
 SUM_OF_HALVES = 1e-2  # likewise of bfloat16, which rounds to 1/256
 LEAST_CHANCE = 1e-12  # its logarithm is finite
+FEWEST_CLASSES = 3  # of scores that say nothing else of what they are: two numbers may be a place
+LARGEST_SHARE = 0.5  # of the samples in one class, likewise
 
 
 def log_chances(scores: Any, *, like: Any = None) -> Any:
@@ -19,10 +21,39 @@ def log_chances(scores: Any, *, like: Any = None) -> Any:
     """
     import torch
 
-    plain = (scores if like is None else like).detach()
-    near = SUM_OF_HALVES if plain.dtype == torch.bfloat16 else SUM_OF_CHANCES
-    are_chances = bool((plain >= 0).all()) and bool(((plain.float().sum(dim=1) - 1).abs() < near).all())
-    return torch.log(scores.clamp_min(LEAST_CHANCE)) if are_chances else torch.log_softmax(scores, dim=1)
+    if _are_chances((scores if like is None else like).detach()):
+        return torch.log(scores.clamp_min(LEAST_CHANCE))
+    return torch.log_softmax(scores, dim=1)
+
+
+def _are_chances(scores: Any) -> bool:
+    import torch
+
+    near = SUM_OF_HALVES if scores.dtype == torch.bfloat16 else SUM_OF_CHANCES
+    return bool((scores >= 0).all()) and bool(((scores.float().sum(dim=1) - 1).abs() < near).all())
+
+
+def choices(scores: Any) -> Any | None:
+    """The class that each row names, (samples,) int64; None where this need not be class scores.
+
+    They are where the rows are chances, or where their softmax is sure: its largest chance is, in the mean,
+    nearer to 1 than to that of a guess, FEWEST_CLASSES are named, and none by more than LARGEST_SHARE of the
+    rows. What is none of that may be a place, a box or an embedding.
+
+    Args:
+        scores: (samples, classes) floating point.
+    """
+    import torch
+
+    if scores.ndim != 2 or scores.shape[1] < 2 or not torch.isfinite(scores).all():
+        return None
+    named = scores.argmax(dim=1)
+    counts = torch.bincount(named, minlength=scores.shape[1])
+    if _are_chances(scores):
+        return named if int((counts > 0).sum()) > 1 else None
+    sure = float(torch.softmax(scores.float(), dim=1).amax(dim=1).mean())
+    told_apart = int((counts > 0).sum()) >= FEWEST_CLASSES and int(counts.max()) <= LARGEST_SHARE * len(named)
+    return named if told_apart and sure >= (1 + 1 / scores.shape[1]) / 2 else None
 
 
 def check_labels(labels: Iterable[int], classes: int) -> None:

@@ -20,6 +20,8 @@ D4: with ``half``, products are computed in bfloat16 (on processors with AMX twi
     float32.
 D5: with labels LABELS * cross-entropy of the class scores is added, on samples that are not mixed: where the
     float model is wrong, nothing else says so. Only of a model with one output of shape (batch, classes).
+D6: without labels, and where that output names classes (``class_scores.choices``), the class that the float
+    model names for a sample as it lies there is its label, wherever the sample is moved.
 
 Sources: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015; Beyer et al., "Knowledge
 distillation: A good teacher is patient and consistent", CVPR 2022 (mixtures and crops that the teacher sees
@@ -38,7 +40,7 @@ import onnx_ir as ir
 
 from edgekit.errors import InputError, missing_extra
 from edgekit.pruning import torch_graph
-from edgekit.pruning.class_scores import check_labels, log_chances
+from edgekit.pruning.class_scores import check_labels, choices, log_chances
 from edgekit.pruning.joints import Joint
 from edgekit.pruning.normalize import Normalizations
 from edgekit.pruning.stream import sample_bytes, whole_batches
@@ -104,7 +106,7 @@ def recover(
         epochs: passes over them.
         seed: of order and mixtures.
         threads: of PyTorch; None = as many as it takes by itself.
-        labels: (count,) classes of the samples, in the order of ``batches``; None = there are none (D5).
+        labels: (count,) classes of the samples, in the order of ``batches``; None = there are none (D5, D6).
         joints: inner values that are compared as well.
         but_every: the first of so many samples, and so on, is not learned from; 0 = all are.
         half: products in bfloat16 (D4).
@@ -132,6 +134,8 @@ def recover(
     size = len(next(iter(data.values())))
     batch = min(_batch(teacher), max(SMALLEST_STEPS_BATCH, size // STEPS), size)
     batch = size // -(-size // batch)  # few are left over
+    if classes is None:
+        classes = compared.choices(data, batch)
     generator = torch.Generator().manual_seed(seed)
     # drawn: data often lies class by class, and means of some classes are not those of all
     drawn = torch.randperm(size, generator=generator)[: min(size, LOOKED_AT) // batch * batch].split(batch)
@@ -202,6 +206,21 @@ class _Compared:
             for name, value in wanted.items()
             if name not in self.joints and value.is_floating_point()
         )
+
+    def choices(self, data: dict[str, Any], batch: int) -> Any | None:
+        """D6: (samples,) classes by the teacher; None where it has several outputs, or names none."""
+        import torch
+
+        names = [value.name or "" for value in self._student.graph.outputs]
+        if len(names) != 1:
+            return None
+        parts = zip(*(tensor.split(batch) for tensor in data.values()), strict=True)
+        said = []
+        with torch.no_grad():
+            for part in parts:
+                feeds = {name: _as_image(tensor) for name, tensor in zip(data, part, strict=True)}
+                said.append(self._asked(self._fixed, feeds)[names[0]])
+        return choices(torch.cat(said))
 
     def groups(self) -> list[dict[str, Any]]:
         """What is trained, and how fast."""

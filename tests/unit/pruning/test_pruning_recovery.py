@@ -10,7 +10,7 @@ import pytest
 
 from edgekit.errors import InputError
 from edgekit.ir import io
-from edgekit.pruning import torch_graph
+from edgekit.pruning import class_scores, torch_graph
 from edgekit.pruning.dependency import dependencies
 from edgekit.pruning.recover import recover
 from edgekit.pruning.remove import remove
@@ -156,6 +156,44 @@ def test_d5_labels_say_where_the_float_model_is_wrong(softmax: bool) -> None:
     without = _first_class(None, softmax=softmax)
     assert _first_class(np.zeros(COUNT, np.int64), softmax=softmax) > without + 0.01
     assert _first_class(np.ones(COUNT, np.int64), softmax=softmax) < without - 0.002
+
+
+def test_d6_without_labels_the_float_models_own_class_is_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that is sure, recovered from itself, gets surer; without D6 it stays as it is."""
+    m = Model(seed=1)
+    scores = m.add("Gemm", m.input("x", ("N", 8)), m.weight(6, 8, scale=0.8), m.weight(6), transB=1)
+    model = as_ir(m.build(scores))
+    batches = stream(io.specs(model)[0][0], count=COUNT)
+
+    def own_class() -> float:
+        trained, _ = recover(model, model, batches=batches, count=COUNT, epochs=40, seed=0, threads=1)
+        with InProcess(model, RunOptions()) as first, InProcess(trained, RunOptions()) as second:
+            (said,), (found,) = (session.run(next(batches(COUNT))).values() for session in (first, second))
+        chances = np.exp(found) / np.exp(found).sum(1, keepdims=True)
+        return float(chances[np.arange(COUNT), said.argmax(1)].mean())
+
+    learned = own_class()
+    monkeypatch.setattr("edgekit.pruning.recover.choices", lambda scores: None)
+    assert learned > own_class() + 0.005
+
+
+def test_d6_what_names_classes_and_what_may_be_something_else() -> None:
+    rng = np.random.default_rng(0)
+    sure = torch.from_numpy(rng.normal(0, 6, (256, 10)).astype(np.float32))
+    assert torch.equal(class_scores.choices(sure), sure.argmax(1))
+    chances = torch.softmax(sure / 20, 1)  # not sure, but chances
+    assert torch.equal(class_scores.choices(chances), chances.argmax(1))
+    box = sure[:, :4].abs() + torch.tensor([0, 0, 30, 0])
+    others = {
+        "an embedding": sure / sure.norm(dim=1, keepdim=True),
+        "a place": sure[:, :2],
+        "a box": box,
+        "an image": sure.reshape(256, 1, 2, 5),
+        "one number": sure[:, :1],
+        "always the same": torch.tensor([[0.0, 1.0]]).repeat(256, 1),
+        "not finite": torch.where(sure > 12, torch.inf, sure),
+    }
+    assert [name for name, scores in others.items() if class_scores.choices(scores) is not None] == []
 
 
 def test_d5_a_label_that_no_score_belongs_to() -> None:
