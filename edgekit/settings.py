@@ -55,6 +55,12 @@ def software_gpu() -> bool:
     return os.environ.get("EDGEKIT_SOFTWARE_GPU") == "1"
 
 
+def hides_vulkan_drivers() -> str:
+    """NAME=VALUE of the variable that hides all Vulkan drivers but those it names; "" where none is set."""
+    names = ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")  # the second: loaders before 1.3.207
+    return next((f"{name}={os.environ[name]}" for name in names if os.environ.get(name)), "")
+
+
 def step_summary() -> Path | None:
     """The file of the running step that GitHub shows on the job's page, or None."""
     named = os.environ.get("GITHUB_STEP_SUMMARY")

@@ -16,6 +16,7 @@ import ctypes
 import sys
 from dataclasses import dataclass
 
+from edgekit import settings
 from edgekit.errors import MissingBackendError
 from edgekit.spec import SOFTWARE
 
@@ -104,6 +105,10 @@ class NoVulkanError(Exception):
     """The loader is not installed, or no driver answers; the text says which."""
 
 
+class NoLoaderError(NoVulkanError):
+    """Not even the loader is here."""
+
+
 def chosen(*, runtime: str, software: bool) -> dict[str, str]:
     """The device that Dawn will take, as facts of a session; nothing where Vulkan is not the way.
 
@@ -117,10 +122,12 @@ def chosen(*, runtime: str, software: bool) -> dict[str, str]:
     try:
         found = devices()
     except NoVulkanError as error:
+        named = "" if isinstance(error, NoLoaderError) else settings.hides_vulkan_drivers()
+        hidden = f"correct or unset {named}, which hides every other driver; or " if named else ""
         raise MissingBackendError(
             f"{runtime} cannot run here: there is no GPU that it could use",
             why=str(error),
-            remedy="install the GPU's Vulkan driver and loader "
+            remedy=f"{hidden}install the GPU's Vulkan driver and loader "
             "(Debian: apt-get install libvulkan1 mesa-vulkan-drivers; NVIDIA: its own driver)",
             more="docs/gpu.md",
         ) from error
@@ -149,7 +156,7 @@ def devices() -> tuple[VulkanDevice, ...]:
     try:
         vulkan = ctypes.CDLL(LOADER)
     except OSError as error:
-        raise NoVulkanError(f"the Vulkan loader ({LOADER}) is not installed") from error
+        raise NoLoaderError(f"the Vulkan loader ({LOADER}) is not installed") from error
     application = _ApplicationInfo(type=_APPLICATION, api=_API_1_1)
     info = _InstanceInfo(type=_INSTANCE, application=ctypes.pointer(application))
     instance = ctypes.c_void_p()

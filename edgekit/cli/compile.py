@@ -83,4 +83,8 @@ def run(
             sizes=parse_sizes(size or ()),
             allow_fallback=allow_fallback,
         )
+        if allow_fallback:
+            from edgekit.pipeline.fallback import with_placements
+
+            result = with_placements(result)
     return console.show(result)

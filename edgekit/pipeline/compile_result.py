@@ -34,11 +34,14 @@ class CompileResult:
     Attributes:
         readiness: what check targets found; an artifact of theirs is unproved, and marked so.
         failed: of several targets those without an artifact; a single one raises instead.
+        notes: of --allow-fallback: what runs on the CPU of this machine. They are in no sidecar, because
+            another machine's GPU may take more.
         exit_code: the gravest of the failed targets'; 5 where a check target would take nothing.
     """
 
     artifacts: tuple[Artifact, ...]
     readiness: tuple[ReadinessRow, ...] = ()
     failed: tuple[FailedTarget, ...] = ()
+    notes: tuple[str, ...] = ()
     exit_code: ExitCode = ExitCode.OK
     schema: str = "edgekit/compile-result/1"

@@ -17,9 +17,10 @@ from edgekit.backends.worker import WorkerSession
 from edgekit.errors import EdgekitError
 from edgekit.pipeline.allow_fallback import allowing
 from edgekit.pipeline.bench.on_this_machine import random_feeds
+from edgekit.pipeline.compile_result import CompileResult
 from edgekit.pipeline.open import artifact_at, open_artifact
 from edgekit.pipeline.result.bench import BenchResult, BenchRow
-from edgekit.spec import SOFTWARE, KernelTime, Session
+from edgekit.spec import SOFTWARE, Artifact, KernelTime, Session
 
 _RUNS = 15  # under the profiler; as many without
 _FEW = 3  # where one takes seconds, and its time means nothing anyway
@@ -34,6 +35,31 @@ def with_fallbacks(result: BenchResult, *, seed: int) -> BenchResult:
 def fell_back(facts: Mapping[str, str]) -> bool:
     """Whether a session on a GPU says that it placed operators on the CPU."""
     return facts.get("device", "cpu") != "cpu" and "CPU" in facts.get("placed", "")
+
+
+def with_placements(result: CompileResult) -> CompileResult:
+    """``result`` with a note on each artifact that may fall back: what of it runs on this machine's CPU."""
+    said = [(each.target, of_compiled(each)) for each in result.artifacts]
+    return replace(result, notes=tuple(f"{target}: {line}" for target, line in said if line))
+
+
+def of_compiled(artifact: Artifact, *, seed: int = 0) -> str:
+    """What of a new artifact that may fall back runs on the CPU, or why that is not known here; "" on a CPU.
+
+    Args:
+        artifact: compiled with the fall-back allowed.
+        seed: of the inputs on which shares are measured.
+    """
+    if artifact.options.device == "cpu":
+        return ""
+    try:
+        with open_artifact(artifact) as session:
+            facts = session.facts
+    except EdgekitError as error:
+        return f"which operators run on the CPU is not known: {error.what}"
+    if not fell_back(facts):
+        return "no operator runs on the CPU"
+    return said_of(lambda: open_artifact(artifact), seed=seed, facts=facts)
 
 
 def said_of(opener: Callable[[], Session], *, seed: int, facts: Mapping[str, str]) -> str:

@@ -151,6 +151,7 @@ def view_compile(result: CompileResult) -> Page:
         for each in result.artifacts
     )
     notes = tuple(Line(f"{each.target}: {note}") for each in result.artifacts for note in each.notes)
+    notes += tuple(Line(note) for note in result.notes)
     blocks = (
         Table("", columns, rows),
         Lines("Targets without an artifact", tuple(_failed_targets(result))),
@@ -196,9 +197,14 @@ def view_validate(result: ValidateResult) -> Page:
             "Ran on",
             tuple(Line(f"{label}: {row.ran_on}") for label, row in labelled) if several else (),
         ),
-        Lines("Notes", tuple(Line(note) for row in result.artifacts for note in row.notes)),
+        Lines("Notes", tuple(_said(label, note) for label, row in labelled for note in row.notes)),
     )
     return _page("Validated", blocks, code=result.exit_code)
+
+
+def _said(label: str, note: str) -> Line:
+    """A note, behind the name of the artifact that it is about where there are several."""
+    return Line(f"{label}: {note}" if label else note)
 
 
 def _labels_of(row: ValidatedRow, label: str) -> Iterator[Block]:

@@ -32,7 +32,8 @@ from edgekit.bundle.run_snippets import install_line, snippet
 from edgekit.errors import ExitCode, InputError, MissingBackendError, TargetRefusalError
 from edgekit.ir import io
 from edgekit.pipeline import doctor
-from edgekit.pipeline.fallback import said_of
+from edgekit.pipeline.compile_result import CompileResult
+from edgekit.pipeline.fallback import said_of, with_placements
 from edgekit.pipeline.open import open_artifact
 from edgekit.pipeline.proof import where
 from edgekit.quantization.float16 import to_float16
@@ -210,8 +211,19 @@ def test_a_hidden_driver_compiles_and_runs_nowhere(model: ir.Model, tmp_path: Pa
     assert caught.value.exit_code == ExitCode.BACKEND_MISSING
     assert "driver" in caught.value.why
     assert "apt-get install" in caught.value.remedy
+    assert "VK_DRIVER_FILES" in caught.value.remedy  # the driver is here, and hidden
     found = doctor.target_here(TARGET)
     assert (found.compiles, found.runs, found.stands_in) == (True, False, "cpu")
+
+
+@pytest.mark.usefixtures("no_driver")
+def test_validate_stands_in_for_no_hidden_gpu(model: ir.Model, tmp_path: Path) -> None:
+    """What `release` and `verify` do, and say; whoever names an artifact asks for what it is for."""
+    io.save(model, tmp_path / "m.onnx")
+    made = edgekit.compile(tmp_path / "m.onnx", target="gpu-webgpu", out=tmp_path / "out")
+    np.savez(tmp_path / "d.npz", image=floats(4, 3, 16, 16), labels=np.arange(4))
+    with pytest.raises(MissingBackendError, match="there is no GPU that it could use"):
+        edgekit.validate(made.path, reference=tmp_path / "m.onnx", data=str(tmp_path / "d.npz"))
 
 
 @pytest.mark.usefixtures("no_driver")
@@ -277,6 +289,8 @@ def test_the_flag_lists_nodes_with_their_share_where_compile_and_bench_are_given
     with pytest.raises(TargetRefusalError, match="det_0"):
         edgekit.compile(source, target="gpu-webgpu", out=tmp_path / "strict")
     allowed = edgekit.compile(source, target="gpu-webgpu", out=tmp_path / "out", allow_fallback=True)
+    (note,) = with_placements(CompileResult((allowed,))).notes
+    assert re.search(r"^gpu-webgpu: 1 operator runs on the CPU .* det_0 \(Det\) \d", note), note
     (row,) = edgekit.bench([allowed.path], budget_s=1).rows
     assert any(re.search(r"det_0 \(Det\) \d", each) for each in row.caveats), row.caveats
     sidecar = allowed.path.with_name(allowed.path.name + ".json")

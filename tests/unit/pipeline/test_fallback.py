@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from edgekit import target as targets
-from edgekit.errors import InputError, RecipeError
+from edgekit.errors import InputError, MissingBackendError, RecipeError
+from edgekit.pipeline import fallback
 from edgekit.pipeline import plan as plans
 from edgekit.pipeline.allow_fallback import allowing, check_artifacts, check_targets
+from edgekit.pipeline.compile_result import CompileResult
 from edgekit.pipeline.fallback import sentence
-from edgekit.spec import NO_CPU_FALLBACK, Artifact, KernelTime, Precision, RunOptions
+from edgekit.spec import NO_CPU_FALLBACK, Artifact, KernelTime, Precision, RunOptions, Session
 
 RECIPE = """
 schema = 1
@@ -107,3 +109,19 @@ def test_where_nothing_could_fall_back_the_flag_is_an_error() -> None:
     with pytest.raises(InputError, match="--allow-fallback"):
         check_targets([targets.load("onnxruntime-cpu")])
     check_targets([targets.load("onnxruntime-cpu"), targets.load("gpu-cuda")])
+
+
+def test_compile_says_that_placement_is_not_known_where_the_gpu_is_not_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def absent(artifact: Artifact) -> Session:
+        raise MissingBackendError("there is no GPU")
+
+    monkeypatch.setattr(fallback, "open_artifact", absent)
+    made = (
+        artifact("onnxruntime", targets.load("gpu-webgpu").run.options(allow_fallback=True)),
+        artifact("onnxruntime", RunOptions()),  # nothing beside which it could run
+    )
+    assert fallback.with_placements(CompileResult(made)).notes == (
+        "t: which operators run on the CPU is not known: there is no GPU",
+    )

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
+from edgekit.pipeline.compile_result import CompileResult
 from edgekit.pipeline.result import ReleaseResult, ValidateResult
 from edgekit.report import render_text, text
 from edgekit.report.page import Cell, Column, Facts, Heading, Line, Lines, Page, Table
+from tests.unit.report import rich_results
 
 PASSING = Path(__file__).parents[2] / "golden" / "report" / "release_passing.json"
 WIDE = Table(
@@ -84,3 +86,16 @@ def test_groups_that_are_left_out_are_counted_and_those_that_fit_are_not_talked_
     )
     shown = render_text(replace(found, artifacts=(replace(row, groups=many),)))
     assert f"and {len(many) - 5} more, which lose no more than these" in shown
+
+
+def test_notes_of_several_artifacts_say_which_one_they_are_about() -> None:
+    found = rich_results.validate()
+    noted = tuple(replace(row, notes=("it ran elsewhere",)) for row in found.artifacts)
+    assert render_text(replace(found, artifacts=noted)).count(": it ran elsewhere") == 2
+    assert "\n  it ran elsewhere" in render_text(replace(found, artifacts=noted[:1], matrix=()))
+
+
+def test_compile_shows_what_runs_on_the_cpu() -> None:
+    notes = ("gpu-webgpu: 1 operator runs",)
+    made = CompileResult((), notes=notes)
+    assert f"  {notes[0]}" in render_text(made)
