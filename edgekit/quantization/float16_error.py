@@ -8,7 +8,7 @@ E1 What is measured: the largest difference as a part of the output's range, and
    of labels that may change: the chance that the difference of the two best classes changes its sign, for
    errors as large as those of that difference over all samples. Counting labels would need hundreds.
 E2 GOAL is a third of LIMITS: what mends the largest differences of these samples is chosen by them, so that
-   other samples show larger ones; 2.4 times as large was seen (docs/gpu.md).
+   other samples show larger ones. Chosen by one model: at half of LIMITS Mesa gave 1.70 % (docs/gpu.md).
 E3 Sums alone are ranked where float32 sums mend it; else roundings between nodes too. A rounding between
    nodes that all stay in float32 vanishes, so it names all of them.
 E4 The samples and the noise are the same for equal input, so the result is.
