@@ -46,7 +46,7 @@ from edgekit.pipeline.evaluation import Evaluated
 from edgekit.pipeline.lineage import with_lineage
 from edgekit.pipeline.model import Canonical, canonical_file
 from edgekit.pipeline.prune_judge import Judging, in_memory
-from edgekit.pipeline.prune_speed import Speedometer, slowest
+from edgekit.pipeline.prune_speed import Speedometer, slowest, undisturbed
 from edgekit.pipeline.prune_zeros import ZerosAsked, with_zeros
 from edgekit.pipeline.result import GateRow
 from edgekit.pipeline.result.prune import (
@@ -399,16 +399,20 @@ class Job:
     def _fast_enough(self, wanted: float) -> tuple[int, ...] | None:
         """P1, P3: channels without which the model is ``wanted`` times faster; None where none are.
 
-        What is much faster than asked for costs accuracy for nothing: then less is asked of the table.
+        What is much faster than asked for costs accuracy for nothing: then less is asked of the table. Of
+        what is fast enough the table's least error counts, not the last measurement.
         """
         need = 1 - 1 / wanted
-        goal, low, best = need, 0.0, None
+        errors = {(cell.group, cell.width): cell.error for cell in self.table}
+        goal, low = need, 0.0
+        best: tuple[int, ...] | None = None
+        least = float("inf")
         for _ in range(TRIES):
             chosen = widths_.choose(self.table, saving=goal)
             if chosen is None:
                 break
             gone = widths_.removed(self.found, self.orders, chosen)
-            measured = slowest(self.speed.speeds(remove(self.found, gone), self.progress))
+            measured = undisturbed(self.speed.speeds(remove(self.found, gone), self.progress))
             gained = max(1 - 1 / measured, 0.05)
             if measured < wanted:
                 self._note(wanted, measured, gone, "too slow: more is asked of the table")
@@ -416,7 +420,9 @@ class Job:
                 goal = goal * min(need / gained, 2.0) + CLEARANCE
             else:
                 self._note(wanted, measured, gone, "fast enough")
-                best = gone
+                error = sum(errors[each] for each in chosen.items())
+                if error < least:
+                    best, least = gone, error
                 if measured <= TOO_FAST * wanted:
                     break
                 goal = max(goal * need / gained + CLEARANCE, (low + goal) / 2)

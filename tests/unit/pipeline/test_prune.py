@@ -157,6 +157,20 @@ def test_the_search_asks_for_more_until_it_is_fast_enough(model: Path, clock: li
     assert all(row.error is not None for row in result.table if row.saving > 0)
 
 
+def test_of_what_is_fast_enough_the_least_costly_is_taken(
+    model: Path, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disturbed clock: too fast, then too slow twice, so that the last plan cuts more than the first."""
+    del clock
+    factors = iter([1.9, 1.0, 1.0, 1.9])
+    monkeypatch.setattr(Speedometer, "speeds", lambda *_: (_row(next(factors, 1.9)),))
+    result = _pruned(model, speedup=1.3)
+    enough = [row.kept for row in result.search if row.said == "fast enough"]
+    assert enough[0] > enough[-1]
+    kept = sum(row.kept for row in result.widths) / sum(row.channels for row in result.widths)
+    assert kept == pytest.approx(enough[0], abs=0.01)
+
+
 def test_a_speed_that_no_width_gives_is_an_honest_failure(model: Path, clock: list[float]) -> None:
     del clock
     result = _pruned(model, speedup=50)

@@ -9,13 +9,13 @@ import onnx_ir as ir
 import pytest
 
 from edgekit.measure.timer import Comparison, summarize
-from edgekit.pipeline.prune_speed import FLOAT, Speedometer
+from edgekit.pipeline.prune_speed import FLOAT, Speedometer, slowest, undisturbed
 from edgekit.spec import Silent
 from edgekit.target import Target, load
 from tests.unit.litert.litert_models import Model, as_ir
 
 ROUNDS, RUNS = 10, 20
-TIMES_MS = {FLOAT: 1.0, "less": 0.95, "half": 0.70}
+TIMES_MS = {FLOAT: 1.0, "less": 0.95, "half": 0.70, "pruned": 0.50}
 
 
 def _disturbed(share: float) -> Comparison:
@@ -45,7 +45,10 @@ def test_a_saving_is_found_on_a_busy_machine(monkeypatch: pytest.MonkeyPatch, sh
     m = Model(seed=0)
     model = as_ir(m.build(m.add("Relu", m.input("x", ("N", 4)))))
     meter = Speedometer(model, (load("onnxruntime-cpu"),), 1, {}, 0)
-    found = meter.savings({name: model for name in TIMES_MS if name != FLOAT}, Silent())
+    found = meter.savings(dict.fromkeys(("less", "half"), model), Silent())
     assert found == pytest.approx({"less": 0.05, "half": 0.30}, abs=0.015)
     if share > 0.5:
         assert 1 - compared.ratios["half"].value < 0
+    rows = meter.speeds(model, Silent())
+    assert undisturbed(rows) == pytest.approx(2.0, rel=0.015)
+    assert (slowest(rows) < 1.5) == (share > 0.5)
