@@ -48,6 +48,7 @@ BATCH = 4  # as in calibration: larger ones leave the processor's cache
 MACS = 1e11  # of the float model in an estimate: half a minute or so on one core
 BYTES = 2**28  # of outputs that are held
 WORST = 64  # values that the ranking looks at
+SEEN = 1e-6  # share of labels below which there are none: 1e-54 is the tail of a normal variable alone
 RULE = "float16-error"
 
 Reals = npt.NDArray[np.float64]
@@ -71,7 +72,8 @@ class Estimate:
         return self.error <= other.error and (self.flips or 0.0) <= (other.flips or 0.0)
 
     def __str__(self) -> str:
-        labels = "" if self.flips is None else f", {self.flips:.2g} of the labels"
+        flips = self.flips if self.flips is None or self.flips > SEEN else 0.0
+        labels = "" if flips is None else f", {flips:.2g} of the labels"
         return f"{self.error:.2g} of the output's range{labels}"
 
 

@@ -255,3 +255,9 @@ def test_labels_count_too(build: Build, exact_ranges: Ranges, monkeypatch: pytes
     assert found.kept
     monkeypatch.setattr(float16_error, "LIMITS", Estimate(0.01, 1.0))
     assert estimate(model, feeds, ranges).kept == {}
+
+
+def test_a_share_of_labels_that_nobody_could_see_is_none() -> None:
+    assert str(Estimate(0.001, 1.1e-54)) == "0.001 of the output's range, 0 of the labels"
+    assert str(Estimate(0.001, 0.0042)) == "0.001 of the output's range, 0.0042 of the labels"
+    assert str(Estimate(0.001)) == "0.001 of the output's range"
