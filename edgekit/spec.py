@@ -289,6 +289,7 @@ class Availability:
     Attributes:
         software: the device, where it is no GPU but a driver that computes on the processor: numerics hold
             there, and times say nothing. "" = a real one.
+        compiles: artifacts are written here even where they do not run (``ok`` is False).
     """
 
     ok: bool
@@ -296,6 +297,7 @@ class Availability:
     reason: str = ""
     remedy: str = ""
     software: str = ""
+    compiles: bool = False
 
 
 SOFTWARE = "software"

@@ -35,10 +35,10 @@ class OnnxRuntimeWeb(OnnxRuntime):
         try:
             found = node_process.find()
         except MissingBackendError as error:
-            return Availability(False, "", error.what, error.remedy)
+            return Availability(False, "", error.what, error.remedy, compiles=True)
         if not satisfies(found.version, target.runtime):
             reason = f"onnxruntime-web {found.version} is installed, {target.name} needs {target.runtime}"
-            return Availability(False, found.version, reason, node_process.INSTALL)
+            return Availability(False, found.version, reason, node_process.INSTALL, compiles=True)
         return Availability(True, found.version)
 
     def _tried(self, model: ir.Model, target: Target, options: RunOptions) -> tuple[Rejection, ...]:

@@ -46,7 +46,7 @@ def targets_here() -> tuple[TargetHere, ...]:
 def target_here(target: Target) -> TargetHere:
     """What this machine can do for ``target``; an installed runtime compiles, with its device or not."""
     found = registry.availability(target)
-    compiles = found.ok or target.is_check or bool(found.version and target.numerics_on)
+    compiles = found.ok or found.compiles or target.is_check or bool(found.version and target.numerics_on)
     stands_in = target.numerics_on if compiles and not found.ok else ""
     caveat = software_gpu.caveat(found.software)
     reason, remedy = (caveat, "") if found.ok else (found.reason, found.remedy)

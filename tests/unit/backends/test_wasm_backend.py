@@ -25,6 +25,7 @@ from edgekit.backends.onnxruntime_web import OnnxRuntimeWeb
 from edgekit.backends.worker import WorkerSession
 from edgekit.backends.worker_process import EngineError
 from edgekit.errors import ExitCode, MissingBackendError, TargetRefusalError
+from edgekit.pipeline.doctor import target_here
 from edgekit.pipeline.package import Wanted, package
 from edgekit.pipeline.verify import verify
 from edgekit.spec import Artifact, Precision, RunOptions, Silent
@@ -159,6 +160,12 @@ def test_without_the_package_it_compiles_to_the_same_bytes_and_does_not_open(
         OnnxRuntimeWeb().open(elsewhere, RunOptions())
     assert caught.value.exit_code is ExitCode.BACKEND_MISSING
     assert caught.value.remedy.startswith("npm install onnxruntime-web")
+
+
+def test_doctor_says_that_it_compiles_without_the_package(nowhere: None) -> None:
+    found = target_here(targets.load("wasm"))
+    assert (found.compiles, found.runs) == (True, False)
+    assert "npm install onnxruntime-web" in found.remedy
 
 
 def test_without_node_the_line_to_type_names_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
