@@ -134,6 +134,7 @@ class Child:
             "TMPDIR": str(self._room / "tmp"),
             "EDGEKIT_CACHE": str(self._cache),
             "PYTHONPATH": str(ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",  # what an import writes is no finding
         }
         (self._room / "tmp").mkdir(exist_ok=True)
         log = (self._room / "child.log").open("ab")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -33,4 +34,4 @@ def test_a_software_driver_is_the_only_device_and_says_so(name: str, said: str) 
 def test_a_hidden_driver_is_named(no_driver: dict[str, str]) -> None:
     found = listed(no_driver)
     assert found.returncode
-    assert "NoVulkanError: the Vulkan loader" in found.stderr
+    assert re.search("No(Vulkan|Loader)Error: the Vulkan loader", found.stderr)
