@@ -123,12 +123,23 @@ def sole_reader(value: ir.Value) -> ir.Node | None:
 
 def add_initializer(graph: ir.Graph, name: str, array: Array) -> ir.Value:
     """A new constant of the graph under a free name that starts with ``name``; the array is shared."""
-    free = free_name(graph, name)
+    return _registered(graph, free_name(graph, name), array)
+
+
+def add_numbered_initializer(graph: ir.Graph, stem: str, array: Array) -> ir.Value:
+    """A new constant named ``stem`` and the number of constants: for hundreds in a row.
+
+    ``add_initializer`` looks at every value of the graph for a free name; here ``stem`` is the caller's.
+    """
+    return _registered(graph, f"{stem}_{len(graph.initializers)}", array)
+
+
+def _registered(graph: ir.Graph, name: str, array: Array) -> ir.Value:
     value = ir.Value(
-        name=free,
+        name=name,
         shape=ir.Shape(array.shape),
         type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
-        const_value=ir.tensor(np.asarray(array, order="C"), name=free),  # keeps rank 0,
+        const_value=ir.tensor(np.asarray(array, order="C"), name=name),  # keeps rank 0
     )
     graph.register_initializer(value)
     return value

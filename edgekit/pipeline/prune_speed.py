@@ -30,7 +30,7 @@ from edgekit.pipeline.result.prune import PruneSpeedRow
 from edgekit.spec import Feeds, Precision, Progress, Session
 from edgekit.target import Target
 
-QUIET = 10
+QUIET = 10  # per cent of the samples are faster
 TOGETHER = 6  # sessions beside the float model's: six processes of a small model fit any machine
 FLOAT = "float"
 
@@ -114,10 +114,5 @@ def slowest(rows: Sequence[PruneSpeedRow]) -> float:
 
 
 def undisturbed(rows: Sequence[PruneSpeedRow]) -> float:
-    """Likewise, by the QUIET-th percentiles of the samples, where there are samples."""
-    return min(
-        percentile(row.reference.raw_ms, QUIET) / percentile(row.pruned.raw_ms, QUIET)
-        if row.reference.raw_ms and row.pruned.raw_ms
-        else 1 / row.ratio.value
-        for row in rows
-    )
+    """Likewise, by the QUIET-th percentiles of the samples."""
+    return min(percentile(row.reference.raw_ms, QUIET) / percentile(row.pruned.raw_ms, QUIET) for row in rows)

@@ -25,7 +25,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.errors import InputError
-from edgekit.ir.graph import constant, has_subgraphs, is_float32, rank
+from edgekit.ir.graph import add_numbered_initializer, constant, has_subgraphs, is_float32, rank
 from edgekit.quantization.arithmetic import dequantize, quantize
 from edgekit.quantization.bias_place import bias_place
 from edgekit.quantization.plan import QuantOperator, QuantPlan, QuantWeight
@@ -275,16 +275,7 @@ class _Instrumented:
         return node.outputs[0]
 
     def _constant(self, array: Array) -> ir.Value:
-        """A name that nobody has by its number: ``add_initializer`` looks at every value for a free one."""
-        name = f"edgekit_constant_{len(self.graph.initializers)}"
-        value = ir.Value(
-            name=name,
-            shape=ir.Shape(array.shape),
-            type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
-            const_value=ir.tensor(array, name=name),
-        )
-        self.graph.register_initializer(value)
-        return value
+        return add_numbered_initializer(self.graph, "edgekit_constant", array)
 
     def _append(self, node: ir.Node) -> None:
         """At the end, under names that nobody has."""

@@ -32,6 +32,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgekit.ir.graph import (
+    add_numbered_initializer,
     constant,
     float_attribute,
     has_subgraphs,
@@ -273,12 +274,4 @@ class _Work:
 
     def _constant(self, array: Array | float) -> ir.Value:
         stored = np.asarray(array, np.float32) if isinstance(array, float) else array
-        name = f"edgekit_float16_constant_{len(self.graph.initializers)}"
-        value = ir.Value(
-            name=name,
-            shape=ir.Shape(stored.shape),
-            type=ir.TensorType(ir.DataType.from_numpy(stored.dtype)),
-            const_value=ir.tensor(stored, name=name),
-        )
-        self.graph.register_initializer(value)
-        return value
+        return add_numbered_initializer(self.graph, "edgekit_float16_constant", stored)

@@ -119,10 +119,8 @@ def test_a_model_of_which_nothing_may_go_says_why(model: Path) -> None:
 
 
 def _row(factor: float) -> PruneSpeedRow:
-    latency = LatencyRow(1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 10, True)
-    return PruneSpeedRow(
-        "onnxruntime-cpu", latency, latency, RatioRow("float", 1 / factor, 1 / factor, 1 / factor)
-    )
+    slow, fast = (LatencyRow(*[ms] * 6, 10, True, raw_ms=(ms,) * 10) for ms in (1.0, 1 / factor))
+    return PruneSpeedRow("onnxruntime-cpu", slow, fast, RatioRow("float", 1 / factor, 1 / factor, 1 / factor))
 
 
 @pytest.fixture
