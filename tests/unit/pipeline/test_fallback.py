@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import pytest
 
 from edgekit import target as targets
+from edgekit.cli.main import run
 from edgekit.errors import InputError, MissingBackendError, RecipeError
 from edgekit.pipeline import fallback
 from edgekit.pipeline import plan as plans
@@ -14,6 +16,7 @@ from edgekit.pipeline.allow_fallback import allowing, check_artifacts, check_tar
 from edgekit.pipeline.compile_result import CompileResult
 from edgekit.pipeline.fallback import sentence
 from edgekit.spec import NO_CPU_FALLBACK, Artifact, KernelTime, Precision, RunOptions, Session
+from tests.unit.litert.litert_models import Model
 
 RECIPE = """
 schema = 1
@@ -125,3 +128,19 @@ def test_compile_says_that_placement_is_not_known_where_the_gpu_is_not_here(
     assert fallback.with_placements(CompileResult(made)).notes == (
         "t: which operators run on the CPU is not known: there is no GPU",
     )
+
+
+def test_the_command_says_it_where_the_flag_is_given_and_only_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def absent(artifact: Artifact) -> Session:
+        raise MissingBackendError("there is no GPU")
+
+    monkeypatch.setattr(fallback, "open_artifact", absent)
+    m = Model(seed=0)
+    onnx.save(m.build(m.add("Relu", m.input("x", ("N", 4)))), tmp_path / "m.onnx")
+    command = ["compile", str(tmp_path / "m.onnx"), "--target", "gpu-cuda", "-o", str(tmp_path / "out")]
+    assert run([*command, "--allow-fallback"]) == 0
+    assert "gpu-cuda: which operators run on the CPU is not known" in capsys.readouterr().out
+    assert run(command) == 0
+    assert "is not known" not in capsys.readouterr().out
