@@ -119,7 +119,7 @@ def test_a_model_of_which_nothing_may_go_says_why(model: Path) -> None:
 
 
 def _row(factor: float) -> PruneSpeedRow:
-    slow, fast = (LatencyRow(*[ms] * 6, 10, True, raw_ms=(ms,) * 10) for ms in (1.0, 1 / factor))
+    slow, fast = (LatencyRow(ms, ms, ms, ms, ms, ms, 10, True, raw_ms=(ms,) * 10) for ms in (1.0, 1 / factor))
     return PruneSpeedRow("onnxruntime-cpu", slow, fast, RatioRow("float", 1 / factor, 1 / factor, 1 / factor))
 
 
