@@ -28,7 +28,7 @@ from benchmarks.report import RESULTS, Bar, Report
 from edgekit import target as targets
 from edgekit.errors import EdgekitError
 from edgekit.ir import io
-from edgekit.pipeline.prune_speed import Speedometer, slowest
+from edgekit.pipeline.prune.speedometer import Speedometer, slowest
 from edgekit.spec import Silent, TensorSpec
 
 MODELS = Path(__file__).parents[1] / "models"

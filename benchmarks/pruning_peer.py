@@ -31,7 +31,7 @@ from edgekit import target as targets
 from edgekit.dataset import DataSource, load
 from edgekit.ir import io
 from edgekit.pipeline import steps
-from edgekit.pipeline.prune_speed import Speedometer, slowest
+from edgekit.pipeline.prune.speedometer import Speedometer, slowest
 from edgekit.spec import Silent, TensorSpec
 
 HOME = Path(__file__).parent / "resnet20"

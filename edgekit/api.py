@@ -24,7 +24,6 @@ from edgekit.pipeline import export as _export
 from edgekit.pipeline import fallback as _fallback
 from edgekit.pipeline import inspect as _inspect
 from edgekit.pipeline import package as _package
-from edgekit.pipeline import prune as _prune
 from edgekit.pipeline import quantize as _quantize
 from edgekit.pipeline import run as _run
 from edgekit.pipeline import signing as _signing
@@ -41,9 +40,11 @@ from edgekit.pipeline.bench import sustained as _sustained
 from edgekit.pipeline.bench.sweep import LIMIT_S
 from edgekit.pipeline.bench.sweep import Sweep as _Sweep
 from edgekit.pipeline.open import open_artifact
-from edgekit.pipeline.prune_judge import Judging
-from edgekit.pipeline.prune_keras import prune_keras as _prune_keras
-from edgekit.pipeline.prune_module import prune_module as _prune_module
+from edgekit.pipeline.prune.asked import Asked
+from edgekit.pipeline.prune.judging import Judging
+from edgekit.pipeline.prune.live_keras import prune_keras as _prune_keras
+from edgekit.pipeline.prune.live_module import prune_module as _prune_module
+from edgekit.pipeline.prune.run import prune as _prune_file
 from edgekit.pipeline.result import (
     BenchResult,
     DebugResult,
@@ -268,7 +269,7 @@ def prune(
             the plan cannot be carried out on the module.
         DataError: the data does not fit the model.
     """
-    asked = _prune.Asked(
+    asked = Asked(
         keep=keep,
         speedup=speedup,
         zeros=asked_pattern(sparsity, pattern),
@@ -300,7 +301,7 @@ def prune(
             why="the pruned model of a file is a file",
             remedy='out="pruned.onnx"',
         )
-    return _prune.prune(
+    return _prune_file(
         Path(model),
         calibration_data=calibration_data,
         out=Path(out),

@@ -102,15 +102,16 @@ def run(
     """
     reports = parse_reports(report or (), verb="prune")
     with console.working() as progress:
-        from edgekit.pipeline import prune
-        from edgekit.pipeline.prune_judge import Judging
+        from edgekit.pipeline.prune import run
+        from edgekit.pipeline.prune.asked import Asked
+        from edgekit.pipeline.prune.judging import Judging
         from edgekit.pruning.zeros import asked_pattern
 
-        result = prune.prune(
+        result = run.prune(
             model,
             calibration_data=calibration_data,
             out=out,
-            asked=prune.Asked(
+            asked=Asked(
                 keep=keep,
                 speedup=speedup,
                 zeros=asked_pattern(sparsity, pattern),

@@ -89,6 +89,11 @@ def layers(model: ir.Model) -> tuple[LayerCost, ...]:
     return tuple(found)
 
 
+def inference_macs(model: ir.Model) -> int | None:
+    """Multiply-accumulates of one inference, open sizes as 1; None where a node's are not known."""
+    return _sum(macs(node) for node in with_open_sizes(model).graph)
+
+
 def _layer(node: ir.Node, tensors: list[ir.TensorProtocol]) -> LayerCost:
     outputs = [output for output in node.outputs if output.name]
     shape = outputs[0].shape if outputs else None

@@ -31,7 +31,7 @@ from edgekit.pipeline.model import Canonical
 from edgekit.pipeline.plan import Plan, associated_files
 from edgekit.pipeline.prepare import Prepared
 from edgekit.pipeline.proof import golden_inputs
-from edgekit.pipeline.prune_for_release import PrunedSource
+from edgekit.pipeline.prune.for_release import PrunedSource
 from edgekit.pipeline.result import CandidateRow, ReleaseResult
 from edgekit.pipeline.snapshot import SAMPLES, samples_of
 from edgekit.pipeline.source_files import source_files

@@ -119,7 +119,7 @@ _SELDOM = ("pruned", "said")  # not written where they say nothing
 
 
 class LockedPruning(BaseModel):
-    """The pruned model that candidates are made of (``prune_for_release``).
+    """The pruned model that candidates are made of (``prune.for_release``).
 
     Attributes:
         graph: ``ir.digest`` of it.

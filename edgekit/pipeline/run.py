@@ -39,7 +39,6 @@ from edgekit.pipeline import (
     open_choice,
     prepare,
     processing,
-    prune_for_release,
     readiness_release,
     recipe_lines,
 )
@@ -69,7 +68,8 @@ from edgekit.pipeline.plan import Plan, TargetPlan
 from edgekit.pipeline.prepare import Prepared
 from edgekit.pipeline.proof import Proof
 from edgekit.pipeline.prove import ParityData
-from edgekit.pipeline.prune_for_release import PrunedSource
+from edgekit.pipeline.prune import for_release
+from edgekit.pipeline.prune.for_release import PrunedSource
 from edgekit.pipeline.ranges import shared_samples
 from edgekit.pipeline.release_packages import check_packages, with_packages
 from edgekit.pipeline.result import AgreementRow, CalibrationRow, PairRow, ReleaseResult, TargetRow
@@ -220,7 +220,7 @@ def release(
             render=render,
         )
         if pruned is not None:
-            prune_for_release.keep_beside_lock(plan, pruned)
+            for_release.keep_beside_lock(plan, pruned)
         write_text(plan.path.with_name(locks.NAME), new_lock.text())
         return with_packages(done, plan, out=out, progress=progress)
 
@@ -261,7 +261,7 @@ def start(
     find: Callable[[Mapping[str, str], Mapping[str, str]], Locking],
     cache: Cache,
     progress: Progress,
-    pruning: prune_for_release.Given | None = None,
+    pruning: for_release.Given | None = None,
 ) -> Started:
     """Export the model, check the data, and prove the float truth.
 
@@ -287,7 +287,7 @@ def start(
     used_tools = tools(*_extras(plan, canonical))
     inputs = _input_digests(plan, canonical, learning, judging)
     locking = find(inputs, used_tools)
-    pruned = prune_for_release.obtain(
+    pruned = for_release.obtain(
         plan,
         canonical,
         learning,
@@ -480,7 +480,7 @@ def _source_of(table: CalibrationTable) -> DataSource:
 
 def _extras(plan: Plan, canonical: Canonical) -> tuple[str, ...]:
     """Whose versions count: the targets', the framework's, and what repairs a pruned model."""
-    training = prune_for_release.trained_with(plan.recipe.optimize.prune)
+    training = for_release.trained_with(plan.recipe.optimize.prune)
     return (*(each.target.extra for each in plan.targets), canonical.framework.split()[0], *training)
 
 

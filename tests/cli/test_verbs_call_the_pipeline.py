@@ -28,8 +28,8 @@ from edgekit.pipeline.bench.sweep import Sweep
 from edgekit.pipeline.clean import CleanResult
 from edgekit.pipeline.diff import Allowed
 from edgekit.pipeline.package import Wanted
-from edgekit.pipeline.prune import Asked
-from edgekit.pipeline.prune_judge import Judging
+from edgekit.pipeline.prune.asked import Asked
+from edgekit.pipeline.prune.judging import Judging
 from edgekit.pipeline.result import RESULTS
 from edgekit.pipeline.sweep.run import Where
 from edgekit.pruning.zeros import Pattern
@@ -118,7 +118,7 @@ CASES = [
         "prune m.onnx --calibration-data d.npz -o p.onnx --speedup 1.5 --target a --target b --threads 2 "
         "--importance activation --repair layers --recover 3 --samples 8 --seed 3 --eval-data e --metric auc "
         "--max-drop 1",
-        "prune.prune",
+        "prune.run.prune",
         result("prune"),
         (Path("m.onnx"),),
         {
@@ -140,7 +140,7 @@ CASES = [
     ),
     Case(
         "prune m.onnx --calibration-data d.npz -o p.onnx --pattern 2:4 --require-speedup",
-        "prune.prune",
+        "prune.run.prune",
         result("prune"),
         (Path("m.onnx"),),
         {"asked": Asked(zeros=Pattern(0.5, 4), require_speedup=True), "judging": Judging()},

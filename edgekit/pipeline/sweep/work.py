@@ -29,7 +29,7 @@ from edgekit import drafts, settings
 from edgekit.errors import EdgekitError, ExitCode, InputError, MissingBackendError
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.lock import Lock, LockedTarget
-from edgekit.pipeline.prune_for_release import Given
+from edgekit.pipeline.prune.for_release import Given
 from edgekit.pipeline.sweep.store import Store, opened
 from edgekit.pipeline.sweep.stored_cache import StoredCache, confined
 from edgekit.pipeline.write import write_model

@@ -13,7 +13,7 @@ import pytest
 import edgekit
 from edgekit.errors import ExitCode, InputError
 from edgekit.ir import external_data, io
-from edgekit.pipeline.prune_speed import Speedometer
+from edgekit.pipeline.prune.speedometer import Speedometer
 from edgekit.pipeline.result import LatencyRow, PruneResult, RatioRow
 from edgekit.pipeline.result.prune import PruneSpeedRow
 from edgekit.pruning.dependency import Dependencies
@@ -79,7 +79,7 @@ def test_a_large_model_is_not_refined_by_gradients_and_says_so(
         refined.append("refined")
         return solved, Refinement(passes=7)
 
-    monkeypatch.setattr("edgekit.pipeline.prune.refine", refine)
+    monkeypatch.setattr("edgekit.pipeline.prune.job.refine", refine)
     small = _pruned(model, keep=0.5)
     assert refined == ["refined"]
     assert small.refined is not None

@@ -20,9 +20,9 @@ from edgekit.frontends.extras import import_extra
 from edgekit.frontends.keras_apart import apart
 from edgekit.frontends.keras_shrink import shrunk
 from edgekit.passes import layers_apart
-from edgekit.pipeline.prune_keras import LiveModel
-from edgekit.pipeline.prune_module import channels_of
-from edgekit.pipeline.prune_speed import Speedometer
+from edgekit.pipeline.prune.live_keras import LiveModel
+from edgekit.pipeline.prune.live_module import channels_of
+from edgekit.pipeline.prune.speedometer import Speedometer
 from edgekit.pruning.dependency import dependencies
 from edgekit.pruning.remove import remove
 from edgekit.spec import Array, TensorSpec
@@ -128,8 +128,8 @@ def no_clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     """Nothing is timed here, and models run in this process."""
     monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(Speedometer, "speeds", lambda *_: ())
-    for module in ("prune", "prune_module", "prune_keras"):
-        monkeypatch.setattr(f"edgekit.pipeline.{module}.open_model", InProcess)
+    for module in ("job", "width_search", "outcome", "live_module", "live_keras"):
+        monkeypatch.setattr(f"edgekit.pipeline.prune.{module}.open_model", InProcess)
 
 
 def _samples(model: Any, count: int, seed: int) -> Array:
@@ -295,7 +295,7 @@ def test_wrong_numbers_in_the_smaller_model_are_refused(
                 own["bias"] = own["bias"] + 1
         return shrunk(model, arrays, **rest)
 
-    monkeypatch.setattr("edgekit.pipeline.prune_keras.shrunk", careless)
+    monkeypatch.setattr("edgekit.pipeline.prune.live_keras.shrunk", careless)
     with pytest.raises(InputError, match=r"cannot be carried out on the model: output .* differs by"):
         edgekit.prune(mixed, calibration_data=_data(mixed, tmp_path), keep=0.5)
 

@@ -12,7 +12,7 @@ import edgekit
 from edgekit.errors import InputError
 from edgekit.frontends import torch_shrink
 from edgekit.frontends.torch_shrink import Origin, origins, shrunk
-from edgekit.pipeline.prune_speed import Speedometer
+from edgekit.pipeline.prune.speedometer import Speedometer
 from edgekit.spec import Array, TensorSpec
 from tests.unit.pruning.in_process import InProcess
 
@@ -134,7 +134,7 @@ def test_a_module_that_does_not_follow_is_refused(data: str, monkeypatch: pytest
         arrays = {name: array for name, array in arrays.items() if name != "norm.weight"}
         return shrunk(module, arrays, **rest)
 
-    monkeypatch.setattr("edgekit.pipeline.prune_module.shrunk", forgetful)
+    monkeypatch.setattr("edgekit.pipeline.prune.live_module.shrunk", forgetful)
     with pytest.raises(InputError, match="the plan cannot be carried out on the module"):
         edgekit.prune(_trained(), calibration_data=data, inputs=INPUTS, keep=0.5)
 
@@ -145,7 +145,7 @@ def test_wrong_numbers_are_refused(data: str, monkeypatch: pytest.MonkeyPatch) -
     def careless(module: Any, arrays: dict[str, Array], **rest: Any) -> Any:
         return shrunk(module, arrays | {"head.bias": arrays["head.bias"] + 1}, **rest)
 
-    monkeypatch.setattr("edgekit.pipeline.prune_module.shrunk", careless)
+    monkeypatch.setattr("edgekit.pipeline.prune.live_module.shrunk", careless)
     with pytest.raises(InputError, match="differs by"):
         edgekit.prune(_trained(), calibration_data=data, inputs=INPUTS, keep=0.5)
 

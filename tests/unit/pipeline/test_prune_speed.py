@@ -9,7 +9,7 @@ import onnx_ir as ir
 import pytest
 
 from edgekit.measure.timer import Comparison, summarize
-from edgekit.pipeline.prune_speed import FLOAT, Speedometer, slowest, undisturbed
+from edgekit.pipeline.prune.speedometer import FLOAT, Speedometer, slowest, undisturbed
 from edgekit.spec import Silent
 from edgekit.target import Target, load
 from tests.unit.litert.litert_models import Model, as_ir

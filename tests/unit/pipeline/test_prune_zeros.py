@@ -12,7 +12,7 @@ import edgekit
 from edgekit.errors import ExitCode, InputError
 from edgekit.ir import io
 from edgekit.ir.graph import constant
-from edgekit.pipeline.prune_speed import Speedometer
+from edgekit.pipeline.prune.speedometer import Speedometer
 from edgekit.pipeline.result import LatencyRow, PruneResult, RatioRow
 from edgekit.pipeline.result.prune import PruneSpeedRow
 from edgekit.report import render, render_text

@@ -16,8 +16,9 @@ from edgekit.errors import ExitCode, RecipeError, VerificationError
 from edgekit.ir import io
 from edgekit.ir.digest import digest
 from edgekit.pipeline import lock as locks
-from edgekit.pipeline import prune, prune_for_release
-from edgekit.pipeline.prune_speed import Speedometer
+from edgekit.pipeline.prune import for_release
+from edgekit.pipeline.prune.speedometer import Speedometer
+from edgekit.pipeline.prune.width_search import WidthSearch
 from edgekit.pipeline.result import ReleaseResult
 from edgekit.pipeline.run import release
 from edgekit.pruning.importance import Method
@@ -153,7 +154,7 @@ def test_the_lock_is_followed_to_the_byte_without_solving_again(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("it was pruned again")
 
-    monkeypatch.setattr(prune_for_release, "pruned", never)
+    monkeypatch.setattr(for_release, "pruned", never)
     again = run(here / "edgekit.toml", "again", use_cache=False)
     assert again.lock == "followed"
     one, other = (here / name / "digits-1" / "manifest.json" for name in ("dist", "again"))
@@ -164,7 +165,7 @@ def test_the_lock_is_followed_to_the_byte_without_solving_again(
 def test_sabotage_another_model_beside_the_lock_is_refused(released: tuple[Path, ReleaseResult]) -> None:
     """One weight of the kept file is changed; then it is removed."""
     here, _ = released
-    path = here / prune_for_release.NAME
+    path = here / for_release.NAME
     whole = path.read_bytes()
     model = io.load(path)
     value = next(each for each in model.graph.initializers.values() if each.const_value is not None)
@@ -193,11 +194,11 @@ def test_it_is_out_of_the_cache_the_second_time(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("it was pruned again")
 
-    monkeypatch.setattr(prune_for_release, "pruned", never)
+    monkeypatch.setattr(for_release, "pruned", never)
     lock = locks.read(here / "edgekit.toml")
     assert lock is not None
     assert lock.pruned is not None
-    assert digest(io.load(here / prune_for_release.NAME)) == lock.pruned.graph
+    assert digest(io.load(here / for_release.NAME)) == lock.pruned.graph
     again = release(
         here / "edgekit.toml",
         out=here / "updated",
@@ -220,14 +221,14 @@ def test_pruning_that_breaks_the_budget_ships_nothing(
     assert done.targets[0].reason.startswith("fp32-pruned ")
     assert "the accuracy gate" in done.targets[0].reason
     assert not (tmp_path / locks.NAME).exists()
-    assert not (tmp_path / prune_for_release.NAME).exists()
+    assert not (tmp_path / for_release.NAME).exists()
 
 
 def test_a_speed_that_cannot_be_had_fails_every_target(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """R5; the table of widths is made up, so that nothing has to be measured."""
-    monkeypatch.setattr(prune.Job, "_measured_table", lambda self: ())
+    monkeypatch.setattr(WidthSearch, "measure", lambda self: None)
     done = run(recipe(data(tmp_path), prune="speedup = 50"))
     assert done.exit_code is ExitCode.LATENCY_OR_SIZE_GATE
     assert done.targets[0].chosen is None

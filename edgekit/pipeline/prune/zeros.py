@@ -24,8 +24,8 @@ from edgekit.errors import ExitCode, InputError
 from edgekit.ir.external_data import size_bytes
 from edgekit.pipeline import judge
 from edgekit.pipeline.model import Canonical
-from edgekit.pipeline.prune_judge import Judging, in_memory
-from edgekit.pipeline.prune_speed import Speedometer
+from edgekit.pipeline.prune.judging import Judging, in_memory
+from edgekit.pipeline.prune.speedometer import Speedometer
 from edgekit.pipeline.result.prune import DenseRow, PruneResult, PruneSpeedRow, SparseRow
 from edgekit.pipeline.result.rows import GateRow
 from edgekit.preprocess import Step

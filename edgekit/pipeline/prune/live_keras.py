@@ -2,7 +2,7 @@
 
     model -> ONNX with its layers apart -> plan, weights solved anew (``prune``) -> a smaller model
 
-As ``prune_module`` for PyTorch; M1 to M3 are there. What Keras has of its own:
+As ``live_module`` for PyTorch; M1 to M3 are there. What Keras has of its own:
 
 K1: the graph is written layer by layer (``keras_apart``), so that every constant has an owner, and is held
     against the model before anything is pruned.
@@ -37,9 +37,11 @@ from edgekit.ir.graph import constant, int_attribute, is_onnx
 from edgekit.passes import layers_apart
 from edgekit.pipeline import calibrate, steps
 from edgekit.pipeline.model import Canonical
-from edgekit.pipeline.prune import Asked, Job, check
-from edgekit.pipeline.prune_judge import Judging, in_memory
-from edgekit.pipeline.prune_module import PARITY, channels_of, hold
+from edgekit.pipeline.prune.asked import Asked, check
+from edgekit.pipeline.prune.job import Job
+from edgekit.pipeline.prune.judging import Judging, in_memory
+from edgekit.pipeline.prune.live_module import PARITY, channels_of, hold
+from edgekit.pipeline.prune.outcome import outcome
 from edgekit.pipeline.result import PruneResult
 from edgekit.pruning.recover_keras import recover_keras
 from edgekit.spec import Array, Progress, Runner, RunOptions, TensorSpec
@@ -121,7 +123,7 @@ def prune_keras(
     chosen = job.by_speed() if asked.speedup is not None else job.by_part()
     made = live.carried_out(chosen.model)
     hold(load_reference(made, request), chosen.model, next(iter(data.batches(2))), what=NAME)
-    return made, job.result(Path(NAME), chosen)
+    return made, outcome(job, chosen, Path(NAME))
 
 
 def _proved(reference: Runner, graph: ir.Model) -> ParityReport:

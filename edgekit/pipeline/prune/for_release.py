@@ -29,8 +29,9 @@ from edgekit.pipeline.lock import LockedPruning
 from edgekit.pipeline.model import Canonical
 from edgekit.pipeline.plan import Plan
 from edgekit.pipeline.proof import where
-from edgekit.pipeline.prune import Asked, pruned
-from edgekit.pipeline.prune_judge import Judging
+from edgekit.pipeline.prune.asked import Asked
+from edgekit.pipeline.prune.judging import Judging
+from edgekit.pipeline.prune.run import pruned
 from edgekit.pipeline.result.prune import PruneResult
 from edgekit.pipeline.versions import tools
 from edgekit.pipeline.write import write_model

@@ -31,8 +31,10 @@ from edgekit.ir.graph import constant, int_attribute, is_onnx
 from edgekit.passes import layers_apart
 from edgekit.pipeline import calibrate, steps
 from edgekit.pipeline.model import Canonical
-from edgekit.pipeline.prune import Asked, Job, check
-from edgekit.pipeline.prune_judge import Judging, in_memory
+from edgekit.pipeline.prune.asked import Asked, check
+from edgekit.pipeline.prune.job import Job
+from edgekit.pipeline.prune.judging import Judging, in_memory
+from edgekit.pipeline.prune.outcome import outcome
 from edgekit.pipeline.result import PruneResult
 from edgekit.pruning.dependency import Dependencies, Group
 from edgekit.spec import Array, Feeds, Progress, Runner, RunOptions, TensorSpec
@@ -91,7 +93,7 @@ def prune_module(
     made = _carried_out(own, found.model, known)
     hold(_runs(made, request), found.model, next(iter(data.batches(2))), what=NAME)
     made.train(mode)
-    return made, job.result(Path(NAME), found)
+    return made, outcome(job, found, Path(NAME))
 
 
 def channels_of(known: Collection[str]) -> Callable[[Dependencies, Group], bool]:

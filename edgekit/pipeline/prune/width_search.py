@@ -1,0 +1,153 @@
+"""Groups of channels x targets -> widths with which the whole is as fast as asked for, at the least error.
+
+A table is measured: each group at each width alone, its latency on the targets and its error at the outputs.
+The cheapest widths that add up to the speed are taken, and the whole is measured.
+
+S1: savings do not quite add up: the goal is raised or lowered in proportion to what was measured, at most
+    TRIES times.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from edgekit.backends.onnxruntime import open_model
+from edgekit.dataset import Dataset
+from edgekit.ir.cost import inference_macs
+from edgekit.pipeline.prune.speedometer import Speedometer, undisturbed
+from edgekit.pipeline.result.prune import PruneStepRow
+from edgekit.pruning import widths as widths_
+from edgekit.pruning.dependency import Dependencies
+from edgekit.pruning.importance import Order
+from edgekit.pruning.remove import is_branch, remove
+from edgekit.pruning.sensitivity import outputs_of, sensitivity
+from edgekit.spec import Array, Progress
+
+STEP = 8  # channels of a kernel's block: 8 floats of AVX2 and NEON pairs; wider ones show in the table (W1)
+TRIES = 5  # S1
+CLEARANCE = 0.01  # of the latency: what is asked for is not met by a hair
+TOO_FAST = 1.04  # two per cent are the noise of a measurement, and widths come in blocks
+LOOKED_AT = (64, 256)  # samples for a cell's error: it ranks widths, the whole is judged on all
+LOOKED_AT_MACS = (
+    1e11  # of one pass over them: a model of images of 224 pixels is seen on fewer than a small one
+)
+
+
+@dataclass(eq=False)
+class WidthSearch:
+    """The table, and the path through it.
+
+    Attributes:
+        found: the float model and its groups.
+        orders: of those that may lose channels.
+        speed: measures.
+        data: that of calibration.
+        seed: of intervals and of the samples that a cell is judged on.
+        branches: whether a residual branch may go as a whole.
+        table: what ``measure`` found.
+        path: what was tried.
+    """
+
+    found: Dependencies
+    orders: tuple[Order, ...]
+    speed: Speedometer
+    data: Dataset
+    seed: int
+    branches: bool
+    progress: Progress
+    table: tuple[widths_.Cell, ...] = ()
+    path: list[PruneStepRow] = field(default_factory=list)
+
+    def measure(self) -> None:
+        """Fill the table."""
+        wanted = {
+            (order.group.name, width): widths_.removed(self.found, [order], {order.group.name: width})
+            for order in self.orders
+            for width in widths_.widths_of(
+                order.group, step=STEP, branch=self.branches and is_branch(self.found, order.group)
+            )
+        }
+        models = {f"{name}:{width}": remove(self.found, gone) for (name, width), gone in wanted.items()}
+        savings = self.speed.savings(models, self.progress)
+        by_name = {order.group.name: order for order in self.orders}
+        self.progress.stage("what each width costs", total=len(wanted))
+        cells = []
+        for (name, width), gone in wanted.items():
+            saving = savings[f"{name}:{width}"]
+            # what saves nothing is never chosen, and nobody asks what it costs
+            error = self._sensitivity(by_name[name], gone) if saving > 0 else float("inf")
+            cells.append(widths_.Cell(name, width, saving, error))
+            self.progress.advance()
+        self.table = tuple(cells)
+
+    def fast_enough(self, wanted: float) -> tuple[int, ...] | None:
+        """S1: channels without which the model is ``wanted`` times faster; None where none are.
+
+        What is much faster than asked for costs accuracy for nothing: then less is asked of the table. Of
+        what is fast enough the table's least error counts, not the last measurement.
+        """
+        need = 1 - 1 / wanted
+        errors = {(cell.group, cell.width): cell.error for cell in self.table}
+        goal, low = need, 0.0
+        best: tuple[int, ...] | None = None
+        least = float("inf")
+        for _ in range(TRIES):
+            chosen = widths_.choose(self.table, saving=goal)
+            if chosen is None:
+                break
+            gone = widths_.removed(self.found, self.orders, chosen)
+            measured = undisturbed(self.speed.speeds(remove(self.found, gone), self.progress))
+            gained = max(1 - 1 / measured, 0.05)
+            if measured < wanted:
+                self.note(wanted, measured, gone, "too slow: more is asked of the table")
+                low = max(low, goal)
+                goal = goal * min(need / gained, 2.0) + CLEARANCE
+            else:
+                self.note(wanted, measured, gone, "fast enough")
+                error = sum(errors[each] for each in chosen.items())
+                if error < least:
+                    best, least = gone, error
+                if measured <= TOO_FAST * wanted:
+                    break
+                goal = max(goal * need / gained + CLEARANCE, (low + goal) / 2)
+        return best
+
+    def note(self, aimed: float, measured: float, gone: tuple[int, ...], said: str) -> None:
+        """A step of the path."""
+        kept = 1 - len(gone) / len(self.found.parts)
+        self.path.append(PruneStepRow(aimed, measured, kept, said))
+
+    def smallest(self) -> tuple[int, ...]:
+        """Channels that go where every group that saves time is at its smallest width."""
+        widths = {
+            cell.group: cell.width for cell in self.table if cell.saving > 0
+        }  # the last is the smallest
+        return widths_.removed(self.found, self.orders, widths)
+
+    def _sensitivity(self, order: Order, gone: tuple[int, ...]) -> float:
+        return sensitivity(
+            self.found,
+            order,
+            gone,
+            open_model=open_model,
+            batches=self.data.batches,
+            count=self._looked_at,
+            seed=self.seed,
+            known=self._outputs,
+        )
+
+    @cached_property
+    def _looked_at(self) -> int:
+        fewest, most = LOOKED_AT
+        affordable = int(LOOKED_AT_MACS / max(inference_macs(self.found.model) or 1, 1))
+        return min(max(fewest, min(most, affordable)), self.data.count)
+
+    @cached_property
+    def _outputs(self) -> list[dict[str, Array]]:
+        """The float model's, on the samples that cells are judged on: read once for all."""
+        return list(
+            outputs_of(
+                self.found.model, open_model=open_model, batches=self.data.batches, count=self._looked_at
+            )
+        )
