@@ -59,8 +59,8 @@ def no_clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     """Nothing is timed here, and models run in this process."""
     monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(Speedometer, "speeds", lambda *_: ())
-    for module in ("prune", "prune_module"):
-        monkeypatch.setattr(f"edgekit.pipeline.{module}.open_model", InProcess)
+    for module in ("job", "width_search", "outcome", "live_module"):
+        monkeypatch.setattr(f"edgekit.pipeline.prune.{module}.open_model", InProcess)
 
 
 def _trained(kind: type = Net) -> Any:
