@@ -136,6 +136,13 @@ def _unknown_form(path: Path, source: str) -> ExportError:
             remedy=f"write {source}:build, with the name of the function that returns the model",
             more=_MORE,
         )
+    if path.suffix == ".toml" and path.is_file():
+        return ExportError(
+            f"{source} is a recipe, not a model",
+            why=f"a source is {_FORMS}",
+            remedy=f"edgekit release {source} -o dist/, or name what its [model] source names",
+            more=_MORE,
+        )
     what = "has an ending that no front end reads" if path.exists() else "does not exist"
     return ExportError(
         f"{source} {what}", why=f"a source is {_FORMS}", remedy="correct the source", more=_MORE

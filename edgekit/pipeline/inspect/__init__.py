@@ -43,6 +43,12 @@ def inspect(path: Path, *, progress: Progress | None = None) -> InspectResult:
         return inspect_artifact(path, artifact_at(path))
     if is_compiled(path):
         return inspect_compiled(path)
+    if path.suffix == ".toml":
+        raise InputError(
+            f"{path} is a recipe, not a model",
+            why="what it describes is looked into where a release has written it",
+            remedy=f"`edgekit release {path} -o dist/`, and then `edgekit inspect` its folder in dist/",
+        )
     raise InputError(
         f"{path} is no file that edgekit can look into",
         why="it reads .onnx, .tflite, OpenVINO's .xml, and folders that `compile` or `release` wrote",

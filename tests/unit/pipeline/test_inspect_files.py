@@ -9,7 +9,7 @@ import onnx_ir as ir
 import pytest
 
 import edgekit
-from edgekit.errors import InputError, MissingBackendError, ModelFileError
+from edgekit.errors import ExportError, InputError, MissingBackendError, ModelFileError
 from edgekit.ir import io
 from edgekit.pipeline import compiled_file
 from edgekit.pipeline import inspect as package
@@ -232,3 +232,14 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
         edgekit.inspect(tmp_path / "none.tflite")
     with pytest.raises(InputError, match="holds 0 artifacts"):
         edgekit.inspect(tmp_path)
+
+
+def test_a_recipe_is_named_as_one_with_the_verb_that_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "edgekit.toml"
+    path.write_text("schema = 1\n")
+    with pytest.raises(InputError, match="is a recipe, not a model") as looked:
+        edgekit.inspect(path)
+    assert f"edgekit release {path} -o dist/" in looked.value.remedy
+    with pytest.raises(ExportError, match="is a recipe, not a model") as exported:
+        edgekit.export(str(path), out=tmp_path / "m.onnx")
+    assert f"edgekit release {path} -o dist/" in exported.value.remedy
