@@ -284,6 +284,7 @@ def _model_from_proto(
             external_data.use_mapped(model, {**(mapped or {}), **outside})
             _take_arrays(model)
             _check_text(model)
+            _open_negative_sizes(model)
     except Exception as error:  # onnx_ir raises whatever the malformed field provokes
         raise ModelFileError(
             f"{name} cannot be read as an ONNX graph: {_first_line(error)}",
@@ -291,6 +292,16 @@ def _model_from_proto(
             remedy=_EXPORT_AGAIN,
         ) from error
     return model
+
+
+def _open_negative_sizes(model: ir.Model) -> None:
+    """Some exporters write -1 for a size that is not known; to NumPy and runtimes that is no size."""
+    for graph in model.graphs():
+        for value in (*graph.inputs, *graph.outputs, *(each for node in graph for each in node.outputs)):
+            if value.shape is not None and any(isinstance(dim, int) and dim < 0 for dim in value.shape):
+                value.shape = ir.Shape(
+                    None if isinstance(dim, int) and dim < 0 else dim for dim in value.shape
+                )
 
 
 def _check_text(model: ir.Model) -> None:
