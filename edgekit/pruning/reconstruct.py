@@ -13,9 +13,11 @@ C2: a layer whose output is only added to something that is computed before it a
     lost: y is what the float model has behind the addition, less that.
 C3: a layer in front of which nothing has changed stays as it is, but for C2.
 C4: a layer without a bias gets one (Conv, Gemm); a MatMul keeps none, its W alone is solved.
-C6: what stands in the place of a branch that is gone (``branches``) becomes the mean of what is missing.
 C5: moments of one layer are in memory at a time; values behind which weights are final are where the next
     reading starts (``resume``).
+C6: what stands in the place of a branch that is gone (``branches``) becomes the mean of what is missing.
+C7: to rank widths (``quick``) a layer of more than WIDE columns is solved with one ridge: each of them costs
+    the cube of its columns.
 
 Sources: He et al., "Channel Pruning for Accelerating Very Deep Neural Networks", 2017, sections 3.2 and
 3.3.2 (C2); Hubara et al., "Accurate Post Training Quantization With Small Calibration Sets", 2021.
@@ -23,7 +25,7 @@ Sources: He et al., "Channel Pruning for Accelerating Very Deep Neural Networks"
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +42,7 @@ from edgekit.pruning.ties import Numbers
 from edgekit.spec import Array, BatchStream, Progress, Silent
 
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the mean second moment of a column
+WIDE, QUICK_RIDGE = 2048, 1e-2  # C7
 CHECKED = 4  # every fourth batch judges the ridge
 
 
@@ -72,6 +75,8 @@ def reconstruct(
     count: int,
     seed: int,
     only: Collection[str] | None = None,
+    read: tuple[Read, Read] | None = None,
+    quick: bool = False,
     progress: Progress | None = None,
 ) -> tuple[ir.Model, tuple[Repair, ...]]:
     """The repaired model, a new one, and what each layer gained.
@@ -85,6 +90,9 @@ def reconstruct(
         count: samples to look at.
         seed: of the positions.
         only: names of the layers to solve; None = all that see a change.
+        read: how values of the float model and of the pruned one are read, in batches of ``step_of`` samples;
+            None = by ``Resumed`` (C5).
+        quick: C7.
         progress: advanced by layers; the caller has opened the stage.
     """
     gone = frozenset(removed)
@@ -99,7 +107,7 @@ def reconstruct(
         if in_place(node) is not None or (node.name in solvable and (only is None or node.name in only))
     ]
     changed, touched = _behind(found, gone)
-    read = (Resumed().values, Resumed().values)  # C5
+    read = read or (Resumed().values, Resumed().values)
     for name in names:
         if name not in solvable:
             _mean_in_place(
@@ -110,6 +118,7 @@ def reconstruct(
                 open_model=open_model,
                 batches=batches,
                 count=count,
+                read=read,
             )
             continue
         layer = next(each for each in layers(result) if each.name == name)
@@ -126,7 +135,8 @@ def reconstruct(
                 seed=seed,
                 read=read,
             )
-            repairs.append(_solve(result, layer, sums))
+            ridges = (QUICK_RIDGE,) if quick and layer.shape[2] > WIDE else RIDGES
+            repairs.append(_solve(result, layer, sums, ridges))
         (progress or Silent()).advance()
     return result, tuple(repairs)
 
@@ -140,15 +150,15 @@ def _mean_in_place(
     open_model: OpenModel,
     batches: BatchStream,
     count: int,
+    read: tuple[Read, Read],
 ) -> None:
     """C6."""
     value, wanted = in_place(node), node.outputs[0].name or ""
     other = next(each.name or "" for each in node.inputs if each is not None and each is not value)
     kept, total, seen = _kept(found, wanted, gone), np.zeros(()), 0
-    original = values(
-        found.model, [wanted], open_model=open_model, batches=batches, count=count, size=IN_STEP
-    )
-    current = values(model, [other], open_model=open_model, batches=batches, count=count, size=IN_STEP)
+    step = step_of(count)
+    original = read[0](found.model, [wanted], open_model=open_model, batches=batches, count=count, size=step)
+    current = read[1](model, [other], open_model=open_model, batches=batches, count=count, size=step)
     for reference, now in zip(original, current, strict=True):
         missing = np.asarray(_cut(reference[wanted], kept), np.float64) - np.asarray(now[other], np.float64)
         axes = tuple(axis for axis in range(missing.ndim) if axis != 1)
@@ -218,7 +228,7 @@ def sums_of_layer(
     wanted = added[0] if added else layer.output
     kept = _kept(found, wanted, gone)
     parts: dict[bool, Seen] = {}
-    step = min(IN_STEP, -(-count // CHECKED))  # of few samples some judge too
+    step = step_of(count)
     original = read[0](found.model, [wanted], open_model=open_model, batches=batches, count=count, size=step)
     current = read[1](
         model,
@@ -242,6 +252,11 @@ def sums_of_layer(
     return parts[False], parts.get(True, parts[False])
 
 
+def step_of(count: int) -> int:
+    """Samples of a batch: of few samples some judge too (C1)."""
+    return min(IN_STEP, -(-count // CHECKED))
+
+
 def _kept(found: Dependencies, name: str, gone: frozenset[int]) -> list[Array | None]:
     """Along each axis of the float model's value, what is left; None = all."""
     return [
@@ -256,12 +271,12 @@ def _cut(value: Array, kept: list[Array | None]) -> Array:
     return value
 
 
-def _solve(model: ir.Model, layer: Layer, sums: tuple[Seen, Seen]) -> Repair:
+def _solve(model: ir.Model, layer: Layer, sums: tuple[Seen, Seen], ridges: Sequence[float]) -> Repair:
     """C1: choose the ridge, solve with all, write into ``model``."""
     fitted, judging = sums
     old = with_bias(layer)
     moved = bias_moved(old, fitted) if layer.takes_bias else old
-    errors = {ridge: judging.error(solution(fitted, moved, ridge, layer)) for ridge in RIDGES}
+    errors = {ridge: judging.error(solution(fitted, moved, ridge, layer)) for ridge in ridges}
     bias_only = judging.error(moved)
     best = min(errors, key=lambda ridge: errors[ridge])
     both = together(fitted, judging) if judging is not fitted else fitted

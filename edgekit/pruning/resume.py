@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from edgekit.ir.graph import replace_value
-from edgekit.pruning.stream import OpenModel, cut_to, whole_batches
+from edgekit.pruning.stream import OpenModel, cut_to, threads, whole_batches
 from edgekit.spec import Array, BatchStream, RunOptions
 
 HELD_BYTES = 2**30
@@ -58,7 +58,7 @@ class Resumed:
             for number, feeds in enumerate(whole_batches(model, batches, count=count, size=size)):
                 yield {**feeds, **{name: parts[number] for name, parts in known.items()}}
             return
-        with open_model(cut, RunOptions()) as session:
+        with open_model(cut, RunOptions(threads=threads())) as session:
             for number, feeds in enumerate(whole_batches(model, batches, count=count, size=size)):
                 old = {name: parts[number] for name, parts in known.items()}
                 made = session.run({name: {**feeds, **old}[name] for name in given})

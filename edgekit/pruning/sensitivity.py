@@ -4,11 +4,14 @@
 
 Only the layers that read the group are solved, and where they go with it (a branch) the next FOLLOWING ones:
 this ranks, the repair of the whole comes later.
+
+P1: what the float model computes is read once for all groups and widths (``original``), and the pruned model
+    is computed from where it begins to differ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection
 
 import numpy as np
 import onnx_ir as ir
@@ -16,10 +19,11 @@ import onnx_ir as ir
 from edgekit.pruning.dependency import Dependencies
 from edgekit.pruning.importance import Order
 from edgekit.pruning.layers import layers
-from edgekit.pruning.reconstruct import reconstruct
+from edgekit.pruning.reconstruct import reconstruct, step_of
 from edgekit.pruning.remove import remove
-from edgekit.pruning.stream import IN_STEP, OpenModel, values
-from edgekit.spec import Array, BatchStream
+from edgekit.pruning.resume import Resumed
+from edgekit.pruning.stream import IN_STEP, OpenModel, Read, values
+from edgekit.spec import BatchStream
 
 FOLLOWING = 4  # two blocks of two layers
 
@@ -33,11 +37,11 @@ def sensitivity(
     batches: BatchStream,
     count: int,
     seed: int,
-    known: Sequence[Mapping[str, Array]] | None = None,
+    original: Resumed | None = None,
 ) -> float:
     """The error when ``gone`` channels of one group are removed; infinite where outputs are not finite.
 
-    ``known``: the float model's outputs, where they have been read (``outputs_of``).
+    ``original``: what has been read of the float model on these samples; it grows.
     """
     pruned = remove(found, gone)
     solved = set(order.readers)
@@ -45,6 +49,10 @@ def sensitivity(
         indices = [layer.index for layer in layers(found.model) if layer.name in solved]
         behind = [layer.name for layer in layers(found.model) if layer.index > max(indices, default=-1)]
         solved = set(behind[:FOLLOWING])
+    before = original or Resumed()
+    same = _same(found, gone, solved)
+    after = Resumed(held={name: parts for name, parts in before.held.items() if name in same})
+    read = (before.values, after.values)
     made, _ = reconstruct(
         found,
         pruned,
@@ -54,17 +62,37 @@ def sensitivity(
         count=count,
         seed=seed,
         only=solved,
+        read=read,
+        quick=True,
     )
-    return output_error(found.model, made, open_model=open_model, batches=batches, count=count, known=known)
+    return output_error(
+        found.model, made, open_model=open_model, batches=batches, count=count, read=read, size=step_of(count)
+    )
 
 
-def outputs_of(
-    model: ir.Model, *, open_model: OpenModel, batches: BatchStream, count: int
-) -> Iterator[dict[str, Array]]:
-    """The model's outputs, batch by batch."""
-    names = [value.name or "" for value in model.graph.outputs]
-    found = values(model, names, open_model=open_model, batches=batches, count=count, size=IN_STEP)
-    return ({name: each[name] for name in names} for each in found)
+def _same(found: Dependencies, gone: Collection[int], solved: Collection[str]) -> frozenset[str]:
+    """Values that the pruned model has as well, number by number, once ``solved`` nodes have new weights."""
+    lost = frozenset(gone)
+    differ: set[str] = set()
+    same: set[str] = set()
+    for node in found.model.graph:
+        names = [value.name or "" for value in node.outputs]
+        if (
+            node.name in solved
+            or any(value is not None and value.name in differ for value in node.inputs)
+            or any(_loses(found, name, lost) for name in names)
+        ):
+            differ.update(names)
+        else:
+            same.update(names)
+    return frozenset(same)
+
+
+def _loses(found: Dependencies, name: str, lost: frozenset[int]) -> bool:
+    return any(
+        numbers is not None and not lost.isdisjoint(map(int, numbers))
+        for numbers in found.values.get(name, ())
+    )
 
 
 def output_error(
@@ -74,15 +102,19 @@ def output_error(
     open_model: OpenModel,
     batches: BatchStream,
     count: int,
-    known: Sequence[Mapping[str, Array]] | None = None,
+    read: tuple[Read, Read] = (values, values),
+    size: int = IN_STEP,
 ) -> float:
-    """Mean squared difference of all float outputs together, each as a part of its variance."""
+    """Mean squared difference of all float outputs together, each as a part of its variance.
+
+    ``read``: how values of the two are read, in batches of ``size``.
+    """
     names = [value.name or "" for value in reference.graph.outputs]
     sums: dict[str, list[float]] = {}
-    first: Iterable[Mapping[str, Array]] = known or outputs_of(
-        reference, open_model=open_model, batches=batches, count=count
+    first, second = (
+        way(model, names, open_model=open_model, batches=batches, count=count, size=size)
+        for way, model in zip(read, (reference, other), strict=True)
     )
-    second = outputs_of(other, open_model=open_model, batches=batches, count=count)
     for expected, given in zip(first, second, strict=True):
         for name in names:
             y = np.asarray(expected[name])
@@ -93,6 +125,6 @@ def output_error(
             new = [float((off**2).sum()), float((y**2).sum()), float(y.sum()), float(y.size)]
             sums[name] = [a + b for a, b in zip(old, new, strict=True)]
     total = 0.0
-    for wrong, square, plain, size in sums.values():
-        total += wrong / max(square - plain**2 / size, 1e-30)
+    for wrong, square, plain, many in sums.values():
+        total += wrong / max(square - plain**2 / many, 1e-30)
     return total if np.isfinite(total) else float("inf")

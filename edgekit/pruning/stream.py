@@ -54,7 +54,7 @@ def values(
     cut = cut_to(model, names)
     each = sum(sample_bytes(value) for value in cut.graph.outputs)
     size = size or min(max(BATCH_BYTES // max(each, 1), BATCHES[0]), BATCHES[1])
-    with open_model(cut, RunOptions(threads=_threads())) as session:
+    with open_model(cut, RunOptions(threads=threads())) as session:
         for feeds in whole_batches(model, batches, count=count, size=size):
             yield {**feeds, **session.run(feeds)}
 
@@ -65,7 +65,7 @@ def sample_bytes(value: ir.Value) -> int:
     return 4 * math.prod(sizes)
 
 
-def _threads() -> int:
+def threads() -> int:
     """Nothing is timed here: the cores that this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, MOST_THREADS)

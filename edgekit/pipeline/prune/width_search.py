@@ -21,8 +21,9 @@ from edgekit.pruning import widths as widths_
 from edgekit.pruning.dependency import Dependencies
 from edgekit.pruning.importance import Order
 from edgekit.pruning.remove import is_branch, remove
-from edgekit.pruning.sensitivity import outputs_of, sensitivity
-from edgekit.spec import Array, Progress
+from edgekit.pruning.resume import Resumed
+from edgekit.pruning.sensitivity import sensitivity
+from edgekit.spec import Progress
 
 STEP = 8  # channels of a kernel's block: 8 floats of AVX2 and NEON pairs; wider ones show in the table (W1)
 TRIES = 5  # S1
@@ -58,6 +59,7 @@ class WidthSearch:
     progress: Progress
     table: tuple[widths_.Cell, ...] = ()
     path: list[PruneStepRow] = field(default_factory=list)
+    _original: Resumed = field(default_factory=Resumed, init=False)
 
     def measure(self) -> None:
         """Fill the table."""
@@ -134,7 +136,7 @@ class WidthSearch:
             batches=self.data.batches,
             count=self._looked_at,
             seed=self.seed,
-            known=self._outputs,
+            original=self._original,
         )
 
     @cached_property
@@ -142,12 +144,3 @@ class WidthSearch:
         fewest, most = LOOKED_AT
         affordable = int(LOOKED_AT_MACS / max(inference_macs(self.found.model) or 1, 1))
         return min(max(fewest, min(most, affordable)), self.data.count)
-
-    @cached_property
-    def _outputs(self) -> list[dict[str, Array]]:
-        """The float model's, on the samples that cells are judged on: read once for all."""
-        return list(
-            outputs_of(
-                self.found.model, open_model=open_model, batches=self.data.batches, count=self._looked_at
-            )
-        )
