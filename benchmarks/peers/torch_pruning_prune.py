@@ -1,12 +1,12 @@
 """module + images -> Torch-Pruning's smaller module, distilled from the original for some seconds, as ONNX.
 
-    python torch_pruning_prune.py model.py images.npy out.onnx RATIO IMPORTANCE SECONDS
+    python torch_pruning_prune.py model.py images.npy out.onnx RATIO IMPORTANCE SCOPE SECONDS
 
 Runs in the environment of the peer torch-pruning. The shortcuts of resnet20 pad channels by a number that the
 module itself writes down, so the widths of the residual stream stay: the inner channel of each block goes, as
 its users do it. IMPORTANCE: magnitude (the library's default), or taylor (gradients of the cross-entropy with
-the answers of the module itself: there are no labels). RATIO is global over all layers; widths are rounded to
-8.
+the answers of the module itself: there are no labels). SCOPE: "global", RATIO is a part of all channels
+together; or "local" (the library's default), of each layer. Widths are rounded to 8.
 
 Recovery: mean squared error of the logits against the original's, Adam with a cosine, batch normalizations
 in training mode; on one thread, as edgekit's.
@@ -34,7 +34,7 @@ SEED = 0
 
 def main() -> None:
     """See the module."""
-    source, images, out, ratio, importance, seconds = sys.argv[1:]
+    source, images, out, ratio, importance, scope, seconds = sys.argv[1:]
     torch.manual_seed(SEED)
     torch.set_num_threads(1)
     spec = importlib.util.spec_from_file_location("model", source)
@@ -44,7 +44,7 @@ def main() -> None:
     spec.loader.exec_module(module)
     original = module.build().eval()
     data = torch.from_numpy(np.load(images))
-    pruned = prune(copy.deepcopy(original), data, ratio=float(ratio), importance=importance)
+    pruned = prune(copy.deepcopy(original), data, ratio=float(ratio), importance=importance, scope=scope)
     epochs = distil(pruned, original, data, seconds=float(seconds))
     pruned.eval()
     torch.onnx.export(
@@ -63,7 +63,7 @@ def main() -> None:
     Path(out).with_suffix(".json").write_text(json.dumps({"widths": widths, "epochs": epochs}))
 
 
-def prune(model: Any, data: Any, *, ratio: float, importance: str) -> Any:
+def prune(model: Any, data: Any, *, ratio: float, importance: str, scope: str) -> Any:
     """The module without a part of its inner channels."""
     inner = {layer for name, layer in model.named_modules() if name.endswith(".conv1")}
     ignored = [
@@ -83,7 +83,7 @@ def prune(model: Any, data: Any, *, ratio: float, importance: str) -> Any:
         model,
         data[:2],
         importance=rank,
-        global_pruning=True,
+        global_pruning=scope == "global",
         pruning_ratio=ratio,
         ignored_layers=ignored,
         round_to=STEP,
