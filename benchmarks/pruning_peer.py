@@ -4,9 +4,9 @@ Both sides have the same float model and the same 2,000 images without labels. e
 on the slowest target is what the peer has to reach, by the smallest of RATIOS that does (measured by the same
 alternating timer on the same runtimes), and the peer then distils for as many seconds as edgekit's whole job
 took, search and timing included. The best of its two importances and two scopes on the test images counts,
-which is in its favour. Ratios are tried in turn and not halved: a layer of which nothing would be left is left
-whole by the library, so that more is not always faster. Points are of 2,000 test images. The peer lives in an environment of its own
-(README.md).
+which is in its favour. Ratios are tried in turn and not halved: the library leaves a layer whole of which
+nothing would be left, so that more is not always faster. Points are of 2,000 test images. The peer lives in
+an environment of its own (README.md).
 
 EDGEKIT_BENCH_MODELS=repaired or recovered measures one of the two alone and keeps the other's rows.
 """
@@ -74,12 +74,14 @@ def run() -> Report:
                 known[name] = _compared(subject, asked, python)
                 print(name, json.dumps(known[name]), flush=True)
     bars = tuple(
-        Bar(
-            f"{name}: points lost beyond Torch-Pruning's best", float(row["edgekit_pp"] - row["peer_pp"]), 0.0
-        )
+        Bar(f"{name}: points lost beyond Torch-Pruning's best", _points(row) - _points(row, "peer_pp"), 0.0)
         for name, row in known.items()
     )
     return Report("pruning_peer", bars, {"resnet20": known})
+
+
+def _points(row: Mapping[str, object], name: str = "edgekit_pp") -> float:
+    return float(str(row[name]))
 
 
 def _known() -> dict[str, dict[str, object]]:
