@@ -169,6 +169,24 @@ def test_of_what_is_fast_enough_the_least_costly_is_taken(
     assert kept == pytest.approx(enough[0], abs=0.01)
 
 
+@pytest.mark.parametrize("then", [1.5, 1.31], ids=["clearer", "nothing clearer"])
+def test_what_is_fast_enough_by_a_hair_is_taken_where_nothing_is_clearer(
+    model: Path, clock: list[float], monkeypatch: pytest.MonkeyPatch, then: float
+) -> None:
+    """S2: 1.31 where 1.3 is asked for is within what two measurements of the same file differ."""
+    del clock
+    factors = iter([1.31])
+    monkeypatch.setattr(Speedometer, "speeds", lambda *_: (_row(next(factors, then)),))
+    result = _pruned(model, speedup=1.3)
+    assert result.exit_code is ExitCode.OK
+    by_a_hair = [row.said.startswith("fast enough by a hair") for row in result.search]
+    assert by_a_hair[0]
+    assert all(by_a_hair) == (then == 1.31)
+    taken = next((row for row in result.search if row.said == "fast enough"), result.search[0])
+    kept = sum(row.kept for row in result.widths) / sum(row.channels for row in result.widths)
+    assert kept == pytest.approx(taken.kept, abs=0.01)
+
+
 def test_a_speed_that_no_width_gives_is_an_honest_failure(model: Path, clock: list[float]) -> None:
     del clock
     result = _pruned(model, speedup=50)
