@@ -62,7 +62,6 @@ class WidthSearch:
     progress: Progress
     table: tuple[widths_.Cell, ...] = ()
     path: list[PruneStepRow] = field(default_factory=list)
-    _original: Resumed = field(default_factory=Resumed, init=False)
 
     def measure(self) -> None:
         """Fill the table."""
@@ -78,10 +77,11 @@ class WidthSearch:
         by_name = {order.group.name: order for order in self.orders}
         self.progress.stage("what each width costs", total=len(wanted))
         cells = []
+        original = Resumed()  # up to a gigabyte, which is free again for what follows
         for (name, width), gone in wanted.items():
             saving = savings[f"{name}:{width}"]
             # what saves nothing is never chosen, and nobody asks what it costs
-            error = self._sensitivity(by_name[name], gone) if saving > 0 else float("inf")
+            error = self._sensitivity(by_name[name], gone, original) if saving > 0 else float("inf")
             cells.append(widths_.Cell(name, width, saving, error))
             self.progress.advance()
         self.table = tuple(cells)
@@ -134,7 +134,7 @@ class WidthSearch:
         }  # the last is the smallest
         return widths_.removed(self.found, self.orders, widths)
 
-    def _sensitivity(self, order: Order, gone: tuple[int, ...]) -> float:
+    def _sensitivity(self, order: Order, gone: tuple[int, ...], original: Resumed) -> float:
         return sensitivity(
             self.found,
             order,
@@ -143,7 +143,7 @@ class WidthSearch:
             batches=self.data.batches,
             count=self._looked_at,
             seed=self.seed,
-            original=self._original,
+            original=original,
         )
 
     @cached_property
