@@ -25,7 +25,7 @@ Sources: He et al., "Channel Pruning for Accelerating Very Deep Neural Networks"
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,7 +106,7 @@ def reconstruct(
         for node in result.graph
         if in_place(node) is not None or (node.name in solvable and (only is None or node.name in only))
     ]
-    changed, touched = _behind(found, gone)
+    changed, touched = behind(found, gone)
     read = read or (Resumed().values, Resumed().values)
     for name in names:
         if name not in solvable:
@@ -169,21 +169,26 @@ def _mean_in_place(
         value.const_value = ir.tensor(array, name=value.name)
 
 
-def _behind(found: Dependencies, gone: frozenset[int]) -> tuple[set[str], set[str]]:
-    """(nodes, values) that differ because channels are gone (C3), by name."""
+def behind(
+    found: Dependencies, gone: frozenset[int], solved: Collection[str] = ()
+) -> tuple[set[str], set[str]]:
+    """(nodes, values), by name, that differ: channels are gone (C3), or ``solved`` nodes have new weights."""
     touched: set[str] = set()
     names: set[str] = set()
     for node in found.model.graph:
         inputs = [value.name or "" for value in node.inputs if value is not None]
         loses = any(
-            numbers is not None and bool(gone & set(map(int, numbers)))
-            for name in inputs
-            for numbers in (*found.values.get(name, ()), *_inner(found, node, name))
+            carries((*found.values.get(name, ()), *_inner(found, node, name)), gone) for name in inputs
         )
-        if loses or any(name in touched for name in inputs):
+        if loses or node.name in solved or any(name in touched for name in inputs):
             names.add(node.name or "")
             touched |= {value.name or "" for value in node.outputs}
     return names, touched
+
+
+def carries(axes: Iterable[Numbers | None], channels: frozenset[int]) -> bool:
+    """Whether one of ``channels`` lies along one of the axes of a value."""
+    return any(numbers is not None and not channels.isdisjoint(map(int, numbers)) for numbers in axes)
 
 
 def _inner(found: Dependencies, node: ir.Node, name: str) -> tuple[Numbers | None, ...]:

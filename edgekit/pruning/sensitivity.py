@@ -19,7 +19,7 @@ import onnx_ir as ir
 from edgekit.pruning.dependency import Dependencies
 from edgekit.pruning.importance import Order
 from edgekit.pruning.layers import layers
-from edgekit.pruning.reconstruct import reconstruct, step_of
+from edgekit.pruning.reconstruct import behind, carries, reconstruct, step_of
 from edgekit.pruning.remove import remove
 from edgekit.pruning.resume import Resumed
 from edgekit.pruning.stream import IN_STEP, OpenModel, Read, values
@@ -73,25 +73,10 @@ def sensitivity(
 def _same(found: Dependencies, gone: Collection[int], solved: Collection[str]) -> frozenset[str]:
     """Values that the pruned model has as well, number by number, once ``solved`` nodes have new weights."""
     lost = frozenset(gone)
-    differ: set[str] = set()
-    same: set[str] = set()
-    for node in found.model.graph:
-        names = [value.name or "" for value in node.outputs]
-        if (
-            node.name in solved
-            or any(value is not None and value.name in differ for value in node.inputs)
-            or any(_loses(found, name, lost) for name in names)
-        ):
-            differ.update(names)
-        else:
-            same.update(names)
-    return frozenset(same)
-
-
-def _loses(found: Dependencies, name: str, lost: frozenset[int]) -> bool:
-    return any(
-        numbers is not None and not lost.isdisjoint(map(int, numbers))
-        for numbers in found.values.get(name, ())
+    _, differ = behind(found, lost, solved)
+    names = (value.name or "" for node in found.model.graph for value in node.outputs)
+    return frozenset(
+        name for name in names if name not in differ and not carries(found.values.get(name, ()), lost)
     )
 
 

@@ -29,7 +29,7 @@ from edgekit.spec import Progress
 
 STEP = 8  # channels of a kernel's block: 8 floats of AVX2 and NEON pairs; wider ones show in the table (W1)
 TRIES = 5  # S1
-CLEARANCE = 0.01  # of the latency: what is asked for is not met by a hair
+CLEARANCE = 0.01  # of the latency: a try that was too slow asks for at least this much more
 NOISE = 0.02  # of a measurement (S2)
 TOO_FAST = 1.06  # times what is asked for: NOISE, and widths come in blocks
 LOOKED_AT = (64, 256)  # samples for a cell's error: it ranks widths, the whole is judged on all

@@ -18,6 +18,7 @@ from edgekit.pruning.dependency import Dependencies, dependencies
 from edgekit.pruning.importance import Order, order_channels
 from edgekit.pruning.layers import Floats, Layer
 from edgekit.pruning.least_squares import Seen, solution
+from edgekit.pruning.reconstruct import carries
 from edgekit.pruning.remove import is_branch
 from edgekit.pruning.resume import Resumed
 from edgekit.pruning.sensitivity import sensitivity
@@ -113,7 +114,8 @@ def test_a_value_that_is_taken_for_unchanged_is_seen(monkeypatch: pytest.MonkeyP
     every = [value.name or "" for node in found.model.graph for value in node.outputs]
 
     def careless(known: Dependencies, gone: Collection[int], _: object) -> frozenset[str]:
-        return frozenset(name for name in every if not sensitivity_._loses(known, name, frozenset(gone)))
+        lost = frozenset(gone)
+        return frozenset(name for name in every if not carries(known.values.get(name, ()), lost))
 
     monkeypatch.setattr(sensitivity_, "_same", careless)
     wrong = _errors(found, Resumed())
