@@ -136,6 +136,7 @@ def _what_it_takes(work: Path) -> dict[str, object]:
         str(MODELS / "resnet18" / "edgekit.toml"),
         "-o",
         str(work / "small.onnx"),
+        *("--report", f"json:{work / 'report.json'}"),
         "-q",
     ]
     cores = sorted(os.sched_getaffinity(0))[:CORES]
@@ -155,7 +156,16 @@ def _what_it_takes(work: Path) -> dict[str, object]:
         "gib": largest / 2**30,
         "exit_code": process.returncode,
         "samples": SAMPLES,
+        **_search(work / "report.json"),
     }
+
+
+def _search(report: Path) -> dict[str, object]:
+    """What was tried, and what the last timing said: why a run ends as it does."""
+    if not report.exists():
+        return {}
+    said = json.loads(report.read_text())
+    return {"search": said["search"], "speeds": said["speeds"]}
 
 
 def _tree(pid: int) -> Iterator[int]:
