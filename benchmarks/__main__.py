@@ -29,6 +29,7 @@ SUITES = (
     "bench_overhead",
     "gpu_cuda",
     "gpu_software",
+    "gpu_vulkan",
     "operator_profile",
     "change_points",
     "pruned_random_graphs",

@@ -64,6 +64,8 @@ ALONE_STEPS = 1.0  # of one operator over equal integers: the edge between two
 ALONE_LIMIT = 1e-4  # of the range, before it rounds
 _OF_CLASSES = ("top1", "miou")  # metrics whose output has a value for each class
 _RUNTIMES = ("onnxruntime", "onnxruntime-ep-webgpu", "ai-edge-litert")
+HERE = "here"  # the driver of the GPU that is installed
+TIMED = 30  # inferences, on a real GPU alone
 LARGE_MACS = 100_000_000  # of a sample that takes long: seconds on these drivers
 
 
@@ -73,7 +75,7 @@ class Way:
 
     Attributes:
         target, precision: of the artifact.
-        driver: of ``tests.gpu.software_vulkan``.
+        driver: of ``tests.gpu.software_vulkan``, or HERE.
         limit: largest difference as a part of the range.
         samples: of the evaluation data; where a sample takes long, ``large``.
         labels: least share of equal labels; 0 = no bar.
@@ -103,35 +105,40 @@ def run() -> Report:
     if absent:
         reason = f"no {', '.join(sorted(absent))}: tests/gpu/README.md says how to get it"
         return Report(SUITE, (), {"skipped": reason})
-    chosen = _chosen(CHOSEN, names())
-    bars, raw = _kept(set(names()) - set(chosen))
+    chosen = chosen_of(CHOSEN, names())
+    return measured(SUITE, WAYS, chosen)
+
+
+def measured(suite: str, ways: Sequence[Way], chosen: Sequence[str]) -> Report:
+    """Each model in each way; the results of other models stay."""
+    bars, raw = _kept(suite, set(names()) - set(chosen))
     for name in chosen:
         with tempfile.TemporaryDirectory() as folder:
-            held, found = _measure(name, Path(folder))
+            held, found = _measure(name, ways, Path(folder))
         if found:
             bars += held
             raw[name] = {**found, "versions": {each: installed_version(each) for each in _RUNTIMES}}
             if not os.environ.get(TARGETS):
-                Report(SUITE, tuple(bars), raw).write()  # what there is, should the rest be cut off
+                Report(suite, tuple(bars), raw).write()  # what there is, should the rest be cut off
             print(name, found, file=sys.stderr, flush=True)
-    return Report(SUITE, tuple(bars), raw)
+    return Report(suite, tuple(bars), raw)
 
 
-def _kept(models: set[str]) -> tuple[list[Bar], dict[str, Any]]:
+def _kept(suite: str, models: set[str]) -> tuple[list[Bar], dict[str, Any]]:
     """What the results say of models that are not measured now."""
-    path = RESULTS / f"{SUITE}.json"
+    path = RESULTS / f"{suite}.json"
     said = json.loads(path.read_text()) if path.is_file() else {"bars": [], "raw": {}}
     bars = [Bar(*(each[key] for key in ("name", "measured", "limit", "at_most"))) for each in said["bars"]]
     mine = [each for each in bars if each.name.partition(",")[0] in models]
     return mine, {name: found for name, found in said["raw"].items() if name in models}
 
 
-def _chosen(variable: str, known: Sequence[str]) -> list[str]:
+def chosen_of(variable: str, known: Sequence[str]) -> list[str]:
     wanted = [each for each in os.environ.get(variable, "").split(",") if each]
     return [each for each in known if not wanted or each in wanted]
 
 
-def _measure(name: str, folder: Path) -> tuple[list[Bar], dict[str, Any]]:
+def _measure(name: str, ways: Sequence[Way], folder: Path) -> tuple[list[Bar], dict[str, Any]]:
     """Bars and figures of one model; nothing where it has no convolution."""
     plan = plans.make(ROOT / name / "edgekit.toml")
     table = plan.recipe.model
@@ -153,8 +160,8 @@ def _measure(name: str, folder: Path) -> tuple[list[Bar], dict[str, Any]]:
     large = _macs(found.model) > LARGE_MACS
     bars: list[Bar] = []
     facts: dict[str, Any] = {}
-    targets = _chosen(TARGETS, [each.target for each in WAYS])
-    for way in (each for each in WAYS if each.target in targets):
+    targets = chosen_of(TARGETS, [each.target for each in ways])
+    for way in (each for each in ways if each.target in targets):
         count = way.large if large else way.samples
         feeds = list(itertools.islice(data(plan.recipe.data.evaluation, count), count))
         ready = source
@@ -199,10 +206,16 @@ def _run(
             wanted, got = _outputs(reference, feeds), _outputs(candidate, feeds)
             took = time.monotonic() - begin
             facts = dict(candidate.facts)
+            timed = way.driver == HERE
+            fast = (
+                {"p50_ms": _median(candidate, feeds[0]), "cpu_p50_ms": _median(reference, feeds[0])}
+                if timed
+                else {}
+            )
     except EdgekitError as error:
         return [Bar(f"{label}: runs", 0, 1, at_most=False)], {"failed": str(error)}
     said = {name: facts[name] for name in ("placed", "gpu", "driver", "software") if name in facts}
-    figures: dict[str, Any] = {"samples": len(feeds), "seconds": round(took), **said}
+    figures: dict[str, Any] = {"samples": len(feeds), "seconds": round(took), **said, **fast}
     away = {name: _difference(got[name], wanted[name]) for name in wanted if wanted[name].dtype.kind == "f"}
     equal = _equal_labels(got, wanted, metric)
     figures |= {"difference": away, "labels": equal}
@@ -272,6 +285,10 @@ def _alone(
     ], found
 
 
+def _median(session: Session, feeds: Feeds) -> float:
+    return float(np.median(session.time_ms(feeds, runs=TIMED)))
+
+
 def _outputs(session: Session, feeds: Sequence[Feeds]) -> dict[str, Array]:
     found = [session.run(each) for each in feeds]
     return {name: np.concatenate([np.atleast_1d(each[name]) for each in found]) for name in found[0]}
@@ -299,7 +316,7 @@ def _macs(model: ir.Model) -> int:
 
 @contextmanager
 def _driver(name: str) -> Iterator[None]:
-    found = software_vulkan.environment(name)
+    found = {} if name == HERE else software_vulkan.environment(name)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("EDGEKIT_SOFTWARE_GPU", raising=False)
         for variable, value in found.items():
