@@ -12,7 +12,6 @@ channels-last where the kind says so, which is what PyTorch's own guide recommen
 
 from __future__ import annotations
 
-import importlib.util
 import multiprocessing
 import time
 from collections.abc import Callable, Mapping
@@ -23,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from edgekit import user_code
 from edgekit.spec import Array
 
 
@@ -120,12 +120,8 @@ def _torch(
 
     if not torch.cuda.is_available():
         raise RuntimeError("PyTorch finds no NVIDIA GPU here")
-    spec = importlib.util.spec_from_file_location("peer_model", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    model: Any = getattr(module, build)().eval().cuda()
+    with user_code.importable(path.parent, forget=False):
+        model: Any = getattr(user_code.load_file(path), build)().eval().cuda()
     if kind.half:
         model = model.half()
     if kind.channels_last:

@@ -119,7 +119,8 @@ class OnnxRuntime:
             TargetRefusalError: ``check`` found something.
             OutputError: ``folder`` cannot be written.
         """
-        target, model = request.target, lowered(request.model, request.precision)
+        target = request.target
+        model = lowered(request.model, request.precision, device=target.run.device)
         options = options_for(request.precision, request.options, model=request.model)
         rejections = structural_rejections(request.model, target) or self._tried(
             model, target, replace(target.run.options(), settings=options.settings)

@@ -193,8 +193,9 @@ def _session(
             raise _unreadable(path, error) from error
         raise
     except states.Fail as error:
-        if settings.provider and onnxruntime_placed.REFUSED in str(error):
-            raise _unplaced(ort, path, options, providers) from error
+        left = (onnxruntime_placed.REFUSED, onnxruntime_placed.NO_GRAPH)
+        if settings.provider and any(each in str(error) for each in left):
+            raise _unplaced(ort, path, options) from error
         if settings.provider:
             raise _no_gpu(settings, str(error)) from error
         raise
@@ -220,7 +221,7 @@ def _on_webgpu(
         raise _unreadable(path, error) from error
     except states.Fail as error:
         if onnxruntime_placed.REFUSED in str(error):
-            raise _unplaced(ort, path, options, None) from error
+            raise _unplaced(ort, path, options) from error
         if "adapter" in str(error):
             raise _no_gpu(settings, str(error)) from error
         raise
@@ -229,17 +230,21 @@ def _on_webgpu(
     return session, gpu
 
 
-def _unplaced(ort: Any, path: Path, options: RunOptions, providers: list[Any] | None) -> EdgekitError:
+def _unplaced(ort: Any, path: Path, options: RunOptions) -> EdgekitError:
     """Who it is that would run on the CPU: asked of a session that may, and runs nothing.
 
-    Where the provider itself cannot start, all of it would, and the message of the first session is the same.
+    A session that is to be captured in a CUDA graph may not, so it is not. Where the provider itself cannot
+    start, all of it would, and the message of the first session is the same.
     """
-    allowed = replace(options, settings=(*options.settings, (NO_CPU_FALLBACK, "0")))
+    asked = {**dict(options.settings), NO_CPU_FALLBACK: "0", "cuda.graph": "0"}
+    allowed = replace(options, settings=tuple(asked.items()))
     session_options = _session_options(ort, allowed)
-    settings = onnxruntime_settings.read(dict(options.settings), device=options.device)
-    if providers is None:
+    settings = onnxruntime_settings.read(asked, device=options.device)
+    more: dict[str, Any] = {}
+    if options.device == "gpu":
         onnxruntime_webgpu.added(ort, session_options, settings.providers[0][1])
-    more = {} if providers is None else {"providers": providers}
+    else:
+        more["providers"] = [(name, dict(each)) for name, each in settings.providers]
     session = ort.InferenceSession(str(path), session_options, enable_fallback=0, **more)
     if session.get_providers()[0] != settings.provider:
         return _no_gpu(settings, f"the session came up on {', '.join(session.get_providers())}")

@@ -24,6 +24,8 @@ L7 TensorRT computes in float16 or int8 only where its session allows it.
 L8 and leaves out zeros only where it is allowed to: it is where a weight has them two of four.
 L9 WebGPU turns convolutions to channels-last, and pushes the Transposes on through an ArgMax: it has no
    kernel for one of integers (plug-in 0.4.0), so a graph with an integer result of rank 4 keeps NCHW.
+L10 NVIDIA GPUs get int32 biases as the floats that they stand for: ONNX Runtime's CUDA provider has no
+   DequantizeLinear of int32 (seen on an H100, 1.31), and TensorRT takes none.
 
 Source: onnx DynamicQuantizeLinear-11, MatMulInteger-10; onnxruntime docs/ContribOperators.md (MatMulNBits),
 core/optimizer/matmul_integer_to_float.cc, core/optimizer/qdq_transformer/selectors_actions
@@ -43,7 +45,7 @@ from edgekit.backends.onnxruntime_float_weights import with_float_weights
 from edgekit.backends.small_weights import WEIGHT_ONLY, is_small
 from edgekit.backends.zero_weights import terms_of
 from edgekit.ir.graph import add_initializer, constant, free_name, int_attribute, is_onnx
-from edgekit.passes.dequantized_constant import dequantizer, integers, scale_axis
+from edgekit.passes.dequantized_constant import dequantizer, integers, reals, scale_axis
 from edgekit.spec import Array, Precision, RunOptions
 
 MICROSOFT = "com.microsoft"
@@ -64,15 +66,17 @@ Inputs = Sequence[ir.Value | None]
 Made = tuple[ir.Value, ir.Value, ir.Value]
 
 
-def lowered(model: ir.Model, precision: Precision) -> ir.Model:
+def lowered(model: ir.Model, precision: Precision, *, device: str = "cpu") -> ir.Model:
     """The form of ``model`` that ONNX Runtime gets; the model itself where there is nothing to lower.
 
     Args:
         model: canonical model with weights behind DequantizeLinear; untouched.
         precision: what they stand for.
+        device: as ``RunOptions`` has it.
     """
     if precision.is_static:
-        return with_float_weights(model)
+        protected = with_float_weights(model)
+        return _with_float_biases(protected) if device == "cuda" else protected
     rewrite = {Precision.DYNAMIC: _dynamic, Precision.W4: _n_bits, Precision.W8: _rows}.get(precision)
     if rewrite is None:
         return model
@@ -268,6 +272,26 @@ def _with_bias(node: ir.Node, state: _State, operator: str, inputs: Inputs, **mo
         return
     (product,) = state.before(node, operator, inputs, [f"{node.outputs[0].name}_without_bias"], **more)
     state.instead(node, "Add", [product, bias])
+
+
+def _with_float_biases(model: ir.Model) -> ir.Model:
+    """L10."""
+    if not any(_is_int32_constant(node) for node in model.graph):
+        return model
+    result = model.clone()
+    for node in tuple(result.graph):
+        if not _is_int32_constant(node):
+            continue
+        read = node.outputs[0]
+        name = free_name(result.graph, f"{read.name}_float")
+        read.replace_all_uses_with(add_initializer(result.graph, name, reals(node)))
+    _drop_unread(result.graph)
+    return result
+
+
+def _is_int32_constant(node: ir.Node) -> bool:
+    maker = dequantizer(node.outputs[0]) if is_onnx(node, "DequantizeLinear") else None
+    return maker is not None and integers(maker).dtype == np.int32 and not node.outputs[0].is_graph_output()
 
 
 def _drop_unread(graph: ir.Graph) -> None:

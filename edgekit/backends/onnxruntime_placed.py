@@ -19,6 +19,8 @@ from edgekit.spec import Rejection
 RECORD = "session.record_ep_graph_assignment_info"
 REFUSED = "fallback to CPU EP has been explicitly disabled"
 """Part of ONNX Runtime's message where session.disable_cpu_ep_fallback stops a session."""
+NO_GRAPH = "cannot use the graph capture feature"
+"""Likewise where a CUDA graph is wanted, which it asks first."""
 
 _SHORT = "ExecutionProvider"
 _TOKEN = re.compile(r"_token_\d+$")  # what the session appends to the name of a node that it rewrote

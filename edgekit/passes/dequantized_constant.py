@@ -1,6 +1,7 @@
 """Integer constant -> DequantizeLinear: finding one, and giving it other axes with its scales kept.
 
     dequantizer(value) -> the DequantizeLinear node, where it reads constants only
+    reals(node) -> the constant that it makes
     permuted(node, perm), reshaped(node, shape) -> a new value: the same reals with their axes moved
 
 Source: onnx DequantizeLinear-21: per axis, the scales are a vector along ``axis`` of the data.
@@ -39,6 +40,19 @@ def scale_axis(node: ir.Node) -> int | None:
         return None
     size = integers(node).ndim
     return int_attribute(node, "axis", 1) % size if size else None
+
+
+def reals(node: ir.Node) -> Array:
+    """What a ``dequantizer`` makes of its constant: (q - z) s, in the scales' type."""
+    data, axis = integers(node), scale_axis(node)
+    scale = np.asarray(constant(node.inputs[1]))
+    given = constant(node.inputs[2]) if len(node.inputs) > 2 else None
+    zero = np.zeros_like(scale, dtype=np.int64) if given is None else given.astype(np.int64)
+    shape = [1] * data.ndim
+    if axis is not None:
+        shape[axis] = -1
+        scale, zero = scale.reshape(shape), zero.reshape(shape)
+    return np.asarray((data.astype(np.int64) - zero) * scale, scale.dtype)
 
 
 def permuted(node: ir.Node, perm: Sequence[int]) -> ir.Value:

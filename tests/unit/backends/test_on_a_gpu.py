@@ -20,10 +20,13 @@ from edgekit import target as targets
 from edgekit.backends import registry
 from edgekit.backends.base import CompileRequest
 from edgekit.backends.onnxruntime import open_model
-from edgekit.errors import EdgekitError, MissingBackendError
+from edgekit.calibration.collect import collect
+from edgekit.errors import EdgekitError, MissingBackendError, TargetRefusalError
 from edgekit.passes import canonicalize
+from edgekit.quantization.apply import apply
 from edgekit.quantization.float16 import to_float16
-from edgekit.spec import Array, Artifact, Precision, Range, RunOptions
+from edgekit.quantization.place import place
+from edgekit.spec import Array, Artifact, Precision, Range, RunOptions, Silent
 from tests.gpu.models import CNN
 
 TARGETS = ("gpu-cuda", "gpu-torch-aoti")
@@ -80,6 +83,20 @@ def on_cpu(form: ir.Model, image: Floats) -> Floats:
         return next(iter(session.run({name: image}).values())).astype(np.float32)
 
 
+def ranges_of(form: ir.Model, image: Floats) -> dict[str, Range]:
+    """Of every value, over the samples of ``image``."""
+    found = collect(
+        form,
+        open_model=open_model,
+        batches=lambda size: ({"image": image[start : start + size]} for start in range(0, len(image), size)),
+        count=len(image),
+        method="minmax",
+        progress=Silent(),
+        seed=0,
+    )
+    return dict(found.tensors)
+
+
 def hold(got: Array, wanted: Floats, *, part: float) -> None:
     """Differences are at most ``part`` of the range."""
     np.testing.assert_allclose(got.astype(np.float32), wanted, atol=part * float(np.ptp(wanted)), rtol=0)
@@ -110,6 +127,21 @@ def test_float16(compiled: Callable[..., Artifact], model: ir.Model) -> None:
     with opened(compiled(to_float16(model), Precision.FP16)) as session:
         got, wanted = session.run({"image": image})["logits"], on_cpu(model, image)
     hold(got, wanted, part=1e-2)
+
+
+def test_w8a8_is_wholly_on_the_gpu(compiled: Callable[..., Artifact], model: ir.Model) -> None:
+    """Biases of int32 have no kernel there (L10 of ``onnxruntime_lowering``); 2 steps of the output."""
+    image = floats(4, 3, 16, 16)
+    target = targets.load("gpu-cuda")
+    ranges = ranges_of(model, image)
+    form = apply(model, place(model, target, ranges))
+    artifact = compiled(form, Precision.W8A8)
+    if artifact.backend != "onnxruntime":
+        pytest.skip("int8 is ONNX Runtime's")
+    with opened(artifact) as session:
+        assert "CPU" not in session.facts["placed"]
+        got, wanted = session.run({"image": image})["logits"], on_cpu(form, image)
+    hold(got, wanted, part=2 / 255)
 
 
 def test_float16_overflows_without_the_repair_and_not_with_it(compiled: Callable[..., Artifact]) -> None:
@@ -155,6 +187,15 @@ def test_a_node_without_a_kernel_is_refused_unless_it_is_allowed() -> None:
         pytest.skip("gpu-cuda does not run here")
     lone = built("g (float[4, 4] x) => (float[4, 4] y) { a = Det(x) b = Relu(x) y = Mul(a, b) }")
     assert backend.check(lone, target)
+    for graph in ("1", "0"):  # a capture is refused by a message of its own
+        strict = {**dict(target.run.options().settings), "cuda.graph": graph}
+        with (
+            pytest.raises(
+                TargetRefusalError, match=r"1 operator would run on the CPU in place of CUDA: .*Det"
+            ),
+            open_model(lone, replace(target.run.options(), settings=tuple(strict.items()))),
+        ):
+            pass
     settings = {
         **dict(target.run.options().settings),
         "session.disable_cpu_ep_fallback": "0",
