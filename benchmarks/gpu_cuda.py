@@ -8,7 +8,8 @@ likely class is the float model's on at least BUDGET of the samples; nothing may
 than its own verdict allows (the upper bound of the ratio's interval at NOT_SLOWER).
 
 What is not here is skipped with its reason: a peer, a target, or the GPU, without which there are no bars.
-EDGEKIT_GPU_QUICK=1 leaves out what tunes itself for minutes. EDGEKIT_BENCH_MODELS chooses models.
+EDGEKIT_GPU_QUICK=1 leaves out what tunes itself for minutes. EDGEKIT_BENCH_MODELS
+chooses models, EDGEKIT_BENCH_TARGETS edgekit's targets.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ LIMIT_S = float(os.environ.get("EDGEKIT_GPU_LIMIT_S", "240"))  # until a candida
 ROUNDS, ROUND_MS, SEED = 20, 30.0, 0
 QUICK = bool(os.environ.get("EDGEKIT_GPU_QUICK"))
 CHOSEN = "EDGEKIT_BENCH_MODELS"
+TARGETS = os.environ.get("EDGEKIT_BENCH_TARGETS", "gpu-cuda,gpu-torch-aoti").split(",")
 SLOW = ("edgekit gpu-torch-aoti fp32", "edgekit gpu-torch-aoti fp16 no graph")  # left out with QUICK
 TUNED = {"inductor.max_autotune": "true"}
 
@@ -181,7 +183,7 @@ def _opened(model: peers.Model, folder: Path) -> Opened:
             for candidate in (*CANDIDATES, *(() if QUICK else TUNED_CANDIDATES)):
                 if "nhwc" in candidate.label and model.name == "text_bert":
                     continue
-                if QUICK and candidate.label in SLOW:
+                if (QUICK and candidate.label in SLOW) or candidate.target not in TARGETS:
                     continue
                 late[candidate.label] = lambda candidate=candidate: maker.opened(candidate, samples)
             order = sorted(late, key=lambda name: "torch-aoti" not in name)  # the slow ones first

@@ -15,6 +15,7 @@ wants nodes on the CPU says so with the setting ``session.disable_cpu_ep_fallbac
 from __future__ import annotations
 
 import ctypes
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _ERRORS_ONLY = 3  # ORT's log severity; warnings about shapes and fusions are no news to a user
 _SHORT = "ExecutionProvider"
+_NO_DEVICE = re.compile(r"no CUDA-capable device is detected|CUDA driver version is insufficient[\w ]*")
 _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 
@@ -199,9 +201,11 @@ def _session(
         if settings.provider:
             raise _no_gpu(settings, str(error)) from error
         raise
-    except RuntimeError as error:  # TensorRT's libraries are looked for before a session exists
+    except RuntimeError as error:  # libraries and devices are looked for before a session exists
         if settings.provider and "TensorRT" in str(error):
             raise _no_gpu(settings, "TensorRT's libraries are not installed") from error
+        if settings.provider and (found := _NO_DEVICE.search(str(error))):
+            raise _no_gpu(settings, f"{found.group()} (CUDA_VISIBLE_DEVICES may hide it)") from error
         raise
     if settings.provider and session.get_providers()[0] != settings.provider:
         raise _no_gpu(settings, f"the session came up on {', '.join(session.get_providers())}")
