@@ -25,7 +25,8 @@ L8 and leaves out zeros only where it is allowed to: it is where a weight has th
 L9 WebGPU turns convolutions to channels-last, and pushes the Transposes on through an ArgMax: it has no
    kernel for one of integers (plug-in 0.4.0), so a graph with an integer result of rank 4 keeps NCHW.
 L10 NVIDIA GPUs get int32 biases as the floats that they stand for: ONNX Runtime's CUDA provider has no
-   DequantizeLinear of int32 (seen on an H100, 1.31), and TensorRT takes none.
+   DequantizeLinear of int32 (seen on an H100, 1.31), and TensorRT takes none. So they run without
+   WeightBiasQuantization, which would make int32 of them again.
 
 Source: onnx DynamicQuantizeLinear-11, MatMulInteger-10; onnxruntime docs/ContribOperators.md (MatMulNBits),
 core/optimizer/matmul_integer_to_float.cc, core/optimizer/qdq_transformer/selectors_actions
@@ -58,7 +59,8 @@ _TENSORRT = {  # L7
 }
 _SPARSE = "tensorrt.trt_sparsity_enable"  # L8
 _LAYOUT = "webgpu.preferredLayout"  # L9
-_LEFT_OUT, _PROPAGATION = "optimization.disable_specified_optimizers", "QDQPropagationTransformer"
+_LEFT_OUT = "optimization.disable_specified_optimizers"
+_PROPAGATION, _BIASES = "QDQPropagationTransformer", "WeightBiasQuantization"  # L6, L10
 _IMAGE_RANK = 4
 _COMPUTE_IN_FLOAT = 1  # accuracy_level of MatMulNBits
 
@@ -105,7 +107,8 @@ def options_for(precision: Precision, options: RunOptions, *, model: ir.Model | 
     if precision in WEIGHT_ONLY:
         settings = {**dict(options.settings), _NO_QDQ: "1"}
     elif precision.is_static and options.device != "cpu":
-        settings = {_LEFT_OUT: _PROPAGATION, **dict(options.settings)}
+        left_out = f"{_PROPAGATION};{_BIASES}" if options.device == "cuda" else _PROPAGATION
+        settings = {_LEFT_OUT: left_out, **dict(options.settings)}
     else:
         return options
     return replace(options, settings=tuple(sorted(settings.items())))

@@ -34,6 +34,7 @@ _COMPILED = "data/aotinductor/"
 _ID, _FIXED_ID = ".data/serialization_id", b"0" * 40
 _QUOTED = 2000  # characters of the compiler's words: the error stands at their end
 _METADATA = "_metadata.json"
+_SHARED_CPP = (b"libstdc++.so", b"libc++.so", b"libc++.1")  # of GCC, LLVM, macOS
 _ROOT = "model"  # PyTorch takes the file's own name, and any is read
 
 
@@ -108,6 +109,26 @@ def compile_program(torch: Any, program: Any, out: Path, settings: Mapping[str, 
             why=str(error)[-_QUOTED:],
             remedy="install g++ and the CUDA toolkit of PyTorch's version (nvcc on the PATH)",
         ) from error
+    _hold_to_shared_library(out)
+
+
+def _hold_to_shared_library(out: Path) -> None:
+    """Refuse a package that brings a C++ library of its own: PyTorch has one already, and two do not mix.
+
+    PyTorch cannot load it (``std::bad_cast`` on a CPU), or dies over it: seen on a GPU machine whose CXX
+    named a g++ without a shared libstdc++. What is linked shared is named among the library's needs.
+    """
+    with zipfile.ZipFile(out) as archive:
+        names = [each for each in archive.namelist() if _COMPILED in each and each.endswith(".so")]
+        for name in names:
+            if any(each in archive.read(name) for each in _SHARED_CPP):
+                continue
+            out.unlink()
+            raise MissingBackendError(
+                "AOTInductor cannot build its package here: the compiler puts its own C++ library into it",
+                why="PyTorch brings that library too, and fails or crashes when it loads the package",
+                remedy="export CXX=/usr/bin/g++, or another one with a shared libstdc++, and compile again",
+            )
 
 
 def compiled_for(path: Path) -> dict[str, str] | None:

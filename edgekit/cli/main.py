@@ -82,7 +82,9 @@ class VerbGroup(TyperGroup):
         if cmd_name not in VERBS:
             return None
         from edgekit.cli.command import build
+        from edgekit.cli.log_records import escape_records
 
+        escape_records()
         return build(cmd_name, import_module(VERBS[cmd_name].module))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from edgekit.ir.graph import walk
+from edgekit.ir.quiet import quiet
 
 
 def external_files(path: Path) -> tuple[str, ...]:
@@ -20,7 +21,9 @@ def external_files(path: Path) -> tuple[str, ...]:
     Args:
         path: a file that ``io.load`` has read: it refused names that lead out of the folder.
     """
-    return tuple(sorted({str(tensor.location) for tensor in _external(ir.load(path))}))
+    with quiet():
+        model = ir.load(path)
+    return tuple(sorted({str(tensor.location) for tensor in _external(model)}))
 
 
 def _external(model: ir.Model) -> Iterator[ir.ExternalTensor]:

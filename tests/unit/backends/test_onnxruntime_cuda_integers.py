@@ -16,7 +16,8 @@ from edgekit import target as targets
 from edgekit.backends import registry
 from edgekit.backends.base import CompileRequest
 from edgekit.backends.onnxruntime import open_model
-from edgekit.backends.onnxruntime_lowering import lowered
+from edgekit.backends.onnxruntime_engine import save_optimized
+from edgekit.backends.onnxruntime_lowering import lowered, options_for
 from edgekit.calibration.collect import collect
 from edgekit.ir import io
 from edgekit.ir.graph import constant, is_onnx
@@ -71,6 +72,34 @@ def test_no_int32_is_left_and_the_numbers_are_the_same(
     wanted = outputs(quantized)
     step = float(np.ptp(wanted)) / 255
     np.testing.assert_allclose(outputs(written), wanted, atol=1e-3 * step, rtol=0)
+
+
+BETWEEN_INTEGERS = """
+g (float[n, 3, 8, 8] x) => (float[n, 8, 8, 8] y)
+<float s = {0.03}, int8 z = {0}, int8[8, 3, 3, 3] w, float[8] sw, float[8] b>
+{
+  q = QuantizeLinear(x, s, z)
+  d = DequantizeLinear(q, s, z)
+  v = DequantizeLinear <axis = 0> (w, sw)
+  c = Conv <pads = [1, 1, 1, 1]> (d, v, b)
+  p = QuantizeLinear(c, s, z)
+  y = DequantizeLinear(p, s, z)
+}
+"""
+
+
+@pytest.mark.parametrize("left_out", [True, False])
+def test_onnx_runtime_makes_no_int32_of_them_again(tmp_path: Path, left_out: bool) -> None:
+    """The sabotage: with all its optimizers it does, which left the biases to the CPU on an H100."""
+    weights = {"w": np.ones((8, 3, 3, 3), np.int8), "sw": np.full(8, 0.1, np.float32), "b": floats(8)}
+    tensors = [ir.tensor(array, name=name) for name, array in weights.items()]
+    model = ir.from_onnx_text(HEAD + BETWEEN_INTEGERS, initializers=tensors)
+    told = options_for(Precision.W8A8, targets.load("gpu-cuda").run.options()).settings if left_out else ()
+    settings = {key: value for key, value in told if key.startswith("optimization.")}
+    options = RunOptions(settings=(*settings.items(), ("graph_optimization_level", "basic")))
+    (source,) = io.save(model, tmp_path / "m.onnx")
+    save_optimized(source, tmp_path / "o.onnx", options)
+    assert bool(int32_behind_dequantize(io.load(tmp_path / "o.onnx"))) is not left_out
 
 
 def test_a_cpu_keeps_its_int32(quantized: ir.Model) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from edgekit.backends.base import file_entries
 from edgekit.backends.bindings import same_layout
 from edgekit.backends.onnxruntime import open_model
 from edgekit.backends.worker import call_in_worker, open_worker
+from edgekit.errors import MissingBackendError
 from edgekit.ir import io
 from edgekit.passes import canonicalize
 from edgekit.spec import Artifact, Precision, RunOptions
@@ -66,3 +69,20 @@ def test_compiled_code_computes_what_the_model_does_for_any_batch(tmp_path: Path
             x = rng.standard_normal((batch, 4)).astype(np.float32)
             got, right = (each.run({"x": x})["y"].astype(np.float32) for each in (session, wanted))
             np.testing.assert_allclose(got, right, atol=1e-5, rtol=0)
+
+
+def test_a_package_with_a_cpp_library_of_its_own_is_refused_and_removed(tmp_path: Path) -> None:
+    """PyTorch crashes when it loads one; a compiler with ``-static-libstdc++`` makes it."""
+    name = "m/data/aotinductor/model/c.wrapper.so"
+    for needs, refused in (
+        (b"libtorch.so\0libstdc++.so.6\0", False),
+        (b"libtorch.so\0libgcc_s.so.1\0", True),
+    ):
+        out = tmp_path / "m.pt2"
+        with zipfile.ZipFile(out, "w") as archive:
+            archive.writestr(name, b"\x7fELF" + needs)
+        with (
+            pytest.raises(MissingBackendError, match="its own C\\+\\+ library") if refused else nullcontext()
+        ):
+            torch_package._hold_to_shared_library(out)
+        assert out.exists() is not refused
