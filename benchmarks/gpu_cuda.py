@@ -73,7 +73,7 @@ class Candidate:
 CANDIDATES = (
     Candidate("edgekit gpu-cuda fp32", "gpu-cuda", Precision.FP32),
     Candidate("edgekit gpu-cuda fp16", "gpu-cuda", Precision.FP16),
-    Candidate("edgekit gpu-cuda fp16 nhwc", "gpu-cuda", Precision.FP16, {"cuda.prefer_nhwc": "1"}),
+    Candidate("edgekit gpu-cuda fp16 nchw", "gpu-cuda", Precision.FP16, {"cuda.prefer_nhwc": "0"}),
     Candidate("edgekit gpu-cuda fp16 no graph", "gpu-cuda", Precision.FP16, {"cuda.graph": "0"}),
     Candidate("edgekit gpu-cuda w8a8", "gpu-cuda", Precision.W8A8),
     Candidate("edgekit gpu-torch-aoti fp32", "gpu-torch-aoti", Precision.FP32),
@@ -181,7 +181,7 @@ def _opened(model: peers.Model, folder: Path) -> Opened:
             reference = _reference(source, samples)
             maker = _Maker(source, folder / f"{model.name}.npz", folder)
             for candidate in (*CANDIDATES, *(() if QUICK else TUNED_CANDIDATES)):
-                if "nhwc" in candidate.label and model.name == "text_bert":
+                if candidate.label.endswith(("nhwc", "nchw", "nhwc tuned")) and model.name == "text_bert":
                     continue
                 if (QUICK and candidate.label in SLOW) or candidate.target not in TARGETS:
                     continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -79,6 +80,30 @@ def test_tensorrt_is_allowed_what_the_precision_needs_and_keeps_its_engines_in_t
         found = dict(onnxruntime_settings.read(dict(allowed.settings), device="cuda").providers[0][1])
         assert (found["trt_fp16_enable"], found["trt_int8_enable"]) == wanted
         assert found["trt_engine_cache_path"].startswith("kept")
+
+
+@pytest.mark.parametrize(
+    ("graph", "precision", "given", "wanted"),
+    [
+        ("Conv(x, w)", "fp16", {}, "1"),
+        ("Conv(x, w)", "fp16", {"cuda.prefer_nhwc": "0"}, "0"),  # whoever says so decides
+        ("Conv(x, w)", "fp32", {}, None),
+        ("Add(x, w)", "fp16", {}, None),
+    ],
+)
+def test_cuda_convolves_in_float16_channels_last(
+    graph: str, precision: str, given: dict[str, str], wanted: str | None
+) -> None:
+    """L11 of ``onnxruntime_lowering``."""
+    model = ir.from_onnx_text(
+        f"""<ir_version: 10, opset_import: ["" : 21]>
+    g (float[1, 1, 1, 1] x) => (float[1, 1, 1, 1] y) <float[1, 1, 1, 1] w = {{1}}> {{ y = {graph} }}"""
+    )
+    options = targets.load("gpu-cuda").run.options()
+    options = replace(options, settings=tuple({**dict(options.settings), **given}.items()))
+    found = options_for(Precision(precision), options, model=model)
+    assert dict(found.settings).get("cuda.prefer_nhwc") == wanted
+    assert onnxruntime_settings.read(dict(found.settings), device="cuda").provider
 
 
 def test_webgpu_is_the_provider_of_any_gpu() -> None:
