@@ -17,8 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
+from edgekit.backends.shared_arrays import dtype_from_name
 from edgekit.spec import Artifact, Dim, IoBinding, TensorSpec
 
 
@@ -68,7 +67,7 @@ def _matched(
 def _as(binding: IoBinding, spec: TensorSpec) -> IoBinding | None:
     """``binding`` under the name of ``spec``; None where they are not the same tensor."""
     own = binding.reference
-    if np.dtype(own.dtype).kind != np.dtype(spec.dtype).kind:
+    if dtype_from_name(own.dtype).kind != dtype_from_name(spec.dtype).kind:
         return None
     if _agree(own.shape, spec.shape):  # M2
         return replace(binding, reference=TensorSpec(spec.name, spec.dtype, own.shape))

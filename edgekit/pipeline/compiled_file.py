@@ -6,16 +6,17 @@ A file that somebody else compiled can so be inspected, opened, validated and be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from edgekit import target as targets
 from edgekit.backends import openvino_reading
 from edgekit.backends.base import file_entries
 from edgekit.backends.litert import reading as litert_reading
-from edgekit.errors import InputError
+from edgekit.backends.shared_arrays import dtype_from_name
+from edgekit.errors import InputError, ModelFileError
 from edgekit.ir.contents import Contents
-from edgekit.spec import Artifact
+from edgekit.spec import Artifact, IoBinding
 
 # extension -> the target whose runtime runs such files, and who reads them
 FORMS: Mapping[str, tuple[str, Callable[[Path], Contents]]] = {
@@ -57,6 +58,7 @@ def artifact(path: Path) -> Artifact:
                 why="the weights are in that file",
                 remedy=f"copy {part.name} into {path.parent}",
             )
+    _hold_to_arrays(path, (*found.inputs, *found.outputs))
     target = targets.load(FORMS[path.suffix][0])
     steps = {
         binding.reference.name: binding.quant.scale[0]
@@ -75,3 +77,21 @@ def artifact(path: Path) -> Artifact:
         output_steps=steps,
         notes=(f"a {found.form} file without a description, opened by its own interface", *found.notes),
     )
+
+
+def _hold_to_arrays(path: Path, bindings: Sequence[IoBinding]) -> None:
+    """Runtimes know element types that no array has: strings, 4 bits; a damaged file knows any.
+
+    Raises:
+        ModelFileError: an input or output has such a type.
+    """
+    for binding in bindings:
+        for dtype in (binding.reference.dtype, binding.dtype):
+            try:
+                dtype_from_name(dtype)
+            except TypeError as error:
+                raise ModelFileError(
+                    f"{path.name} cannot be opened: {binding.name!r} has the element type {dtype!r}",
+                    why="edgekit gives and takes arrays of numbers, and NumPy has no such type",
+                    remedy="convert the model again with a type of numbers; `edgekit inspect` shows it",
+                ) from error

@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 
 import edgekit
-from edgekit.errors import InputError
+from edgekit.errors import InputError, ModelFileError
 from edgekit.ir import io
 from edgekit.pipeline.align import in_terms_of
 from edgekit.pipeline.open import artifact_at
@@ -65,6 +65,16 @@ def test_an_ir_opens_and_its_weights_must_be_there(tmp_path: Path) -> None:
     path.with_suffix(".bin").unlink()
     with pytest.raises(InputError, match=r"has no .*\.bin beside it"):
         edgekit.open(path)
+
+
+@pytest.mark.parametrize("dtype", ["-1", "string"])
+def test_an_element_type_that_no_array_has_is_refused(tmp_path: Path, dtype: str) -> None:
+    path = bare(tmp_path, "openvino-cpu")
+    text = path.read_text()
+    place = text.index('element_type="', text.index('type="Parameter"')) + len('element_type="')
+    path.write_text(text[:place] + dtype + text[text.index('"', place) :])
+    with pytest.raises(ModelFileError, match=f"'image' has the element type '{dtype}'"):
+        edgekit.validate(path, reference=tmp_path / "source.onnx", data=labelled(tmp_path))
 
 
 def test_what_no_runtime_runs_still_needs_its_description(tmp_path: Path) -> None:
