@@ -13,6 +13,7 @@ W3: the minimum is exact on a grid of GRID savings (a knapsack by dynamic progra
 W4: a group that is a branch (``branches``) may shrink to nothing.
 W5: without a table every group keeps the same part, rounded down to a block (below one block it is exact),
     and then up where that is worth most, as long as the part of all channels is not passed.
+W6: a cell that is timed again saves the mean of all looks.
 
 Source: the table is NetAdapt's (Yang et al., ECCV 2018); choosing by it at once, HALP's (Shen et al., 2022).
 """
@@ -20,9 +21,10 @@ Source: the table is NetAdapt's (Yang et al., ECCV 2018); choosing by it at once
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from edgekit.pruning.dependency import Dependencies, Group
 from edgekit.pruning.importance import Order
@@ -41,12 +43,19 @@ class Cell:
         width: channels that are kept.
         saving: part of the whole latency; negative where it became slower.
         error: at the model's outputs, mean square as a part of their variance.
+        looks: how often it was timed; ``saving`` is the mean.
     """
 
     group: str
     width: int
     saving: float
     error: float
+    looks: int = 1
+
+    def looked_at_again(self, saving: float) -> Cell:
+        """W6: ``saving`` is what the next look says."""
+        looks = self.looks + 1
+        return replace(self, saving=self.saving + (saving - self.saving) / looks, looks=looks)
 
 
 def widths_of(group: Group, *, step: int, branch: bool = False) -> tuple[int, ...]:
@@ -84,27 +93,51 @@ def uniform(orders: Sequence[Order], keep: float, *, step: int) -> dict[str, int
 
 
 def choose(cells: Collection[Cell], *, saving: float) -> dict[str, int] | None:
-    """W3: group -> width of the groups that shrink; None where all together save too little."""
-    by_group: dict[str, list[Cell]] = {}
+    """W3: group -> width of the groups that shrink; None where all together save too little.
+
+    A cell that saves nothing, or whose error is not finite, is never chosen.
+    """
+    goal = int(np.ceil(round(max(saving, 0.0) * GRID, 6)))  # 6 digits: ``most`` is asked for as it is
+    places = np.arange(goal + 1)
+    # least[s]: error of the groups so far that together save at least s steps
+    least = np.where(places == 0, 0.0, np.inf)
+    taken: list[tuple[list[Cell], npt.NDArray[np.intp]]] = []  # of each group and place the cell, or -1
+    for group in _by_group(cells).values():
+        with_group, taken_at = least.copy(), np.full(goal + 1, -1)
+        for number, cell in enumerate(group):
+            error = least[np.maximum(places - _steps(cell), 0)] + cell.error
+            better = error < with_group
+            with_group[better], taken_at[better] = error[better], number
+        taken.append((group, taken_at))
+        least = with_group
+    if not np.isfinite(least[goal]):
+        return None
+    chosen: dict[str, int] = {}
+    place = goal
+    for group, taken_at in reversed(taken):
+        if taken_at[place] >= 0:
+            cell = group[taken_at[place]]
+            chosen[cell.group] = cell.width
+            place = max(place - _steps(cell), 0)
+    return chosen
+
+
+def most(cells: Collection[Cell]) -> float:
+    """The largest saving that ``choose`` has widths for."""
+    return sum(max(map(_steps, group)) for group in _by_group(cells).values()) / GRID
+
+
+def _by_group(cells: Collection[Cell]) -> dict[str, list[Cell]]:
+    """Those that may be chosen."""
+    found: dict[str, list[Cell]] = {}
     for cell in cells:
-        if cell.saving > 0:
-            by_group.setdefault(cell.group, []).append(cell)
-    goal = int(np.ceil(max(saving, 0.0) * GRID))
-    # best[s]: (error, chosen cells) that save at least s steps
-    best: list[tuple[float, tuple[Cell, ...]] | None] = [(0.0, ()), *(None for _ in range(goal))]
-    for group in by_group.values():
-        new = list(best)
-        for start, held in enumerate(best):
-            if held is None:
-                continue
-            for cell in group:
-                place = min(goal, start + int(cell.saving * GRID))
-                other = new[place]
-                if other is None or held[0] + cell.error < other[0]:
-                    new[place] = (held[0] + cell.error, (*held[1], cell))
-        best = new
-    found = best[goal]
-    return None if found is None else {cell.group: cell.width for cell in found[1]}
+        if cell.saving > 0 and np.isfinite(cell.error):
+            found.setdefault(cell.group, []).append(cell)
+    return found
+
+
+def _steps(cell: Cell) -> int:
+    return int(cell.saving * GRID)
 
 
 def removed(found: Dependencies, orders: Sequence[Order], widths: Mapping[str, int]) -> tuple[int, ...]:

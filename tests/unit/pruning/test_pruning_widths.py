@@ -9,7 +9,7 @@ import pytest
 
 from edgekit.pruning.dependency import Group, dependencies
 from edgekit.pruning.importance import Order
-from edgekit.pruning.widths import Cell, choose, removed, uniform, widths_of
+from edgekit.pruning.widths import GRID, Cell, choose, most, removed, uniform, widths_of
 from tests.unit.litert.litert_models import Model, as_ir
 
 
@@ -80,6 +80,32 @@ def test_what_saves_nothing_is_never_chosen() -> None:
     cells = [Cell("slow", 8, -0.1, 0.0), Cell("fast", 8, 0.3, 0.5)]
     assert choose(cells, saving=0.2) == {"fast": 8}
     assert choose(cells, saving=0.4) is None
+
+
+def test_what_breaks_the_outputs_is_never_chosen() -> None:
+    """Its error is infinite; must not fire for a large one."""
+    cells = [Cell("broken", 8, 0.5, float("inf")), Cell("dear", 8, 0.3, 1e9)]
+    assert choose(cells, saving=0.2) == {"dear": 8}
+    assert choose(cells, saving=0.4) is None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_all_that_can_be_saved_can_be_chosen_and_no_more(seed: int) -> None:
+    cells = _cells(seed)
+    assert choose(cells, saving=most(cells)) is not None
+    assert choose(cells, saving=most(cells) + 1 / GRID) is None
+    assert most([]) == 0
+
+
+def test_a_cell_that_is_timed_again_saves_the_mean_of_all_looks() -> None:
+    """W6; the error was measured once and stays."""
+    cell = Cell("g", 8, 0.3, 0.5).looked_at_again(0.1)
+    assert cell.saving == pytest.approx(0.2)
+    assert (cell.error, cell.looks) == (0.5, 2)
+    cell = cell.looked_at_again(-0.7)
+    assert cell.saving == pytest.approx(-0.1)
+    assert cell.looks == 3
+    assert choose([cell], saving=0.01) is None
 
 
 def test_a_channel_without_which_an_axis_is_empty_stays() -> None:
