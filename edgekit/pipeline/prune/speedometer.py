@@ -55,10 +55,15 @@ class Speedometer:
     seed: int
     threads_of: Mapping[str, int] = field(default_factory=dict)
 
-    def savings(self, models: Mapping[str, ir.Model], progress: Progress) -> dict[str, float]:
-        """Part of the float latency that each model saves, the mean of all targets."""
+    def savings(
+        self, models: Mapping[str, ir.Model], progress: Progress, *, stage: str = "time each width"
+    ) -> dict[str, float]:
+        """Part of the float latency that each model saves, the mean of all targets.
+
+        ``stage``: what ``progress`` calls it.
+        """
         found: dict[str, float] = {}
-        progress.stage("time each width", total=len(models) * len(self.targets))
+        progress.stage(stage, total=len(models) * len(self.targets))
         for target in self.targets:
             for start in range(0, len(models), TOGETHER):
                 part = dict(list(models.items())[start : start + TOGETHER])

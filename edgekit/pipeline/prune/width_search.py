@@ -7,10 +7,17 @@ S1: savings do not quite add up: the goal is raised or lowered in proportion to 
     TRIES times.
 S2: what is faster by less than NOISE may be too slow when it is timed again, minutes later and with its
     weights solved: it is taken where nothing clearer is found.
+S3: what is chosen is timed once more, and chosen again by the mean of both looks, until nothing that is
+    chosen was looked at once only (at most AGAIN times for each try). Of many cells each measured once, the
+    cheapest that save enough are those whose saving came out too large: that is the winner's curse, or
+    optimizer's curse (Smith and Winkler, Management Science, 2006).
+S4: no more is asked of the table than all its groups together save, and no widths are tried twice: the goal
+    goes on in steps of CLEARANCE. Where nothing else is left, every group is tried at its smallest width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -29,6 +36,7 @@ from edgekit.spec import Progress
 
 STEP = 8  # channels of a kernel's block: 8 floats of AVX2 and NEON pairs; wider ones show in the table (W1)
 TRIES = 5  # S1
+AGAIN = 8  # S3: in simulation no try needed more
 CLEARANCE = 0.01  # of the latency: a try that was too slow asks for at least this much more
 NOISE = 0.02  # of a measurement (S2)
 TOO_FAST = 1.06  # times what is asked for: NOISE, and widths come in blocks
@@ -65,23 +73,22 @@ class WidthSearch:
 
     def measure(self) -> None:
         """Fill the table."""
-        wanted = {
-            (order.group.name, width): widths_.removed(self.found, [order], {order.group.name: width})
+        wanted = [
+            (order.group.name, width)
             for order in self.orders
             for width in widths_.widths_of(
                 order.group, step=STEP, branch=self.branches and is_branch(self.found, order.group)
             )
-        }
-        models = {f"{name}:{width}": remove(self.found, gone) for (name, width), gone in wanted.items()}
-        savings = self.speed.savings(models, self.progress)
+        ]
+        savings = self._timed(wanted, "time each width")
         by_name = {order.group.name: order for order in self.orders}
         self.progress.stage("what each width costs", total=len(wanted))
         cells = []
         original = Resumed()  # up to a gigabyte, which is free again for what follows
-        for (name, width), gone in wanted.items():
-            saving = savings[f"{name}:{width}"]
+        for name, width in wanted:
+            saving = savings[name, width]
             # what saves nothing is never chosen, and nobody asks what it costs
-            error = self._sensitivity(by_name[name], gone, original) if saving > 0 else float("inf")
+            error = self._sensitivity(by_name[name], width, original) if saving > 0 else float("inf")
             cells.append(widths_.Cell(name, width, saving, error))
             self.progress.advance()
         self.table = tuple(cells)
@@ -93,15 +100,21 @@ class WidthSearch:
         what is fast enough the table's least error counts, not the last measurement.
         """
         need, clear = (1 - 1 / speed for speed in (wanted, wanted * (1 + NOISE)))
+        if widths_.most(self.table) < need:
+            return None
         errors = {(cell.group, cell.width): cell.error for cell in self.table}
-        goal, low = need, 0.0
+        goal, low, high = need, 0.0, 1.0  # high: with that much it was fast enough
         best: tuple[int, ...] | None = None
         by_a_hair: tuple[int, ...] | None = None
         least = float("inf")
+        tried: list[dict[str, int]] = []
         for _ in range(TRIES):
-            chosen = widths_.choose(self.table, saving=goal)
-            if chosen is None:
+            goal, chosen = self._untried(goal, tried, high=high)
+            if not chosen and best is None:
+                chosen = self._smallest()
+            if not chosen or chosen in tried:
                 break
+            tried.append(chosen)
             gone = widths_.removed(self.found, self.orders, chosen)
             measured = undisturbed(self.speed.speeds(remove(self.found, gone), self.progress))
             gained = max(1 - 1 / measured, 0.05)
@@ -119,8 +132,52 @@ class WidthSearch:
                     best, least = gone, error
                 if measured <= TOO_FAST * wanted:
                     break
+                high = min(high, goal)
                 goal = max(goal * need / gained + CLEARANCE, (low + goal) / 2)
         return best or by_a_hair
+
+    def _untried(
+        self, goal: float, tried: list[dict[str, int]], *, high: float
+    ) -> tuple[float, dict[str, int]]:
+        """S4: ``goal``, or the next below ``high`` whose widths are new; and these, {} where none are."""
+        while (chosen := self._chosen(goal)) in tried:
+            goal += CLEARANCE
+            if goal >= min(high, widths_.most(self.table) + CLEARANCE):
+                return goal, {}
+        return goal, chosen
+
+    def _chosen(self, goal: float) -> dict[str, int]:
+        """S3: the cheapest widths that save ``goal``, or all that can be saved."""
+        for _ in range(AGAIN):
+            chosen = self._cheapest(goal)
+            once = [cell for cell in self.table if cell.looks == 1 and chosen.get(cell.group) == cell.width]
+            if not once:
+                return chosen
+            self._look_again(once)
+        return self._cheapest(goal)
+
+    def _cheapest(self, goal: float) -> dict[str, int]:
+        return widths_.choose(self.table, saving=min(goal, widths_.most(self.table))) or {}
+
+    def _look_again(self, cells: Sequence[widths_.Cell]) -> None:
+        """S3: those cells of the table save the mean of both looks."""
+        savings = self._timed(
+            [(cell.group, cell.width) for cell in cells], "time the chosen widths once more"
+        )
+        self.table = tuple(
+            cell.looked_at_again(savings[cell.group, cell.width]) if cell in cells else cell
+            for cell in self.table
+        )
+
+    def _timed(self, wanted: Sequence[tuple[str, int]], stage: str) -> dict[tuple[str, int], float]:
+        """What each group at each width saves alone."""
+        models = {f"{name}:{width}": remove(self.found, self._alone(name, width)) for name, width in wanted}
+        savings = self.speed.savings(models, self.progress, stage=stage)
+        return {(name, width): savings[f"{name}:{width}"] for name, width in wanted}
+
+    def _alone(self, name: str, width: int) -> tuple[int, ...]:
+        order = next(order for order in self.orders if order.group.name == name)
+        return widths_.removed(self.found, [order], {name: width})
 
     def note(self, aimed: float, measured: float, gone: tuple[int, ...], said: str) -> None:
         """A step of the path."""
@@ -129,16 +186,17 @@ class WidthSearch:
 
     def smallest(self) -> tuple[int, ...]:
         """Channels that go where every group that saves time is at its smallest width."""
-        widths = {
-            cell.group: cell.width for cell in self.table if cell.saving > 0
-        }  # the last is the smallest
-        return widths_.removed(self.found, self.orders, widths)
+        return widths_.removed(self.found, self.orders, self._smallest())
 
-    def _sensitivity(self, order: Order, gone: tuple[int, ...], original: Resumed) -> float:
+    def _smallest(self) -> dict[str, int]:
+        """The last of a group in the table is its smallest."""
+        return {cell.group: cell.width for cell in self.table if cell.saving > 0}
+
+    def _sensitivity(self, order: Order, width: int, original: Resumed) -> float:
         return sensitivity(
             self.found,
             order,
-            gone,
+            self._alone(order.group.name, width),
             open_model=open_model,
             batches=self.data.batches,
             count=self._looked_at,
