@@ -27,8 +27,9 @@ L9 WebGPU turns convolutions to channels-last, and pushes the Transposes on thro
 L10 NVIDIA GPUs get int32 biases as the floats that they stand for: ONNX Runtime's CUDA provider has no
    DequantizeLinear of int32 (seen on an H100, 1.31), and TensorRT takes none. So they run without
    WeightBiasQuantization, which would make int32 of them again.
-L11 CUDA computes convolutions in float16 channels-last: 0.92 and 0.63 of the time for mobilenet_v2 and
-   resnet18 on an H100 (1.31), whose matrix units want it so. Whoever sets cuda.prefer_nhwc decides.
+L11 CUDA computes convolutions of images in float16 channels-last: 0.92 and 0.63 of the time for
+   mobilenet_v2 and resnet18 on an H100 (1.31), whose matrix units want it so. Whoever sets cuda.prefer_nhwc
+   decides.
 
 Source: onnx DynamicQuantizeLinear-11, MatMulInteger-10; onnxruntime docs/ContribOperators.md (MatMulNBits),
 core/optimizer/matmul_integer_to_float.cc, core/optimizer/qdq_transformer/selectors_actions
@@ -122,8 +123,9 @@ def options_for(precision: Precision, options: RunOptions, *, model: ir.Model | 
 
 
 def _convolves(model: ir.Model) -> bool:
-    """L11."""
-    return any(is_onnx(node, "Conv", "ConvTranspose") for node in model.graph)
+    """L11: over images; of signals and volumes nobody has measured it."""
+    weights = (constant(node.inputs[1]) for node in model.graph if is_onnx(node, "Conv"))
+    return any(weight is not None and weight.ndim == _IMAGE_RANK for weight in weights)
 
 
 def _has_integer_images(model: ir.Model) -> bool:

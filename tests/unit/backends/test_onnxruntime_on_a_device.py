@@ -83,21 +83,22 @@ def test_tensorrt_is_allowed_what_the_precision_needs_and_keeps_its_engines_in_t
 
 
 @pytest.mark.parametrize(
-    ("graph", "precision", "given", "wanted"),
+    ("graph", "shape", "precision", "given", "wanted"),
     [
-        ("Conv(x, w)", "fp16", {}, "1"),
-        ("Conv(x, w)", "fp16", {"cuda.prefer_nhwc": "0"}, "0"),  # whoever says so decides
-        ("Conv(x, w)", "fp32", {}, None),
-        ("Add(x, w)", "fp16", {}, None),
+        ("Conv(x, w)", "1, 1, 1, 1", "fp16", {}, "1"),
+        ("Conv(x, w)", "1, 1, 1, 1", "fp16", {"cuda.prefer_nhwc": "0"}, "0"),  # whoever says so decides
+        ("Conv(x, w)", "1, 1, 1, 1", "fp32", {}, None),
+        ("Conv(x, w)", "1, 1, 1", "fp16", {}, None),
+        ("Add(x, w)", "1, 1, 1, 1", "fp16", {}, None),
     ],
 )
 def test_cuda_convolves_in_float16_channels_last(
-    graph: str, precision: str, given: dict[str, str], wanted: str | None
+    graph: str, shape: str, precision: str, given: dict[str, str], wanted: str | None
 ) -> None:
     """L11 of ``onnxruntime_lowering``."""
     model = ir.from_onnx_text(
         f"""<ir_version: 10, opset_import: ["" : 21]>
-    g (float[1, 1, 1, 1] x) => (float[1, 1, 1, 1] y) <float[1, 1, 1, 1] w = {{1}}> {{ y = {graph} }}"""
+    g (float[{shape}] x) => (float[{shape}] y) <float[{shape}] w = {{1}}> {{ y = {graph} }}"""
     )
     options = targets.load("gpu-cuda").run.options()
     options = replace(options, settings=tuple({**dict(options.settings), **given}.items()))
