@@ -24,7 +24,7 @@ from pydantic import (
 from edgekit import spdx
 from edgekit.errors import RecipeError, closest
 from edgekit.preprocess import Step
-from edgekit.spec import Activation, Embedding, Precision, TensorSpec
+from edgekit.spec import Activation, ElementType, Embedding, Precision, TensorSpec
 from edgekit.toml_schema import checked
 
 _MORE = "docs/recipe.md"
@@ -81,7 +81,7 @@ class InputTable(_Closed):
     """One input of the model."""
 
     name: str = Field(description="the input's name in the ONNX graph")
-    dtype: str = Field(default="float32", description="NumPy name of the element type")
+    dtype: ElementType = Field(default="float32", description="NumPy name of the element type")
     shape: tuple[int | str, ...] = Field(
         description='sizes; a string names a dynamic axis: ["batch", 3, 224, 224]'
     )

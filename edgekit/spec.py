@@ -40,12 +40,36 @@ GPU_FALLBACK = "gpu.fallback"
 """Setting of LiteRT's GPU targets: "refuse" operators on the CPU unless a recipe allows them."""
 
 
+ELEMENT_TYPES = (
+    "float32",
+    "float64",
+    "float16",
+    "bfloat16",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "bool",
+)
+"""What inputs and outputs may hold, by NumPy's (and ml_dtypes') names."""
+
+if TYPE_CHECKING:
+    ElementType = StoredType = str
+else:  # what is read back from a file is held to them
+    ElementType = Literal[ELEMENT_TYPES]
+    StoredType = Literal["int8", "uint8", "int16", "uint16", "int32", "int4", "uint4"]
+
+
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
     """Name, NumPy dtype name ("float32", "int64") and shape of one input or output."""
 
     name: str
-    dtype: str
+    dtype: ElementType
     shape: tuple[Dim, ...]
 
     def __str__(self) -> str:
@@ -138,7 +162,7 @@ class QuantParams:
         axis: the axis that the elements run along, or None for per tensor.
     """
 
-    dtype: str
+    dtype: StoredType
     scale: tuple[float, ...]
     zero_point: tuple[int, ...]
     axis: int | None = None
@@ -189,7 +213,7 @@ class IoBinding:
 
     reference: TensorSpec
     name: str
-    dtype: str
+    dtype: ElementType
     shape: tuple[Dim, ...]
     permutation: tuple[int, ...] = ()
     quant: QuantParams | None = None

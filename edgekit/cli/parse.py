@@ -19,23 +19,8 @@ import typer
 
 from edgekit.backends import affinity
 from edgekit.errors import InputError, UnknownNameError
-from edgekit.spec import TensorSpec
+from edgekit.spec import ELEMENT_TYPES, TensorSpec
 
-DTYPES = (
-    "float32",
-    "float64",
-    "float16",
-    "bfloat16",
-    "int8",
-    "int16",
-    "int32",
-    "int64",
-    "uint8",
-    "uint16",
-    "uint32",
-    "uint64",
-    "bool",
-)
 Name = TypeVar("Name", bound=str)
 _SIZE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _SEPARATOR = re.compile(r"(?<=\d)x|x(?=\d)")
@@ -52,8 +37,8 @@ def parse_input(value: str) -> TensorSpec:
         UnknownNameError: no such element type.
     """
     name, dtype, sizes = _parts(value)
-    if dtype not in DTYPES:
-        raise UnknownNameError("element type", dtype, DTYPES, listing="edgekit export --help")
+    if dtype not in ELEMENT_TYPES:
+        raise UnknownNameError("element type", dtype, ELEMENT_TYPES, listing="edgekit export --help")
     return TensorSpec(name, dtype, tuple(_size(part, value) for part in _split(sizes, value)))
 
 

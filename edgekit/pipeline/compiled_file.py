@@ -13,10 +13,9 @@ from edgekit import target as targets
 from edgekit.backends import openvino_reading
 from edgekit.backends.base import file_entries
 from edgekit.backends.litert import reading as litert_reading
-from edgekit.backends.shared_arrays import dtype_from_name
 from edgekit.errors import InputError, ModelFileError
 from edgekit.ir.contents import Contents
-from edgekit.spec import Artifact, IoBinding
+from edgekit.spec import ELEMENT_TYPES, Artifact, IoBinding
 
 # extension -> the target whose runtime runs such files, and who reads them
 FORMS: Mapping[str, tuple[str, Callable[[Path], Contents]]] = {
@@ -80,18 +79,18 @@ def artifact(path: Path) -> Artifact:
 
 
 def _hold_to_arrays(path: Path, bindings: Sequence[IoBinding]) -> None:
-    """Runtimes know element types that no array has: strings, 4 bits; a damaged file knows any.
+    """Runtimes know element types that no array has, such as strings; a damaged file says anything.
 
     Raises:
         ModelFileError: an input or output has such a type.
     """
     for binding in bindings:
-        for dtype in (binding.reference.dtype, binding.dtype):
-            try:
-                dtype_from_name(dtype)
-            except TypeError as error:
-                raise ModelFileError(
-                    f"{path.name} cannot be opened: {binding.name!r} has the element type {dtype!r}",
-                    why="edgekit gives and takes arrays of numbers, and NumPy has no such type",
-                    remedy="convert the model again with a type of numbers; `edgekit inspect` shows it",
-                ) from error
+        strange = next(
+            (each for each in (binding.reference.dtype, binding.dtype) if each not in ELEMENT_TYPES), None
+        )
+        if strange is not None:
+            raise ModelFileError(
+                f"{path.name} cannot be opened: {binding.name!r} has the element type {strange!r}",
+                why="edgekit gives and takes arrays of numbers",
+                remedy="convert the model again with a type of numbers; `edgekit inspect` shows it",
+            )
