@@ -8,8 +8,8 @@ likely class is the float model's on at least BUDGET of the samples; nothing may
 than its own verdict allows (the upper bound of the ratio's interval at NOT_SLOWER).
 
 What is not here is skipped with its reason: a peer, a target, or the GPU, without which there are no bars.
-EDGEKIT_GPU_QUICK=1 leaves out what tunes itself for minutes. EDGEKIT_BENCH_MODELS
-chooses models, EDGEKIT_BENCH_TARGETS edgekit's targets.
+EDGEKIT_GPU_QUICK=1 leaves out what tunes itself for minutes. EDGEKIT_BENCH_MODELS chooses models,
+EDGEKIT_BENCH_TARGETS edgekit's targets. Run it alone: what the CPU launches is slower beside other programs.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ QUICK = bool(os.environ.get("EDGEKIT_GPU_QUICK"))
 CHOSEN = "EDGEKIT_BENCH_MODELS"
 TARGETS = os.environ.get("EDGEKIT_BENCH_TARGETS", "gpu-cuda,gpu-torch-aoti").split(",")
 SLOW = ("edgekit gpu-torch-aoti fp32", "edgekit gpu-torch-aoti fp16 no graph")  # left out with QUICK
+LAYOUTS = {"cuda.prefer_nhwc", "torch.layout"}  # of images
 TUNED = {"inductor.max_autotune": "true"}
 
 
@@ -181,7 +182,7 @@ def _opened(model: peers.Model, folder: Path) -> Opened:
             reference = _reference(source, samples)
             maker = _Maker(source, folder / f"{model.name}.npz", folder)
             for candidate in (*CANDIDATES, *(() if QUICK else TUNED_CANDIDATES)):
-                if candidate.label.endswith(("nhwc", "nchw", "nhwc tuned")) and model.name == "text_bert":
+                if model.name == "text_bert" and candidate.settings.keys() & LAYOUTS:
                     continue
                 if (QUICK and candidate.label in SLOW) or candidate.target not in TARGETS:
                     continue

@@ -44,7 +44,7 @@ from edgekit.backends.installed import installed_version
 from edgekit.backends.onnxruntime import open_model
 from edgekit.backends.worker import call_in_worker
 from edgekit.dataset import DataSource
-from edgekit.errors import EdgekitError, TargetRefusalError
+from edgekit.errors import EdgekitError, InputError, TargetRefusalError
 from edgekit.ir import io
 from edgekit.ir.graph import constant
 from edgekit.pipeline import model as models
@@ -134,7 +134,18 @@ def _kept(suite: str, models: set[str]) -> tuple[list[Bar], dict[str, Any]]:
 
 
 def chosen_of(variable: str, known: Sequence[str]) -> list[str]:
+    """Those of ``known`` that the variable names, all without it.
+
+    Raises:
+        InputError: it names none of them: a suite that measures nothing would pass.
+    """
     wanted = [each for each in os.environ.get(variable, "").split(",") if each]
+    if wanted and not set(wanted) & set(known):
+        raise InputError(
+            f"{variable}={','.join(wanted)} chooses nothing",
+            why="it is set for another suite, or misspelt",
+            remedy=f"name some of {', '.join(dict.fromkeys(known))}, or unset it",
+        )
     return [each for each in known if not wanted or each in wanted]
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from benchmarks.gpu_software import CHOSEN, HERE, WAYS, chosen_of, measured
+from benchmarks.gpu_software import CHOSEN, HERE, TARGETS, WAYS, chosen_of, measured
 from benchmarks.litert_models import names
 from benchmarks.report import Report
 from edgekit import target as targets
@@ -24,12 +24,15 @@ SUITE = "gpu_vulkan"
 def run() -> Report:
     """All of ``gpu_software``'s ways, on the driver that is installed."""
     os.environ.pop("EDGEKIT_SOFTWARE_GPU", None)  # a processor is no GPU here
-    here = {name: registry.backend(found.backend).probe(found) for name, found in _targets().items()}
-    usable = [replace(way, driver=HERE, large=way.samples) for way in WAYS if here[way.target].ok]
+    chosen = {name: targets.load(name) for name in chosen_of(TARGETS, [way.target for way in WAYS])}
+    here = {name: registry.backend(found.backend).probe(found) for name, found in chosen.items()}
+    absent = {name: each.reason for name, each in here.items() if not each.ok}
+    usable = [
+        replace(way, driver=HERE, large=way.samples)
+        for way in WAYS
+        if way.target in chosen and way.target not in absent
+    ]
     if not usable:
-        return Report(SUITE, (), {"skipped": {name: each.reason for name, each in here.items()}})
-    return measured(SUITE, usable, chosen_of(CHOSEN, names()))
-
-
-def _targets() -> dict[str, targets.Target]:
-    return {way.target: targets.load(way.target) for way in WAYS}
+        return Report(SUITE, (), {"skipped": absent})
+    report = measured(SUITE, usable, chosen_of(CHOSEN, names()))
+    return replace(report, raw={**report.raw, **({"skipped": absent} if absent else {})})

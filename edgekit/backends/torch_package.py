@@ -120,15 +120,14 @@ def _hold_to_shared_library(out: Path) -> None:
     """
     with zipfile.ZipFile(out) as archive:
         names = [each for each in archive.namelist() if _COMPILED in each and each.endswith(".so")]
-        for name in names:
-            if any(each in archive.read(name) for each in _SHARED_CPP):
-                continue
-            out.unlink()
-            raise MissingBackendError(
-                "AOTInductor cannot build its package here: the compiler puts its own C++ library into it",
-                why="PyTorch brings that library too, and fails or crashes when it loads the package",
-                remedy="export CXX=/usr/bin/g++, or another one with a shared libstdc++, and compile again",
-            )
+        shared = any(word in archive.read(name) for name in names for word in _SHARED_CPP)
+    if names and not shared:
+        out.unlink()
+        raise MissingBackendError(
+            "AOTInductor cannot build its package here: the compiler puts its own C++ library into it",
+            why="PyTorch brings that library too, and fails or crashes when it loads the package",
+            remedy="export CXX=/usr/bin/g++, or another one with a shared libstdc++, and compile again",
+        )
 
 
 def compiled_for(path: Path) -> dict[str, str] | None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -55,14 +53,3 @@ def test_the_last_thread_out_puts_the_level_back() -> None:
     leave.set()
     thread.join()
     assert [logger.level for logger in loggers] == before
-
-
-@pytest.mark.parametrize("escaped", [True, False])
-def test_records_of_libraries_are_escaped_on_the_command_line(escaped: bool) -> None:
-    """In a process of its own: pytest has handlers. The sabotage: without it, the terminal obeys."""
-    code = f"import logging; logging.getLogger('some.library').warning('%s', {HOSTILE!r})"
-    if escaped:
-        code = f"from edgekit.cli.log_records import escape_records; escape_records(); {code}"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ("\x1b" in done.stderr) is not escaped
-    assert ("\\x1b" in done.stderr) is escaped
