@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum, StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +58,8 @@ ELEMENT_TYPES = (
 """What inputs and outputs may hold, by NumPy's (and ml_dtypes') names."""
 
 if TYPE_CHECKING:
-    ElementType = StoredType = str
+    ElementType: TypeAlias = str
+    StoredType: TypeAlias = str
 else:  # what is read back from a file is held to them
     ElementType = Literal[ELEMENT_TYPES]
     StoredType = Literal["int8", "uint8", "int16", "uint16", "int32", "int4", "uint4"]
