@@ -75,6 +75,16 @@ def _known() -> dict[str, dict[str, object]]:
     return found
 
 
+class _Told(Silent):
+    """Stages and the seconds at which they begin: the job takes minutes."""
+
+    def __init__(self) -> None:
+        self._begin = time.perf_counter()
+
+    def stage(self, name: str, *, total: int | None = None) -> None:
+        print(f"{time.perf_counter() - self._begin:6.0f} s  {name}", flush=True)
+
+
 def _exported(name: str, work: Path) -> Path:
     return edgekit.export(f"{MODELS / name / 'model.py'}:build", out=work / f"{name}.onnx", inputs=INPUT)
 
@@ -83,6 +93,7 @@ def _exported(name: str, work: Path) -> Path:
 
 
 def _every_target(work: Path) -> dict[str, object]:
+    told = _Told()
     model = _exported("mobilenet_v2", work)
     result = edgekit.prune(
         model,
@@ -91,6 +102,7 @@ def _every_target(work: Path) -> dict[str, object]:
         preprocess=MODELS / "mobilenet_v2" / "edgekit.toml",
         out=work / "pruned.onnx",
         speedup=SPEEDUP,
+        progress=told,
     )
     feeds = {"image": np.random.default_rng(0).standard_normal((1, 3, 224, 224)).astype(np.float32)}
     again = Speedometer(io.load(model), (targets.load("onnxruntime-cpu"),), None, feeds, 1)
@@ -98,6 +110,7 @@ def _every_target(work: Path) -> dict[str, object]:
     with edgekit.open(result.path) as session:
         wanted = session.run(feeds)["logits"]
     for name in targets.names():
+        told.stage(name)
         try:
             edgekit.compile(model, target=name, out=work / f"float-{name}")
         except EdgekitError:

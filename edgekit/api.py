@@ -25,7 +25,6 @@ from edgekit.pipeline import fallback as _fallback
 from edgekit.pipeline import inspect as _inspect
 from edgekit.pipeline import package as _package
 from edgekit.pipeline import quantize as _quantize
-from edgekit.pipeline import run as _run
 from edgekit.pipeline import signing as _signing
 from edgekit.pipeline import validate as _validate
 from edgekit.pipeline import verify as _verify
@@ -45,6 +44,7 @@ from edgekit.pipeline.prune.judging import Judging
 from edgekit.pipeline.prune.live_keras import prune_keras as _prune_keras
 from edgekit.pipeline.prune.live_module import prune_module as _prune_module
 from edgekit.pipeline.prune.run import prune as _prune_file
+from edgekit.pipeline.release import run as _run
 from edgekit.pipeline.result import (
     BenchResult,
     DebugResult,

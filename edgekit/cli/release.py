@@ -88,8 +88,8 @@ def run(
     """
     reports = parse_reports(report or (), verb="release")
     with console.working() as progress:
-        from edgekit.pipeline import run as pipeline
         from edgekit.pipeline import signing
+        from edgekit.pipeline.release import run as pipeline
 
         signer = signing.signer(sign_key, sign.value if sign else None)
         result = pipeline.release(

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from edgekit.errors import ExitCode
-from edgekit.pipeline.run import release
+from edgekit.pipeline.release.run import release
 from edgekit.spec import Silent
 
 MODELS = Path(__file__).parents[2] / "models"

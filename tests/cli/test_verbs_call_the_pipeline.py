@@ -232,7 +232,7 @@ CASES = [
     ),
     Case(
         "release r.toml -o dist2 --target a --target b --update --dry-run --no-cache --cache-dir c",
-        "run.release",
+        "release.run.release",
         result("release_passing", RESULTS["release"]),
         (Path("r.toml"),),
         {
@@ -246,7 +246,7 @@ CASES = [
     ),
     Case(
         "release",
-        "run.release",
+        "release.run.release",
         result("release_failing", RESULTS["release"]),
         (Path("edgekit.toml"),),
         {"out": Path("dist"), "targets": (), "update": False, "dry_run": False, "use_cache": True},
@@ -346,7 +346,7 @@ def test_the_stage_gets_what_the_flags_say(
     found = dict(stage.call_args.kwargs)
     progress = found.pop("progress", None)
     assert progress is None or all(hasattr(progress, name) for name in ("stage", "advance", "note"))
-    assert found.pop("render", None) is None or case.stage in {"run.release", "sweep.run.sweep"}
+    assert found.pop("render", None) is None or case.stage in {"release.run.release", "sweep.run.sweep"}
     assert {key: found[key] for key in case.keywords} == case.keywords
     assert capsys.readouterr().out.strip()
 

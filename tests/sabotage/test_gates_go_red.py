@@ -17,8 +17,8 @@ import edgekit
 from edgekit.errors import BaselineError, DataError, ExitCode, ModelFileError, VerificationError
 from edgekit.ir import io
 from edgekit.pipeline.init import init
+from edgekit.pipeline.release.run import release
 from edgekit.pipeline.result import GateRow, ReleaseResult, ValidateResult
-from edgekit.pipeline.run import release
 from edgekit.report import render_release
 from edgekit.spec import Array, Silent
 

@@ -107,8 +107,9 @@ def _caches(document: Mapping[str, Any], store: Store) -> Cache:
 def _prepare(document: Mapping[str, Any]) -> Reply:
     from edgekit.pipeline import lock as locks
     from edgekit.pipeline import plan as plans
-    from edgekit.pipeline import run as stages
     from edgekit.pipeline import workbench
+    from edgekit.pipeline.release.locking import Locking
+    from edgekit.pipeline.release.start import start
 
     store = _store(document)
     recipe = Recipe.model_validate(document["recipe"])
@@ -117,18 +118,16 @@ def _prepare(document: Mapping[str, Any]) -> Reply:
     with_ranges = bool(document["ranges"])
     changed: tuple[str, ...] = ()
 
-    def find(inputs: Mapping[str, str], used: Mapping[str, str]) -> stages.Locking:
+    def find(inputs: Mapping[str, str], used: Mapping[str, str]) -> Locking:
         nonlocal changed
         changed = held.differences(_shared(inputs, recipe), used) if held else ("there was none",)
         if held and with_ranges and held.ranges is None:
             changed = (*changed, "it has no ranges")
         lock = None if changed else held
-        return stages.Locking(lock, held, "followed" if lock else "written", "")
+        return Locking(lock, held, "followed" if lock else "written", "")
 
     with _pruned_file(document, store) as given:
-        started = stages.start(
-            plan, find=find, cache=_caches(document, store), progress=Silent(), pruning=given
-        )
+        started = start(plan, find=find, cache=_caches(document, store), progress=Silent(), pruning=given)
     prepared = started.prepared() if with_ranges and not started.canonical.quantized else None
     lock = started.locking.lock or locks.make(
         inputs=_shared(started.inputs, recipe),
@@ -179,9 +178,11 @@ def _shared(inputs: Mapping[str, str], recipe: Recipe) -> dict[str, str]:
 
 def _make(document: Mapping[str, Any]) -> Reply:
     from edgekit.pipeline import plan as plans
-    from edgekit.pipeline import run as stages
     from edgekit.pipeline.open_choice import locked_scheme
     from edgekit.pipeline.proof import where
+    from edgekit.pipeline.release.locking import Locking
+    from edgekit.pipeline.release.start import start
+    from edgekit.pipeline.release.try_targets import try_all
 
     store = _store(document)
     recipe = Recipe.model_validate(document["recipe"])
@@ -192,7 +193,7 @@ def _make(document: Mapping[str, Any]) -> Reply:
         locked = LockedTarget.model_validate(document["locked"])
         lock = lock.model_copy(update={"targets": {target.target.name: locked}})
 
-    def find(inputs: Mapping[str, str], used: Mapping[str, str]) -> stages.Locking:
+    def find(inputs: Mapping[str, str], used: Mapping[str, str]) -> Locking:
         del used  # a worker with another version of a tool is refused by the artifact's hash, not before
         changed = lock.differences(_shared(inputs, recipe), {})
         if changed:
@@ -202,13 +203,11 @@ def _make(document: Mapping[str, Any]) -> Reply:
                 remedy="give every worker that compiles the same checkout and data at the same path",
                 more="docs/sweep.md",
             )
-        return stages.Locking(lock, lock, "followed", "")
+        return Locking(lock, lock, "followed", "")
 
     with _pruned_file(document, store) as given:
-        started = stages.start(
-            plan, find=find, cache=_caches(document, store), progress=Silent(), pruning=given
-        )
-    outcomes, rows = stages.try_all(plan, started.benches, lock, measured={}, timed=False)
+        started = start(plan, find=find, cache=_caches(document, store), progress=Silent(), pruning=given)
+    outcomes, rows = try_all(plan, started.benches, lock, measured={}, timed=False)
     if not outcomes:
         failed = rows[0]
         said = {

@@ -12,8 +12,8 @@ import pytest
 
 from edgekit.bundle.packages.base import Source
 from edgekit.errors import ExitCode
-from edgekit.pipeline import run as pipeline
 from edgekit.pipeline.package import Wanted, package
+from edgekit.pipeline.release import run as pipeline
 from edgekit.spec import Silent
 from tests.unit.packages.mobile_bundle import tool
 from tests.unit.packages.test_android_package import run, unpacked, written

@@ -10,7 +10,7 @@ import pytest
 
 from edgekit.bundle.packages import KINDS
 from edgekit.errors import ExitCode, RecipeError, UnknownNameError
-from edgekit.pipeline import run
+from edgekit.pipeline.release import run
 from edgekit.recipe import PackageKind, parse
 from edgekit.spec import Silent
 

@@ -22,8 +22,8 @@ from edgekit.measure.devices import DeviceOptions
 from edgekit.pipeline import device_session
 from edgekit.pipeline.bench import of_bundle as bench_bundle
 from edgekit.pipeline.bench.sweep import Sweep
+from edgekit.pipeline.release.run import release
 from edgekit.pipeline.result import BenchResult
-from edgekit.pipeline.run import release
 from edgekit.spec import Silent
 from tests.unit.pipeline.test_choice_for_a_device import RECIPE, TARGET, shipped
 from tests.unit.pipeline.test_verify_on_a_device import NO_XNNPACK, device_python

@@ -24,8 +24,8 @@ from edgekit.cli.main import run
 from edgekit.errors import ExitCode, InputError, VerificationError
 from edgekit.pipeline import lock as locks
 from edgekit.pipeline.open_choice import UndecidedEvidenceError
+from edgekit.pipeline.release.run import release
 from edgekit.pipeline.result import ReleaseResult
-from edgekit.pipeline.run import release
 from edgekit.spec import Silent
 from tests.unit.bundle.signing_keys import make_key, needs_signing
 

@@ -9,7 +9,7 @@ import pytest
 
 from edgekit.backends.worker_process import WorkerMemoryError
 from edgekit.errors import ExitCode, OutputError
-from edgekit.pipeline import run as stages
+from edgekit.pipeline.release import try_targets
 
 NAMES = ("first", "second")
 
@@ -23,10 +23,10 @@ def _tried(monkeypatch: pytest.MonkeyPatch, error: Exception) -> tuple[dict[str,
             judged=(),
         )
 
-    monkeypatch.setattr(stages, "try_target", try_target)
+    monkeypatch.setattr(try_targets, "try_target", try_target)
     targets = [SimpleNamespace(target=SimpleNamespace(name=name), embed=()) for name in NAMES]
     plan, benches = SimpleNamespace(targets=targets), {(): SimpleNamespace(missed=None)}
-    return stages.try_all(cast("Any", plan), cast("Any", benches), None, measured={})
+    return try_targets.try_all(cast("Any", plan), cast("Any", benches), None, measured={})
 
 
 def test_the_row_names_the_crash_and_the_other_target_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:

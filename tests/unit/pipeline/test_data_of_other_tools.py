@@ -13,7 +13,7 @@ import pytest
 import edgekit
 from edgekit.errors import InputError, RecipeError
 from edgekit.pipeline import steps
-from edgekit.pipeline.run import release
+from edgekit.pipeline.release.run import release
 from edgekit.preprocess import Layout, Resize, Scale, Step, apply
 from edgekit.spec import Silent
 

@@ -14,8 +14,8 @@ from edgekit.bundle.evidence import Evidence
 from edgekit.bundle.manifest import Manifest
 from edgekit.bundle.processing import InputProcessing, OutputProcessing, RawTensor
 from edgekit.errors import ExitCode, UnknownNameError
+from edgekit.pipeline.release.run import release
 from edgekit.pipeline.result.verify import VerifyRow
-from edgekit.pipeline.run import release
 from edgekit.preprocess import Layout, Normalize, Resize
 from edgekit.spec import Silent
 

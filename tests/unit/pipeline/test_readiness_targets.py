@@ -12,11 +12,11 @@ from edgekit import target as targets
 from edgekit.errors import ExitCode, MissingBackendError, RecipeError
 from edgekit.pipeline import compile as compiling
 from edgekit.pipeline import plan as plans
-from edgekit.pipeline import run
 from edgekit.pipeline.compile_result import CompileResult
 from edgekit.pipeline.doctor import target_here
 from edgekit.pipeline.init import init
 from edgekit.pipeline.open import open_artifact
+from edgekit.pipeline.release import run
 from edgekit.pipeline.result import ReleaseResult
 from edgekit.report import FORMATS, render, render_text
 from edgekit.report.listing import TargetsResult, TargetSummary

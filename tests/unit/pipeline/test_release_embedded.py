@@ -12,8 +12,8 @@ import edgekit
 from edgekit.bundle import golden, manifest
 from edgekit.bundle.manifest import Manifest, TargetEntry
 from edgekit.errors import ExitCode, InputError
+from edgekit.pipeline.release.run import release
 from edgekit.pipeline.result import ReleaseResult
-from edgekit.pipeline.run import release
 from edgekit.preprocess import Bytes, Cast, Layout, Resize, Scale
 from edgekit.spec import Silent
 

@@ -25,7 +25,7 @@ from edgekit.ir import io
 from edgekit.ir.digest import digest
 from edgekit.pipeline.lineage import is_about, steps
 from edgekit.pipeline.metadata_keys import LINEAGE_KEY
-from edgekit.pipeline.run import release
+from edgekit.pipeline.release.run import release
 from edgekit.report import page, render_release
 from edgekit.report.text import render
 from edgekit.spec import Silent

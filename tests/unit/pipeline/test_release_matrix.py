@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgekit.errors import DataError, ExitCode
-from edgekit.pipeline import run
+from edgekit.pipeline.release import run
 from edgekit.pipeline.result import ReleaseResult
 from edgekit.spec import Silent
 
@@ -106,7 +106,7 @@ def test_a_repeated_release_runs_nothing_again(folder: Path, monkeypatch: pytest
         raise AssertionError("a proof was made again")
 
     monkeypatch.setattr("edgekit.pipeline.proof.compare_on", fail)
-    monkeypatch.setattr("edgekit.pipeline.framework.load", fail)
+    monkeypatch.setattr("edgekit.pipeline.release.framework.load", fail)
     assert release(folder).matrix == first.matrix
 
 

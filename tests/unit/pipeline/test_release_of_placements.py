@@ -10,8 +10,8 @@ import pytest
 import edgekit
 from edgekit.errors import ExitCode, VerificationError
 from edgekit.pipeline import artifact, candidates
+from edgekit.pipeline.release.run import release
 from edgekit.pipeline.result import CandidateRow, ReleaseResult
-from edgekit.pipeline.run import release
 from edgekit.pipeline.scheme import Scheme
 from edgekit.spec import Artifact, Precision, Silent
 from edgekit.target import Target

@@ -15,7 +15,7 @@ from edgekit.bundle import manifest
 from edgekit.errors import ExitCode, InputError
 from edgekit.ir import io
 from edgekit.ir.graph import constant, is_onnx
-from edgekit.pipeline.run import release
+from edgekit.pipeline.release.run import release
 from edgekit.spec import Precision, Silent
 
 EXAMPLE = Path(edgekit.__file__).parent / "_examples" / "digits-cnn"

@@ -19,8 +19,8 @@ from edgekit.pipeline import lock as locks
 from edgekit.pipeline.prune import for_release
 from edgekit.pipeline.prune.speedometer import Speedometer
 from edgekit.pipeline.prune.width_search import WidthSearch
+from edgekit.pipeline.release.run import release
 from edgekit.pipeline.result import ReleaseResult
-from edgekit.pipeline.run import release
 from edgekit.pruning.importance import Method
 from edgekit.recipe import Importance, parse
 from edgekit.report import render, render_text

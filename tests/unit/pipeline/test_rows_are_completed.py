@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from edgekit.dataset import Dataset
-from edgekit.pipeline.complete_rows import complete
 from edgekit.pipeline.latency import LIMIT
+from edgekit.pipeline.release.complete_rows import complete
 from edgekit.pipeline.result import TargetRow, ValidatedRow
 from edgekit.pipeline.validate import _with_flips
 from edgekit.validation.budget import Budget

@@ -14,8 +14,8 @@ from edgekit.backends.openvino_engine import OpenVinoEngine
 from edgekit.errors import DataError, InputError, RecipeError
 from edgekit.pipeline import compile as compiling
 from edgekit.pipeline import plan as plans
-from edgekit.pipeline import run
 from edgekit.pipeline.open import open_artifact
+from edgekit.pipeline.release import run
 from edgekit.pipeline.verify import verify
 from edgekit.spec import Artifact, RunOptions, Silent
 

@@ -18,7 +18,7 @@ from edgekit.passes import canonicalize
 from edgekit.pipeline import came
 from edgekit.pipeline import plan as plans
 from edgekit.pipeline.open import artifact_at
-from edgekit.pipeline.run import release
+from edgekit.pipeline.release.run import release
 from edgekit.quantization.weights import NoEligibleWeightError
 from edgekit.spec import Precision, Silent
 

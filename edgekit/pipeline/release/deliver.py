@@ -23,7 +23,7 @@ from edgekit.bundle.processing import Processing
 from edgekit.bundle.sign import Signer
 from edgekit.bundle.write import BundleContent, Shipped, write
 from edgekit.dataset import Dataset
-from edgekit.pipeline import facts, provenance
+from edgekit.pipeline import facts
 from edgekit.pipeline.installed import used_packages
 from edgekit.pipeline.judge import Judged
 from edgekit.pipeline.latency import latency_facts
@@ -32,6 +32,7 @@ from edgekit.pipeline.plan import Plan, associated_files
 from edgekit.pipeline.prepare import Prepared
 from edgekit.pipeline.proof import golden_inputs
 from edgekit.pipeline.prune.for_release import PrunedSource
+from edgekit.pipeline.release import provenance
 from edgekit.pipeline.result import CandidateRow, ReleaseResult
 from edgekit.pipeline.snapshot import SAMPLES, samples_of
 from edgekit.pipeline.source_files import source_files
