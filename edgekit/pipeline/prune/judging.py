@@ -52,4 +52,4 @@ class Judging:
 
 def in_memory(data: Dataset) -> Dataset:
     """The same data, in memory where it is small: it is passed over once for each layer."""
-    return replace(data, samples=Held(data.samples, HELD_BYTES))
+    return replace(data, samples=Held(data.samples, HELD_BYTES, count=data.count))

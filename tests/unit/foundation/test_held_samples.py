@@ -1,15 +1,16 @@
-"""Samples that are kept from the first whole pass on."""
+"""Samples that are kept from the first pass on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgekit import dataset
-from edgekit.dataset import DataSource
+from edgekit.dataset import Dataset, DataSource
 from edgekit.dataset.held import Held
 from edgekit.dataset.stream import Sample
 from edgekit.spec import TensorSpec
@@ -39,15 +40,41 @@ def test_what_fits_is_read_once(most_bytes: int, read: int) -> None:
     assert source.read == read
 
 
-def test_a_pass_that_is_given_up_keeps_nothing() -> None:
+def _values(samples: Iterable[Sample]) -> list[float]:
+    return [float(sample["x"][0]) for sample in samples]
+
+
+def test_a_pass_that_ends_early_keeps_what_it_has_read() -> None:
+    """H1: the next one reads from the start, gives what is kept, and keeps the rest."""
     source = Counted()
     samples = Held(source, BYTES)
-    passing = iter(samples())
-    next(passing)
-    assert len(list(samples())) == 5
-    assert source.read == 6
-    assert len(list(samples())) == 5
-    assert source.read == 6
+    assert _values(islice(samples(), 2)) == [0, 1]
+    assert _values(islice(samples(), 2)) == [0, 1]
+    assert source.read == 2
+    assert _values(samples()) == [0, 1, 2, 3, 4]
+    assert source.read == 7
+    assert _values(samples()) == [0, 1, 2, 3, 4]
+    assert source.read == 7
+
+
+def test_who_takes_all_without_asking_for_the_end_reads_them_once() -> None:
+    """As pruning does: eight batches of 32 are 256 samples, and nobody looks for a ninth."""
+    source = Counted()
+    data = Dataset("d", "", "", count=5, seed=0, samples=Held(source, BYTES, count=5))
+    for _ in range(3):
+        assert sum(len(batch["x"]) for batch in islice(data.batches(2), 3)) == 5
+        assert len(list(islice(data.batches(5), 1))) == 1
+    assert source.read == 5
+
+
+@pytest.mark.parametrize("most_bytes", [BYTES, BYTES - 1], ids=["small", "too large"])
+def test_passes_beside_each_other_give_the_same(most_bytes: int) -> None:
+    """One is ahead of the other, and the other ahead of it, when what is kept becomes too much."""
+    samples = Held(Counted(), most_bytes)
+    first, second = samples(), samples()
+    found = [_values(islice(first, 3)), _values(islice(second, 4)), _values(first), _values(second)]
+    assert found == [[0, 1, 2], [0, 1, 2, 3], [3, 4], [4]]
+    assert _values(samples()) == [0, 1, 2, 3, 4]
 
 
 def test_nobody_writes_into_what_is_kept() -> None:
