@@ -13,6 +13,9 @@ D3: graph inputs carry none; outputs keep theirs.
 D4: a constant that several nodes read ties them. ``unshared`` gives each its own copy first, matrices of
     weights excepted: equal zero biases are one constant after canonicalization.
 D5: a channel that lies in no constant is nobody's to remove, and stays.
+D6: channels that a LayerNormalization is computed over (the embedding width of a transformer) stay, unless
+    they are asked for: without them the others' mean and variance are other numbers, so even channels of
+    zeros are missed. ``reconstruct`` fits scale and bias to what is left.
 
 Source: the idea of a graph of dependencies between parameters is that of Fang et al., "DepGraph: Towards Any
 Structural Pruning", CVPR 2023; here it is a labelling of axes instead, as in named dimensions.
@@ -156,10 +159,13 @@ class Dependencies:
                     yield name, axis, numbers
 
 
-def dependencies(model: ir.Model) -> Dependencies:
-    """The channels of a canonical float model with shapes; ``model`` is untouched."""
+def dependencies(model: ir.Model, *, embedding_widths: bool = False) -> Dependencies:
+    """The channels of a canonical float model with shapes; ``model`` is untouched.
+
+    ``embedding_widths``: D6.
+    """
     own = unshared(model)
-    trace = Trace(own.graph)
+    trace = Trace(own.graph, embedding_widths=embedding_widths)
     for index, node in enumerate(own.graph):
         trace.node = index
         rule = _RULES.get(node.op_type) if is_onnx(node, node.op_type) else None

@@ -18,6 +18,7 @@ C5: moments of one layer are in memory at a time; values behind which weights ar
 C6: what stands in the place of a branch that is gone (``branches``) becomes the mean of what is missing.
 C7: to rank widths (``quick``) a layer of more than WIDE columns is solved with one ridge: each of them costs
     the cube of its columns.
+C8: a normalization of which channels are gone has a scale and a bias that fit what is left (``scales``).
 
 Sources: He et al., "Channel Pruning for Accelerating Very Deep Neural Networks", 2017, sections 3.2 and
 3.3.2 (C2); Hubara et al., "Accurate Post Training Quantization With Small Calibration Sets", 2021.
@@ -25,7 +26,7 @@ Sources: He et al., "Channel Pruning for Accelerating Very Deep Neural Networks"
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,7 @@ from edgekit.pruning.dependency import Dependencies
 from edgekit.pruning.layers import Layer, answers, layers, patches, positions
 from edgekit.pruning.least_squares import Seen, bias_moved, seen_of, solution, together, with_bias, write_rows
 from edgekit.pruning.resume import Resumed
+from edgekit.pruning.scales import fit_scale, is_normalization
 from edgekit.pruning.stream import IN_STEP, OpenModel, Read, values
 from edgekit.pruning.ties import Numbers
 from edgekit.spec import Array, BatchStream, Progress, Silent
@@ -101,24 +103,28 @@ def reconstruct(
     result = pruned.clone()
     repairs: list[Repair] = []
     solvable = {layer.name for layer in layers(result) if layer.is_solvable}
+    normalized = {node.name or "" for node in found.model.graph if _loses(found, node, gone)}
     names = [
         node.name or ""
         for node in result.graph
-        if in_place(node) is not None or (node.name in solvable and (only is None or node.name in only))
+        if in_place(node) is not None
+        or node.name in normalized
+        or (node.name in solvable and (only is None or node.name in only))
     ]
     changed, touched = behind(found, gone)
     read = read or (Resumed().values, Resumed().values)
     for name in names:
         if name not in solvable:
+            node = next(node for node in result.graph if node.name == name)
+            if name in normalized:
+                seen = _behind_normalization(
+                    found, result, node, gone, open_model=open_model, batches=batches, count=count, read=read
+                )
+                fit = fit_scale(result, node, seen)
+                repairs.append(Repair(name, fit.before, fit.bias_only, fit.after, 0.0))
+                continue
             _mean_in_place(
-                found,
-                result,
-                next(node for node in result.graph if node.name == name),
-                gone,
-                open_model=open_model,
-                batches=batches,
-                count=count,
-                read=read,
+                found, result, node, gone, open_model=open_model, batches=batches, count=count, read=read
             )
             continue
         layer = next(each for each in layers(result) if each.name == name)
@@ -167,6 +173,32 @@ def _mean_in_place(
     if value is not None and value.shape is not None and seen:
         array = (total / seen).astype(np.float32).reshape([int(str(size)) for size in value.shape])
         value.const_value = ir.tensor(array, name=value.name)
+
+
+def _loses(found: Dependencies, node: ir.Node, gone: frozenset[int]) -> bool:
+    """C8."""
+    value = node.inputs[0] if is_normalization(node) else None
+    return value is not None and carries(found.values.get(value.name or "", ())[-1:], gone)
+
+
+def _behind_normalization(
+    found: Dependencies,
+    model: ir.Model,
+    node: ir.Node,
+    gone: frozenset[int],
+    *,
+    open_model: OpenModel,
+    batches: BatchStream,
+    count: int,
+    read: tuple[Read, Read],
+) -> Iterator[tuple[Array, Array]]:
+    """C8: what ``node`` reads, and what it should give, batch by batch."""
+    source, wanted = (node.inputs[0] or node.outputs[0]).name or "", node.outputs[0].name or ""
+    kept, step = _kept(found, wanted, gone), step_of(count)
+    original = read[0](found.model, [wanted], open_model=open_model, batches=batches, count=count, size=step)
+    current = read[1](model, [source], open_model=open_model, batches=batches, count=count, size=step)
+    for reference, now in zip(original, current, strict=True):
+        yield now[source], _cut(reference[wanted], kept)
 
 
 def behind(

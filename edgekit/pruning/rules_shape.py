@@ -8,6 +8,8 @@ S5  Transpose, Squeeze, Unsqueeze, Expand, Tile: axes move, appear and disappear
 S6  Pad with a constant          the new channels may go too (ResNet's shortcuts without weights).
 S7  Resize, pooling              channels pass where nothing is computed along their axis.
 S8  Softmax, normalization over an axis, reductions: all along that axis stay: its size is part of the result.
+    Normalization over the last axis, where ``embedding_widths`` are asked for: scale and bias go with the
+    channel, and what is left is normalized by its own mean and variance.
 S9  Shape                        channels that it counts stay, unless only other axes are read of it.
 """
 
@@ -319,11 +321,20 @@ def normalization(node: ir.Node, trace: Trace) -> bool:
     if axes is None or any(output.uses() for output in node.outputs[1:]):
         return False
     first = int_attribute(node, "axis", -1) % len(axes)
+    own = [value for value in node.inputs[1:] if value is not None and value.name]
+    if (
+        trace.embedding_widths
+        and first == len(axes) - 1
+        and all(is_constant(value) and len(trace.sizes(value)) == 1 for value in own)
+    ):
+        for value in own:
+            trace.meet(value, -1, axes[-1], f"the input of {node.name} stays")
+        trace.give(node.outputs[0], axes)
+        return True
     for axis in axes[first:]:
         trace.pin(axis, f"{node.name} takes mean and variance over all of them")
-    for value in node.inputs[1:]:
-        if value is not None and value.name:
-            trace.pin_all(value, f"{node.name} is computed over all of them")
+    for value in own:
+        trace.pin_all(value, f"{node.name} is computed over all of them")
     trace.give(node.outputs[0], (*axes[:first], *(None for _ in axes[first:])))
     return True
 

@@ -45,8 +45,9 @@ class Rewrite:
 class Trace:
     """Channels by value and axis, while a graph is walked in order."""
 
-    def __init__(self, graph: ir.Graph) -> None:
+    def __init__(self, graph: ir.Graph, *, embedding_widths: bool = False) -> None:
         self.ties = Ties()
+        self.embedding_widths = embedding_widths  # S8
         self.rewrites: list[Rewrite] = []
         self.owners: list[tuple[str, Numbers]] = []
         self.node = 0

@@ -24,16 +24,19 @@ from edgekit.spec import Array
 from tests.property.litert_graphs import graphs
 from tests.property.prunable_graphs import prunable_graphs
 from tests.unit.litert.litert_models import as_ir, run_onnx
-from tests.unit.pruning.zeroed import float_parameters, some_of_every_group, zeroed
+from tests.unit.pruning.zeroed import float_parameters, masked, some_of_every_group, zeroed
 
 LARGEST_ULP = 256
 
 
-def difference_ulp(model: onnx.ModelProto, *, seed: int = 0) -> float:
-    """Original with zeros against the pruned one, in ULP of the largest output; other checks on the way."""
-    found = dependencies(as_ir(model))
+def difference_ulp(model: onnx.ModelProto, *, seed: int = 0, embedding_widths: bool = False) -> float:
+    """Original with zeros against the pruned one, in ULP of the largest output; other checks on the way.
+
+    With ``embedding_widths`` the original's normalizations are those of the channels that stay.
+    """
+    found = dependencies(as_ir(model), embedding_widths=embedding_widths)
     gone = some_of_every_group(found, seed=seed)
-    with_zeros = onnx.load_from_string(io.to_bytes(zeroed(found, gone)))
+    with_zeros = onnx.load_from_string(io.to_bytes(masked(found, zeroed(found, gone), gone)))
     without = remove(found, gone)
     content = io.to_bytes(without)
     onnx.checker.check_model(content, full_check=True)
@@ -60,6 +63,12 @@ def _ulp(found: Array, expected: Array) -> float:
 @given(prunable_graphs())
 def test_a_pruned_graph_computes_what_it_computed_with_zeros(model: onnx.ModelProto) -> None:
     assert difference_ulp(model) <= LARGEST_ULP
+
+
+@settings(max_examples=100, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@given(prunable_graphs())
+def test_widths_that_are_normalized_over_go_as_any_others(model: onnx.ModelProto) -> None:
+    assert difference_ulp(model, embedding_widths=True) <= LARGEST_ULP
 
 
 @settings(max_examples=150, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
@@ -116,13 +125,30 @@ def test_sabotage_sizes_that_are_not_rewritten_are_seen(monkeypatch: pytest.Monk
     assert _failures() > 0
 
 
+def test_sabotage_a_scale_that_stays_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A normalization that passes channels on and leaves its scale as long as it was."""
+
+    def passes(node: object, trace: Trace) -> bool:
+        trace.give(node.outputs[0], trace.axes(node.inputs[0]))  # type: ignore[attr-defined]
+        return True
+
+    monkeypatch.setitem(_rules(), "LayerNormalization", passes)
+    assert _failures(embedding_widths=True) > 0
+
+
+def test_sabotage_the_mean_of_what_is_gone_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Held against normalizations of all channels, zeros among them, the pruned graphs are others."""
+    monkeypatch.setattr(f"{__name__}.masked", lambda found, model, gone: model)
+    assert _failures(embedding_widths=True) > 0
+
+
 def _rules() -> dict[str, object]:
     from edgekit.pruning import dependency
 
     return dependency._RULES  # type: ignore[return-value]
 
 
-def _failures() -> int:
+def _failures(*, embedding_widths: bool = False) -> int:
     """Of 60 random graphs, those that break or are off."""
     failed = 0
 
@@ -131,7 +157,7 @@ def _failures() -> int:
     def look(model: onnx.ModelProto) -> None:
         nonlocal failed
         try:
-            failed += difference_ulp(model) > LARGEST_ULP
+            failed += difference_ulp(model, embedding_widths=embedding_widths) > LARGEST_ULP
         except Exception:  # noqa: BLE001  (however it breaks, it is seen)
             failed += 1
 

@@ -10,6 +10,9 @@ P1: with a budget the search steps down through BACK parts of what was asked for
     allows. Nothing is written then: what was asked for did not come of it.
 P2: the repair does not change the latency, so widths are measured before weights are solved. It is
     ``reconstruct`` and then ``refine``, unless ``recover`` takes the latter's place.
+P3: the embedding width of a transformer is a width like others where the table says what it costs. One part
+    for every group would take it from all layers at once, and no table would say so. Its readers are
+    all layers: the order of its channels holds moments of all of them, so that of a large model it stays.
 """
 
 from __future__ import annotations
@@ -71,6 +74,7 @@ class Job:
     Attributes:
         may_go: whether channels of a group may go at all.
         branches: whether a residual branch may go as a whole.
+        embedding_widths: whether channels may go that a LayerNormalization is computed over.
         trained: recovery in the framework that the model comes from; None = in PyTorch (``recover``).
     """
 
@@ -82,6 +86,7 @@ class Job:
     progress: Progress
     may_go: Callable[[Dependencies, Group], bool] = lambda found, group: True
     branches: bool = True
+    embedding_widths: bool = True
     trained: Callable[[ir.Model], ir.Model] | None = None
     found: Dependencies = field(init=False)
     orders: tuple[Order, ...] = field(init=False)
@@ -90,7 +95,7 @@ class Job:
 
     def __post_init__(self) -> None:
         self.progress.stage("find channels that go together")
-        self.found = dependencies(self.canonical.model)
+        self.found = dependencies(self.canonical.model, embedding_widths=self._measures_embedding_widths)
         if not any(len(group.channels) > 1 and self.may_go(self.found, group) for group in self.found.groups):
             raise _nothing_may_go(self.found)
         self.speed = Speedometer(
@@ -116,6 +121,12 @@ class Job:
         self.widths = WidthSearch(
             self.found, self.orders, self.speed, self.data, self.asked.seed, self.branches, self.progress
         )
+
+    @property
+    def _measures_embedding_widths(self) -> bool:
+        """P3."""
+        small = not is_large(self.canonical.model)
+        return self.asked.speedup is not None and self.embedding_widths and small
 
     # ---- --keep
 

@@ -118,6 +118,7 @@ def prune_keras(
         progress,
         may_go=channels_of(found.known),
         branches=False,
+        embedding_widths=False,
         trained=trained,
     )
     chosen = job.by_speed() if asked.speedup is not None else job.by_part()

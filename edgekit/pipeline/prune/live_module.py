@@ -4,7 +4,7 @@
 
 M1: only channels go all of whose weights the module has by name or by their numbers (``torch_shrink``), and
     that no size in the graph counts (Reshape, Pad, Split): those are written down in ``forward``. No residual
-    branch goes as a whole: its layers are called there.
+    branch goes as a whole: its layers are called there. An embedding width stays: configurations hold it.
 M2: what comes out is run on one batch and held against the pruned ONNX, to PARITY of the output's range.
 M3: biases that solving the weights added are added to the module's layers.
 """
@@ -87,7 +87,15 @@ def prune_module(
         )
     )
     job = Job(
-        canonical, data, asked, judging, done_first, progress, may_go=channels_of(known), branches=False
+        canonical,
+        data,
+        asked,
+        judging,
+        done_first,
+        progress,
+        may_go=channels_of(known),
+        branches=False,
+        embedding_widths=False,
     )
     found = job.by_speed() if asked.speedup is not None else job.by_part()
     made = _carried_out(own, found.model, known)

@@ -200,6 +200,33 @@ def test_a_speed_that_no_width_gives_is_an_honest_failure(model: Path, clock: li
     assert "--speedup" in gate.remedy
 
 
+def test_the_width_that_a_normalization_is_over_is_one_of_the_table(
+    model: Path, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P3: --speedup sees what it costs and saves; --keep and large models leave it, and say why."""
+    del clock
+    m = Model(seed=4)
+    x = m.add(
+        "MatMul", m.input("x", ("N", 6, 8)), m.constant(m.rng.standard_normal((8, 32)).astype("f"), "embed")
+    )
+    x = m.add("LayerNormalization", x, m.weight(32), m.weight(32), axis=-1)
+    y = m.add("MatMul", m.add("Relu", m.add("MatMul", x, m.weight(32, 16))), m.weight(16, 32))
+    y = m.add("ReduceMean", m.add("Add", x, y), m.ints(1), keepdims=0)
+    onnx.save(m.build(m.add("Gemm", y, m.weight(5, 32), m.weight(5), transB=1)), model)
+    data = np.random.default_rng(0).standard_normal((96, 6, 8)).astype(np.float32)
+    np.savez(model.parent / "train.npz", allow_pickle=False, x=data)
+    fast = _pruned(model, speedup=1.4)
+    assert fast.exit_code is ExitCode.OK
+    cells = [row for row in fast.table if row.group == "embed"]
+    assert [row.kept for row in cells] == [24, 16, 8]
+    assert all(row.error is not None and 0 < row.error < float("inf") for row in cells)
+    kept = _pruned(model, keep=0.5)
+    assert any("takes mean and variance over all of them" in row.reason for row in kept.kept)
+    assert "embed" not in {row.group for row in kept.widths}
+    monkeypatch.setattr(external_data, "LARGE_BYTES", kept.float_size_bytes)
+    assert "embed" not in {row.group for row in _pruned(model, speedup=1.2).table}
+
+
 def test_a_budget_that_ends_first_writes_nothing_and_says_what_it_allows(
     model: Path, clock: list[float]
 ) -> None:

@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.tape import Tape
 
-from edgekit.ir.graph import constant
+from edgekit.ir.graph import constant, replace_value
 from edgekit.pruning.dependency import Dependencies
 
 
@@ -36,6 +37,38 @@ def zeroed(found: Dependencies, channels: tuple[int, ...]) -> ir.Model:
             new[(slice(None),) * part.axis + (list(part.indices),)] = 0
             value.const_value = ir.tensor(new, name=part.initializer)
     return model
+
+
+def masked(found: Dependencies, model: ir.Model, channels: tuple[int, ...]) -> ir.Model:
+    """``model`` (zeroed), in which LayerNormalization takes mean and variance of what is not gone alone.
+
+    Written out in operators that know nothing of channels: d = (x - sum(x) / n) * mask, n those that stay.
+    """
+    result = model.clone()
+    for node in tuple(result.graph):
+        source = node.inputs[0] if node.op_type == "LayerNormalization" else None
+        numbers = found.values[source.name or ""][-1] if source is not None else None
+        if source is None or numbers is None or not np.isin(numbers, channels).any():
+            continue
+        stays = (~np.isin(numbers, channels)).astype(np.float32)
+        tape = Tape()
+
+        def constant_of(array: np.ndarray, tape: Tape = tape) -> ir.Value:
+            return tape.op("Constant", [], {"value": ir.tensor(array)})
+
+        mask, count = constant_of(stays), constant_of(stays.sum(keepdims=True))
+        last, epsilon = constant_of(np.array([-1])), node.attributes["epsilon"].as_float()
+        mean = tape.op("Div", [tape.op("ReduceSum", [source, last], {"keepdims": 1}), count])
+        off = tape.op("Mul", [tape.op("Sub", [source, mean]), mask])
+        square = tape.op("ReduceSum", [tape.op("Mul", [off, off]), last], {"keepdims": 1})
+        power = tape.op("Add", [tape.op("Div", [square, count]), constant_of(np.float32([epsilon]))])
+        value = tape.op("Mul", [tape.op("Div", [off, tape.op("Sqrt", [power])]), node.inputs[1]])
+        if len(node.inputs) > 2:
+            value = tape.op("Add", [value, node.inputs[2]])
+        result.graph.insert_before(node, tape.nodes)
+        replace_value(node.outputs[0], value)
+        result.graph.remove(node, safe=True)
+    return result
 
 
 def float_parameters(model: ir.Model) -> int:
