@@ -77,8 +77,9 @@ def _repaired(model: ir.Model, places: Sequence[int]) -> tuple[ir.Model, ir.Mode
 def _off(model: ir.Model, other: ir.Model) -> float:
     """Root mean square difference on samples that the repair did not see, as a part of the reference's."""
     (feeds,) = stream(io.specs(model)[0][0], count=64, seed=9)(64)
-    (a,), (b,) = (InProcess(each, RunOptions()).run(feeds).values() for each in (model, other))
-    return float(np.sqrt(((a.astype(np.float64) - b) ** 2).mean() / (a.astype(np.float64) ** 2).mean()))
+    found = [InProcess(each, RunOptions()).run(feeds).values() for each in (model, other)]
+    (a,), (b,) = ([np.asarray(each, np.float64) for each in values] for values in found)
+    return float(np.sqrt(((a - b) ** 2).mean() / (a**2).mean()))
 
 
 @pytest.mark.parametrize("kind", KINDS)

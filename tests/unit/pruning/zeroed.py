@@ -61,7 +61,9 @@ def masked(found: Dependencies, model: ir.Model, channels: tuple[int, ...]) -> i
         mean = tape.op("Div", [tape.op("ReduceSum", [source, last], {"keepdims": 1}), count])
         off = tape.op("Mul", [tape.op("Sub", [source, mean]), mask])
         square = tape.op("ReduceSum", [tape.op("Mul", [off, off]), last], {"keepdims": 1})
-        power = tape.op("Add", [tape.op("Div", [square, count]), constant_of(np.float32([epsilon]))])
+        power = tape.op(
+            "Add", [tape.op("Div", [square, count]), constant_of(np.array([epsilon], np.float32))]
+        )
         value = tape.op("Mul", [tape.op("Div", [off, tape.op("Sqrt", [power])]), node.inputs[1]])
         if len(node.inputs) > 2:
             value = tape.op("Add", [value, node.inputs[2]])
