@@ -396,6 +396,7 @@ def compile(
     Raises:
         TargetRefusalError: the target cannot hold the model; the message lists every reason.
         MissingBackendError: the target's compiler is not installed.
+        InputError: a check target, which writes no file; the message says what it would take.
     """
     result = _compile.compile(
         Path(model),
@@ -408,7 +409,7 @@ def compile(
         io=IoForm(io_dtype, io_layout),
         allow_fallback=allow_fallback,
     )
-    return result.artifacts[0]
+    return _compile.only_artifact(result)
 
 
 def open(artifact: Artifact | PathLike, *, threads: int | None = None, target: str | None = None) -> Session:

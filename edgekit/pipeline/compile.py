@@ -15,6 +15,7 @@ from edgekit.errors import (
     BackendCrashError,
     EdgekitError,
     ExitCode,
+    InputError,
     MissingBackendError,
     TargetRefusalError,
 )
@@ -110,6 +111,29 @@ def compile(
         exit_code=gravest(
             (ExitCode.TARGET_REFUSES if nothing else ExitCode.OK, *(each.exit_code for each in failed))
         ),
+    )
+
+
+def only_artifact(result: CompileResult) -> Artifact:
+    """That of a single target.
+
+    Raises:
+        TargetRefusalError: it is a check target, and would take nothing.
+        InputError: it is one that would take the model, and writes no file.
+    """
+    if result.artifacts:
+        return result.artifacts[0]
+    (row,) = result.readiness
+    remedy = f"`edgekit compile MODEL.onnx --target {row.target}` lists what stays outside, node by node"
+    if row.verdict == "nothing":
+        raise TargetRefusalError(
+            f"{row.target}: {row.sentence}", why=row.marked, remedy=remedy, rejections=row.blocked
+        )
+    raise InputError(
+        f"{row.target} is a check, and writes no file: {row.sentence}",
+        why=row.marked,
+        remedy=f"{remedy}; compile for a target that has files (`edgekit targets`)",
+        more="docs/npu.md",
     )
 
 

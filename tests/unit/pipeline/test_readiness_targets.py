@@ -9,7 +9,7 @@ import pytest
 
 from edgekit import api
 from edgekit import target as targets
-from edgekit.errors import ExitCode, MissingBackendError, RecipeError
+from edgekit.errors import ExitCode, InputError, MissingBackendError, RecipeError, TargetRefusalError
 from edgekit.pipeline import compile as compiling
 from edgekit.pipeline import plan as plans
 from edgekit.pipeline.compile_result import CompileResult
@@ -172,6 +172,18 @@ def test_a_model_that_would_be_refused_is_exit_5(tmp_path: Path) -> None:
     assert [row.verdict for row in found.readiness] == ["nothing"]
     assert found.artifacts == ()
     assert "Det" in found.readiness[0].blocked[0].reason
+    with pytest.raises(TargetRefusalError, match="nothing would be taken") as refused:
+        api.compile(tmp_path / "det.onnx", target="qnn-check", out=tmp_path / "out")
+    assert refused.value.rejections == found.readiness[0].blocked
+
+
+def test_the_function_says_what_a_check_without_a_file_found(example: Path, tmp_path: Path) -> None:
+    """It gives an artifact, and Core ML's check has none, also where all of the model would be taken."""
+    with pytest.raises(InputError, match="writes no file: all of it would be taken") as said:
+        api.compile(example / "digits-cnn.onnx", target="coreml-check", out=tmp_path)
+    assert MARK in said.value.why
+    assert "edgekit targets" in said.value.remedy
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_precision_that_is_named_for_a_check_must_be_its_own(example: Path) -> None:
