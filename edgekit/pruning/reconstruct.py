@@ -18,7 +18,8 @@ C5: moments of one layer are in memory at a time; values behind which weights ar
 C6: what stands in the place of a branch that is gone (``branches``) becomes the mean of what is missing.
 C7: to rank widths (``quick``) a layer of more than WIDE columns is solved with one ridge: each of them costs
     the cube of its columns.
-C8: a normalization of which channels are gone has a scale and a bias that fit what is left (``scales``).
+C8: a normalization of which channels are gone has a scale and a bias that fit what is left (``scales``): two
+    numbers a channel, so that no batches are held back to judge them.
 
 Sources: He et al., "Channel Pruning for Accelerating Very Deep Neural Networks", 2017, sections 3.2 and
 3.3.2 (C2); Hubara et al., "Accurate Post Training Quantization With Small Calibration Sets", 2021.
@@ -116,16 +117,21 @@ def reconstruct(
     for name in names:
         if name not in solvable:
             node = next(node for node in result.graph if node.name == name)
+            seen = _beside(
+                found,
+                result,
+                node,
+                gone,
+                open_model=open_model,
+                batches=batches,
+                count=count,
+                read=read,
+            )
             if name in normalized:
-                seen = _behind_normalization(
-                    found, result, node, gone, open_model=open_model, batches=batches, count=count, read=read
-                )
                 fit = fit_scale(result, node, seen)
                 repairs.append(Repair(name, fit.before, fit.bias_only, fit.after, 0.0))
-                continue
-            _mean_in_place(
-                found, result, node, gone, open_model=open_model, batches=batches, count=count, read=read
-            )
+            else:
+                _mean_in_place(node, seen)
             continue
         layer = next(each for each in layers(result) if each.name == name)
         added = _addition(layer, result)
@@ -147,41 +153,7 @@ def reconstruct(
     return result, tuple(repairs)
 
 
-def _mean_in_place(
-    found: Dependencies,
-    model: ir.Model,
-    node: ir.Node,
-    gone: frozenset[int],
-    *,
-    open_model: OpenModel,
-    batches: BatchStream,
-    count: int,
-    read: tuple[Read, Read],
-) -> None:
-    """C6."""
-    value, wanted = in_place(node), node.outputs[0].name or ""
-    other = next(each.name or "" for each in node.inputs if each is not None and each is not value)
-    kept, total, seen = _kept(found, wanted, gone), np.zeros(()), 0
-    step = step_of(count)
-    original = read[0](found.model, [wanted], open_model=open_model, batches=batches, count=count, size=step)
-    current = read[1](model, [other], open_model=open_model, batches=batches, count=count, size=step)
-    for reference, now in zip(original, current, strict=True):
-        missing = np.asarray(_cut(reference[wanted], kept), np.float64) - np.asarray(now[other], np.float64)
-        axes = tuple(axis for axis in range(missing.ndim) if axis != 1)
-        total = total + missing.sum(axis=axes)
-        seen += missing.size // missing.shape[1]
-    if value is not None and value.shape is not None and seen:
-        array = (total / seen).astype(np.float32).reshape([int(str(size)) for size in value.shape])
-        value.const_value = ir.tensor(array, name=value.name)
-
-
-def _loses(found: Dependencies, node: ir.Node, gone: frozenset[int]) -> bool:
-    """C8."""
-    value = node.inputs[0] if is_normalization(node) else None
-    return value is not None and carries(found.values.get(value.name or "", ())[-1:], gone)
-
-
-def _behind_normalization(
+def _beside(
     found: Dependencies,
     model: ir.Model,
     node: ir.Node,
@@ -192,13 +164,33 @@ def _behind_normalization(
     count: int,
     read: tuple[Read, Read],
 ) -> Iterator[tuple[Array, Array]]:
-    """C8: what ``node`` reads, and what it should give, batch by batch."""
-    source, wanted = (node.inputs[0] or node.outputs[0]).name or "", node.outputs[0].name or ""
+    """C6, C8: what ``node`` reads of the activations, and what it should give, batch by batch."""
+    value, wanted = in_place(node), node.outputs[0].name or ""
+    source = next(each.name or "" for each in node.inputs if each is not None and each is not value)
     kept, step = _kept(found, wanted, gone), step_of(count)
     original = read[0](found.model, [wanted], open_model=open_model, batches=batches, count=count, size=step)
     current = read[1](model, [source], open_model=open_model, batches=batches, count=count, size=step)
     for reference, now in zip(original, current, strict=True):
         yield now[source], _cut(reference[wanted], kept)
+
+
+def _mean_in_place(node: ir.Node, seen: Iterable[tuple[Array, Array]]) -> None:
+    """C6."""
+    value, total, count = in_place(node), np.zeros(()), 0
+    for other, wanted in seen:
+        missing = np.asarray(wanted, np.float64) - np.asarray(other, np.float64)
+        axes = tuple(axis for axis in range(missing.ndim) if axis != 1)
+        total = total + missing.sum(axis=axes)
+        count += missing.size // missing.shape[1]
+    if value is not None and value.shape is not None and count:
+        array = (total / count).astype(np.float32).reshape([int(str(size)) for size in value.shape])
+        value.const_value = ir.tensor(array, name=value.name)
+
+
+def _loses(found: Dependencies, node: ir.Node, gone: frozenset[int]) -> bool:
+    """C8."""
+    value = node.inputs[0] if is_normalization(node) else None
+    return value is not None and carries(found.values.get(value.name or "", ())[-1:], gone)
 
 
 def behind(

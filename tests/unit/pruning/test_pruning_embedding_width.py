@@ -13,14 +13,15 @@ from edgekit.ir import io
 from edgekit.ir.graph import constant
 from edgekit.pruning import reconstruct as module
 from edgekit.pruning.dependency import Dependencies, dependencies
-from edgekit.pruning.reconstruct import Repair, reconstruct
+from edgekit.pruning.reconstruct import Repair
 from edgekit.pruning.remove import remove
 from edgekit.pruning.scales import Fit, fit_scale
 from edgekit.spec import Array, RunOptions
 from tests.unit.litert.litert_models import Model, as_ir
 from tests.unit.pruning.in_process import InProcess, stream
+from tests.unit.pruning.repaired import cut_and_repaired
 
-COUNT, WIDTH, HALF = 256, 8, 4
+WIDTH, HALF = 8, 4
 Kind = Literal["LayerNormalization", "RMSNormalization"]
 KINDS: tuple[Kind, ...] = ("LayerNormalization", "RMSNormalization")
 
@@ -60,18 +61,7 @@ def _width(found: Dependencies) -> tuple[int, ...]:
 def _repaired(model: ir.Model, places: Sequence[int]) -> tuple[ir.Model, ir.Model, tuple[Repair, ...]]:
     """(as cut out, repaired, repairs) without those places of the width."""
     found = dependencies(model, embedding_widths=True)
-    gone = [_width(found)[place] for place in places]
-    cut = remove(found, gone)
-    repaired, repairs = reconstruct(
-        found,
-        cut,
-        gone,
-        open_model=InProcess,
-        batches=stream(io.specs(model)[0][0], count=COUNT),
-        count=COUNT,
-        seed=0,
-    )
-    return cut, repaired, repairs
+    return cut_and_repaired(found, [_width(found)[place] for place in places])
 
 
 def _off(model: ir.Model, other: ir.Model) -> float:

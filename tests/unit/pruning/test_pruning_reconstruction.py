@@ -15,8 +15,7 @@ from edgekit.pruning.remove import remove
 from edgekit.spec import Array, RunOptions
 from tests.unit.litert.litert_models import Model, as_ir
 from tests.unit.pruning.in_process import InProcess, stream
-
-COUNT = 256
+from tests.unit.pruning.repaired import cut_and_repaired
 
 
 def _repaired(model: ir.Model, places: dict[str, list[int]]) -> tuple[ir.Model, ir.Model, tuple[Repair, ...]]:
@@ -29,17 +28,7 @@ def _repaired(model: ir.Model, places: dict[str, list[int]]) -> tuple[ir.Model, 
         if part.axis == 0 and set(part.indices) & set(places.get(part.initializer, []))
     }
     assert gone
-    cut = remove(found, gone)
-    repaired, repairs = reconstruct(
-        found,
-        cut,
-        gone,
-        open_model=InProcess,
-        batches=stream(io.specs(model)[0][0], count=COUNT),
-        count=COUNT,
-        seed=0,
-    )
-    return cut, repaired, repairs
+    return cut_and_repaired(found, gone)
 
 
 def _outputs(model: ir.Model, *, seed: int = 9) -> Array:
