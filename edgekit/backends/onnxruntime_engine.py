@@ -88,7 +88,13 @@ class OnnxRuntimeEngine:
         return replace(self._options, settings=settings)
 
     def executed(self) -> list[dict[str, Any]]:
-        """What runs, read from a profile of one inference (``onnxruntime_profile``)."""
+        """What runs, read from a profile of one inference (``onnxruntime_profile``).
+
+        The session that profiles takes the place of this one, which ``bind`` opens again: each of them holds
+        the weights once more than the file does.
+        """
+        if self._on_device is None and self._feeds:
+            self._session = self._binding = None
         return onnxruntime_profile.executed(
             lambda into: _session(_imported(), self._path, self._unreplayed, profile=into)[0], self._feeds
         )
@@ -108,6 +114,9 @@ class OnnxRuntimeEngine:
             self._feeds = feeds
             self._on_device.bind(feeds)
             return
+        if self._session is None:
+            self._session, _ = _session(_imported(), self._path, self._options)
+            self._binding = self._session.io_binding()
         self._binding.clear_binding_inputs()
         self._binding.clear_binding_outputs()
         self._feeds = feeds  # the binding points into these arrays

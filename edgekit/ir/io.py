@@ -102,6 +102,15 @@ def to_bytes(model: ir.Model) -> bytes:
     return _serialized(_with_data_inside(model))
 
 
+def pieces(model: ir.Model) -> Iterator[bytes | memoryview]:
+    """The bytes of ``to_bytes`` one after the other: of a large model they are never held at once.
+
+    Raises:
+        OutputError: as ``to_bytes``, before the first piece.
+    """
+    return _in_pieces(model) if external_data.is_large(model) else iter([to_bytes(model)])
+
+
 def save(model: ir.Model, path: Path | str, *, limit_bytes: int | None = None) -> tuple[Path, ...]:
     """Write ``model`` to ``path``, atomically; gives the files that it wrote, the model first.
 
@@ -116,7 +125,7 @@ def save(model: ir.Model, path: Path | str, *, limit_bytes: int | None = None) -
     size = external_data.size_bytes(model)
     limit = PROTOBUF_LIMIT_BYTES if limit_bytes is None else limit_bytes
     if size <= limit * (1 - _STRUCTURE):
-        parts = _in_pieces(model) if size >= external_data.LARGE_BYTES else iter([to_bytes(model)])
+        parts = pieces(model)
         with _output_errors(path, size), drafts.file(path) as draft, draft.open("wb") as file:
             file.writelines(parts)
         return (path,)

@@ -100,12 +100,16 @@ def _model(plan: Plan) -> ModelFacts:
 
 
 def _float_parent(plan: Plan, canonical: Canonical) -> FloatParent:
-    content = io.to_bytes(canonical.model) if size_bytes(canonical.model) <= _ONE_FILE_BYTES else None
+    digest, size = hashlib.sha256(), 0
+    if size_bytes(canonical.model) <= _ONE_FILE_BYTES:
+        for piece in io.pieces(canonical.model):
+            digest.update(piece)
+            size += len(piece)
     return FloatParent(
         graph=canonical.digest,
         file=f"{plan.stem}.onnx",
-        sha256=None if content is None else hashlib.sha256(content).hexdigest(),
-        size_bytes=None if content is None else len(content),
+        sha256=digest.hexdigest() if size else None,
+        size_bytes=size or None,
         framework=canonical.framework,
         quantized=canonical.quantized,
     )

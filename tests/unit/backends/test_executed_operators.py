@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 import pytest
 
 from edgekit import target as targets
-from edgekit.backends import registry
+from edgekit.backends import onnxruntime_engine, registry
 from edgekit.backends.base import CompileRequest
 from edgekit.backends.onnxruntime_profile import row_of
 from edgekit.backends.worker import WorkerSession
@@ -18,7 +20,7 @@ from edgekit.pipeline.came import Variant
 from edgekit.pipeline.coverage import measure, silent_fallbacks
 from edgekit.quantization.apply import apply
 from edgekit.quantization.weights import place_weights
-from edgekit.spec import Executed, Precision
+from edgekit.spec import Executed, Precision, RunOptions
 
 TEXT = """
 <ir_version: 10, opset_import: ["" : 21]>
@@ -141,3 +143,32 @@ def test_integer_weights_alone_run_as_asked_on(name: str, precision: Precision, 
     found = measure(made, rows, device="cpu")
     assert found is not None
     assert (found.share, found.operators, found.elsewhere) == (1.0, 2, ())
+
+
+def test_of_onnx_runtime_one_session_at_a_time_holds_the_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sabotage: with the engine's own session left open, a first one lives when the second is opened."""
+    opened: list[weakref.ref[Any]] = []
+    alive: list[int] = []
+    real = onnxruntime_engine._session
+
+    def counted(*given: Any, **named: Any) -> Any:
+        alive.append(sum(each() is not None for each in opened))
+        session, facts = real(*given, **named)
+        opened.append(weakref.ref(session))
+        return session, facts
+
+    monkeypatch.setattr(onnxruntime_engine, "_session", counted)
+    path = tmp_path / "m.onnx"
+    ir.save(model(broken=False), path)
+    engine = onnxruntime_engine.OnnxRuntimeEngine(path, RunOptions(), ["x"], ["y"])
+    feeds = {"x": np.random.default_rng(0).random((1, 32, 4, 4), np.float32)}
+    engine.bind(feeds)
+    engine.invoke()
+    before = engine.fetch()["y"]
+    assert engine.executed()
+    engine.bind(feeds)
+    engine.invoke()
+    np.testing.assert_array_equal(engine.fetch()["y"], before)
+    assert alive == [0, 0, 0]

@@ -232,7 +232,10 @@ def test_pieces_are_what_protobuf_writes(monkeypatch: pytest.MonkeyPatch, tmp_pa
     model = canonicalize(dense(2**15))
     model.metadata_props["key"] = "value"
     whole = io.to_bytes(model)
-    assert b"".join(io._in_pieces(model)) == whole
+    assert b"".join(io.pieces(model)) == whole
+    monkeypatch.setattr(external_data, "LARGE_BYTES", 1000)
+    monkeypatch.setattr(io, "to_bytes", None)  # nothing is serialized as a whole
+    assert b"".join(io.pieces(model)) == whole
 
 
 @pytest.mark.parametrize("at", [0, 1, 5, 30, 60, -1, -9])
