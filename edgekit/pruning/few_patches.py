@@ -85,12 +85,16 @@ class FewSquare:
         damp: (columns,) of the diagonal.
     """
 
-    x: Floats
-    damp: Floats
+    x: Floats | Singles
+    damp: Floats | Singles
     __array_ufunc__ = None  # NumPy leaves ``rows @ square`` to ``__rmatmul__``
 
-    def __rmatmul__(self, rows: Floats) -> Floats:
+    def __rmatmul__(self, rows: Floats | Singles) -> Floats:
         return np.asarray((rows @ self.x.T) @ self.x + rows * self.damp)
+
+    def single(self) -> FewSquare:
+        """In float32."""
+        return FewSquare(self.x.astype(np.float32), self.damp.astype(np.float32))
 
     def taken(self, columns: npt.NDArray[np.int64]) -> FewSquare:
         """Of ``columns``, in that order."""

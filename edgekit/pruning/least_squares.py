@@ -148,7 +148,7 @@ def diagonal(square: Square) -> Floats:
 
 def last_row(square: Square) -> Floats:
     """(columns,) what each column and the last one give together."""
-    return square.x[:, -1] @ square.x if isinstance(square, FewSquare) else square[-1]
+    return np.asarray(square.x[:, -1] @ square.x) if isinstance(square, FewSquare) else square[-1]
 
 
 def solution(sums: Seen, start: Floats, ridge: float, layer: Layer) -> Floats:

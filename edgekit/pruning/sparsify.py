@@ -13,6 +13,7 @@ S3: layers in front of one are final when it is solved: what was read there is w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,7 @@ from edgekit.pruning.dependency import dependencies
 from edgekit.pruning.layers import LARGEST_COLUMNS, Floats, Layer, layers
 from edgekit.pruning.least_squares import (
     Seen,
+    Square,
     bias_moved,
     equations,
     last_row,
@@ -34,7 +36,7 @@ from edgekit.pruning.least_squares import (
 from edgekit.pruning.reconstruct import RIDGES, sums_of_layer
 from edgekit.pruning.resume import Resumed
 from edgekit.pruning.stream import OpenModel
-from edgekit.pruning.zeros import Mask, Pattern, zeroed
+from edgekit.pruning.zeros import PENALTIES, Choice, Pattern, choose, solve_on
 from edgekit.spec import BatchStream, Progress, Silent
 
 SMALLEST = 1024  # weights: fewer are not worth a difference
@@ -144,36 +146,87 @@ def _with_zeros(model: ir.Model, layer: Layer, sums: tuple[Seen, Seen], pattern:
     old = with_bias(layer)
     moved = bias_moved(old, fitted) if layer.takes_bias else old
     ridge = min(RIDGES, key=lambda each: judging.error(solution(fitted, moved, each, layer)))
-    kept, chosen = _chosen(layer, fitted, moved, ridge, pattern)
-    after = judging.error(chosen)
-    if judging is not fitted:
-        kept, chosen = _chosen(layer, together(fitted, judging), moved, ridge, pattern)
+    seen = _Choices(layer, fitted, moved, ridge=ridge, pattern=pattern)
+    after = judging.error(seen.solved())
+    if judging is not fitted:  # the zeros again, of all that was seen, with the penalties that served
+        both, penalties = together(fitted, judging), seen.penalties
+        seen = _Choices(layer, both, moved, ridge=ridge, pattern=pattern, penalties=penalties)
+    chosen = seen.solved(to_the_end=True)
     write_rows(model, layer, chosen)
     return Sparse(
         layer.name,
         layer.size,
-        int((~kept).sum()),
+        seen.zeros,
         judging.error(_magnitude(layer, fitted, pattern)),
         after,
     )
 
 
-def _chosen(layer: Layer, sums: Seen, start: Floats, ridge: float, pattern: Pattern) -> tuple[Mask, Floats]:
-    """((groups, rows, columns) that stay, (groups, rows, columns + 1) solved)."""
-    whole = solution(sums, start, ridge, layer)
-    order = _order(layer)
-    back = np.argsort(order)
-    masks, solved = [], []
-    for (left, right), rows in zip(equations(sums, whole, ridge), whole, strict=True):
-        bias = rows[:, -1:]
-        ends = order if not layer.takes_bias else np.append(order, len(order))
-        wanted = right[:, ends]
-        if not layer.takes_bias:
-            wanted = wanted - bias * last_row(left)[order]
-        kept, found = zeroed(taken(left, ends), wanted, rows[:, ends], pattern, free=len(ends) - len(order))
-        masks.append(kept[:, back])
-        solved.append(np.concatenate([found[:, back], found[:, -1:] if layer.takes_bias else bias], axis=1))
-    return np.stack(masks), np.stack(solved)
+class _Choices:
+    """The zeros of each group of a layer, its columns in a kernel's order (Z2).
+
+    Args:
+        layer: of the model.
+        sums: of what it reads and should give.
+        start: (groups, rows, columns + 1) as it is.
+        ridge: S1.
+        pattern: of the zeros.
+        penalties: of each group, where they are known.
+    """
+
+    def __init__(
+        self,
+        layer: Layer,
+        sums: Seen,
+        start: Floats,
+        *,
+        ridge: float,
+        pattern: Pattern,
+        penalties: Sequence[float] = (),
+    ) -> None:
+        self._layer, self._order = layer, _order(layer)
+        self._groups: list[tuple[Square, Floats, Floats, Choice]] = []
+        whole = solution(sums, start, ridge, layer)
+        ends = self._order if not layer.takes_bias else np.append(self._order, len(self._order))
+        for number, ((left, right), rows) in enumerate(
+            zip(equations(sums, whole, ridge), whole, strict=True)
+        ):
+            bias = rows[:, -1:]
+            wanted = right[:, ends]
+            if not layer.takes_bias:
+                wanted = wanted - bias * last_row(left)[self._order]
+            square = taken(left, ends)
+            choice = choose(
+                square,
+                wanted,
+                rows[:, ends],
+                pattern,
+                free=len(ends) - len(self._order),
+                penalties=penalties[number : number + 1] or PENALTIES,
+            )
+            self._groups.append((square, wanted, bias, choice))
+
+    @property
+    def penalties(self) -> tuple[float, ...]:
+        """Of each group."""
+        return tuple(choice.penalty for *_, choice in self._groups)
+
+    @property
+    def zeros(self) -> int:
+        """Weights of the layer."""
+        return sum(int((~choice.kept).sum()) for *_, choice in self._groups)
+
+    def solved(self, *, to_the_end: bool = False) -> Floats:
+        """(groups, rows, columns + 1); without ``to_the_end`` as near as a judgement needs it."""
+        back = np.argsort(self._order)
+        found = []
+        for square, wanted, bias, choice in self._groups:
+            rows = choice.solved
+            if to_the_end:
+                rows = solve_on(choice.kept, square, wanted, rows)
+            end = rows[:, -1:] if self._layer.takes_bias else bias
+            found.append(np.concatenate([rows[:, back], end], axis=1))
+        return np.stack(found)
 
 
 def _order(layer: Layer) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -9,8 +9,10 @@ Z1: the mask comes of ADMM: the weights follow the least squares on one side and
 Z2: N:M keeps at most N of M columns that lie behind each other in the order in which a kernel sums: input
     channels, for each place of the kernel apart (TensorRT's and cuSPARSELt's order).
 Z3: with the zeros fixed, the rows are solved exactly, all columns against all: conjugate gradients on the
-    masked normal equations.
-Z4: both go through a few rows at a time: of a wide layer the whole would be a gigabyte in each step.
+    masked normal equations. What is left over is computed in float64, the steps that make it smaller in
+    float32; each call starts anew from what is left. Losses are those of float64 to 1e-3 (the median 1e-8).
+Z4: both go through a few rows at a time: of a wide layer the whole would be a gigabyte in each step. Every
+    core has rows of its own (``row_blocks``).
 
 Sources: Boza, "Fast and Effective Weight Update for Pruned Large Language Models", 2024 (Z1); Meng et al.,
 "ALPS", 2024 (Z3); Mishra et al., "Accelerating Sparse Deep Neural Networks", 2021 (Z2).
@@ -18,8 +20,9 @@ Sources: Boza, "Fast and Effective Weight Update for Pruned Large Language Model
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,11 +32,11 @@ from edgekit.errors import InputError
 from edgekit.pruning.few_patches import FewSquare
 from edgekit.pruning.layers import Floats, Singles
 from edgekit.pruning.least_squares import Square, diagonal, taken
+from edgekit.pruning.row_blocks import by_rows
 
 Mask = npt.NDArray[np.bool_]
 Linear = Callable[[Singles], Singles]
 PENALTIES = (0.3, 1.0)  # of a mean column's power: the first is better at 50 %, the second at 90 %
-AT_ONCE = 2**18  # numbers, Z4: 2 MB of float64
 ITERATIONS = 20  # of ADMM: 60 are better by a twentieth
 GROWTH = 0.75  # of the iterations, over which the part of zeros grows to what is asked for
 CHOOSING = 20  # steps of conjugate gradients to see which penalty loses less: within 0.3 % of the loss of 60
@@ -85,8 +88,31 @@ def asked_pattern(sparsity: float | None, pattern: str | None) -> Pattern | None
     return Pattern(1 - int(found[1]) / int(found[2]), int(found[2]))
 
 
-def zeroed(left: Square, right: Floats, start: Floats, pattern: Pattern, *, free: int) -> tuple[Mask, Floats]:
-    """(what stays, (rows, columns) solved): W with the zeros that cost least.
+@dataclass(frozen=True)
+class Choice:
+    """Where the zeros are.
+
+    Attributes:
+        penalty: one of PENALTIES, with which least is lost.
+        kept: (rows, columns) what stays.
+        solved: (rows, columns), with CHOOSING steps: to judge the choice.
+    """
+
+    penalty: float
+    kept: Mask
+    solved: Floats
+
+
+def choose(
+    left: Square,
+    right: Floats,
+    start: Floats,
+    pattern: Pattern,
+    *,
+    free: int,
+    penalties: Sequence[float] = PENALTIES,
+) -> Choice:
+    """The zeros that cost least (Z1).
 
     Args:
         left: (columns, columns), symmetric and positive definite: sums of x x^T and a ridge.
@@ -94,29 +120,39 @@ def zeroed(left: Square, right: Floats, start: Floats, pattern: Pattern, *, free
         start: (rows, columns), the solution of that.
         pattern: N:M needs whole groups of columns.
         free: columns at the end that stay anyway: a bias.
+        penalties: to try.
     """
     columns = start.shape[1] - free
     first = taken(left, np.arange(columns)) if free else left
-    best: tuple[float, Mask, Floats] | None = None
-    for penalty in PENALTIES:
+
+    def tried(penalty: float) -> Choice:
         kept = np.ones(start.shape, bool)
         kept[:, :columns] = _mask(first, start[:, :columns], pattern, penalty)
-        solved = solve_on(kept, left, right, start, steps=CHOOSING)
-        loss = sum(_power(solved[rows] - start[rows], left) for rows in _some_rows(start))
-        if best is None or loss < best[0]:
-            best = (loss, kept, solved)
-    assert best is not None  # noqa: S101  PENALTIES are not empty
-    return best[1], solve_on(best[1], left, right, best[2])
+        return Choice(penalty, kept, solve_on(kept, left, right, start, steps=CHOOSING))
+
+    best = tried(penalties[0])
+    if len(penalties) == 1:
+        return best
+    least = _loss(best.solved, start, left)
+    for penalty in penalties[1:]:
+        other = tried(penalty)
+        loss = _loss(other.solved, start, left)
+        best, least = (other, loss) if loss < least else (best, least)
+    return best
 
 
-def _power(off: Floats, left: Square) -> float:
-    return float(((off @ left) * off).sum())
+def zeroed(left: Square, right: Floats, start: Floats, pattern: Pattern, *, free: int) -> tuple[Mask, Floats]:
+    """(what stays, (rows, columns) solved): ``choose``, and the rest solved to its end."""
+    choice = choose(left, right, start, pattern, free=free)
+    return choice.kept, solve_on(choice.kept, left, right, choice.solved)
 
 
-def _some_rows(weight: Floats | Singles) -> Iterator[slice]:
-    """All rows, so many at a time that they stay in the processor's cache (Z4)."""
-    step = max(1, AT_ONCE // weight.shape[1])
-    return (slice(first, first + step) for first in range(0, len(weight), step))
+def _loss(weight: Floats, start: Floats, left: Square) -> float:
+    def power(rows: slice) -> float:
+        off = weight[rows] - start[rows]
+        return float(((off @ left) * off).sum())
+
+    return math.fsum(by_rows(power, weight.shape))
 
 
 def _mask(square: Square, weight: Floats, pattern: Pattern, penalty: float) -> Mask:
@@ -125,17 +161,24 @@ def _mask(square: Square, weight: Floats, pattern: Pattern, penalty: float) -> M
     # float32: columns are scaled and the penalty bounds the inverse; only the order of sizes is read of it
     pull, ease = _scaled(square, scale, penalty)
     found = (weight * scale).astype(np.float32)
-    pulled = np.concatenate([pull(found[rows]) for rows in _some_rows(found)])
-    dual = np.zeros_like(found)
+    pulled, dual = np.empty_like(found), np.zeros_like(found)
+
+    def begin(rows: slice) -> None:
+        pulled[rows] = pull(found[rows])
+
+    by_rows(begin, found.shape)
     for number in range(1, ITERATIONS + 1):
         part = pattern.part * min(1.0, number / (GROWTH * ITERATIONS))
         least = 0.0 if pattern.group else _least(found + dual, part)
-        for rows in _some_rows(found):
+
+        def iterate(rows: slice, part: float = part, least: float = least) -> None:
             moved = found[rows] + dual[rows]
             stays = _kept(moved, pattern, part) if pattern.group else np.abs(moved) >= least
             split = np.where(stays, moved, np.float32(0))
             dual[rows] = moved - split
             found[rows] = ease(pulled[rows] + np.float32(penalty) * (split - dual[rows]))
+
+        by_rows(iterate, found.shape)
     return _kept(found + dual, pattern, pattern.part)
 
 
@@ -185,36 +228,46 @@ def solve_on(kept: Mask, left: Square, right: Floats, start: Floats, *, steps: i
         steps: at most.
     """
     scale, found = 1 / diagonal(left), np.empty_like(start)
-    for rows in _some_rows(start):
-        found[rows] = _solved(
-            kept[rows].astype(np.float64),
-            left,
-            right=right[rows],
-            start=start[rows],
-            scale=scale,
-            steps=steps,
-        )
+    single = left.single() if isinstance(left, FewSquare) else left.astype(np.float32)
+
+    def solve(rows: slice) -> None:
+        free = kept[rows].astype(np.float32)
+        begin = start[rows] * free
+        rest = (right[rows] - begin @ left) * free
+        enough = SMALL**2 * (right[rows] ** 2 * scale).sum(axis=1)
+        found[rows] = begin + _less(rest, _Masked(free, single, scale.astype(np.float32)), enough, steps)
+
+    by_rows(solve, start.shape)
     return found
 
 
-def _solved(free: Floats, left: Square, *, right: Floats, start: Floats, scale: Floats, steps: int) -> Floats:
-    """Z3, of some rows; ``scale`` is the inverse of the diagonal."""
-    found = start * free
-    rest = (right - found @ left) * free
-    eased = rest * scale
+@dataclass(frozen=True, eq=False)
+class _Masked:
+    """Normal equations of some rows in float32: ``left``, the inverse of its diagonal, what is free."""
+
+    free: Singles
+    left: Singles | FewSquare
+    scale: Singles
+
+
+def _less(residual: Floats, of: _Masked, enough: Floats, steps: int) -> Singles:
+    """What to add, so that less of the residual is left (Z3)."""
+    rest, tiny = residual.astype(np.float32), np.float32(1e-30)
+    found = np.zeros_like(rest)
+    eased = rest * of.scale
     along = eased.copy()
-    size = (rest * eased).sum(axis=1)
-    enough = SMALL**2 * np.maximum((right * right * scale).sum(axis=1), 1e-300)
+    size = np.einsum("rc,rc->r", rest, eased)
     for _ in range(steps):
         if (size <= enough).all():
             break
-        bent = (along @ left) * free
-        curve = (along * bent).sum(axis=1)
-        step = np.where(curve > 0, size / np.where(curve > 0, curve, 1.0), 0.0)[:, None]
+        bent = (along @ of.left) * of.free
+        curve = np.einsum("rc,rc->r", along, bent)
+        step = np.where(curve > 0, size / np.maximum(curve, tiny), 0)[:, None]
         found += step * along
         rest -= step * bent
-        eased = rest * scale
-        new = (rest * eased).sum(axis=1)
-        along = eased + (new / np.maximum(size, 1e-300))[:, None] * along
+        np.multiply(rest, of.scale, out=eased)
+        new = np.einsum("rc,rc->r", rest, eased)
+        along *= (new / np.maximum(size, tiny))[:, None]
+        along += eased
         size = new
-    return np.asarray(found)
+    return found
