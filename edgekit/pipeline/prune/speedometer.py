@@ -57,12 +57,12 @@ class Speedometer:
 
     def savings(
         self, models: Mapping[str, ir.Model], progress: Progress, *, stage: str = "time each width"
-    ) -> dict[str, float]:
-        """Part of the float latency that each model saves, the mean of all targets.
+    ) -> dict[str, tuple[float, ...]]:
+        """Part of the float latency that each model saves, on each target.
 
         ``stage``: what ``progress`` calls it.
         """
-        found: dict[str, float] = {}
+        found: dict[str, tuple[float, ...]] = dict.fromkeys(models, ())
         progress.stage(stage, total=len(models) * len(self.targets))
         for target in self.targets:
             for start in range(0, len(models), TOGETHER):
@@ -70,8 +70,7 @@ class Speedometer:
                 compared = self._compare(part, target, rounds=FEWEST_ROUNDS)
                 quiet = {name: percentile(row.raw_ms, QUIET) for name, row in compared.latencies.items()}
                 for name in part:
-                    saved = 1 - quiet[name] / quiet[FLOAT]
-                    found[name] = found.get(name, 0.0) + saved / len(self.targets)
+                    found[name] += (1 - quiet[name] / quiet[FLOAT],)
                 progress.advance(len(part))
         return found
 

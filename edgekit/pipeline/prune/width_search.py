@@ -13,17 +13,20 @@ S3: what is chosen is timed once more, and chosen again by the mean of both look
     optimizer's curse (Smith and Winkler, Management Science, 2006).
 S4: no more is asked of the table than all its groups together save, and no widths are tried twice: the goal
     goes on in steps of CLEARANCE. Where nothing else is left, every group is tried at its smallest width.
+S5: what is still much faster than asked for gets channels back (``give_back``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from statistics import fmean
 
 from edgekit.backends.onnxruntime import open_model
 from edgekit.dataset import Dataset
 from edgekit.ir.cost import inference_macs
+from edgekit.pipeline.prune.give_back import Measures, Plan, give_back
 from edgekit.pipeline.prune.speedometer import Speedometer, undisturbed
 from edgekit.pipeline.result.prune import PruneStepRow
 from edgekit.pruning import widths as widths_
@@ -104,10 +107,11 @@ class WidthSearch:
             return None
         errors = {(cell.group, cell.width): cell.error for cell in self.table}
         goal, low, high = need, 0.0, 1.0  # high: with that much it was fast enough
-        best: tuple[int, ...] | None = None
+        best: Plan | None = None
+        fastest = 0.0
         by_a_hair: tuple[int, ...] | None = None
         least = float("inf")
-        tried: list[dict[str, int]] = []
+        tried: list[Plan] = []
         for _ in range(TRIES):
             goal, chosen = self._untried(goal, tried, high=high)
             if not chosen and best is None:
@@ -115,8 +119,8 @@ class WidthSearch:
             if not chosen or chosen in tried:
                 break
             tried.append(chosen)
-            gone = widths_.removed(self.found, self.orders, chosen)
-            measured = undisturbed(self.speed.speeds(remove(self.found, gone), self.progress))
+            gone = self._removed(chosen)
+            measured = self._measured(chosen)
             gained = max(1 - 1 / measured, 0.05)
             if measured < wanted * (1 + NOISE):
                 said = "too slow"
@@ -129,16 +133,41 @@ class WidthSearch:
                 self.note(wanted, measured, gone, "fast enough")
                 error = sum(errors[each] for each in chosen.items())
                 if error < least:
-                    best, least = gone, error
+                    best, least, fastest = chosen, error, measured
                 if measured <= TOO_FAST * wanted:
                     break
                 high = min(high, goal)
                 goal = max(goal * need / gained + CLEARANCE, (low + goal) / 2)
-        return best or by_a_hair
+        if best is None:
+            return by_a_hair
+        return self._removed(self._given_back(best, fastest, wanted))
 
-    def _untried(
-        self, goal: float, tried: list[dict[str, int]], *, high: float
-    ) -> tuple[float, dict[str, int]]:
+    def _given_back(self, plan: Plan, faster: float, wanted: float) -> Plan:
+        """S5."""
+
+        def savings(plans: Mapping[str, Plan]) -> dict[str, tuple[float, ...]]:
+            models = {name: remove(self.found, self._removed(each)) for name, each in plans.items()}
+            return self.speed.savings(models, self.progress, stage="time wider forms of what is too fast")
+
+        def measured(wider: Plan) -> float:
+            found = self._measured(wider)
+            said = "less is given back" if found < least else "fast enough, with some channels back"
+            self.note(wanted, found, self._removed(wider), said)
+            return found
+
+        least = wanted * (1 + NOISE)
+        measures = Measures(savings, measured)
+        return give_back(plan, faster, self.table, measures, least=least, enough=TOO_FAST * wanted)
+
+    def _measured(self, plan: Plan) -> float:
+        """How many times faster the whole is."""
+        model = remove(self.found, self._removed(plan))
+        return undisturbed(self.speed.speeds(model, self.progress))
+
+    def _removed(self, plan: Plan) -> tuple[int, ...]:
+        return widths_.removed(self.found, self.orders, plan)
+
+    def _untried(self, goal: float, tried: list[Plan], *, high: float) -> tuple[float, Plan]:
         """S4: ``goal``, or the next below ``high`` whose widths are new; and these, {} where none are."""
         while (chosen := self._chosen(goal)) in tried:
             goal += CLEARANCE
@@ -146,7 +175,7 @@ class WidthSearch:
                 return goal, {}
         return goal, chosen
 
-    def _chosen(self, goal: float) -> dict[str, int]:
+    def _chosen(self, goal: float) -> Plan:
         """S3: the cheapest widths that save ``goal``, or all that can be saved."""
         for _ in range(AGAIN):
             chosen = self._cheapest(goal)
@@ -156,7 +185,7 @@ class WidthSearch:
             self._look_again(once)
         return self._cheapest(goal)
 
-    def _cheapest(self, goal: float) -> dict[str, int]:
+    def _cheapest(self, goal: float) -> Plan:
         return widths_.choose(self.table, saving=min(goal, widths_.most(self.table))) or {}
 
     def _look_again(self, cells: Sequence[widths_.Cell]) -> None:
@@ -173,7 +202,7 @@ class WidthSearch:
         """What each group at each width saves alone."""
         models = {f"{name}:{width}": remove(self.found, self._alone(name, width)) for name, width in wanted}
         savings = self.speed.savings(models, self.progress, stage=stage)
-        return {(name, width): savings[f"{name}:{width}"] for name, width in wanted}
+        return {(name, width): fmean(savings[f"{name}:{width}"]) for name, width in wanted}  # W2
 
     def _alone(self, name: str, width: int) -> tuple[int, ...]:
         order = next(order for order in self.orders if order.group.name == name)
@@ -188,7 +217,7 @@ class WidthSearch:
         """Channels that go where every group that saves time is at its smallest width."""
         return widths_.removed(self.found, self.orders, self._smallest())
 
-    def _smallest(self) -> dict[str, int]:
+    def _smallest(self) -> Plan:
         """The last of a group in the table is its smallest."""
         return {cell.group: cell.width for cell in self.table if cell.saving > 0}
 

@@ -130,10 +130,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     def savings(
         self: Speedometer, models: Mapping[str, ir.Model], progress: Progress, *, stage: str
-    ) -> dict[str, float]:
+    ) -> dict[str, tuple[float, ...]]:
         del progress, stage
         whole = float_parameters(self.reference)
-        return {name: 1 - float_parameters(each) / whole for name, each in models.items()}
+        return {name: (1 - float_parameters(each) / whole,) for name, each in models.items()}
 
     def speeds(self: Speedometer, each: ir.Model, progress: Progress) -> tuple[PruneSpeedRow, ...]:
         del progress

@@ -29,6 +29,7 @@ from edgekit.spec import Progress, Silent
 GROUPS, CHANNELS, WIDTHS = 22, 4, (2, 1)
 WANTED = 1.5
 SEARCHES = 60
+STAGE = range(4)  # groups
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Noise:
         disturbed: added to one look of ten: another program was there.
         whole: relative standard deviation of one time of the whole.
         share: of the latency that depends on the groups at all.
+        stage: what the whole saves beyond its cells where all groups of STAGE are at their smallest.
     """
 
     factor: float
@@ -48,6 +50,7 @@ class Noise:
     disturbed: float = 0.0
     whole: float = 0.01
     share: float = 1.0
+    stage: float = 0.0
 
 
 class Machine:
@@ -72,14 +75,23 @@ class Machine:
 
     def speed(self, gone: tuple[int, ...]) -> float:
         """How many times faster in truth."""
-        return 1 / (1 - self.noise.factor * sum(self.saves[cell] for cell in _cells(gone)))
+        cells = _cells(gone)
+        together = self.noise.stage * (set(cells) >= {(group, WIDTHS[-1]) for group in STAGE})
+        return 1 / (1 - self.noise.factor * sum(self.saves[cell] for cell in cells) - together)
 
     def savings(
         self, models: Mapping[str, ir.Model], progress: Progress, *, stage: str = ""
-    ) -> dict[str, float]:
+    ) -> dict[str, tuple[float, ...]]:
         del progress
         self.batches.append(stage)
-        return {name: self.look(_cells(model.meta["gone"])[0]) for name, model in models.items()}
+        return {name: (self._saving(_cells(model.meta["gone"])),) for name, model in models.items()}
+
+    def _saving(self, cells: list[tuple[int, int]]) -> float:
+        """A cell alone is looked at; of more than one, how fast the whole is."""
+        if len(cells) == 1:
+            return self.look(cells[0])
+        gone = tuple(1 + g * CHANNELS + i for g, width in cells for i in range(CHANNELS - width))
+        return 1 - 1 / self.speed(gone) + self.noise.cell * float(self.rng.standard_normal())
 
     def speeds(self, model: ir.Model, progress: Progress) -> tuple[PruneSpeedRow, ...]:
         del progress
@@ -135,16 +147,18 @@ class Outcome:
         times: of the whole, on average.
         looks: second ones at a cell, on average.
         error: of what was found, on average.
+        near: part that ended at most a tenth faster than asked for.
     """
 
     kept: float
     times: float
     looks: float
     error: float
+    near: float
 
 
 def _outcome(noise: Noise) -> Outcome:
-    kept, times, looks, errors = 0, [], [], []
+    kept, near, times, looks, errors = 0, 0, [], [], []
     for seed in range(SEARCHES):
         machine = Machine(noise, seed)
         gone = _search(machine).fast_enough(WANTED)
@@ -152,8 +166,10 @@ def _outcome(noise: Noise) -> Outcome:
         looks.append(sum(machine.looks.values()) - len(machine.cells))
         if gone is not None:
             kept += machine.speed(gone) >= WANTED
+            near += machine.speed(gone) <= 1.1 * WANTED
             errors.append(sum(machine.errors[cell] for cell in _cells(gone)))
-    return Outcome(kept / SEARCHES, float(np.mean(times)), float(np.mean(looks)), float(np.mean(errors)))
+    time, look, error = (float(np.mean(each)) for each in (times, looks, errors))
+    return Outcome(kept / SEARCHES, time, look, error, near / SEARCHES)
 
 
 TABLES = [
@@ -175,7 +191,7 @@ def test_the_search_ends_with_what_is_fast_enough_in_truth(
     """
     found = _outcome(noise)
     assert found.kept >= 0.95
-    assert found.times <= TRIES - 1
+    assert found.times <= TRIES - 0.5
 
     def once(
         self: WidthSearch, goal: float, tried: list[dict[str, int]], *, high: float
@@ -188,10 +204,16 @@ def test_the_search_ends_with_what_is_fast_enough_in_truth(
     assert before is None or _outcome(noise).kept <= before
 
 
+def _as_it_is(plan: dict[str, int], *given: object, **named: object) -> dict[str, int]:
+    del given, named
+    return plan
+
+
 def test_cells_that_were_timed_again_cost_less_and_save_times_of_the_whole(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """S3; the same bars without it are missed, both of them (4.4 times and 5.1)."""
+    """S3; the same bars without it are missed, both of them (4.4 times and 5.1). S5 is left out."""
+    monkeypatch.setattr(width_search, "give_back", _as_it_is)
     noise = Noise(factor=0.8, cell=0.01, disturbed=0.1)
 
     def held(found: Outcome) -> tuple[bool, bool]:
@@ -202,6 +224,29 @@ def test_cells_that_were_timed_again_cost_less_and_save_times_of_the_whole(
     assert found.looks <= 0.55 * GROUPS * len(WIDTHS)
     monkeypatch.setattr(WidthSearch, "_look_again", lambda self, cells: None)
     assert held(_outcome(noise)) == (False, False)
+
+
+def test_what_is_too_fast_gets_channels_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S5: four groups save more together than the table knows of, and not all of them is too slow.
+
+    Sabotage: the plan is left as it is; then one search of five ends within a tenth of what was asked for,
+    and costs two and a half times as much.
+    """
+    noise = Noise(factor=0.8, cell=0.01, stage=0.25, share=0.6)
+    real = Machine.__init__
+
+    def made(self: Machine, noise: Noise, seed: int) -> None:
+        real(self, noise, seed)
+        self.errors |= {cell: 10 * saves for cell, saves in self.saves.items() if cell[0] in STAGE}
+
+    monkeypatch.setattr(Machine, "__init__", made)
+    found = _outcome(noise)
+    monkeypatch.setattr(width_search, "give_back", _as_it_is)
+    before = _outcome(noise)
+    assert before.near < 0.3
+    assert found.near > 0.85
+    assert found.error < 0.5 * before.error
+    assert found.kept >= before.kept > 0.95
 
 
 @pytest.mark.parametrize("seed", range(5))
