@@ -35,6 +35,8 @@ _SIZES: Mapping[str, tuple[tuple[str, str, int], ...]] = {
     "BatchNorm2d": (("num_features", "running_mean", 0),),
     "InstanceNorm1d": (("num_features", "weight", 0),),
     "InstanceNorm2d": (("num_features", "weight", 0),),
+    "LayerNorm": (("normalized_shape", "weight", 0),),
+    "RMSNorm": (("normalized_shape", "weight", 0),),
     "PReLU": (("num_parameters", "weight", 0),),
     "Embedding": (("num_embeddings", "weight", 0), ("embedding_dim", "weight", 1)),
 }
@@ -133,4 +135,5 @@ def _follow(layer: Any) -> None:
         if tensor is None:
             continue
         inside = axis == 1 and hasattr(layer, "groups")
-        setattr(layer, attribute, int(tensor.shape[axis]) * (layer.groups if inside else 1))
+        size = int(tensor.shape[axis]) * (layer.groups if inside else 1)
+        setattr(layer, attribute, tuple(tensor.shape) if attribute == "normalized_shape" else size)

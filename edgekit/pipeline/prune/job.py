@@ -74,7 +74,6 @@ class Job:
     Attributes:
         may_go: whether channels of a group may go at all.
         branches: whether a residual branch may go as a whole.
-        embedding_widths: whether channels may go that a LayerNormalization is computed over.
         trained: recovery in the framework that the model comes from; None = in PyTorch (``recover``).
     """
 
@@ -86,7 +85,6 @@ class Job:
     progress: Progress
     may_go: Callable[[Dependencies, Group], bool] = lambda found, group: True
     branches: bool = True
-    embedding_widths: bool = True
     trained: Callable[[ir.Model], ir.Model] | None = None
     found: Dependencies = field(init=False)
     orders: tuple[Order, ...] = field(init=False)
@@ -126,7 +124,7 @@ class Job:
     def _measures_embedding_widths(self) -> bool:
         """P3."""
         small = not is_large(self.canonical.model)
-        return self.asked.speedup is not None and self.embedding_widths and small
+        return self.asked.speedup is not None and small
 
     # ---- --keep
 

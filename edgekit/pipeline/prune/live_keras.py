@@ -40,7 +40,7 @@ from edgekit.pipeline.model import Canonical
 from edgekit.pipeline.prune.asked import Asked, check
 from edgekit.pipeline.prune.job import Job
 from edgekit.pipeline.prune.judging import Judging, in_memory
-from edgekit.pipeline.prune.live_module import PARITY, channels_of, hold
+from edgekit.pipeline.prune.live_module import PARITY, channels_of, follows, hold
 from edgekit.pipeline.prune.outcome import outcome
 from edgekit.pipeline.result import PruneResult
 from edgekit.pruning.recover_keras import recover_keras
@@ -116,9 +116,12 @@ def prune_keras(
         judging,
         done_first,
         progress,
-        may_go=channels_of(found.known),
+        may_go=follows(
+            channels_of(found.known),
+            lambda pruned: load_reference(live.carried_out(pruned), request),
+            next(iter(data.batches(2))),
+        ),
         branches=False,
-        embedding_widths=False,
         trained=trained,
     )
     chosen = job.by_speed() if asked.speedup is not None else job.by_part()

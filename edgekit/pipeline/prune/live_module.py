@@ -4,7 +4,8 @@
 
 M1: only channels go all of whose weights the module has by name or by their numbers (``torch_shrink``), and
     that no size in the graph counts (Reshape, Pad, Split): those are written down in ``forward``. No residual
-    branch goes as a whole: its layers are called there. An embedding width stays: configurations hold it.
+    branch goes as a whole: its layers are called there. An embedding width may be written down anywhere, and
+    all layers read it: it is tried, by halving it, and stays where the module then computes something else.
 M2: what comes out is run on one batch and held against the pruned ONNX, to PARITY of the output's range.
 M3: biases that solving the weights added are added to the module's layers.
 """
@@ -37,6 +38,9 @@ from edgekit.pipeline.prune.judging import Judging, in_memory
 from edgekit.pipeline.prune.outcome import outcome
 from edgekit.pipeline.result import PruneResult
 from edgekit.pruning.dependency import Dependencies, Group
+from edgekit.pruning.reconstruct import carries
+from edgekit.pruning.remove import remove
+from edgekit.pruning.scales import is_normalization
 from edgekit.spec import Array, Feeds, Progress, Runner, RunOptions, TensorSpec
 
 PARITY = 1e-4  # of the output's range: as export is held against its framework
@@ -93,15 +97,28 @@ def prune_module(
         judging,
         done_first,
         progress,
-        may_go=channels_of(known),
+        may_go=follows(
+            channels_of(known),
+            lambda pruned: _runs(_carried_out(own, pruned, known), request),
+            next(iter(data.batches(2))),
+        ),
         branches=False,
-        embedding_widths=False,
     )
     found = job.by_speed() if asked.speedup is not None else job.by_part()
     made = _carried_out(own, found.model, known)
     hold(_runs(made, request), found.model, next(iter(data.batches(2))), what=NAME)
     made.train(mode)
-    return made, outcome(job, found, Path(NAME))
+    return made, _by_parameters(outcome(job, found, Path(NAME)), known)
+
+
+def _by_parameters(result: PruneResult, known: Mapping[str, Origin]) -> PruneResult:
+    """Groups by the names that the module gives its parameters: the exporter calls a turned one "val_6"."""
+    names = {name: origin.name for name, origin in known.items()}
+    return replace(
+        result,
+        widths=tuple(replace(row, group=names.get(row.group, row.group)) for row in result.widths),
+        table=tuple(replace(row, group=names.get(row.group, row.group)) for row in result.table),
+    )
 
 
 def channels_of(known: Collection[str]) -> Callable[[Dependencies, Group], bool]:
@@ -117,6 +134,50 @@ def channels_of(known: Collection[str]) -> Callable[[Dependencies, Group], bool]
         return all(name in known for name, _ in group.places) and not written_down & set(group.channels)
 
     return may_go
+
+
+def follows(
+    may_go: Callable[[Dependencies, Group], bool], carried_out: Callable[[ir.Model], Runner], feeds: Feeds
+) -> Callable[[Dependencies, Group], bool]:
+    """``may_go``, and of the channels that a normalization is over only those that the live model can lose.
+
+    Args:
+        may_go: of any channels.
+        carried_out: a pruned graph -> the live model that should compute it.
+        feeds: some samples.
+    """
+    known: dict[str, bool] = {}
+
+    def can(found: Dependencies, group: Group) -> bool:
+        if not may_go(found, group):
+            return False
+        if not is_normalized(found, group):
+            return True
+        if group.name not in known:
+            pruned = remove(found, group.channels[len(group.channels) // 2 :])
+            try:
+                hold(carried_out(pruned), pruned, feeds, what=NAME)
+            except InputError:
+                known[group.name] = False
+            else:
+                known[group.name] = True
+        return known[group.name]
+
+    return can
+
+
+def is_normalized(found: Dependencies, group: Group) -> bool:
+    """Whether a normalization along axes of a sample is over these channels."""
+    own = frozenset(group.channels)
+    return any(
+        is_normalization(node) and carries(found.values.get(_read(node), ()), own)
+        for node in found.model.graph
+    )
+
+
+def _read(node: ir.Node) -> str:
+    value = node.inputs[0]
+    return value.name or "" if value is not None else ""
 
 
 def _forget_zero_biases(model: ir.Model, known: Mapping[str, Origin]) -> None:

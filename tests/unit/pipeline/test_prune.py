@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +13,13 @@ import edgekit
 from edgekit.errors import ExitCode, InputError
 from edgekit.ir import external_data, io
 from edgekit.pipeline.prune.speedometer import Speedometer
-from edgekit.pipeline.result import LatencyRow, PruneResult, RatioRow
-from edgekit.pipeline.result.prune import PruneSpeedRow
+from edgekit.pipeline.result import PruneResult
 from edgekit.pruning.dependency import Dependencies
 from edgekit.pruning.refine import Refinement
 from edgekit.report import FORMATS, render, render_text
-from edgekit.spec import Progress
 from tests.unit.litert.litert_models import Model
+from tests.unit.pruning import clock_of_weights
+from tests.unit.pruning.clock_of_weights import speed_row
 from tests.unit.pruning.zeroed import float_parameters
 
 
@@ -118,30 +117,12 @@ def test_a_model_of_which_nothing_may_go_says_why(model: Path) -> None:
     assert "is computed over all of them" in caught.value.why
 
 
-def _row(factor: float) -> PruneSpeedRow:
-    slow, fast = (LatencyRow(ms, ms, ms, ms, ms, ms, 10, True, raw_ms=(ms,) * 10) for ms in (1.0, 1 / factor))
-    return PruneSpeedRow("onnxruntime-cpu", slow, fast, RatioRow("float", 1 / factor, 1 / factor, 1 / factor))
-
-
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A machine whose latency is the number of weights; the whole gains ``clock[0]`` of what is promised."""
-    off = [1.0]
-
-    def savings(
-        self: Speedometer, models: Mapping[str, ir.Model], progress: Progress, *, stage: str
-    ) -> dict[str, tuple[float, ...]]:
-        del progress, stage
-        whole = float_parameters(self.reference)
-        return {name: (1 - float_parameters(each) / whole,) for name, each in models.items()}
-
-    def speeds(self: Speedometer, each: ir.Model, progress: Progress) -> tuple[PruneSpeedRow, ...]:
-        del progress
-        return (_row(1 + (float_parameters(self.reference) / float_parameters(each) - 1) * off[0]),)
-
-    monkeypatch.setattr(Speedometer, "savings", savings)
-    monkeypatch.setattr(Speedometer, "speeds", speeds)
-    return off
+    """The whole gains ``clock[0]`` of what is promised."""
+    gains = [1.0]
+    clock_of_weights.install(monkeypatch, gains=gains)
+    return gains
 
 
 def test_the_search_asks_for_more_until_it_is_fast_enough(model: Path, clock: list[float]) -> None:
@@ -163,7 +144,7 @@ def test_of_what_is_fast_enough_the_least_costly_is_taken(
     """A disturbed clock: too fast, then too slow, so that the last plan cuts more than the first."""
     del clock
     factors = iter([1.9, 1.0, 1.9])
-    monkeypatch.setattr(Speedometer, "speeds", lambda *_: (_row(next(factors, 1.9)),))
+    monkeypatch.setattr(Speedometer, "speeds", lambda *_: (speed_row(next(factors, 1.9)),))
     result = _pruned(model, speedup=1.4)
     enough = [row.kept for row in result.search if row.said == "fast enough"]
     assert enough[0] > enough[-1]
@@ -178,7 +159,7 @@ def test_what_is_fast_enough_by_a_hair_is_taken_where_nothing_is_clearer(
     """S2: 1.31 where 1.3 is asked for is within what two measurements of the same file differ."""
     del clock
     factors = iter([1.31])
-    monkeypatch.setattr(Speedometer, "speeds", lambda *_: (_row(next(factors, then)),))
+    monkeypatch.setattr(Speedometer, "speeds", lambda *_: (speed_row(next(factors, then)),))
     result = _pruned(model, speedup=1.3)
     assert result.exit_code is ExitCode.OK
     by_a_hair = [row.said.startswith("fast enough by a hair") for row in result.search]

@@ -26,6 +26,7 @@ from edgekit.pipeline.prune.speedometer import Speedometer
 from edgekit.pruning.dependency import dependencies
 from edgekit.pruning.remove import remove
 from edgekit.spec import Array, TensorSpec
+from tests.unit.pruning import clock_of_weights
 from tests.unit.pruning.in_process import InProcess
 from tests.unit.pruning.zeroed import some_of_every_group, zeroed
 
@@ -215,6 +216,25 @@ def test_recovery_brings_the_smaller_model_nearer(keras: Any, tmp_path: Any) -> 
         kept = made.get_layer("norm").moving_mean.numpy()
         assert set(kept) <= set(model.get_layer("norm").moving_mean.numpy())  # G1
     assert off[1] < 0.8 * off[0]
+
+
+def test_an_embedding_width_goes(keras: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """3 times needs it: the layers in front of and behind two normalizations, and these."""
+    clock_of_weights.install(monkeypatch)
+    layers = keras.layers
+    keras.utils.set_random_seed(0)
+    tokens = keras.Input((10, 6), name="tokens")
+    x = layers.Dense(32, name="embed")(tokens)
+    y = layers.Dense(48, activation="relu", name="up")(layers.LayerNormalization(name="first")(x))
+    x = layers.Add()([x, layers.Dense(32, name="down")(y)])
+    x = layers.GlobalAveragePooling1D()(layers.LayerNormalization(name="last")(x))
+    model = keras.Model(tokens, layers.Dense(4, name="head")(x))
+    made, result = edgekit.prune(model, calibration_data=_data(model, tmp_path, count=128), speedup=3.0)
+    whole, width = _widths(result)["embed/kernel"]
+    assert width < whole == 32
+    assert {made.get_layer(name).gamma.shape for name in ("first", "last")} == {(width,)}
+    assert made.get_layer("down").units == made.get_layer("embed").units == width
+    assert made.count_params() < model.count_params() / 2
 
 
 def test_a_size_that_the_configuration_writes_down_stays(keras: Any, tmp_path: Any) -> None:

@@ -14,6 +14,7 @@ from edgekit.frontends import torch_shrink
 from edgekit.frontends.torch_shrink import Origin, origins, shrunk
 from edgekit.pipeline.prune.speedometer import Speedometer
 from edgekit.spec import Array, TensorSpec
+from tests.unit.pruning import clock_of_weights
 from tests.unit.pruning.in_process import InProcess
 
 torch: Any = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -148,6 +149,54 @@ def test_wrong_numbers_are_refused(data: str, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("edgekit.pipeline.prune.live_module.shrunk", careless)
     with pytest.raises(InputError, match="differs by"):
         edgekit.prune(_trained(), calibration_data=data, inputs=INPUTS, keep=0.5)
+
+
+class Former(Module):  # type: ignore[misc]
+    """Tokens of 32 values, normalized in front of a feed-forward layer and at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(3, 32)
+        self.first, self.last = nn.LayerNorm(32), nn.LayerNorm(32)
+        self.up, self.down = nn.Linear(32, 48), nn.Linear(48, 32)
+        self.head = nn.Linear(32, 5)
+
+    def normalized(self, layer: Any, x: Any) -> Any:
+        return layer(x)
+
+    def forward(self, image: Any) -> Any:
+        x = self.embed(image.flatten(2).transpose(1, 2))
+        x = x + self.down(torch.relu(self.up(self.normalized(self.first, x))))
+        return self.head(self.normalized(self.last, x).mean(1))
+
+
+class WritesItsWidth(Former):
+    """A Former that normalizes over 32 values, whatever its layers say."""
+
+    def normalized(self, layer: Any, x: Any) -> Any:
+        return nn.functional.layer_norm(x, (32,), layer.weight, layer.bias)
+
+
+@pytest.mark.parametrize("kind", [Former, WritesItsWidth])
+def test_an_embedding_width_goes_where_the_module_follows(
+    data: str, monkeypatch: pytest.MonkeyPatch, kind: Any
+) -> None:
+    """3.5 times needs it. Sabotage: one that writes the width down keeps it, and the module still runs."""
+    clock_of_weights.install(monkeypatch)
+    module = _trained(kind)
+    made, result = edgekit.prune(module, calibration_data=data, inputs=INPUTS, speedup=3.5)
+    widths = {row.group: (row.channels, row.kept) for row in result.widths}
+    assert made.up.out_features < 48
+    assert made(torch.zeros(2, 3, 8, 8)).shape == (2, 5)
+    if kind is WritesItsWidth:
+        assert "embed.weight" not in widths
+        assert made.embed.out_features == made.first.weight.numel() == 32
+        return
+    width = widths["embed.weight"][1]
+    assert width < 32
+    assert made.first.normalized_shape == made.last.normalized_shape == (width,)
+    assert made.embed.out_features == made.down.out_features == made.head.in_features == width
+    made(torch.zeros(2, 3, 8, 8)).sum().backward()
 
 
 def test_zeros_and_recovery_are_for_files() -> None:
