@@ -43,6 +43,8 @@ class FakeEngine:
         self._invoked = False
         if self._do == "sleep in open":
             time.sleep(60)
+        if self._do.startswith("read "):  # megabytes, in pieces that the heap holds, of which the last stays
+            self._kept = [b"x" * 2**16 for _ in range(16 * int(self._do.split()[1]))].pop()
         if self._do == "missing":
             raise MissingBackendError("no such device", why="none", remedy="buy one", more="shop")
         if self._do == "unknown":

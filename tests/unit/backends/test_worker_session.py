@@ -472,3 +472,17 @@ def test_after_run_the_first_inference_is_not_known(tmp_path: Path, monkeypatch:
         session.run({"x": X})
         assert session.time_ms({"x": X}, runs=1) == (0.123,)
         assert session.first_ms is None
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's heap, and /proc")
+@pytest.mark.parametrize(("megabytes", "stays"), [(100, False), (40, True)], ids=["large", "sabotage: small"])
+def test_what_a_large_file_took_while_it_was_read_is_given_back(
+    open_fake: Open, megabytes: int, stays: bool
+) -> None:
+    """ONNX Runtime frees the weights of a file for those that its kernels keep; the heap would hold them."""
+    with open_fake(f"read {megabytes}") as session:
+        held = int(Path(f"/proc/{session.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        before = session.memory().baseline_bytes
+        assert before is not None
+        assert (held - before > 0.8 * megabytes * 2**20) == stays
+        assert stays or held - before < 20 * 2**20
