@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from edgekit import target as targets_
 from edgekit.backends.onnxruntime import open_model
 from edgekit.dataset import Dataset
 from edgekit.errors import ExitCode, InputError
-from edgekit.ir.external_data import size_bytes
+from edgekit.ir.external_data import buffer_of, size_bytes
 from edgekit.pipeline import judge
 from edgekit.pipeline.model import Canonical
 from edgekit.pipeline.prune.judging import Judging, in_memory
@@ -32,11 +33,13 @@ from edgekit.preprocess import Step
 from edgekit.pruning.dependency import dependencies
 from edgekit.pruning.sensitivity import output_error
 from edgekit.pruning.sparsify import Dense, Sparse, sparsify
+from edgekit.pruning.stream import threads
 from edgekit.pruning.zeros import Pattern
 from edgekit.spec import Progress
 
 LOOKED_AT = 256  # samples for the error at the outputs
 LEVEL = 6  # of deflate: what zip, an APK and most servers do
+PIECE_BYTES = 2**22
 
 
 @dataclass(frozen=True)
@@ -137,12 +140,23 @@ def is_faster(row: PruneSpeedRow) -> bool:
 
 def compressed_bytes(model: ir.Model) -> int:
     """Of all initializers, deflated one by one: what a zip archive holds, but for the graph."""
-    return sum(
-        len(zlib.compress(value.const_value.tobytes(), LEVEL))
+    tensors = [
+        value.const_value
         for graph in model.graphs()
         for value in graph.initializers.values()
         if value.const_value is not None
-    )
+    ]
+    with ThreadPoolExecutor(threads()) as pool:  # zlib lets other threads run
+        return sum(pool.map(_deflated_bytes, tensors))
+
+
+def _deflated_bytes(tensor: ir.TensorProtocol) -> int:
+    """In pieces: of a large tensor neither a copy nor its compressed form is held."""
+    data = memoryview(buffer_of(tensor))
+    stream, total = zlib.compressobj(LEVEL), 0
+    for start in range(0, len(data), PIECE_BYTES):
+        total += len(stream.compress(data[start : start + PIECE_BYTES]))
+    return total + len(stream.flush())
 
 
 def _row(row: Sparse) -> SparseRow:

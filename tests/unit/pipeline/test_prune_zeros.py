@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,12 @@ import edgekit
 from edgekit.errors import ExitCode, InputError
 from edgekit.ir import io
 from edgekit.ir.graph import constant
+from edgekit.pipeline.prune import zeros
 from edgekit.pipeline.prune.speedometer import Speedometer
 from edgekit.pipeline.result import LatencyRow, PruneResult, RatioRow
 from edgekit.pipeline.result.prune import PruneSpeedRow
 from edgekit.report import render, render_text
-from tests.unit.litert.litert_models import Model
+from tests.unit.litert.litert_models import Model, as_ir
 
 
 @pytest.fixture
@@ -74,6 +76,15 @@ def test_zeros_are_written_and_their_size_is_that_of_a_compressed_file(model: Pa
     assert "size only" in text
     assert "size compressed" in text
     assert "sparse" in render(result, "json")
+
+
+def test_a_compressed_size_is_that_of_a_zip_archive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of tensors that are compressed in pieces; byte for byte the same."""
+    monkeypatch.setattr(zeros, "PIECE_BYTES", 1000)
+    m, rng = Model(), np.random.default_rng(0)
+    weight = np.where(rng.random((100, 64)) < 0.5, 0, rng.standard_normal((100, 64))).astype(np.float32)
+    model = as_ir(m.build(m.add("MatMul", m.input("x", ("N", 100)), m.constant(weight, "w"))))
+    assert zeros.compressed_bytes(model) == len(zlib.compress(weight.tobytes(), zeros.LEVEL))
 
 
 def test_a_target_that_is_faster_is_not_called_size_only(
