@@ -14,18 +14,22 @@ S3: what is chosen is timed once more, and chosen again by the mean of both look
 S4: no more is asked of the table than all its groups together save, and no widths are tried twice: the goal
     goes on in steps of CLEARANCE. Where nothing else is left, every group is tried at its smallest width.
 S5: what is still much faster than asked for gets channels back (``give_back``).
+S6: cells of which one is as much work as the other (``alike``) save the mean of all their looks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import fmean
 
+import onnx_ir as ir
+
 from edgekit.backends.onnxruntime import open_model
 from edgekit.dataset import Dataset
 from edgekit.ir.cost import inference_macs
+from edgekit.pipeline.prune.alike import sizes, work
 from edgekit.pipeline.prune.give_back import Measures, Plan, give_back
 from edgekit.pipeline.prune.speedometer import Speedometer, undisturbed
 from edgekit.pipeline.result.prune import PruneStepRow
@@ -73,6 +77,7 @@ class WidthSearch:
     progress: Progress
     table: tuple[widths_.Cell, ...] = ()
     path: list[PruneStepRow] = field(default_factory=list)
+    _work: dict[tuple[str, int], Hashable] = field(default_factory=dict)
 
     def measure(self) -> None:
         """Fill the table."""
@@ -83,16 +88,21 @@ class WidthSearch:
                 order.group, step=STEP, branch=self.branches and is_branch(self.found, order.group)
             )
         ]
-        savings = self._timed(wanted, "time each width")
+        models = self._cut(wanted)
+        known = sizes(self.found.model)
+        self._work = {cell: work(model, known) for cell, model in models.items()}
+        savings = self._timed(models, "time each width")
+        del models
+        alike = [[each for each in wanted if self._work[each] == self._work[cell]] for cell in wanted]
         by_name = {order.group.name: order for order in self.orders}
         self.progress.stage("what each width costs", total=len(wanted))
         cells = []
         original = Resumed()  # up to a gigabyte, which is free again for what follows
-        for name, width in wanted:
-            saving = savings[name, width]
+        for (name, width), same in zip(wanted, alike, strict=True):
+            saving = fmean(savings[each] for each in same)  # S6
             # what saves nothing is never chosen, and nobody asks what it costs
             error = self._sensitivity(by_name[name], width, original) if saving > 0 else float("inf")
-            cells.append(widths_.Cell(name, width, saving, error))
+            cells.append(widths_.Cell(name, width, saving, error, looks=len(same)))
             self.progress.advance()
         self.table = tuple(cells)
 
@@ -189,20 +199,30 @@ class WidthSearch:
         return widths_.choose(self.table, saving=min(goal, widths_.most(self.table))) or {}
 
     def _look_again(self, cells: Sequence[widths_.Cell]) -> None:
-        """S3: those cells of the table save the mean of both looks."""
-        savings = self._timed(
-            [(cell.group, cell.width) for cell in cells], "time the chosen widths once more"
-        )
+        """S3: those cells of the table, and all that are alike (S6), save the mean of all looks."""
+        first: dict[Hashable, widths_.Cell] = {}
+        for cell in cells:
+            first.setdefault(self._work_of(cell), cell)
+        models = self._cut([(cell.group, cell.width) for cell in first.values()])
+        savings = self._timed(models, "time the chosen widths once more")
+        seen = {work: savings[cell.group, cell.width] for work, cell in first.items()}
         self.table = tuple(
-            cell.looked_at_again(savings[cell.group, cell.width]) if cell in cells else cell
+            cell.looked_at_again(seen[work]) if (work := self._work_of(cell)) in seen else cell
             for cell in self.table
         )
 
-    def _timed(self, wanted: Sequence[tuple[str, int]], stage: str) -> dict[tuple[str, int], float]:
-        """What each group at each width saves alone."""
-        models = {f"{name}:{width}": remove(self.found, self._alone(name, width)) for name, width in wanted}
-        savings = self.speed.savings(models, self.progress, stage=stage)
-        return {(name, width): fmean(savings[f"{name}:{width}"]) for name, width in wanted}  # W2
+    def _work_of(self, cell: widths_.Cell) -> Hashable:
+        return self._work.get((cell.group, cell.width), (cell.group, cell.width))
+
+    def _cut(self, wanted: Sequence[tuple[str, int]]) -> dict[tuple[str, int], ir.Model]:
+        """Each group at each width alone."""
+        return {cell: remove(self.found, self._alone(*cell)) for cell in wanted}
+
+    def _timed(self, models: Mapping[tuple[str, int], ir.Model], stage: str) -> dict[tuple[str, int], float]:
+        """What each of ``_cut`` saves."""
+        named = {f"{name}:{width}": model for (name, width), model in models.items()}
+        savings = self.speed.savings(named, self.progress, stage=stage)
+        return {(name, width): fmean(savings[f"{name}:{width}"]) for name, width in models}  # W2
 
     def _alone(self, name: str, width: int) -> tuple[int, ...]:
         order = next(order for order in self.orders if order.group.name == name)
