@@ -6,10 +6,12 @@
 It imports nothing of edgekit.
 """
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 ARENA_BYTES = 4_000_000
 
@@ -20,7 +22,23 @@ def one(path: str) -> None:
 
     with open(path, "rb") as file:
         model = runtime.Interpreter.from_bytes(file.read(), arena_size=ARENA_BYTES)
+    feed_zeros(model)
     model.invoke()
+
+
+def feed_zeros(model: Any) -> None:
+    """Inputs lie in the arena, where anything may be: RSQRT refuses what is below zero, now and then."""
+    import numpy as np
+
+    at = 0
+    while True:
+        try:
+            details = model.get_input_details(at)
+        except Exception:  # noqa: BLE001 - behind the last one
+            return
+        with contextlib.suppress(Exception):  # a type that NumPy, or the interpreter, does not know
+            model.set_input(np.zeros(details["shape"], details["dtype"]), at)
+        at += 1
 
 
 def golden(path: str, vectors: str) -> None:
