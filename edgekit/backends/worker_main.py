@@ -46,7 +46,7 @@ from edgekit.errors import EdgekitError, TargetRefusalError
 from edgekit.spec import RunOptions, to_json
 from edgekit.write_errors import explained
 
-LARGE_BYTES = 2**26  # that opening a file took, from which on what it freed goes back to the system
+TRIMMED_FROM_BYTES = 2**26  # that opening a file took, from which on what it freed goes back to the system
 
 Layout = list[dict[str, Any]]
 
@@ -134,7 +134,7 @@ class _Server:
         gc.freeze()  # what is loaded now stays: later collections need not look at it
         self._engine = engine
         self._loaded = self._meter.held_bytes()
-        if (self._loaded or 0) >= LARGE_BYTES:  # what was read is freed, and glibc keeps it
+        if (self._loaded or 0) >= TRIMMED_FROM_BYTES:  # what was read is freed, and glibc keeps it
             resident.given_back()
         facts = {**engine.facts, **({"cores": affinity.text()} if message["cores"] else {})}
         return {"facts": facts, "import_ms": import_ms, "load_ms": load_ms}

@@ -10,7 +10,8 @@ Z2: N:M keeps at most N of M columns that lie behind each other in the order in 
     channels, for each place of the kernel apart (TensorRT's and cuSPARSELt's order).
 Z3: with the zeros fixed, the rows are solved exactly, all columns against all: conjugate gradients on the
     masked normal equations. What is left over is computed in float64, the steps that make it smaller in
-    float32; each call starts anew from what is left. Losses are those of float64 to 1e-3 (the median 1e-8).
+    float32; each call starts anew from what is left. On 84 layers losses were at most 1.1 % above the exact
+    ones (0.5 % with all in float64), the median 1e-8.
 Z4: both go through a few rows at a time: of a wide layer the whole would be a gigabyte in each step. Every
     core has rows of its own (``row_blocks``).
 
@@ -139,12 +140,6 @@ def choose(
         loss = _loss(other.solved, start, left)
         best, least = (other, loss) if loss < least else (best, least)
     return best
-
-
-def zeroed(left: Square, right: Floats, start: Floats, pattern: Pattern, *, free: int) -> tuple[Mask, Floats]:
-    """(what stays, (rows, columns) solved): ``choose``, and the rest solved to its end."""
-    choice = choose(left, right, start, pattern, free=free)
-    return choice.kept, solve_on(choice.kept, left, right, choice.solved)
 
 
 def _loss(weight: Floats, start: Floats, left: Square) -> float:

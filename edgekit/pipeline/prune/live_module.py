@@ -154,10 +154,10 @@ def follows(
         if not is_normalized(found, group):
             return True
         if group.name not in known:
-            pruned = remove(found, group.channels[len(group.channels) // 2 :])
+            pruned = remove(found, group.channels[: len(group.channels) // 2])
             try:
                 hold(carried_out(pruned), pruned, feeds, what=NAME)
-            except InputError:
+            except EdgekitError:  # it does not run, or computes something else
                 known[group.name] = False
             else:
                 known[group.name] = True

@@ -12,7 +12,7 @@ from edgekit.ir.graph import constant
 from edgekit.pruning import zeros as module
 from edgekit.pruning.layers import Floats
 from edgekit.pruning.sparsify import Dense, Sparse, sparsify
-from edgekit.pruning.zeros import Mask, Pattern, asked_pattern, solve_on, zeroed
+from edgekit.pruning.zeros import Mask, Pattern, asked_pattern, choose, solve_on
 from edgekit.spec import Array, BatchStream
 from tests.unit.litert.litert_models import Model, as_ir
 from tests.unit.pruning.in_process import InProcess
@@ -45,7 +45,9 @@ def _by_size(weight: Floats, pattern: Pattern) -> Floats:
 
 
 def _zeroed(weight: Floats, square: Floats, pattern: Pattern) -> tuple[Mask, Floats]:
-    return zeroed(square, weight @ square, weight, pattern, free=0)
+    """Chosen, and solved to the end."""
+    choice = choose(square, weight @ square, weight, pattern, free=0)
+    return choice.kept, solve_on(choice.kept, square, weight @ square, choice.solved)
 
 
 @pytest.mark.parametrize(("pattern", "part"), [(HALF, 0.6), (TWO_OF_FOUR, 0.7), (Pattern(0.9), 0.8)])
@@ -62,7 +64,7 @@ def test_zeros_cost_less_than_those_of_the_smallest_weights(pattern: Pattern, pa
 
 def test_a_column_that_is_free_has_no_zeros() -> None:
     weight, square = _problem()
-    kept, _ = zeroed(square, weight @ square, weight, Pattern(0.9), free=3)
+    kept = choose(square, weight @ square, weight, Pattern(0.9), free=3).kept
     assert kept[:, -3:].all()
     assert int((~kept).sum()) == round(0.9 * 12 * 45)
 
