@@ -23,9 +23,9 @@ from edgekit import drafts
 from edgekit.pipeline.sweep import process_main, work
 def write(document):
     with drafts.file(Path(document["path"])) as draft:
-        draft.write_text("half")
         while True:
-            try:
+            try:  # once anybody can see the text, an interrupt finds the task in here
+                draft.write_text("half")
                 time.sleep(3600)
             except KeyboardInterrupt:
                 if not document["stubborn"]:
