@@ -193,10 +193,13 @@ class WatchedOptions(RunOptions):
     Attributes:
         cores: the only CPUs that its process may run on; () = all.
         limit_s: how long one answer of its process may take; None = for ever.
+        lean: what loading a large file frees goes back to the system at once. A plain session of a user's
+            app holds more then: nothing that tells its memory asks for this.
     """
 
     cores: tuple[int, ...] = ()
     limit_s: float | None = None
+    lean: bool = False
 
 
 @dataclass(frozen=True)

@@ -144,6 +144,7 @@ class WorkerSession:
             "device": options.device,
             "settings": options.settings,
             "cores": watched.cores,
+            "lean": watched.lean or not self._own,
             "inputs": [binding.name for binding in artifact.inputs],
             "outputs": [binding.name for binding in artifact.outputs],
         }

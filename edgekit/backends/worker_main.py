@@ -46,7 +46,7 @@ from edgekit.errors import EdgekitError, TargetRefusalError
 from edgekit.spec import RunOptions, to_json
 from edgekit.write_errors import explained
 
-TRIMMED_FROM_BYTES = 2**26  # that opening a file took, from which on what it freed goes back to the system
+LARGE_BYTES = 2**26  # of a file, or that opening it took, from which on what it freed goes back to the system
 
 Layout = list[dict[str, Any]]
 
@@ -128,13 +128,16 @@ class _Server:
         gc.collect()
         meter = getattr(engine_class, "meter", resident.Meter)
         self._meter = meter()
+        path = Path(message["path"])
+        lean = message["lean"] and _size_bytes(path) >= LARGE_BYTES
         begin = time.perf_counter_ns()
-        engine: Engine = engine_class(Path(message["path"]), options, message["inputs"], message["outputs"])
+        with resident.frees_at_once() if lean else contextlib.nullcontext():
+            engine: Engine = engine_class(path, options, message["inputs"], message["outputs"])
         load_ms = (time.perf_counter_ns() - begin) / 1e6
         gc.freeze()  # what is loaded now stays: later collections need not look at it
         self._engine = engine
         self._loaded = self._meter.held_bytes()
-        if (self._loaded or 0) >= TRIMMED_FROM_BYTES:  # what was read is freed, and glibc keeps it
+        if (self._loaded or 0) >= LARGE_BYTES:  # what was read is freed, and glibc keeps it
             resident.given_back()
         facts = {**engine.facts, **({"cores": affinity.text()} if message["cores"] else {})}
         return {"facts": facts, "import_ms": import_ms, "load_ms": load_ms}
@@ -249,6 +252,12 @@ class _Server:
         if self._engine is None:
             raise EdgekitError("the worker has no engine: 'open' comes first")
         return self._engine
+
+
+def _size_bytes(path: Path) -> int:
+    """Of a file and the one beside it that holds its tensors."""
+    data = path.with_name(f"{path.name}.data")
+    return sum(each.stat().st_size for each in (path, data) if each.is_file())
 
 
 def _prepared(engine_class: Any) -> float | None:

@@ -9,7 +9,9 @@ End, whichever comes first:
     N2 every candidate is faster or slower
     N3 without a budget of the user's: every candidate has the pairs that find a difference of 5 %
     N4 the budget is used up: the next launch would not end within it. Without one of the user's it is a
-       minute, or what the six launches take that a verdict needs, five minutes at most
+       minute, or what the six launches take that a verdict needs, five minutes at most; an interval needs two
+
+    N5 the caller's number of launches: one that is asked often, and whose answer is no gate
 
 Every candidate has its own trial; the 5 % of false verdicts are of each. Order: of two launches one runs
 forwards and one backwards, which of them first is drawn; what a process gains by being opened first then has
@@ -44,11 +46,13 @@ class Plan:
         baseline: the name that the others are judged against; "" = none is.
         budget_s: the user's; None = ``BUDGET_S``, and N3.
         seed: of the order and of the drawn signs.
+        launches: at most (N5).
     """
 
     baseline: str = ""
     budget_s: float | None = None
     seed: int = 0
+    launches: int = MOST_LAUNCHES
 
 
 class Replication:
@@ -110,10 +114,10 @@ class Replication:
     def _affordable(self) -> int:
         """Launches within the budget; one at least."""
         if not self.launch_s:
-            return MOST_LAUNCHES
-        least = 1 if self._plan.budget_s else min(FIRST_LOOK, int(LONGEST_S / self.launch_s))
+            return self._plan.launches
+        least = 1 if self._plan.budget_s else max(2, min(FIRST_LOOK, int(LONGEST_S / self.launch_s)))
         left_s = (self._plan.budget_s or BUDGET_S) - self._elapsed_s
-        return max(least, self.count + max(0, int(left_s / self.launch_s)))
+        return min(self._plan.launches, max(least, self.count + max(0, int(left_s / self.launch_s))))
 
 
 def backwards(launch: int, *, seed: int) -> bool:

@@ -1,38 +1,51 @@
 """Models x targets -> how long each takes against the float model, measured alternately on the real runtimes.
 
-A few sessions are open at a time, the float model's among them; each is compiled as ``compile`` does it. With
-several targets a cell of the table is the mean of them, and the whole is as fast as on the slowest.
+    savings      cells of the table: a few sessions at a time, the float model's among them, opened once
+    undisturbed  a plan of the search: the median of LOOKS launches
+    speeds       what is promised: LAUNCHES launches at most, judged as ``bench`` does (``measure.replicate``)
 
-A cell is small (some per cent of the whole) and there are dozens, so it is told from noise by what other
-programs cannot do: make an inference faster. It compares the QUIET-th percentile of the samples of both
-sides; on a busy machine ratios of medians said that fewer channels take up to 1.5 times the time. So does
-the search (``undisturbed``). What is promised in the end is of medians, with the interval.
+Each model is compiled as ``compile`` does it. With several targets a cell of the table is the mean of them,
+and the whole is as fast as on the slowest.
+
+T1: a cell is small (some per cent of the whole) and there are dozens, so it is told from noise by what other
+    programs cannot do: make an inference faster. It compares the QUIET-th percentile of the samples of both
+    sides; on a busy machine ratios of medians said that fewer channels take up to 1.5 times the time. So does
+    the search. What is promised in the end is of medians, with the interval.
+T2: a process is up to a tenth faster or slower than its twin for as long as it lives, which no percentile of
+    its samples shows: the same plan was 1.84 times faster in one pair of processes, and 1.65 in another.
+T3: two runtimes of a large model hold twice its size, and are not open together: within a launch one comes
+    after the other, and launches alternate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx_ir as ir
 
 from edgekit import drafts
-from edgekit.backends import registry
+from edgekit.backends import registry, resident, worker_pool
 from edgekit.backends.base import CompileRequest, IoForm
+from edgekit.ir.external_data import is_large
 from edgekit.ir.graph import is_onnx
+from edgekit.measure.replicate import ROUNDS, Plan, replicate
 from edgekit.measure.statistics import percentile
-from edgekit.measure.timer import FEWEST_ROUNDS, ROUNDS, Comparison, compare
+from edgekit.measure.timer import FEWEST_ROUNDS, ROUND_MS, Comparison, Rounds, Taken, take_rounds
 from edgekit.passes import canonicalize
 from edgekit.pipeline.latency import latency_row, ratio_row
 from edgekit.pipeline.result.prune import PruneSpeedRow
-from edgekit.spec import Feeds, Precision, Progress, Session
+from edgekit.spec import Artifact, Feeds, Precision, Progress, RunOptions, Silent, WatchedOptions
 from edgekit.target import Target
 
-QUIET = 10  # per cent of the samples are faster
+QUIET = 10  # per cent of the samples are faster (T1)
+LOOKS, LAUNCHES = 3, 6  # T2: of three two that agree outvote the third; six allow a verdict
 TOGETHER = 6  # sessions beside the float model's: six processes of a small model fit any machine
-FLOAT = "float"
+FLOAT, PRUNED = "float", "pruned"
+
+Launch = Callable[[Sequence[str], int], Taken]  # names, rounds
 
 
 @dataclass(frozen=True)
@@ -65,40 +78,90 @@ class Speedometer:
         found: dict[str, tuple[float, ...]] = dict.fromkeys(models, ())
         progress.stage(stage, total=len(models) * len(self.targets))
         for target in self.targets:
-            for start in range(0, len(models), TOGETHER):
-                part = dict(list(models.items())[start : start + TOGETHER])
-                compared = self._compare(part, target, rounds=FEWEST_ROUNDS)
-                quiet = {name: percentile(row.raw_ms, QUIET) for name, row in compared.latencies.items()}
+            together = 1 if self._alone else TOGETHER
+            for start in range(0, len(models), together):
+                part = dict(list(models.items())[start : start + together])
+                with self._compiled(part, target) as launch:
+                    taken = launch((FLOAT, *part), FEWEST_ROUNDS)
+                quiet = {name: _quiet(rounds) for name, rounds in taken.samples.items()}
                 for name in part:
                     found[name] += (1 - quiet[name] / quiet[FLOAT],)
                 progress.advance(len(part))
         return found
+
+    def undisturbed(self, model: ir.Model, progress: Progress) -> float:
+        """How many times faster than float on the target that gains least, whatever else the machine does."""
+        found = []
+        progress.stage("time a plan", total=len(self.targets))
+        for target in self.targets:
+            with self._compiled({PRUNED: model}, target) as launch:
+                taken = [launch(_order(look), ROUNDS) for look in range(LOOKS)]
+            ratios = [_quiet(each.samples[FLOAT]) / _quiet(each.samples[PRUNED]) for each in taken]
+            found.append(percentile(ratios, 50))
+            progress.advance()
+        return min(found)
 
     def speeds(self, model: ir.Model, progress: Progress) -> tuple[PruneSpeedRow, ...]:
         """Latency and ratio of one model on each target."""
         rows = []
         progress.stage("time the pruned model", total=len(self.targets))
         for target in self.targets:
-            compared = self._compare({"pruned": model}, target, rounds=ROUNDS)
-            ratio = ratio_row(compared, "pruned")
-            assert ratio is not None  # noqa: S101  all rounds were measured
-            float_, pruned = (latency_row(compared.latencies[name]) for name in (FLOAT, "pruned"))
+            compared = self._replicated(model, target)
+            ratio = ratio_row(compared, PRUNED)
+            assert ratio is not None  # noqa: S101  two launches at least (N4)
+            float_, pruned = (latency_row(compared.latencies[name]) for name in (FLOAT, PRUNED))
             rows.append(PruneSpeedRow(target.name, float_, pruned, ratio))
             progress.advance()
         return tuple(rows)
 
-    def _compare(self, models: Mapping[str, ir.Model], target: Target, *, rounds: int) -> Comparison:
-        with drafts.temporary("edgekit-prune-") as folder, ExitStack() as stack:
-            sessions = {
-                name: stack.enter_context(self._opened(model, target, folder / str(number)))
+    def _replicated(self, model: ir.Model, target: Target) -> Comparison:
+        with self._compiled({PRUNED: model}, target) as launch:
+            found = replicate(
+                lambda names: launch(names, ROUNDS),
+                (FLOAT, PRUNED),
+                Plan(baseline=FLOAT, seed=self.seed, launches=LAUNCHES),
+            )
+        return found.comparison(baseline=FLOAT, seed=self.seed)
+
+    @contextmanager
+    def _compiled(self, models: Mapping[str, ir.Model], target: Target) -> Iterator[Launch]:
+        """What opens, times and closes the models that it names, the float one among them."""
+        options = target.run.options(threads=self.threads_of.get(target.name, self.threads))
+        watched = WatchedOptions(options.threads, options.device, options.settings, lean=True)
+        backend = registry.backend(target.backend)
+        with drafts.temporary("edgekit-prune-") as folder:
+            artifacts = {
+                name: self._artifact(model, target, options, folder / str(number))
                 for number, (name, model) in enumerate({FLOAT: self.reference, **models}.items())
             }
-            return compare(sessions, self.feeds, baseline=FLOAT, seed=self.seed, rounds=rounds)
+            if self._alone:  # what compiling took
+                worker_pool.end()
+                resident.given_back()
 
-    def _opened(self, model: ir.Model, target: Target, folder: Path) -> Session:
+            def taken(names: Sequence[str], rounds: int) -> Taken:
+                with ExitStack() as stack:
+                    sessions = {
+                        name: stack.enter_context(backend.open(artifacts[name], watched)) for name in names
+                    }
+                    return take_rounds(
+                        sessions, self.feeds, rounds=rounds, round_ms=ROUND_MS, progress=Silent()
+                    )
+
+            def in_turn(names: Sequence[str], rounds: int) -> Taken:  # T3
+                each = [taken((name,), rounds) for name in names]
+                return Taken(
+                    {name: rows for one in each for name, rows in one.samples.items()},
+                    {name: warning for one in each for name, warning in one.warnings.items()},
+                )
+
+            yield in_turn if self._alone else taken
+
+    @property
+    def _alone(self) -> bool:
+        return is_large(self.reference)
+
+    def _artifact(self, model: ir.Model, target: Target, options: RunOptions, folder: Path) -> Artifact:
         folder.mkdir()
-        backend = registry.backend(target.backend)
-        options = target.run.options(threads=self.threads_of.get(target.name, self.threads))
         # a module's layers are apart (``passes.layers_apart``): what ships has them folded
         apart = any(is_onnx(node, "BatchNormalization") for node in model.graph)
         request = CompileRequest(
@@ -109,7 +172,7 @@ class Speedometer:
             stem="pruned-0",
             io=IoForm("float32", "auto"),
         )
-        return backend.open(backend.compile(request, folder), options)
+        return registry.backend(target.backend).compile(request, folder)
 
 
 def slowest(rows: Sequence[PruneSpeedRow]) -> float:
@@ -117,6 +180,11 @@ def slowest(rows: Sequence[PruneSpeedRow]) -> float:
     return min(1 / row.ratio.value for row in rows)
 
 
-def undisturbed(rows: Sequence[PruneSpeedRow]) -> float:
-    """Likewise, by the QUIET-th percentiles of the samples."""
-    return min(percentile(row.reference.raw_ms, QUIET) / percentile(row.pruned.raw_ms, QUIET) for row in rows)
+def _quiet(rounds: Rounds) -> float:
+    """T1."""
+    return percentile([sample for samples in rounds for sample in samples], QUIET)
+
+
+def _order(look: int) -> tuple[str, str]:
+    """Who is opened first has no sign."""
+    return (FLOAT, PRUNED) if look % 2 == 0 else (PRUNED, FLOAT)

@@ -31,7 +31,7 @@ from edgekit.dataset import Dataset
 from edgekit.ir.cost import inference_macs
 from edgekit.pipeline.prune.alike import sizes, work
 from edgekit.pipeline.prune.give_back import Measures, Plan, give_back
-from edgekit.pipeline.prune.speedometer import Speedometer, undisturbed
+from edgekit.pipeline.prune.speedometer import Speedometer
 from edgekit.pipeline.result.prune import PruneStepRow
 from edgekit.pruning import widths as widths_
 from edgekit.pruning.dependency import Dependencies
@@ -172,7 +172,7 @@ class WidthSearch:
     def _measured(self, plan: Plan) -> float:
         """How many times faster the whole is."""
         model = remove(self.found, self._removed(plan))
-        return undisturbed(self.speed.speeds(model, self.progress))
+        return self.speed.undisturbed(model, self.progress)
 
     def _removed(self, plan: Plan) -> tuple[int, ...]:
         return widths_.removed(self.found, self.orders, plan)

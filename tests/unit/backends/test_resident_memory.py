@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -103,3 +105,30 @@ def test_what_is_held_now_is_less_than_a_peak_that_has_passed(tmp_path: Path) ->
     assert meter.taken_bytes() == 80 * 1024
     path.unlink()
     assert meter.held_bytes() is None
+
+
+FREED = """
+import sys; sys.path[:] = sys.argv[2:]
+import contextlib
+import numpy as np
+from edgekit.backends import resident
+def held():
+    return resident._field(resident.STATUS, "VmRSS")
+with resident.frees_at_once() if sys.argv[1] == "lean" else contextlib.nullcontext():
+    np.ones(3 << 20)  # 24 MiB that are freed: what is smaller comes out of an arena from now on
+    before = held()
+    arrays = [np.ones(1 << 18) for _ in range(32)]  # of 2 MiB
+    behind = np.ones(1 << 16)  # the arena's last: nothing before it goes back
+    del arrays
+    print(held() - before)
+"""
+
+
+@linux
+@pytest.mark.parametrize(("how", "kept"), [("lean", False), ("plain", True)])
+def test_what_is_freed_goes_back_at_once(how: str, kept: bool) -> None:
+    """64 MiB of tensors that are freed. Sabotage: a plain process keeps them."""
+    words = [sys.executable, "-c", FREED, how, *sys.path]
+    left = int(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    assert (left > 60 * MIB) == kept
+    assert kept or left < 4 * MIB

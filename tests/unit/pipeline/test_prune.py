@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -138,13 +139,19 @@ def test_the_search_asks_for_more_until_it_is_fast_enough(model: Path, clock: li
     assert all(row.error is not None for row in result.table if row.saving > 0)
 
 
+def _says(monkeypatch: pytest.MonkeyPatch, factor: Callable[[], float]) -> None:
+    """Every measurement of a whole model gives the next of these."""
+    monkeypatch.setattr(Speedometer, "undisturbed", lambda *_: factor())
+    monkeypatch.setattr(Speedometer, "speeds", lambda *_: (speed_row(factor()),))
+
+
 def test_of_what_is_fast_enough_the_least_costly_is_taken(
     model: Path, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A disturbed clock: too fast, then too slow, so that the last plan cuts more than the first."""
     del clock
     factors = iter([1.9, 1.0, 1.9])
-    monkeypatch.setattr(Speedometer, "speeds", lambda *_: (speed_row(next(factors, 1.9)),))
+    _says(monkeypatch, lambda: next(factors, 1.9))
     result = _pruned(model, speedup=1.4)
     enough = [row.kept for row in result.search if row.said == "fast enough"]
     assert enough[0] > enough[-1]
@@ -159,7 +166,7 @@ def test_what_is_fast_enough_by_a_hair_is_taken_where_nothing_is_clearer(
     """S2: 1.31 where 1.3 is asked for is within what two measurements of the same file differ."""
     del clock
     factors = iter([1.31])
-    monkeypatch.setattr(Speedometer, "speeds", lambda *_: (speed_row(next(factors, then)),))
+    _says(monkeypatch, lambda: next(factors, then))
     result = _pruned(model, speedup=1.3)
     assert result.exit_code is ExitCode.OK
     by_a_hair = [row.said.startswith("fast enough by a hair") for row in result.search]

@@ -18,8 +18,6 @@ from edgekit.dataset import Dataset
 from edgekit.pipeline.prune import width_search
 from edgekit.pipeline.prune.speedometer import Speedometer
 from edgekit.pipeline.prune.width_search import AGAIN, TRIES, WidthSearch
-from edgekit.pipeline.result import LatencyRow, RatioRow
-from edgekit.pipeline.result.prune import PruneSpeedRow
 from edgekit.pruning import widths
 from edgekit.pruning.dependency import Dependencies, Group
 from edgekit.pruning.importance import Order
@@ -93,14 +91,10 @@ class Machine:
         gone = tuple(1 + g * CHANNELS + i for g, width in cells for i in range(CHANNELS - width))
         return 1 - 1 / self.speed(gone) + self.noise.cell * float(self.rng.standard_normal())
 
-    def speeds(self, model: ir.Model, progress: Progress) -> tuple[PruneSpeedRow, ...]:
+    def undisturbed(self, model: ir.Model, progress: Progress) -> float:
         del progress
         self.times += 1
-        took = 1 / (
-            self.speed(model.meta["gone"]) * float(np.exp(self.noise.whole * self.rng.standard_normal()))
-        )
-        slow, fast = (LatencyRow(ms, ms, ms, ms, ms, ms, 1, True, raw_ms=(ms,)) for ms in (1.0, took))
-        return (PruneSpeedRow("made up", slow, fast, RatioRow("float", took, took, took)),)
+        return self.speed(model.meta["gone"]) * float(np.exp(self.noise.whole * self.rng.standard_normal()))
 
 
 def _cells(gone: tuple[int, ...]) -> list[tuple[int, int]]:
