@@ -78,7 +78,10 @@ def imported_files() -> dict[str, str]:
 
 def file_digest(path: Path) -> str:
     """SHA-256 in hex; "" where the file is gone."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _lies_in(module: ModuleType, folder: Path) -> bool:

@@ -140,6 +140,16 @@ def is_large(model: ir.Model) -> bool:
     return size_bytes(model) >= LARGE_BYTES
 
 
+def goes_aside(model: ir.Model) -> bool:
+    """Whether what is made new of the model goes to files, and nobody serializes it whole."""
+    return size_bytes(model) >= aside_bytes()
+
+
+def aside_bytes() -> int:
+    """Of a model's tensors: what a large one becomes, pruned or in int8, is no small one yet."""
+    return LARGE_BYTES // 4
+
+
 def size_bytes(model: ir.Model) -> int:
     """Bytes of all tensors: initializers and attributes, of subgraphs too."""
     total = 0

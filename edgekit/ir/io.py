@@ -103,12 +103,12 @@ def to_bytes(model: ir.Model) -> bytes:
 
 
 def pieces(model: ir.Model) -> Iterator[bytes | memoryview]:
-    """The bytes of ``to_bytes`` one after the other: of a large model they are never held at once.
+    """The bytes of ``to_bytes`` one after the other: of most models they are never held at once.
 
     Raises:
         OutputError: as ``to_bytes``, before the first piece.
     """
-    return _in_pieces(model) if external_data.is_large(model) else iter([to_bytes(model)])
+    return _in_pieces(model) if external_data.goes_aside(model) else iter([to_bytes(model)])
 
 
 def save(model: ir.Model, path: Path | str, *, limit_bytes: int | None = None) -> tuple[Path, ...]:
@@ -139,12 +139,12 @@ def save(model: ir.Model, path: Path | str, *, limit_bytes: int | None = None) -
 
 
 def save_to_map(model: ir.Model, path: Path | str) -> tuple[Path, ...]:
-    """``save`` for whoever opens the file at once: the tensors of a large model lie beside it, to be mapped.
+    """``save`` for whoever opens the file at once: the tensors of most models lie beside it, to be mapped.
 
     Raises:
         OutputError: as ``save``.
     """
-    return save(model, path, limit_bytes=min(external_data.LARGE_BYTES, PROTOBUF_LIMIT_BYTES))
+    return save(model, path, limit_bytes=min(external_data.aside_bytes(), PROTOBUF_LIMIT_BYTES))
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import onnx_ir as ir
@@ -15,8 +16,8 @@ from edgekit.backends.onnxruntime import open_model
 from edgekit.backends.onnxruntime_lowering import lowered, options_for
 from edgekit.dataset import Dataset
 from edgekit.errors import ExitCode, InputError
-from edgekit.ir.external_data import size_bytes
-from edgekit.pipeline import calibrate, judge, known_outputs, steps, variant, workbench
+from edgekit.ir.external_data import is_large, size_bytes
+from edgekit.pipeline import calibrate, in_turn, judge, known_outputs, steps, variant, workbench
 from edgekit.pipeline.blame_model import blames_model
 from edgekit.pipeline.cache import Cache
 from edgekit.pipeline.came import Variant
@@ -257,10 +258,18 @@ class _Job:
         known = known_outputs.of_model(model, self._judging, cache=self.cache)
         options = options_for(made.precision, RunOptions())
         with ExitStack() as stack:
-            candidate = stack.enter_context(open_model(lowered(made.model, made.precision), options))
+            reference = known.runner() or stack.enter_context(
+                in_turn.running(
+                    partial(open_model, model, RunOptions()),
+                    self._judging,
+                    alone=is_large(model),
+                    name="float reference",
+                    progress=self.progress,
+                )
+            )
             found = evaluate_pair(
-                known.runner() or stack.enter_context(open_model(model, RunOptions())),
-                candidate,
+                reference,
+                stack.enter_context(open_model(lowered(made.model, made.precision), options)),
                 self._judging,
                 metric=self.metric,
                 output_steps=made.output_steps,

@@ -1,15 +1,17 @@
 """`validate`: artifacts x float reference x labelled data -> verdict of each, and the drift matrix.
 
-One pass: the reference and every artifact see each batch once, at the same time, each in its own process. The
-reference does not run where its outputs on this data are known (``known_outputs``).
+One pass: the reference and every artifact see each batch once, at the same time, each in its own process, or
+one after the other where the reference is large (``in_turn``). It does not run where its outputs on this data
+are known (``known_outputs``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,7 +23,8 @@ from edgekit.backends.onnxruntime import open_model
 from edgekit.dataset import Dataset
 from edgekit.errors import ExitCode, InputError, NonFiniteOutputError
 from edgekit.ir import io
-from edgekit.pipeline import fallback, judge, known_outputs, matrix, software_gpu, steps
+from edgekit.ir.external_data import is_large
+from edgekit.pipeline import fallback, in_turn, judge, known_outputs, matrix, software_gpu, steps
 from edgekit.pipeline.align import in_terms_of
 from edgekit.pipeline.allow_fallback import allowing, check_artifacts
 from edgekit.pipeline.blame_model import blames_model
@@ -38,6 +41,7 @@ from edgekit.pipeline.evaluation import (
     load_labelled,
 )
 from edgekit.pipeline.flips import Labelled, flips
+from edgekit.pipeline.in_turn import Recorded
 from edgekit.pipeline.known_outputs import KnownOutputs, Replay
 from edgekit.pipeline.open import artifacts_at, open_artifact
 from edgekit.pipeline.proof import describe
@@ -126,19 +130,28 @@ def validate(
         check_artifacts(each.artifact for each in held)
         held = tuple(replace(each, artifact=allowing(each.artifact)) for each in held)
     cache = Cache(cache_dir or settings.cache_dir())
+    alone = is_large(model)
     with ExitStack() as stack, ThreadPoolExecutor(len(held) + 1) as starting:
-        openers = [starting.submit(open_artifact, each.artifact) for each in held]
+        openers = [] if alone else [starting.submit(open_artifact, each.artifact) for each in held]
         sessions = stack.enter_context(_Opening(openers))
         labelled = load_labelled(data, inputs, samples=samples, preprocess=done_first, slices=slices)
         known = known_outputs.of_model(model, labelled, cache=cache)
+
+        def running(name: str, opened: Callable[[], Session]) -> Session | Recorded:
+            context = in_turn.running(opened, labelled, alone=alone, name=name, progress=progress)
+            return stack.enter_context(context)
+
         truth: Runner | None = known.runner()
         if truth is None:
-            truth = stack.enter_context(open_model(model, RunOptions()))
+            truth = running("float reference", partial(open_model, model, RunOptions()))
         else:
             progress.note("the float reference's outputs on this data are known: it does not run again")
+        others: tuple[Session | Recorded, ...] = sessions.opened()
+        if alone:
+            others = tuple(running(each.name, partial(open_artifact, each.artifact)) for each in held)
         return compared(
             held,
-            (truth, *sessions.opened()),
+            (truth, *others),
             labelled,
             asked=asked,
             reference=str(reference),
@@ -224,7 +237,7 @@ class _Opening:
 
 def compared(
     held: Sequence[Held],
-    runners: tuple[Runner, *tuple[Session, ...]],
+    runners: tuple[Runner, *tuple[Session | Recorded, ...]],
     data: Dataset,
     *,
     asked: Asked,

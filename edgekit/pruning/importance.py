@@ -12,7 +12,8 @@ re-solved for it (Optimal Brain Surgeon with blocks); the mean of x costs nothin
 I1: after each step the readers are updated as if the channel was gone, so that one of two channels that
     say the same is kept. Of many channels several go in one step.
 I2: where no reader is known (K5 of ``layers``), magnitude decides, and it says so.
-I3: moments of a few readers at a time are in memory; a reader goes when its groups are in order.
+I3: moments of a few readers at a time are in memory, of a large model as much as a part of it; a reader goes
+    when its groups are in order, and until then it lies in files (``ir.set_aside``).
 
 Sources: Hassibi and Stork, "Second Order Derivatives for Network Pruning: Optimal Brain Surgeon", 1992;
 Kurtic et al., "ZipLM: Inference-Aware Structured Pruning of Language Models", 2023, equations 3 and 4.
@@ -21,13 +22,15 @@ Kurtic et al., "ZipLM: Inference-Aware Structured Pruning of Language Models", 2
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
 
+from edgekit.ir.external_data import is_large, size_bytes
 from edgekit.ir.graph import constant
+from edgekit.ir.set_aside import set_aside, workspace
 from edgekit.pruning import taylor
 from edgekit.pruning.dependency import Dependencies, Group
 from edgekit.pruning.layers import Floats, Layer, layers, patches, positions
@@ -36,7 +39,7 @@ from edgekit.spec import Array, BatchStream, Progress, Silent
 
 Method = Literal["obs", "activation", "taylor", "magnitude"]
 RIDGE = 1e-3  # of the mean variance of a column: covariances of few samples have no inverse without
-MEMORY_BYTES = 512 * 2**20  # I3
+MEMORY_BYTES, MODEL_PART = 512 * 2**20, 8  # I3: at most, and of a large model's size
 ROWS = 256  # of a product at once: it stays in the processor's cache
 STEPS = 64  # a group goes in at most so many steps (I1)
 
@@ -92,11 +95,14 @@ def order_channels(
     known: dict[str, Reader] = {}
     orders: dict[int, Order] = {}
     waiting = {index: _of_group(found, group, readers) for index, group in enumerate(groups)}
-    for chunk in _chunks([layer for layer in layers(found.model) if layer.name in readers]):
+    chosen = [layer for layer in layers(found.model) if layer.name in readers]
+    for chunk in _chunks(chosen, memory_bytes=_memory_bytes(found.model)):
         moments = second_moments(
             found.model, chunk, open_model=open_model, batches=batches, count=count, seed=seed
         )
-        known.update({layer.name: Reader.of(layer, *moments.pop(layer.name)) for layer in chunk})
+        known.update(
+            {layer.name: Reader.of(layer, *moments.pop(layer.name)).aside(found.model) for layer in chunk}
+        )
         for index, names in list(waiting.items()):
             if all(name in known for name in names):
                 orders[index] = _one_order(found, groups[index], [known[name] for name in names], method)
@@ -128,19 +134,30 @@ class Reader:
 
     @classmethod
     def of(cls, layer: Layer, square: Floats, mean: Floats) -> Reader:
-        """From E[x x^T] and E[x]."""
-        covariance = square - np.outer(mean, mean)
-        size = len(covariance)
-        ridge = RIDGE * max(float(np.trace(covariance)) / size, 1e-12)
-        damped = covariance + ridge * np.eye(size)
+        """From E[x x^T], which is used up, and E[x]."""
+        power = np.diag(square).copy()
+        square -= np.outer(mean, mean)
+        size = len(square)
+        ridge = RIDGE * max(float(np.trace(square)) / size, 1e-12)
+        square.flat[:: size + 1] += ridge
         weight = layer.weight[0]
-        energy = float(np.einsum("rc,cd,rd->", weight, damped, weight, optimize=True))
-        return cls(
-            layer,
-            weight,
-            np.linalg.inv(damped).astype(np.float64),
-            np.diag(square).copy(),
-            max(energy, 1e-30),
+        energy = float(np.einsum("rc,cd,rd->", weight, square, weight, optimize=True))
+        return cls(layer, weight, np.asarray(np.linalg.inv(square), np.float64), power, max(energy, 1e-30))
+
+    def aside(self, model: ir.Model) -> Reader:
+        """Where it waits for the other readers of its groups (I3)."""
+        return replace(
+            self,
+            weight=np.asarray(set_aside(self.weight, of=model), np.float64),
+            inverse=np.asarray(set_aside(self.inverse, of=model), np.float64),
+        )
+
+    def copy(self, model: ir.Model) -> Reader:
+        """To drop channels of, for one of its groups."""
+        return replace(
+            self,
+            weight=np.asarray(workspace(self.weight, of=model), np.float64),
+            inverse=np.asarray(workspace(self.inverse, of=model), np.float64),
         )
 
     def columns(self, numbers: Sequence[int]) -> list[int]:
@@ -205,13 +222,20 @@ def second_moments(
         for layer in chosen:
             value = found[layer.source]
             x = patches(layer, value, at=positions(layer, value.shape, count=count, rng=rng))[0]
-            square, mean, seen = sums.get(layer.name, (np.zeros(()), np.zeros(()), 0))
-            sums[layer.name] = (
-                square + (x.T @ x).astype(np.float64),
-                mean + x.sum(axis=0, dtype=np.float64),
-                seen + len(x),
-            )
-    return {name: (square / seen, mean / seen) for name, (square, mean, seen) in sums.items()}
+            columns = x.shape[1]
+            if layer.name not in sums:
+                sums[layer.name] = (np.zeros((columns, columns)), np.zeros(columns), 0)
+            square, mean, seen = sums[layer.name]
+            square += x.T @ x
+            mean += x.sum(axis=0, dtype=np.float64)
+            sums[layer.name] = (square, mean, seen + len(x))
+    return {name: (_over(square, seen), mean / seen) for name, (square, mean, seen) in sums.items()}
+
+
+def _over(total: Floats, count: int) -> Floats:
+    """The mean, in the same memory."""
+    total /= count
+    return total
 
 
 def _readers(found: Dependencies, groups: Sequence[Group]) -> dict[str, Layer]:
@@ -230,11 +254,16 @@ def _of_group(found: Dependencies, group: Group, readers: Mapping[str, Layer]) -
     return [name for name, layer in readers.items() if (layer.weight_name, layer.axis) in places]
 
 
-def _chunks(chosen: Sequence[Layer]) -> Iterator[list[Layer]]:
+def _memory_bytes(model: ir.Model) -> int:
+    """I3. Of small models it is one figure: what is drawn with a chunk's seed depends on the chunk."""
+    return min(MEMORY_BYTES, size_bytes(model) // MODEL_PART) if is_large(model) else MEMORY_BYTES
+
+
+def _chunks(chosen: Sequence[Layer], *, memory_bytes: int) -> Iterator[list[Layer]]:
     """I3."""
     held: list[Layer] = []
     for layer in chosen:
-        if held and sum(each.moment_bytes for each in held) + layer.moment_bytes > MEMORY_BYTES:
+        if held and sum(each.moment_bytes for each in held) + layer.moment_bytes > memory_bytes:
             yield held
             held = []
         held.append(layer)
@@ -247,7 +276,7 @@ def _one_order(found: Dependencies, group: Group, readers: list[Reader], method:
         return _by_magnitude(found, group)
     columns = [_columns_of(found, group, reader) for reader in readers]
     left, gone, errors = list(group.channels), [], []
-    own = [Reader(r.layer, r.weight.copy(), r.inverse.copy(), r.power, r.energy) for r in readers]
+    own = [reader.copy(found.model) for reader in readers]
     while left:
         if method == "activation":
             costs = [sum(r.contribution(c[n]) for r, c in zip(own, columns, strict=True)) for n in left]

@@ -16,6 +16,7 @@ from collections.abc import Collection
 import numpy as np
 import onnx_ir as ir
 
+from edgekit.ir.set_aside import computed
 from edgekit.pruning.dependency import Dependencies
 from edgekit.pruning.importance import Order
 from edgekit.pruning.layers import layers
@@ -100,7 +101,7 @@ def output_error(
         way(model, names, open_model=open_model, batches=batches, count=count, size=size)
         for way, model in zip(read, (reference, other), strict=True)
     )
-    for expected, given in zip(first, second, strict=True):
+    for (_, expected), given in zip(computed(enumerate(first), of=reference), second, strict=True):
         for name in names:
             y = np.asarray(expected[name])
             if y.dtype.kind != "f":

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import onnx_ir as ir
 
 from edgekit.backends.onnxruntime import open_model
 from edgekit.dataset import Dataset
 from edgekit.dataset.held import Held
+from edgekit.ir import io
+from edgekit.ir.external_data import is_large
+from edgekit.pipeline import in_turn
 from edgekit.pipeline.evaluation import Evaluated, evaluate_pair, load_labelled
 from edgekit.preprocess import Step
 from edgekit.spec import Progress, RunOptions
@@ -31,14 +35,16 @@ class Judging:
         self, reference: ir.Model, candidate: ir.Model, *, preprocess: tuple[Step, ...], progress: Progress
     ) -> Evaluated:
         """Both models on the same samples."""
+        data = load_labelled(self.data, io.specs(reference)[0], preprocess=preprocess)
+        opened, alone = partial(open_model, reference, RunOptions()), is_large(reference)
         with (
-            open_model(reference, RunOptions()) as float_session,
+            in_turn.running(opened, data, alone=alone, name="float model", progress=progress) as first,
             open_model(candidate, RunOptions()) as session,
         ):
             return evaluate_pair(
-                float_session,
+                first,
                 session,
-                load_labelled(self.data, float_session.inputs, preprocess=preprocess),
+                data,
                 metric=self.metric,
                 output_steps={},
                 progress=progress,

@@ -20,13 +20,15 @@ Order: Nagel et al., "A White Paper on Neural Network Quantization" (2021), figu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
 
 from edgekit.errors import UnknownNameError
+from edgekit.ir import io
+from edgekit.ir.set_aside import computed
 from edgekit.quantization.apply import apply
 from edgekit.quantization.plan import QuantPlan
 from edgekit.quantization.restore import adaround, correct_bias, equalize
@@ -34,7 +36,7 @@ from edgekit.quantization.restore.adaround import Remember
 from edgekit.quantization.restore.equalize import Behind
 from edgekit.quantization.restore.restoration import Restoration
 from edgekit.quantization.restore.stream import OpenModel, channel_peaks, whole_batches
-from edgekit.spec import BatchStream, Progress, Range, RunOptions, Silent
+from edgekit.spec import Array, BatchStream, Progress, Range, RunOptions, Silent
 
 STEPS = ("equalize", "smooth", "adaround", "bias-correction")
 AUTO = ("equalize", "smooth", "bias-correction")
@@ -152,13 +154,11 @@ def sqnr_db(model: ir.Model, plan: QuantPlan, reference: ir.Model, *, work: Work
     signal: dict[str, float] = {}
     noise: dict[str, float] = {}
     integer = apply(model, plan)
-    with (
-        work.open_model(reference, RunOptions()) as wanted,
-        work.open_model(integer, RunOptions()) as found,
-    ):
-        for feeds, many in whole_batches(reference, work.batches, count=min(work.count, JUDGED)):
-            exact, other = wanted.run(feeds), found.run(feeds)
-            for name, array in exact.items():
+    names = [spec.name for spec in io.specs(reference)[0]]
+    with work.open_model(integer, RunOptions()) as found:
+        for many, wanted in computed(_with_outputs(reference, work), of=reference):
+            other = found.run({name: wanted.pop(name) for name in names})
+            for name, array in wanted.items():
                 if array.dtype.kind == "f":
                     values, these = (
                         np.atleast_1d(each.astype(np.float64))[:many] for each in (array, other[name])
@@ -169,6 +169,13 @@ def sqnr_db(model: ir.Model, plan: QuantPlan, reference: ir.Model, *, work: Work
     shares = [noise[name] / signal[name] for name in signal if signal[name] > 0]
     share = sum(shares) / len(shares) if shares else 0.0
     return -10 * math.log10(share) if share > 0 else math.inf
+
+
+def _with_outputs(model: ir.Model, work: Work) -> Iterator[tuple[int, dict[str, Array]]]:
+    """(samples, what it takes and gives) of what a step is judged on, batch by batch."""
+    with work.open_model(model, RunOptions()) as session:
+        for feeds, many in whole_batches(model, work.batches, count=min(work.count, JUDGED)):
+            yield many, {**feeds, **session.run(feeds)}
 
 
 def _scaled(

@@ -18,7 +18,7 @@ section 4.2 and appendix D (empirical form).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -26,6 +26,7 @@ import onnx_ir as ir
 
 from edgekit.errors import DataError
 from edgekit.ir.graph import is_onnx, rank
+from edgekit.ir.set_aside import computed
 from edgekit.quantization.apply import apply
 from edgekit.quantization.arithmetic import bias_params
 from edgekit.quantization.plan import QuantOperator, QuantPlan, QuantWeight
@@ -36,7 +37,7 @@ from edgekit.quantization.restore.stream import (
     reduced,
     whole_batches,
 )
-from edgekit.spec import BatchStream, Progress, RunOptions, Silent
+from edgekit.spec import Array, BatchStream, Progress, RunOptions, Silent
 
 BATCH = 16  # samples whose mean stands for that of all in B2; statistics need some, memory is two batches
 
@@ -68,14 +69,14 @@ def corrections(
     operators = [each for each in plain.operators if _takes_bias(model, each)]
     if not operators:
         return {}
-    float_graph, means = _with_means(model, operators)
+    float_graph = _with_means(model, operators)
     integer_graph, moved = _moved_to_means(apply(model, plain), operators)
     total = {name: np.zeros(0) for name in moved}
     seen = 0
-    with open_model(float_graph, RunOptions()) as reference, open_model(integer_graph, RunOptions()) as other:
-        for feeds, many in whole_batches(model, batches, count=count, size=BATCH):
-            wanted = reference.run(feeds)
-            shifts = other.run({**feeds, **{name: wanted[name] for name in means}})
+    known = computed(_with_outputs(float_graph, model, open_model, batches, count), of=model)
+    with open_model(integer_graph, RunOptions()) as other:
+        for many, feeds in known:
+            shifts = other.run(feeds)
             for name, output in moved.items():
                 shift = shifts[output].astype(np.float64).ravel() * many
                 total[name] = shift if seen == 0 else total[name] + shift
@@ -93,6 +94,15 @@ def corrections(
         for operator in operators
         if _is_felt(found[operator.name], operator, plain)
     }
+
+
+def _with_outputs(
+    graph: ir.Model, model: ir.Model, open_model: OpenModel, batches: BatchStream, count: int
+) -> Iterator[tuple[int, dict[str, Array]]]:
+    """(samples, what ``graph`` takes and gives), batch by batch."""
+    with open_model(graph, RunOptions()) as session:
+        for feeds, many in whole_batches(model, batches, count=count, size=BATCH):
+            yield many, {**feeds, **session.run(feeds)}
 
 
 def corrected(plan: QuantPlan, found: Mapping[str, tuple[float, ...]]) -> QuantPlan:
@@ -152,7 +162,7 @@ def _channel_axis(node: ir.Node) -> int:
     return -1 if is_onnx(node, "MatMul") else 1
 
 
-def _with_means(model: ir.Model, operators: list[QuantOperator]) -> tuple[ir.Model, tuple[str, ...]]:
+def _with_means(model: ir.Model, operators: list[QuantOperator]) -> ir.Model:
     """``model`` that gives the mean of each operator's output and nothing else."""
     clone = model.clone()
     nodes = {node.name: node for node in clone.graph}
@@ -169,7 +179,7 @@ def _with_means(model: ir.Model, operators: list[QuantOperator]) -> tuple[ir.Mod
     ]
     clone.graph.outputs.clear()
     clone.graph.outputs.extend(values)
-    return clone, names
+    return clone
 
 
 def _moved_to_means(model: ir.Model, operators: list[QuantOperator]) -> tuple[ir.Model, dict[str, str]]:

@@ -7,6 +7,7 @@ Bytes are those that Python and NumPy allocate (tracemalloc); the runtimes' own 
 
 from __future__ import annotations
 
+import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,8 +22,9 @@ from onnx import helper, numpy_helper
 from edgekit.backends.onnxruntime import open_model
 from edgekit.ir import external_data, io, set_aside
 from edgekit.measure.timer import FEWEST_ROUNDS
-from edgekit.pipeline import calibrate, compile, export, latency, quantize, source_digest
+from edgekit.pipeline import calibrate, compile, export, latency, quantize, source_digest, validate
 from edgekit.pipeline.cache import Cache
+from edgekit.pipeline.open import open_artifact
 from edgekit.spec import Precision, RunOptions, Silent
 
 WIDTH, LAYERS, SEED = 768, 12, 5
@@ -201,6 +203,78 @@ def test_reference_and_export_of_a_large_model_are_not_open_together(
     assert (seen.ever, seen.most) == (2, at_once)
     assert report.parity_cases == 3
     assert all(row.relative < 1e-4 for row in report.parity)
+
+
+class Open:
+    """Which sessions are open; several threads open them."""
+
+    def __init__(self) -> None:
+        self.now: set[int] = set()
+        self.most = self.ever = 0
+        self._lock = threading.Lock()
+
+    def counted(self, open_: Callable[..., Any]) -> Callable[..., Any]:
+        def opener(*arguments: Any) -> Any:
+            session = open_(*arguments)
+            with self._lock:
+                self.ever += 1
+                self.now.add(number := self.ever)
+                self.most = max(self.most, len(self.now))
+            close = session.close
+
+            def closed() -> None:
+                with self._lock:
+                    self.now.discard(number)
+                close()
+
+            session.close = closed
+            return session
+
+        return opener
+
+
+@pytest.mark.parametrize(("limit", "at_once"), [(SIZE // 8, 1), (2 * SIZE, 3)], ids=["large", "small"])
+def test_validate_opens_one_side_of_a_large_model_at_a_time(
+    limit: int, at_once: int, large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reference and two artifacts, on batches whose last is short; the verdicts are the same."""
+    exported(large, tmp_path / "c.onnx")
+    for name in "ab":
+        compile.compile(
+            tmp_path / "c.onnx",
+            targets=("onnxruntime-cpu",),
+            out=tmp_path / name,
+            name=name,
+            version="1",
+            threads=None,
+            progress=Silent(),
+        )
+    data = np.random.default_rng(SEED).standard_normal((100, WIDTH), np.float32)
+    with open_model(io.load(tmp_path / "c.onnx"), RunOptions()) as session:
+        labels = session.run({"x0": data})[f"x{LAYERS}"].argmax(axis=1)
+    np.savez(tmp_path / "held-out.npz", x0=data, labels=labels)
+    monkeypatch.setattr(external_data, "LARGE_BYTES", limit)
+    seen = Open()
+    monkeypatch.setattr(validate, "open_model", seen.counted(open_model))
+    monkeypatch.setattr(validate, "open_artifact", seen.counted(open_artifact))
+    found = validate.validate(
+        [tmp_path / "a", tmp_path / "b"],
+        reference=tmp_path / "c.onnx",
+        data=str(tmp_path / "held-out.npz"),
+        metric="top1",
+        max_drop_pp=10.0,
+        samples=None,
+        progress=Silent(),
+        cache_dir=tmp_path / f"cache-{limit}",
+    )
+    assert (len(seen.now), seen.most, seen.ever) == (0, at_once, 3)
+    for row in found.artifacts:
+        assert row.accuracy is not None
+        assert (row.exit_code, row.accuracy.value, row.accuracy.reference) == (0, 1.0, 1.0)
+        assert row.accuracy.samples == 100
+        assert row.drift
+        assert "onnxruntime" in row.ran_on
+    assert len(found.matrix) == 2
 
 
 def test_what_ran_is_asked_of_one_artifact_after_the_other(

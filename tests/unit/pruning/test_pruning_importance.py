@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from edgekit.ir import io
+from edgekit.ir import external_data, io, set_aside
 from edgekit.pruning import importance
 from edgekit.pruning.dependency import dependencies
 from edgekit.pruning.importance import Method, Order, Reader, order_channels
@@ -127,7 +127,7 @@ def test_dropping_one_after_the_other_is_dropping_both() -> None:
 
 
 def test_moments_of_few_readers_are_held_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """I3: with no memory every reader has a pass of its own, and the orders are the same."""
+    """I3: with no memory, as of a large model, every reader has a pass of its own; orders are the same."""
     m = Model(seed=6)
     x = m.input("x", ("N", 3, 6, 6))
     y = m.add("Relu", m.add("Conv", x, m.weight(6, 3, 3, 3)))
@@ -135,8 +135,10 @@ def test_moments_of_few_readers_are_held_at_a_time(monkeypatch: pytest.MonkeyPat
     y = m.add("Flatten", m.add("GlobalAveragePool", m.add("Conv", y, m.weight(4, 8, 1, 1))))
     model = as_ir(m.build(m.add("Gemm", y, m.weight(2, 4), transB=1)))
     orders = []
-    for limit in (importance.MEMORY_BYTES, 0):
+    monkeypatch.setattr(set_aside, "SMALLEST_BYTES", 0)
+    for limit, large_from, passes in ((importance.MEMORY_BYTES, 2**40, 1), (0, 2**40, 3), (2**40, 8, 3)):
         monkeypatch.setattr(importance, "MEMORY_BYTES", limit)
+        monkeypatch.setattr(external_data, "LARGE_BYTES", large_from)
         InProcess.opened = 0
         orders.append(
             [
@@ -151,8 +153,8 @@ def test_moments_of_few_readers_are_held_at_a_time(monkeypatch: pytest.MonkeyPat
                 )
             ]
         )
-        assert InProcess.opened == (1 if limit else 3)
-    assert orders[0] == orders[1]
+        assert InProcess.opened == passes
+    assert orders[0] == orders[1] == orders[2]
 
 
 def _typed(opener: OpenModel) -> OpenModel:
