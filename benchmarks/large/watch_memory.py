@@ -68,24 +68,32 @@ def watch(
 
 
 def held_and_total(process: int) -> tuple[int, int]:
-    """Bytes of ``process`` and all below it at this moment."""
+    """Bytes of ``process`` and all below it at this moment.
+
+    A child is in its parent's memory until it begins its own program (vfork(2)): the same command line and
+    the same address space are counted once.
+    """
     held = total = 0
-    for each in tree(process):
+    own: dict[int, tuple[bytes, int]] = {}
+    for parent, each in tree(process):
         with contextlib.suppress(OSError, KeyError):  # it has ended
             parts = _parts(Path(f"/proc/{each}/status").read_text())
+            own[each] = Path(f"/proc/{each}/cmdline").read_bytes(), parts["VmSize"]
+            if own[each] == own.get(parent):
+                continue
             anonymous = parts["RssAnon"] + parts["RssShmem"]
             held += anonymous
             total += anonymous + parts["RssFile"]
     return held, total
 
 
-def tree(process: int) -> Iterator[int]:
-    """``process`` and its descendants."""
-    yield process
+def tree(process: int, parent: int = 0) -> Iterator[tuple[int, int]]:
+    """(parent, process) of ``process`` and its descendants."""
+    yield parent, process
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{process}/task").iterdir():  # any thread may have started a child
             for child in (task / "children").read_text().split():
-                yield from tree(int(child))
+                yield from tree(int(child), process)
 
 
 def _parts(text: str) -> dict[str, int]:

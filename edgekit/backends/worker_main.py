@@ -94,6 +94,7 @@ class _Server:
         self._blocks: dict[str, SharedMemory] = {}
         self._meter: resident.Meter | None = None
         self._loaded: int | None = None
+        self._large = False
         self._seen: dict[str, tuple[Layout, Layout]] = {}  # of feeds and results, by block of results
         self._in_place = True
         self._operations = {
@@ -129,9 +130,9 @@ class _Server:
         meter = getattr(engine_class, "meter", resident.Meter)
         self._meter = meter()
         path = Path(message["path"])
-        lean = message["lean"] and _size_bytes(path) >= LARGE_BYTES
+        self._large = _size_bytes(path) >= LARGE_BYTES
         begin = time.perf_counter_ns()
-        with resident.frees_at_once() if lean else contextlib.nullcontext():
+        with self._lean(message["lean"]):
             engine: Engine = engine_class(path, options, message["inputs"], message["outputs"])
         load_ms = (time.perf_counter_ns() - begin) / 1e6
         gc.freeze()  # what is loaded now stays: later collections need not look at it
@@ -141,6 +142,10 @@ class _Server:
             resident.given_back()
         facts = {**engine.facts, **({"cores": affinity.text()} if message["cores"] else {})}
         return {"facts": facts, "import_ms": import_ms, "load_ms": load_ms}
+
+    def _lean(self, wanted: bool = True) -> contextlib.AbstractContextManager[None]:
+        """What reading a large file frees goes back at once: where nobody tells what the loading took."""
+        return resident.frees_at_once() if wanted and self._large else contextlib.nullcontext()
 
     def _prepare(self, message: dict[str, Any]) -> dict[str, Any]:
         _prepared(_imported(message["engine"]))
@@ -218,7 +223,8 @@ class _Server:
     def _executed(self, message: dict[str, Any]) -> dict[str, Any]:
         del message
         describe = getattr(self._opened(), "executed", None)
-        return {"rows": describe() if describe else None}
+        with self._lean():  # it may open the model once more
+            return {"rows": describe() if describe else None}
 
     def _profile(self, message: dict[str, Any]) -> dict[str, Any]:
         engine = self._bound(message["feeds"])

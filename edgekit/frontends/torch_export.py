@@ -110,11 +110,25 @@ def _guarded(export: Callable[[], Any], source: str) -> tuple[ir.Model, Any]:
     try:
         with quiet():
             program = export()
+            _forget_the_last_graph()
             return program.model, program.exported_program
     except ExportError:
         raise
     except Exception as error:  # the exporter passes on whatever the model's code raises under tracing
         raise _translated(error, source) from error
+
+
+def _forget_the_last_graph() -> None:
+    """Give onnxscript's rewriter another graph: each of its rules keeps the last one, with all weights."""
+    optimizer = import_extra("onnxscript.optimizer", needed_for="a PyTorch source")
+    value = ir.Value(name="x", shape=ir.Shape((1,)), type=ir.TensorType(ir.DataType.FLOAT))
+    node = ir.node("Relu", [value])
+    node.outputs[0].name = "y"
+    optimizer.optimize(
+        ir.Model(
+            ir.Graph([value], node.outputs, nodes=[node], opset_imports={"": 21}, name="small"), ir_version=10
+        )
+    )
 
 
 def _translated(error: Exception, source: str) -> ExportError:

@@ -194,12 +194,26 @@ def _make(
     quantized = is_quantized(model)
     canonical = loaded.reference is None and digest.equal(model, loaded.model)
     exported = digest.digest(loaded.model) if loaded.reference is not None else ""
-    if is_large(model) and not canonical:
-        io.save_to_map(model, folder / _MODEL)
-        model = io.load(folder / _MODEL)
-        gc.collect()  # graphs are cycles: without it their arrays stay
-    report = _identical(model, tolerance) if canonical else _proved(request, loaded, model, tolerance, data)
     lineage, doubts = _lineage(loaded.model)
+    said_precision = loaded.model.metadata_props.get(PRECISION_KEY, "")
+    if canonical:
+        report = parity.identical((value.name or "" for value in model.graph.outputs), tolerance=tolerance)
+    else:
+        # later: a canonical file needs no proof, and no runtime
+        from edgekit.backends import resident
+        from edgekit.pipeline import prove
+
+        if is_large(model):
+            io.save_to_map(model, folder / _MODEL)
+            model = io.load(folder / _MODEL)
+            gc.collect()  # graphs are cycles: without it their arrays stay
+            recorded = prove.record(request, loaded, data=data)
+            loaded = replace(loaded, model=model, reference=None)  # the framework's own weights go
+            gc.collect()
+            resident.given_back()
+            report = prove.prove_recorded(request, loaded, recorded, model=model, tolerance=tolerance)
+        else:
+            report = prove.prove(request, loaded, model=model, tolerance=tolerance, data=data)
     facts = {
         "framework": loaded.framework,
         "parity": to_json(report),
@@ -209,19 +223,11 @@ def _make(
         "lineage": lineage,
         "output_steps": dict(loaded.output_steps),
         "notes": [*loaded.notes, *_loop_note(model), *doubts],
-        "said_precision": loaded.model.metadata_props.get(PRECISION_KEY, ""),
+        "said_precision": said_precision,
         # What a builder imports from outside its folder; its own folder is in the key as a whole.
         "imported": imported_files() if ":" in request.source else {},
     }
     return model, facts
-
-
-def _proved(
-    request: SourceRequest, loaded: Loaded, model: ir.Model, tolerance: float, data: ParityData | None
-) -> ParityReport:
-    from edgekit.pipeline.prove import prove
-
-    return prove(request, loaded, model=model, tolerance=tolerance, data=data)
 
 
 def _loop_note(model: ir.Model) -> tuple[str, ...]:
@@ -250,10 +256,6 @@ def _lineage(loaded: ir.Model) -> tuple[str, tuple[str, ...]]:
         "wrote it, or its inputs are given other sizes): the provenance starts with the file"
     )
     return "", (note,)
-
-
-def _identical(model: ir.Model, tolerance: float) -> ParityReport:
-    return parity.identical((value.name or "" for value in model.graph.outputs), tolerance=tolerance)
 
 
 def _canonical(model: ir.Model, facts: dict[str, Any]) -> Canonical:

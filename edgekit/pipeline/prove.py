@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from edgekit.errors import ExportError, ParityError
 from edgekit.frontends import parity
 from edgekit.frontends.parity import ParityReport
 from edgekit.frontends.source import Loaded, SourceRequest
-from edgekit.ir.external_data import is_large
 from edgekit.ir.verify import is_quantized
 from edgekit.preprocess import Step, preprocess_id
 from edgekit.spec import Feeds, Runner, RunOptions, TensorSpec
@@ -84,29 +83,15 @@ def _length(batch: Feeds) -> int:
 def prove(
     request: SourceRequest, loaded: Loaded, *, model: ir.Model, tolerance: float, data: ParityData | None
 ) -> ParityReport:
-    """Run both; ``model`` is the canonical form of what was loaded. Large ones run one after the other.
+    """Run both, beside each other; ``model`` is the canonical form of what was loaded.
 
     Raises:
         ExportError: ONNX Runtime cannot run it.
         ParityError: it computes something else.
         DataError: ``data`` does not fit the model.
     """
-    try:
-        report = (_in_turn if is_large(model) else _together)(loaded, model, tolerance, data)
-    except EngineError as error:
-        raise ExportError(
-            f"{request.source} holds something that ONNX Runtime, the float reference, cannot run",
-            why=error.why,
-            remedy="remove or replace the operator that the message names",
-        ) from error
-    if not report.passed:
-        raise _differs(request, loaded, report)
-    return report
-
-
-def _together(loaded: Loaded, model: ir.Model, tolerance: float, data: ParityData | None) -> ParityReport:
-    with _reference(loaded) as reference, open_model(model, RunOptions()) as candidate:
-        return parity.check(
+    with _explained(request), _reference(loaded) as reference, open_model(model, RunOptions()) as candidate:
+        report = parity.check(
             reference,
             candidate,
             tolerance=tolerance,
@@ -114,17 +99,54 @@ def _together(loaded: Loaded, model: ir.Model, tolerance: float, data: ParityDat
             data=data.feeds(reference.inputs) if data else (),
             output_steps=_steps(loaded, model),
         )
+    return _held(request, loaded, report)
 
 
-def _in_turn(loaded: Loaded, model: ir.Model, tolerance: float, data: ParityData | None) -> ParityReport:
-    """A runtime keeps its own copy of the weights, arranged for its kernels: there is one at a time."""
-    with _reference(loaded) as reference:
+def record(request: SourceRequest, loaded: Loaded, *, data: ParityData | None) -> parity.Recorded:
+    """What the source computes: the first half of ``prove``. Nobody needs the framework behind it.
+
+    A runtime keeps its own copy of the weights, arranged for its kernels: of a large model there is one at a
+    time, and the module that it was made of is none of them.
+
+    Raises:
+        ExportError, DataError: as ``prove``.
+    """
+    with _explained(request), _reference(loaded) as reference:
         given = data.feeds(reference.inputs) if data else ()
-        recorded = parity.record(reference, seed=PARITY_SEED, data=given)
-    with open_model(model, RunOptions()) as candidate:
-        return parity.check_recorded(
+        return parity.record(reference, seed=PARITY_SEED, data=given)
+
+
+def prove_recorded(
+    request: SourceRequest, loaded: Loaded, recorded: parity.Recorded, *, model: ir.Model, tolerance: float
+) -> ParityReport:
+    """The second half; of ``loaded`` only what it says about itself is asked.
+
+    Raises:
+        ExportError, ParityError: as ``prove``.
+    """
+    with _explained(request), open_model(model, RunOptions()) as candidate:
+        report = parity.check_recorded(
             recorded, candidate, tolerance=tolerance, output_steps=_steps(loaded, model)
         )
+    return _held(request, loaded, report)
+
+
+@contextmanager
+def _explained(request: SourceRequest) -> Iterator[None]:
+    try:
+        yield
+    except EngineError as error:
+        raise ExportError(
+            f"{request.source} holds something that ONNX Runtime, the float reference, cannot run",
+            why=error.why,
+            remedy="remove or replace the operator that the message names",
+        ) from error
+
+
+def _held(request: SourceRequest, loaded: Loaded, report: ParityReport) -> ParityReport:
+    if not report.passed:
+        raise _differs(request, loaded, report)
+    return report
 
 
 def _steps(loaded: Loaded, model: ir.Model) -> Mapping[str, float] | None:

@@ -40,6 +40,12 @@ def test_what_a_child_holds_counts(tmp_path: Path) -> None:
         assert 64 * MEGA < found.held_bytes < 128 * MEGA  # the interpreters themselves take 10 to 20 MB
 
 
+def test_a_child_that_is_still_its_parent_is_counted_once(tmp_path: Path) -> None:
+    """Between vfork and exec it has the parent's address space; fork stands for it here."""
+    code = "import os, time; held = bytearray(b'x') * {size}; os.fork(); time.sleep(0.5)"
+    assert 64 * MEGA < watched(code.format(size=64 * MEGA), tmp_path).held_bytes < 96 * MEGA
+
+
 def test_pages_of_a_mapped_file_are_not_held(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(bytes(64 * MEGA))
     found = watched(MAP.format(path=str(tmp_path / "file")), tmp_path)
