@@ -1,24 +1,29 @@
 """Models x targets -> how long each takes against the float model, measured alternately on the real runtimes.
 
-    savings      cells of the table: a few sessions at a time, the float model's among them, opened once
-    undisturbed  a plan of the search: the median of LOOKS launches
-    speeds       what is promised: LAUNCHES launches at most, judged as ``bench`` does (``measure.replicate``)
+    savings       cells of the table: a few sessions at a time, the float model's among them, opened once
+    times_faster  a plan of the search: the median of LOOKS launches
+    speeds        what is promised: LAUNCHES launches at most, judged as ``bench`` does (``replicate``)
 
 Each model is compiled as ``compile`` does it. With several targets a cell of the table is the mean of them,
 and the whole is as fast as on the slowest.
 
-T1: a cell is small (some per cent of the whole) and there are dozens, so it is told from noise by what other
-    programs cannot do: make an inference faster. It compares the QUIET-th percentile of the samples of both
-    sides; on a busy machine ratios of medians said that fewer channels take up to 1.5 times the time. So does
-    the search. What is promised in the end is of medians, with the interval.
-T2: a process is up to a tenth faster or slower than its twin for as long as it lives, which no percentile of
-    its samples shows: the same plan was 1.84 times faster in one pair of processes, and 1.65 in another.
-T3: two runtimes of a large model hold twice its size, and are not open together: within a launch one comes
+T1: a ratio is of two rounds that lie beside each other, and of these the median. A machine has speeds of its
+    own, a third apart, that last for tenths of a second (boost, the neighbours of a virtual one); over all
+    samples of a launch the tenth percentile of one side was that of another speed than the other's, and one
+    plan 1.09 to 1.59 times faster. In pairs of rounds it was 1.40 to 1.45.
+T2: a cell is small (some per cent of the whole) and there are dozens, so within a round it is told from noise
+    by what other programs cannot do, make an inference faster: the QUIET-th percentile of its samples. On a
+    busy machine ratios of medians said that fewer channels take up to 1.5 times the time. A plan is measured
+    by what is promised of it, medians.
+T3: a process is up to a tenth faster or slower than its twin for as long as it lives, which no percentile of
+    its samples shows: a plan is that of several.
+T4: two runtimes of a large model hold twice its size, and are not open together: within a launch one comes
     after the other, and launches alternate.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -31,7 +36,7 @@ from edgekit.backends import registry, resident, worker_pool
 from edgekit.backends.base import CompileRequest, IoForm
 from edgekit.ir.external_data import is_large
 from edgekit.ir.graph import is_onnx
-from edgekit.measure.replicate import ROUNDS, Plan, replicate
+from edgekit.measure.replicate import ROUNDS, Plan, log_ratio, replicate
 from edgekit.measure.statistics import percentile
 from edgekit.measure.timer import FEWEST_ROUNDS, ROUND_MS, Comparison, Rounds, Taken, take_rounds
 from edgekit.passes import canonicalize
@@ -40,8 +45,8 @@ from edgekit.pipeline.result.prune import PruneSpeedRow
 from edgekit.spec import Artifact, Feeds, Precision, Progress, RunOptions, Silent, WatchedOptions
 from edgekit.target import Target
 
-QUIET = 10  # per cent of the samples are faster (T1)
-LOOKS, LAUNCHES = 3, 6  # T2: of three two that agree outvote the third; six allow a verdict
+QUIET = 10  # per cent of the samples of a round are faster (T2)
+LOOKS, LAUNCHES = 5, 6  # T3: two odd processes of five are outvoted; six allow a verdict
 TOGETHER = 6  # sessions beside the float model's: six processes of a small model fit any machine
 FLOAT, PRUNED = "float", "pruned"
 
@@ -83,21 +88,19 @@ class Speedometer:
                 part = dict(list(models.items())[start : start + together])
                 with self._compiled(part, target) as launch:
                     taken = launch((FLOAT, *part), FEWEST_ROUNDS)
-                quiet = {name: _quiet(rounds) for name, rounds in taken.samples.items()}
                 for name in part:
-                    found[name] += (1 - quiet[name] / quiet[FLOAT],)
+                    found[name] += (1 - _quiet_ratio(taken.samples[name], taken.samples[FLOAT]),)
                 progress.advance(len(part))
         return found
 
-    def undisturbed(self, model: ir.Model, progress: Progress) -> float:
-        """How many times faster than float on the target that gains least, whatever else the machine does."""
+    def times_faster(self, model: ir.Model, progress: Progress) -> float:
+        """How many times faster than float on the target that gains least."""
         found = []
         progress.stage("time a plan", total=len(self.targets))
         for target in self.targets:
             with self._compiled({PRUNED: model}, target) as launch:
-                taken = [launch(_order(look), ROUNDS) for look in range(LOOKS)]
-            ratios = [_quiet(each.samples[FLOAT]) / _quiet(each.samples[PRUNED]) for each in taken]
-            found.append(percentile(ratios, 50))
+                taken = [launch(_order(look), ROUNDS).samples for look in range(LOOKS)]
+            found.append(math.exp(-percentile([log_ratio(each[PRUNED], each[FLOAT]) for each in taken], 50)))
             progress.advance()
         return min(found)
 
@@ -147,7 +150,7 @@ class Speedometer:
                         sessions, self.feeds, rounds=rounds, round_ms=ROUND_MS, progress=Silent()
                     )
 
-            def in_turn(names: Sequence[str], rounds: int) -> Taken:  # T3
+            def in_turn(names: Sequence[str], rounds: int) -> Taken:  # T4
                 each = [taken((name,), rounds) for name in names]
                 return Taken(
                     {name: rows for one in each for name, rows in one.samples.items()},
@@ -180,9 +183,10 @@ def slowest(rows: Sequence[PruneSpeedRow]) -> float:
     return min(1 / row.ratio.value for row in rows)
 
 
-def _quiet(rounds: Rounds) -> float:
-    """T1."""
-    return percentile([sample for samples in rounds for sample in samples], QUIET)
+def _quiet_ratio(candidate: Rounds, reference: Rounds) -> float:
+    """T1, T2."""
+    pairs = zip(candidate, reference, strict=True)
+    return percentile([percentile(one, QUIET) / percentile(two, QUIET) for one, two in pairs], 50)
 
 
 def _order(look: int) -> tuple[str, str]:

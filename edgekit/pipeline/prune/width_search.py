@@ -172,7 +172,7 @@ class WidthSearch:
     def _measured(self, plan: Plan) -> float:
         """How many times faster the whole is."""
         model = remove(self.found, self._removed(plan))
-        return self.speed.undisturbed(model, self.progress)
+        return self.speed.times_faster(model, self.progress)
 
     def _removed(self, plan: Plan) -> tuple[int, ...]:
         return widths_.removed(self.found, self.orders, plan)

@@ -141,7 +141,7 @@ def test_the_search_asks_for_more_until_it_is_fast_enough(model: Path, clock: li
 
 def _says(monkeypatch: pytest.MonkeyPatch, factor: Callable[[], float]) -> None:
     """Every measurement of a whole model gives the next of these."""
-    monkeypatch.setattr(Speedometer, "undisturbed", lambda *_: factor())
+    monkeypatch.setattr(Speedometer, "times_faster", lambda *_: factor())
     monkeypatch.setattr(Speedometer, "speeds", lambda *_: (speed_row(factor()),))
 
 

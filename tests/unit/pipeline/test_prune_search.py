@@ -91,7 +91,7 @@ class Machine:
         gone = tuple(1 + g * CHANNELS + i for g, width in cells for i in range(CHANNELS - width))
         return 1 - 1 / self.speed(gone) + self.noise.cell * float(self.rng.standard_normal())
 
-    def undisturbed(self, model: ir.Model, progress: Progress) -> float:
+    def times_faster(self, model: ir.Model, progress: Progress) -> float:
         del progress
         self.times += 1
         return self.speed(model.meta["gone"]) * float(np.exp(self.noise.whole * self.rng.standard_normal()))

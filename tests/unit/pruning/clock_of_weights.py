@@ -30,14 +30,14 @@ def install(monkeypatch: pytest.MonkeyPatch, *, gains: Sequence[float] = (1.0,))
         whole = float_parameters(self.reference)
         return {name: (1 - float_parameters(each) / whole,) for name, each in models.items()}
 
-    def undisturbed(self: Speedometer, each: ir.Model, progress: Progress) -> float:
+    def times_faster(self: Speedometer, each: ir.Model, progress: Progress) -> float:
         del progress
         faster = float_parameters(self.reference) / float_parameters(each) - 1
         return float(1 + faster * gains[0])
 
     def speeds(self: Speedometer, each: ir.Model, progress: Progress) -> tuple[PruneSpeedRow, ...]:
-        return (speed_row(undisturbed(self, each, progress)),)
+        return (speed_row(times_faster(self, each, progress)),)
 
     monkeypatch.setattr(Speedometer, "savings", savings)
-    monkeypatch.setattr(Speedometer, "undisturbed", undisturbed)
+    monkeypatch.setattr(Speedometer, "times_faster", times_faster)
     monkeypatch.setattr(Speedometer, "speeds", speeds)
