@@ -33,6 +33,7 @@ from edgekit.calibration.taps import UNKNOWN_SIZE, Taps, tapped
 from edgekit.calibration.watched import watched, with_heirs
 from edgekit.errors import DataError
 from edgekit.ir import io
+from edgekit.ir.external_data import room
 from edgekit.spec import (
     Array,
     BatchStream,
@@ -167,7 +168,10 @@ class _Run:
         self.inputs, self.outputs = io.specs(model)
         self.float_inputs = tuple(spec.name for spec in self.inputs if spec.dtype == "float32")
         self.size, self.fixed = batch_of(
-            self.inputs, limit=batch_size, sample_bytes=_sample_bytes(model), memory_bytes=MEMORY_BYTES
+            self.inputs,
+            limit=batch_size,
+            sample_bytes=_sample_bytes(model),
+            memory_bytes=room(model, most=MEMORY_BYTES),
         )
 
     def batches(self) -> Iterable[tuple[dict[str, Array], int]]:

@@ -150,6 +150,11 @@ def aside_bytes() -> int:
     return LARGE_BYTES // 4
 
 
+def room(model: ir.Model, *, most: int) -> int:
+    """Bytes for working space beside the model: ``most``, and of a large one an eighth of its own size."""
+    return min(most, size_bytes(model) // 8) if is_large(model) else most
+
+
 def size_bytes(model: ir.Model) -> int:
     """Bytes of all tensors: initializers and attributes, of subgraphs too."""
     total = 0

@@ -103,7 +103,7 @@ def to_bytes(model: ir.Model) -> bytes:
 
 
 def pieces(model: ir.Model) -> Iterator[bytes | memoryview]:
-    """The bytes of ``to_bytes`` one after the other: of most models they are never held at once.
+    """The bytes of ``to_bytes`` one after the other: from ``aside_bytes`` on they are never held at once.
 
     Raises:
         OutputError: as ``to_bytes``, before the first piece.
@@ -139,7 +139,7 @@ def save(model: ir.Model, path: Path | str, *, limit_bytes: int | None = None) -
 
 
 def save_to_map(model: ir.Model, path: Path | str) -> tuple[Path, ...]:
-    """``save`` for whoever opens the file at once: the tensors of most models lie beside it, to be mapped.
+    """``save`` for whoever opens the file at once: from ``aside_bytes`` on tensors lie beside it.
 
     Raises:
         OutputError: as ``save``.

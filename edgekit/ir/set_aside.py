@@ -24,7 +24,7 @@ SMALLEST_BYTES = 2**20  # a map costs a page and an entry of the process's table
 
 
 def set_aside(array: Array, *, of: ir.Model) -> Array:
-    """``array``, for a weight of the model ``of``; read-only where it is over a file.
+    """``array``, a weight of the model ``of`` or a value beside it; read-only where it is over a file.
 
     Raises:
         OSError: the folder of temporary files has no room.

@@ -11,7 +11,7 @@ End, whichever comes first:
     N4 the budget is used up: the next launch would not end within it. Without one of the user's it is a
        minute, or what the six launches take that a verdict needs, five minutes at most; an interval needs two
 
-    N5 the caller's number of launches: one that is asked often, and whose answer is no gate
+    N5 the caller's number of launches, where a minute for each figure would be too long
 
 Every candidate has its own trial; the 5 % of false verdicts are of each. Order: of two launches one runs
 forwards and one backwards, which of them first is drawn; what a process gains by being opened first then has

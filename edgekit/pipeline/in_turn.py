@@ -11,10 +11,10 @@ Small models run side by side: that is faster, and nothing is written.
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import numpy as np
@@ -25,62 +25,48 @@ from edgekit.validation.evaluate import DEFAULT_BATCH_SIZE
 from edgekit.validation.streaming import run_in_batches, stream
 
 
-@dataclass(eq=False)
 class Recorded:
-    """A Runner that gives what another one gave, call by call.
+    """A Runner that gives what a session gave while it was open, call by call.
 
     Attributes:
-        inputs: what that one took.
-        outputs: what it gave.
-        facts: of its session.
+        inputs: what the session takes.
+        outputs: what it gives.
+        facts: of it.
     """
 
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    facts: Mapping[str, str]
-    _file: BinaryIO
-    _calls: list[dict[str, tuple[int, np.dtype, tuple[int, ...]]]] = field(default_factory=list)
-    _next: int = 0
+    def __init__(self, session: Session, file: BinaryIO) -> None:
+        self.inputs: tuple[TensorSpec, ...] = session.inputs
+        self.outputs: tuple[TensorSpec, ...] = session.outputs
+        self.facts: Mapping[str, str] = dict(session.facts)
+        self._session: Session | None = session
+        self._file = file
+        self._calls: list[dict[str, tuple[int, np.dtype, tuple[int, ...]]]] = []
+        self._next = 0
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
-        """The outputs of the next call."""
-        del feeds
+        """The outputs of the session, which are kept; once it is closed, those of its next call."""
+        if self._session is not None:
+            outputs = self._session.run(feeds)
+            self._keep(outputs)
+            return outputs
         call, self._next = self._calls[self._next], self._next + 1
-        found = {}
-        for name, (offset, dtype, shape) in call.items():
-            self._file.seek(offset)
-            count = int(np.prod(shape, dtype=np.int64))
-            found[name] = np.frombuffer(self._file.read(count * dtype.itemsize), dtype).reshape(shape).copy()
-        return found
+        return {name: self._read(*place) for name, place in call.items()}
 
-    def keep(self, outputs: Mapping[str, Array]) -> None:
-        """The outputs of one more call."""
+    def session_is_closed(self) -> None:
+        """From here on calls are given again."""
+        self._session = None
+
+    def _keep(self, outputs: Mapping[str, Array]) -> None:
         call = {}
         for name, array in outputs.items():
             call[name] = (self._file.tell(), array.dtype, array.shape)
             self._file.write(array.tobytes())
         self._calls.append(call)
 
-
-@dataclass(frozen=True)
-class _Recording:
-    """``session``, and all that it gives is kept."""
-
-    session: Session
-    into: Recorded
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        return self.session.inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        return self.session.outputs
-
-    def run(self, feeds: Feeds) -> dict[str, Array]:
-        found = self.session.run(feeds)
-        self.into.keep(found)
-        return found
+    def _read(self, offset: int, dtype: np.dtype, shape: tuple[int, ...]) -> Array:
+        self._file.seek(offset)
+        content = self._file.read(math.prod(shape) * dtype.itemsize)
+        return np.frombuffer(content, dtype).reshape(shape).copy()
 
 
 @contextmanager
@@ -112,9 +98,10 @@ def running(
         return
     with tempfile.TemporaryFile(prefix="edgekit-") as file:
         with opened() as session:
-            made = Recorded(session.inputs, session.outputs, dict(session.facts), file)
+            made = Recorded(session, file)
             progress.stage(f"run {name} (large: one model at a time)", total=data.count)
             for _, feeds in stream(data.batches, count=data.count, batch_size=DEFAULT_BATCH_SIZE, exact=True):
-                run_in_batches(_Recording(session, made), feeds)
+                run_in_batches(made, feeds)
                 progress.advance(max(len(each) for each in feeds.values() if each.ndim > 0))
+        made.session_is_closed()
         yield made

@@ -16,7 +16,7 @@ from edgekit.backends.onnxruntime import open_model
 from edgekit.backends.onnxruntime_lowering import lowered, options_for
 from edgekit.dataset import Dataset
 from edgekit.errors import ExitCode, InputError
-from edgekit.ir.external_data import is_large, size_bytes
+from edgekit.ir.external_data import is_large, room, size_bytes
 from edgekit.pipeline import calibrate, in_turn, judge, known_outputs, steps, variant, workbench
 from edgekit.pipeline.blame_model import blames_model
 from edgekit.pipeline.cache import Cache
@@ -250,7 +250,7 @@ class _Job:
             self.eval_data,
             self.canonical.inputs,
             preprocess=self.preprocess,
-            held_bytes=dataset.HELD_BYTES,  # each trial is judged on it
+            held_bytes=room(self.canonical.model, most=dataset.HELD_BYTES),  # each trial is judged on it
         )
 
     def _evaluated(self, made: Variant) -> tuple[Evaluated, Verdict]:

@@ -12,7 +12,7 @@ re-solved for it (Optimal Brain Surgeon with blocks); the mean of x costs nothin
 I1: after each step the readers are updated as if the channel was gone, so that one of two channels that
     say the same is kept. Of many channels several go in one step.
 I2: where no reader is known (K5 of ``layers``), magnitude decides, and it says so.
-I3: moments of a few readers at a time are in memory, of a large model as much as a part of it; a reader goes
+I3: moments of a few readers at a time are in memory, of a large model as much as ``room`` says; a reader goes
     when its groups are in order, and until then it lies in files (``ir.set_aside``).
 
 Sources: Hassibi and Stork, "Second Order Derivatives for Network Pruning: Optimal Brain Surgeon", 1992;
@@ -28,7 +28,7 @@ from typing import Literal
 import numpy as np
 import onnx_ir as ir
 
-from edgekit.ir.external_data import is_large, size_bytes
+from edgekit.ir.external_data import room
 from edgekit.ir.graph import constant
 from edgekit.ir.set_aside import set_aside, workspace
 from edgekit.pruning import taylor
@@ -39,7 +39,7 @@ from edgekit.spec import Array, BatchStream, Progress, Silent
 
 Method = Literal["obs", "activation", "taylor", "magnitude"]
 RIDGE = 1e-3  # of the mean variance of a column: covariances of few samples have no inverse without
-MEMORY_BYTES, MODEL_PART = 512 * 2**20, 8  # I3: at most, and of a large model's size
+MEMORY_BYTES = 512 * 2**20  # I3; a chunk's seed draws what is looked at, so of small models it is one figure
 ROWS = 256  # of a product at once: it stays in the processor's cache
 STEPS = 64  # a group goes in at most so many steps (I1)
 
@@ -96,7 +96,7 @@ def order_channels(
     orders: dict[int, Order] = {}
     waiting = {index: _of_group(found, group, readers) for index, group in enumerate(groups)}
     chosen = [layer for layer in layers(found.model) if layer.name in readers]
-    for chunk in _chunks(chosen, memory_bytes=_memory_bytes(found.model)):
+    for chunk in _chunks(chosen, memory_bytes=room(found.model, most=MEMORY_BYTES)):
         moments = second_moments(
             found.model, chunk, open_model=open_model, batches=batches, count=count, seed=seed
         )
@@ -252,11 +252,6 @@ def _readers(found: Dependencies, groups: Sequence[Group]) -> dict[str, Layer]:
 def _of_group(found: Dependencies, group: Group, readers: Mapping[str, Layer]) -> list[str]:
     places = set(group.places)
     return [name for name, layer in readers.items() if (layer.weight_name, layer.axis) in places]
-
-
-def _memory_bytes(model: ir.Model) -> int:
-    """I3. Of small models it is one figure: what is drawn with a chunk's seed depends on the chunk."""
-    return min(MEMORY_BYTES, size_bytes(model) // MODEL_PART) if is_large(model) else MEMORY_BYTES
 
 
 def _chunks(chosen: Sequence[Layer], *, memory_bytes: int) -> Iterator[list[Layer]]:

@@ -8,6 +8,7 @@ for each. Here what was read is held, and the graph is cut there: all layers tog
 W1: what is held has to be final: weights in front of it must not change any more. Layers that are solved in
     the order of the graph see to that.
 W2: at most HELD_BYTES; what was used longest ago goes first, and is computed again from what lies before it.
+    Beside a large model they lie in files (``ir.set_aside``).
 W3: values that are wanted and held are not computed.
 """
 
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from edgekit.ir.graph import replace_value
+from edgekit.ir.set_aside import set_aside
 from edgekit.pruning.stream import OpenModel, cut_to, threads, whole_batches
 from edgekit.spec import Array, BatchStream, RunOptions
 
@@ -63,7 +65,7 @@ class Resumed:
                 old = {name: parts[number] for name, parts in known.items()}
                 made = session.run({name: {**feeds, **old}[name] for name in given})
                 for name in new:
-                    found[name].append(made[name])
+                    found[name].append(set_aside(made[name], of=model))
                 yield {**feeds, **old, **made}
         self._hold(found)
 

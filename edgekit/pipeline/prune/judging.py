@@ -11,7 +11,7 @@ from edgekit.backends.onnxruntime import open_model
 from edgekit.dataset import Dataset
 from edgekit.dataset.held import Held
 from edgekit.ir import io
-from edgekit.ir.external_data import is_large
+from edgekit.ir.external_data import is_large, room
 from edgekit.pipeline import in_turn
 from edgekit.pipeline.evaluation import Evaluated, evaluate_pair, load_labelled
 from edgekit.preprocess import Step
@@ -56,6 +56,6 @@ class Judging:
         return hold(Budget(max_drop_pp=self.max_drop_pp), drop=evaluated.drop)
 
 
-def in_memory(data: Dataset) -> Dataset:
-    """The same data, in memory where it is small: it is passed over once for each layer."""
-    return replace(data, samples=Held(data.samples, HELD_BYTES, count=data.count))
+def in_memory(data: Dataset, *, beside: ir.Model) -> Dataset:
+    """The same data, in memory where the model leaves room: it is passed over once for each layer."""
+    return replace(data, samples=Held(data.samples, room(beside, most=HELD_BYTES), count=data.count))

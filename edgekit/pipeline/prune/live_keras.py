@@ -90,7 +90,8 @@ def prune_keras(
     data = in_memory(
         calibrate.load(
             canonical, calibration_data, samples=asked.samples, seed=asked.seed, preprocess=done_first
-        )
+        ),
+        beside=canonical.model,
     )
     live = LiveModel(model, found)
 

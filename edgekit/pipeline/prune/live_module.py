@@ -88,7 +88,8 @@ def prune_module(
     data = in_memory(
         calibrate.load(
             canonical, calibration_data, samples=asked.samples, seed=asked.seed, preprocess=done_first
-        )
+        ),
+        beside=canonical.model,
     )
     job = Job(
         canonical,

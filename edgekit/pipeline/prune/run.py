@@ -104,7 +104,7 @@ def pruned(
             "weights zeroed": str(sum(row.zeros for row in result.sparse)),
         }
         return Pruned(made, result, _step(canonical, data, made, details))
-    job = Job(canonical, in_memory(data), asked, judging, preprocess, progress)
+    job = Job(canonical, in_memory(data, beside=canonical.model), asked, judging, preprocess, progress)
     found = job.by_speed() if asked.speedup is not None else job.by_part()
     step = _step(canonical, data, found.model, _details(asked, len(found.gone)))
     return Pruned(found.model, outcome(job, found, Path()), step)

@@ -76,7 +76,7 @@ def with_zeros(
         InputError: no layer can take the pattern.
         TargetRefusalError: a target cannot take the model.
     """
-    model, data = canonical.model, in_memory(data)
+    model, data = canonical.model, in_memory(data, beside=canonical.model)
     progress.stage("solve weights with zeros among them")
     made, sparse, dense = sparsify(
         model,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from edgekit import dataset
 from edgekit.bundle.processing import Processing
 from edgekit.dataset import Dataset, DataSource
+from edgekit.ir.external_data import room
 from edgekit.pipeline import baseline as baselines
 from edgekit.pipeline import embedded_bench, embedding, labels, processing
 from edgekit.pipeline import info as infos
@@ -169,7 +170,8 @@ def _load(
         inputs=canonical.inputs,
         base=plan.base,
         preprocess=steps,
-        held_bytes=dataset.HELD_BYTES if labelled else 0,  # each candidate is judged on it
+        # each candidate is judged on it
+        held_bytes=room(canonical.model, most=dataset.HELD_BYTES) if labelled else 0,
     )
     dataset.check(data, canonical.inputs, labelled=labelled)
     return data

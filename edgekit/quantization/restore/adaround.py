@@ -30,10 +30,18 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgekit.ir.digest import digest_of_json
+from edgekit.ir.external_data import room
 from edgekit.ir.graph import is_onnx
 from edgekit.quantization.arithmetic import SYMMETRIC_LIMIT, rounding_of
 from edgekit.quantization.plan import QuantOperator, QuantPlan, QuantWeight
-from edgekit.quantization.restore.layer_moments import Layer, chunks, layer_of, moments, weight_from_rows
+from edgekit.quantization.restore.layer_moments import (
+    MEMORY_BYTES,
+    Layer,
+    chunks,
+    layer_of,
+    moments,
+    weight_from_rows,
+)
 from edgekit.quantization.restore.restoration import Rounding
 from edgekit.quantization.restore.stream import Floats, OpenModel
 from edgekit.spec import BatchStream, Progress, Silent, from_json, to_json
@@ -76,7 +84,7 @@ def roundings(
     found: dict[str, Rounding] = {}
     layers = layers_of(model, plan)
     planned = {operator.name: operator for operator in plan.operators}
-    for chunk in chunks(layers):
+    for chunk in chunks(layers, memory_bytes=room(model, most=MEMORY_BYTES)):
         gathered = _Moments(
             partial(moments, model, chunk, open_model=open_model, batches=batches, count=count, seed=seed)
         )

@@ -88,12 +88,12 @@ def weight_from_rows(layer: Layer, rows: Array) -> Array:
     return np.ascontiguousarray(rows[0].T)
 
 
-def chunks(layers: Sequence[Layer]) -> list[list[Layer]]:
+def chunks(layers: Sequence[Layer], *, memory_bytes: int) -> list[list[Layer]]:
     """M4: layers in order, as many together as the memory takes."""
     found: list[list[Layer]] = []
     held = 0
     for layer in layers:
-        if not found or held + layer.moment_bytes > MEMORY_BYTES:
+        if not found or held + layer.moment_bytes > memory_bytes:
             found.append([])
             held = 0
         found[-1].append(layer)

@@ -5,6 +5,7 @@ Tolerance: 1e-5 of the output's range in float32; seed 0.
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from edgekit import settings
-from edgekit.frontends import parity
+from edgekit.frontends import parity, torch_export
 from edgekit.frontends.request import FunctionRunner
 from edgekit.frontends.source import Loaded, SourceRequest, load
 from edgekit.ir import io
@@ -174,3 +175,20 @@ def test_the_caller_owns_what_the_reference_gives(tmp_path: Path) -> None:
     assert loaded.reference is not None
     loaded.reference.run(feeds)["output"].fill(9)
     assert feeds["x"].sum() == 0
+
+
+@pytest.mark.parametrize("forgets", [True, False])
+def test_nobody_keeps_the_exporter_s_graph(
+    forgets: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its weights would be a second copy of a large model. Sabotage: onnxscript's rules keep the last one."""
+    if not forgets:
+        monkeypatch.setattr(torch_export, "_forget_the_last_graph", lambda: None)
+    code = LINEAR.format(result="self.linear(x)").replace("4, 3", "4, 3001")
+    loaded = load(request(tmp_path, code, X))
+    assert loaded.model.graph.initializers
+    del loaded
+    gc.collect()
+    real = {torch.Tensor, torch.nn.Parameter}  # isinstance wakes what warns
+    held = [each for each in gc.get_objects() if type(each) in real]
+    assert any(list(each.shape) == [3001, 4] for each in held) != forgets

@@ -270,3 +270,13 @@ def test_only_a_large_file_is_taken_apart(tmp_path: Path, monkeypatch: pytest.Mo
     assert isinstance(root_of(data_of(io.load(path))), mmap.mmap)
     monkeypatch.setattr(external_data, "LARGE_BYTES", 2**28)
     assert not isinstance(root_of(data_of(io.load(path))), mmap.mmap)
+
+
+def test_working_space_beside_a_large_model_is_a_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = dense()
+    size = external_data.size_bytes(model)
+    monkeypatch.setattr(external_data, "LARGE_BYTES", size)
+    assert external_data.room(model, most=10 * size) == size // 8
+    assert external_data.room(model, most=16) == 16
+    monkeypatch.setattr(external_data, "LARGE_BYTES", size + 1)
+    assert external_data.room(model, most=10 * size) == 10 * size

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from edgekit.ir import external_data, set_aside
 from edgekit.ir.graph import constant
 from edgekit.pruning.dependency import dependencies
 from edgekit.pruning.reconstruct import reconstruct
@@ -18,6 +19,7 @@ from edgekit.pruning.sparsify import sparsify
 from edgekit.pruning.stream import values
 from edgekit.pruning.zeros import Pattern
 from edgekit.spec import Array, RunOptions, TensorSpec
+from tests.unit.ir.mapped import is_mapped
 from tests.unit.litert.litert_models import Model, as_ir
 from tests.unit.pruning.in_process import InProcess, stream
 
@@ -92,6 +94,17 @@ def test_what_is_dropped_is_computed_again() -> None:
         _read(resumed, model, name)
     assert len(resumed.held) == 1
     assert max(Counted.nodes) > 1
+
+
+def test_beside_a_large_model_what_is_held_lies_in_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """W2; sabotage: beside a small one it is in memory."""
+    monkeypatch.setattr(set_aside, "SMALLEST_BYTES", 0)
+    for large_from, mapped in ((8, True), (2**40, False)):
+        monkeypatch.setattr(external_data, "LARGE_BYTES", large_from)
+        model, resumed = _model(), Resumed()
+        for name in _names(model):
+            assert _off(_read(resumed, model, name), _straight(model, name)) <= 1e-6
+        assert {is_mapped(part) for parts in resumed.held.values() for part in parts} == {mapped}
 
 
 def test_a_weight_in_front_of_what_is_held_is_not_seen() -> None:

@@ -282,12 +282,9 @@ def test_layers_of_unknown_patches_are_left_to_nearest(build: Build) -> None:
     assert layer_moments.layer_of(node) is None
 
 
-def test_moments_that_do_not_fit_together_are_gathered_in_turns(
-    net: Net, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_moments_that_do_not_fit_together_are_gathered_in_turns(net: Net) -> None:
     """M4."""
     layers = adaround.layers_of(net.model, net.plan)
     assert len(layers) == 2
-    assert [len(chunk) for chunk in layer_moments.chunks(layers)] == [2]
-    monkeypatch.setattr(layer_moments, "MEMORY_BYTES", layers[0].moment_bytes)
-    assert [len(chunk) for chunk in layer_moments.chunks(layers)] == [1, 1]
+    for bytes_, sizes in ((layer_moments.MEMORY_BYTES, [2]), (layers[0].moment_bytes, [1, 1])):
+        assert [len(chunk) for chunk in layer_moments.chunks(layers, memory_bytes=bytes_)] == sizes
