@@ -13,7 +13,8 @@ I1: after each step the readers are updated as if the channel was gone, so that 
     say the same is kept. Of many channels several go in one step.
 I2: where no reader is known (K5 of ``layers``), magnitude decides, and it says so.
 I3: moments of a few readers at a time are in memory, of a large model as much as ``room`` says; a reader goes
-    when its groups are in order, and until then it lies in files (``ir.set_aside``).
+    when its groups are in order, and until then it lies in files (``ir.set_aside``). So there are many passes
+    over the data, and each begins where the last one ended (``resume``).
 
 Sources: Hassibi and Stork, "Second Order Derivatives for Network Pruning: Optimal Brain Surgeon", 1992;
 Kurtic et al., "ZipLM: Inference-Aware Structured Pruning of Language Models", 2023, equations 3 and 4.
@@ -23,18 +24,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
 
-from edgekit.ir.external_data import room
+from edgekit.ir.external_data import is_large, room
 from edgekit.ir.graph import constant
 from edgekit.ir.set_aside import set_aside, workspace
 from edgekit.pruning import taylor
 from edgekit.pruning.dependency import Dependencies, Group
 from edgekit.pruning.layers import Floats, Layer, layers, patches, positions
-from edgekit.pruning.stream import OpenModel, values
+from edgekit.pruning.resume import Resumed
+from edgekit.pruning.stream import IN_STEP, OpenModel, Read, values
 from edgekit.spec import Array, BatchStream, Progress, Silent
 
 Method = Literal["obs", "activation", "taylor", "magnitude"]
@@ -96,9 +99,17 @@ def order_channels(
     orders: dict[int, Order] = {}
     waiting = {index: _of_group(found, group, readers) for index, group in enumerate(groups)}
     chosen = [layer for layer in layers(found.model) if layer.name in readers]
+    # in batches of one size; positions are drawn batch by batch, and those of small models are to stay
+    resumed = partial(Resumed().values, size=IN_STEP) if is_large(found.model) else values
     for chunk in _chunks(chosen, memory_bytes=room(found.model, most=MEMORY_BYTES)):
         moments = second_moments(
-            found.model, chunk, open_model=open_model, batches=batches, count=count, seed=seed
+            found.model,
+            chunk,
+            open_model=open_model,
+            batches=batches,
+            count=count,
+            seed=seed,
+            read=resumed,
         )
         known.update(
             {layer.name: Reader.of(layer, *moments.pop(layer.name)).aside(found.model) for layer in chunk}
@@ -212,11 +223,12 @@ def second_moments(
     batches: BatchStream,
     count: int,
     seed: int,
+    read: Read = values,
 ) -> dict[str, tuple[Floats, Floats]]:
-    """(E[x x^T], E[x]) of the patches of each layer of one group, by name."""
+    """(E[x x^T], E[x]) of the patches of each layer of one group, by name; ``read``: how values are read."""
     sums: dict[str, tuple[Floats, Floats, int]] = {}
     sources = [layer.source for layer in chosen]
-    stream = values(model, sources, open_model=open_model, batches=batches, count=count)
+    stream = read(model, sources, open_model=open_model, batches=batches, count=count)
     for number, found in enumerate(stream):
         rng = np.random.default_rng([seed, number])
         for layer in chosen:
