@@ -4,6 +4,7 @@ What is made new of a large model, layer by layer, would add up to a copy of it 
 the system's to keep or to write out. Small arrays, and those of small models, stay where they are.
 
     set_aside    read-only: a weight that was made
+    Aside        read-only: a value, batch by batch
     workspace    to be written: what steps of a computation change in place
     computed     what a runtime gives: all of it, before another runtime holds weights of the same size
 """
@@ -39,6 +40,49 @@ def workspace(array: Array, *, of: ir.Model) -> Array:
         OSError: the folder of temporary files has no room.
     """
     return _over_file(array, "r+") if _goes(array, of) else array.copy()
+
+
+class Aside:
+    """Batches of one value beside the weights of the model ``of``: the same arrays, several in a file.
+
+    Each by itself, small ones would stay in memory, however many they are.
+    """
+
+    def __init__(self, *, of: ir.Model) -> None:
+        self._goes = goes_aside(of)
+        self._done: list[Array] = []
+        self._waiting: list[Array] = []
+
+    def add(self, array: Array) -> None:
+        """The next batch.
+
+        Raises:
+            OSError: the folder of temporary files has no room.
+        """
+        self._waiting.append(array)
+        if sum(each.nbytes for each in self._waiting) >= SMALLEST_BYTES:
+            self._write()
+
+    def arrays(self) -> list[Array]:
+        """All batches.
+
+        Raises:
+            OSError: the folder of temporary files has no room.
+        """
+        self._write()
+        return self._done
+
+    def _write(self) -> None:
+        many, self._waiting = self._waiting, []
+        flat = [array.reshape(-1) for array in many]
+        if not self._goes or not sum(part.nbytes for part in flat):  # no file of no bytes can be mapped
+            self._done += many
+            return
+        whole = _over_file(flat[0] if len(flat) == 1 else np.concatenate(flat), "r")
+        ends = np.cumsum([part.size for part in flat])
+        self._done += [
+            whole[end - array.size : end].reshape(array.shape) for array, end in zip(many, ends, strict=True)
+        ]
 
 
 def computed(

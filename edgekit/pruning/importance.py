@@ -100,7 +100,7 @@ def order_channels(
     waiting = {index: _of_group(found, group, readers) for index, group in enumerate(groups)}
     chosen = [layer for layer in layers(found.model) if layer.name in readers]
     # in batches of one size; positions are drawn batch by batch, and those of small models are to stay
-    resumed = partial(Resumed().values, size=IN_STEP) if is_large(found.model) else values
+    resumed = partial(Resumed.beside(found.model).values, size=IN_STEP) if is_large(found.model) else values
     for chunk in _chunks(chosen, memory_bytes=room(found.model, most=MEMORY_BYTES)):
         moments = second_moments(
             found.model,

@@ -113,7 +113,7 @@ def reconstruct(
         or (node.name in solvable and (only is None or node.name in only))
     ]
     changed, touched = behind(found, gone)
-    read = read or (Resumed().values, Resumed().values)
+    read = read or (Resumed.beside(found.model).values, Resumed.beside(found.model).values)
     for name in names:
         if name not in solvable:
             node = next(node for node in result.graph if node.name == name)

@@ -50,9 +50,10 @@ def sensitivity(
         indices = [layer.index for layer in layers(found.model) if layer.name in solved]
         behind = [layer.name for layer in layers(found.model) if layer.index > max(indices, default=-1)]
         solved = set(behind[:FOLLOWING])
-    before = original or Resumed()
+    before = original or Resumed.beside(found.model)
     same = _same(found, gone, solved)
-    after = Resumed(held={name: parts for name, parts in before.held.items() if name in same})
+    held = {name: parts for name, parts in before.held.items() if name in same}
+    after = Resumed(shortcuts=before.shortcuts, held=held)
     read = (before.values, after.values)
     made, _ = reconstruct(
         found,

@@ -98,7 +98,7 @@ def sparsify(
     done: list[Sparse] = []
     dense: list[Dense] = []
     seen: set[str] = set()
-    read = (Resumed().values, Resumed().values)  # S3
+    read = (Resumed.beside(model).values, Resumed.beside(model).values)  # S3
     for name in [layer.name for layer in layers(result, widest=ANY)]:
         layer = next(each for each in layers(result, widest=ANY) if each.name == name)
         reason = why_dense(layer, pattern) or (

@@ -97,7 +97,7 @@ class WidthSearch:
         by_name = {order.group.name: order for order in self.orders}
         self.progress.stage("what each width costs", total=len(wanted))
         cells = []
-        original = Resumed()  # up to a gigabyte, which is free again for what follows
+        original = Resumed.beside(self.found.model)  # up to a gigabyte, which is free again for what follows
         for (name, width), same in zip(wanted, alike, strict=True):
             saving = fmean(savings[each] for each in same)  # S6
             # what saves nothing is never chosen, and nobody asks what it costs

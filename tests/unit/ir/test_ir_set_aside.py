@@ -11,7 +11,7 @@ import onnx_ir as ir
 import pytest
 
 from edgekit.ir import external_data
-from edgekit.ir.set_aside import SMALLEST_BYTES, computed, set_aside, workspace
+from edgekit.ir.set_aside import SMALLEST_BYTES, Aside, computed, set_aside, workspace
 from edgekit.spec import Array
 from tests.unit.ir.mapped import is_mapped
 from tests.unit.litert.litert_models import Model, as_ir
@@ -61,6 +61,29 @@ def test_what_a_large_model_becomes_is_no_small_one_yet(monkeypatch: pytest.Monk
     assert is_mapped(set_aside(ARRAY, of=_model()))
     monkeypatch.setattr(external_data, "LARGE_BYTES", 4 * size + 4)
     assert set_aside(ARRAY, of=_model()) is ARRAY
+
+
+@pytest.mark.parametrize("large", [True, False])
+def test_batches_of_a_value_are_the_same_arrays_in_a_few_files(
+    large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small ones, one as large as a file, an empty one, a last short one. Sabotage: a small model's stay."""
+    monkeypatch.setattr(external_data, "LARGE_BYTES", 8 if large else 2**40)
+    given = [ARRAY[:3], ARRAY[3:60], ARRAY, ARRAY[:0], ARRAY[60:62].T, np.float32(7).reshape(())]
+    held = Aside(of=_model())
+    for each in given:
+        held.add(each)
+    found = held.arrays()
+    assert [each.shape for each in found] == [each.shape for each in given]
+    assert all(np.array_equal(one, other) for one, other in zip(found, given, strict=True))
+    assert [is_mapped(each) for each in found] == [large] * 6
+
+
+def test_batches_without_a_number_need_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(external_data, "LARGE_BYTES", 8)
+    held = Aside(of=_model())
+    held.add(ARRAY[:0])
+    assert [each.shape for each in held.arrays()] == [ARRAY[:0].shape]
 
 
 @pytest.mark.parametrize("large", [True, False])

@@ -66,6 +66,14 @@ def _off(one: Array, other: Array) -> float:
     return float(np.abs(a - b).max() / np.ptp(b))
 
 
+def _owner(array: Array) -> object:
+    """Whose memory it is."""
+    base: object = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return base
+
+
 def _names(model: ir.Model) -> list[str]:
     return [node.outputs[0].name or "" for node in model.graph]
 
@@ -105,6 +113,39 @@ def test_beside_a_large_model_what_is_held_lies_in_files(monkeypatch: pytest.Mon
         for name in _names(model):
             assert _off(_read(resumed, model, name), _straight(model, name)) <= 1e-6
         assert {is_mapped(part) for parts in resumed.held.values() for part in parts} == {mapped}
+
+
+def test_beside_a_large_model_small_batches_lie_in_files_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """W2: of many samples they are large, and of each value they are one file."""
+    monkeypatch.setattr(external_data, "LARGE_BYTES", 8)
+    model, resumed = _model(), Resumed()
+    first = _read(resumed, model, _names(model)[0])
+    (parts,) = resumed.held.values()
+    assert len(parts) == 3
+    assert all(map(is_mapped, parts))
+    assert len({id(_owner(part)) for part in parts}) == 1
+    assert np.array_equal(first, np.concatenate(parts))
+
+
+def _chain(blocks: int) -> ir.Model:
+    """x -> x + Gemm(Tanh(x)), several times: layers read behind ``tanh``, and the sum goes around them."""
+    m = Model(seed=5)
+    x = m.input("x", ("N", 40))
+    for number in range(blocks):
+        tanh = m.add("Tanh", x, out=f"tanh{number}")
+        x = m.add("Add", x, m.add("Gemm", tanh, m.weight(40, 40), m.weight(40), transB=1))
+    return as_ir(m.build(m.add("Relu", x, out="y")))
+
+
+@pytest.mark.parametrize("large", [True, False])
+def test_of_a_large_model_shortcuts_are_held_too(large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W4: a reading runs one block. Sabotage: of a small model, whose digits are to stay, all of them."""
+    monkeypatch.setattr(external_data, "LARGE_BYTES", 8 if large else 2**40)
+    model = _chain(5)
+    resumed = Resumed.beside(model)
+    for number in range(5):
+        assert _off(_read(resumed, model, f"tanh{number}"), _straight(model, f"tanh{number}")) <= 1e-6
+    assert Counted.nodes == ([1, 3, 3, 3, 3] if large else [1, 3, 5, 7, 9])
 
 
 def test_a_weight_in_front_of_what_is_held_is_not_seen() -> None:
