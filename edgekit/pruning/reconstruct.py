@@ -136,6 +136,7 @@ def reconstruct(
         layer = next(each for each in layers(result) if each.name == name)
         added = _addition(layer, result)
         if layer.name in changed or (added and added[1] in touched):
+            ridges = (QUICK_RIDGE,) if quick and layer.shape[2] > WIDE else RIDGES
             sums = sums_of_layer(
                 found,
                 result,
@@ -147,8 +148,8 @@ def reconstruct(
                 seed=seed,
                 read=read,
             )
-            ridges = (QUICK_RIDGE,) if quick and layer.shape[2] > WIDE else RIDGES
             repairs.append(_solve(result, layer, sums, ridges))
+            del sums  # C5
         (progress or Silent()).advance()
     return result, tuple(repairs)
 
@@ -276,8 +277,7 @@ def sums_of_layer(
         at = positions(layer, value.shape, count=count, rng=rng)
         x, y = patches(layer, value, at=at), answers(layer, target, at=at)
         judges = number % CHECKED == CHECKED - 1
-        new = seen_of(x, y)
-        parts[judges] = together(parts[judges], new) if judges in parts else new
+        parts[judges] = together(parts[judges], seen_of(x, y)) if judges in parts else seen_of(x, y)
     return parts[False], parts.get(True, parts[False])
 
 
@@ -306,7 +306,7 @@ def _solve(model: ir.Model, layer: Layer, sums: tuple[Seen, Seen], ridges: Seque
     old = with_bias(layer)
     moved = bias_moved(old, fitted) if layer.takes_bias else old
     errors = {ridge: judging.error(solution(fitted, moved, ridge, layer)) for ridge in ridges}
-    bias_only = judging.error(moved)
+    before, bias_only = judging.error(old), judging.error(moved)
     best = min(errors, key=lambda ridge: errors[ridge])
     both = together(fitted, judging) if judging is not fitted else fitted
     if errors[best] < bias_only:
@@ -315,4 +315,4 @@ def _solve(model: ir.Model, layer: Layer, sums: tuple[Seen, Seen], ridges: Seque
         chosen = bias_moved(old, both) if layer.takes_bias else old
         after, ridge = bias_only, 0.0
     write_rows(model, layer, chosen)
-    return Repair(layer.name, judging.error(old), bias_only, after, ridge)
+    return Repair(layer.name, before, bias_only, after, ridge)

@@ -9,6 +9,7 @@ S2: what stays dense, with the reason: layers of fewer than SMALLEST weights, or
     FEWEST_COLUMNS (depthwise convolutions, the first one of an image) or over more than LARGEST_COLUMNS; N:M
     where the columns do not divide.
 S3: layers in front of one are final when it is solved: what was read there is where the next reading starts.
+S4: squares of one layer are in memory at a time, and of its two choices one.
 """
 
 from __future__ import annotations
@@ -120,6 +121,7 @@ def sparsify(
                 read=read,
             )
             done.append(_with_zeros(result, layer, sums, pattern))
+            del sums  # S4
         (progress or Silent()).advance()
     return result, tuple(done), tuple(dense)
 
@@ -143,23 +145,19 @@ def why_dense(layer: Layer, pattern: Pattern) -> str:
 def _with_zeros(model: ir.Model, layer: Layer, sums: tuple[Seen, Seen], pattern: Pattern) -> Sparse:
     """S1, written into ``model``."""
     fitted, judging = sums
+    before = judging.error(_magnitude(layer, fitted, pattern))
     old = with_bias(layer)
     moved = bias_moved(old, fitted) if layer.takes_bias else old
     ridge = min(RIDGES, key=lambda each: judging.error(solution(fitted, moved, each, layer)))
     seen = _Choices(layer, fitted, moved, ridge=ridge, pattern=pattern)
     after = judging.error(seen.solved())
     if judging is not fitted:  # the zeros again, of all that was seen, with the penalties that served
-        both, penalties = together(fitted, judging), seen.penalties
+        penalties, both = seen.penalties, together(fitted, judging)
+        del seen  # S4
         seen = _Choices(layer, both, moved, ridge=ridge, pattern=pattern, penalties=penalties)
     chosen = seen.solved(to_the_end=True)
     write_rows(model, layer, chosen)
-    return Sparse(
-        layer.name,
-        layer.size,
-        seen.zeros,
-        judging.error(_magnitude(layer, fitted, pattern)),
-        after,
-    )
+    return Sparse(layer.name, layer.size, seen.zeros, before, after)
 
 
 class _Choices:
@@ -188,14 +186,15 @@ class _Choices:
         self._groups: list[tuple[Square, Floats, Floats, Choice]] = []
         whole = solution(sums, start, ridge, layer)
         ends = self._order if not layer.takes_bias else np.append(self._order, len(self._order))
-        for number, ((left, right), rows) in enumerate(
-            zip(equations(sums, whole, ridge), whole, strict=True)
-        ):
+        sides = equations(sums, whole, ridge)
+        for number, rows in enumerate(whole):
+            left, right = sides.pop(0)
             bias = rows[:, -1:]
             wanted = right[:, ends]
             if not layer.takes_bias:
                 wanted = wanted - bias * last_row(left)[self._order]
             square = taken(left, ends)
+            del left  # S4
             choice = choose(
                 square,
                 wanted,

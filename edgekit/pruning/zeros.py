@@ -191,7 +191,8 @@ def _scaled(square: Square, scale: Floats, penalty: float) -> tuple[Linear, Line
         even = square.scaled(scale, more=0.0)
         turned, x, damp = (each.astype(np.float32) for each in (even.x.T, even.x, even.damp))
         return lambda rows: (rows @ turned) @ x + rows * damp, square.scaled(scale, more=penalty).inverse()
-    dense = square / np.outer(scale, scale)
+    dense = np.outer(scale, scale)
+    np.divide(square, dense, out=dense)
     single = dense.astype(np.float32)
     dense[np.diag_indices_from(dense)] += penalty
     eased = np.linalg.inv(dense).astype(np.float32)

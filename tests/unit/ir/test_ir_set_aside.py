@@ -69,7 +69,7 @@ def test_batches_of_a_value_are_the_same_arrays_in_a_few_files(
 ) -> None:
     """Small ones, one as large as a file, an empty one, a last short one. Sabotage: a small model's stay."""
     monkeypatch.setattr(external_data, "LARGE_BYTES", 8 if large else 2**40)
-    given = [ARRAY[:3], ARRAY[3:60], ARRAY, ARRAY[:0], ARRAY[60:62].T, np.float32(7).reshape(())]
+    given = [ARRAY[:3], ARRAY[3:60], ARRAY, ARRAY[:0], ARRAY[60:62].T, np.full((), 7, np.float32)]
     held = Aside(of=_model())
     for each in given:
         held.add(each)
