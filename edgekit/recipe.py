@@ -318,7 +318,7 @@ class PruneTable(_Closed):
             raise ValueError(f"one of speedup, keep, sparsity and pattern is needed, and it has {said}")
         zeros = self.sparsity is not None or self.pattern is not None
         if zeros and self.recover:
-            raise ValueError("recover goes with speedup or keep: training would fill the zeros again")
+            raise ValueError("recover goes with speedup or keep: zeros are refined together anyway")
         if not zeros and self.require_speedup:
             raise ValueError("require_speedup goes with sparsity or pattern: a speedup is required anyway")
         return self

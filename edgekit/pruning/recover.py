@@ -11,9 +11,8 @@ missing at first is less than NEAR: the noise of batches is of that size, and sm
 
 D1: samples are few (thousands) and weights many: one batch of MIXED is of mixtures a x1 + (1 - a) x2 of
     samples, which the teacher is asked about too. Only where all inputs are floating point.
-D2: images are moved, colour images farther and mirrored half the time (``moved``). The teacher is asked about
-    what came of it, so nothing has to be true of it; but what it never sees is not worth learning, and a
-    spectrum that is moved far is such a thing.
+D2: images are moved and shown in another light (``moved``). The teacher is asked about what came of it, so
+    nothing has to be true of it.
 D3: HELD_BYTES of calibration samples are held in memory, and a batch is no larger than BATCH_BYTES of
     activations.
 D4: with ``half``, products are computed in bfloat16 (on processors with AMX twice as fast); weights stay
@@ -22,6 +21,7 @@ D5: with labels LABELS * cross-entropy of the class scores is added, on samples 
     float model is wrong, nothing else says so. Only of a model with one output of shape (batch, classes).
 D6: without labels, and where that output names classes (``class_scores.choices``), the class that the float
     model names for a sample as it lies there is its label, wherever the sample is moved.
+D7: of a weight with zeros the gradients of these are zero, and so are Adam's steps.
 
 Sources: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015; Beyer et al., "Knowledge
 distillation: A good teacher is patient and consistent", CVPR 2022 (mixtures and crops that the teacher sees
@@ -31,8 +31,9 @@ as well); Romero et al., "FitNets", 2015 (inner values).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ from edgekit.errors import InputError, missing_extra
 from edgekit.pruning import torch_graph
 from edgekit.pruning.class_scores import check_labels, choices, log_chances
 from edgekit.pruning.joints import Joint
+from edgekit.pruning.moved import moved
 from edgekit.pruning.normalize import Normalizations
 from edgekit.pruning.stream import sample_bytes, whole_batches
 from edgekit.spec import Array, BatchStream, Progress, Silent
@@ -59,10 +61,6 @@ JOINTS = 12.0  # beside the outputs: 10 passes leave 8.2 % of resnet20's varianc
 LABELS = 0.3  # resnet20 at 1.88 times, 20 epochs: 0.8 points are lost, 1.3 with 1, 3.7 without labels
 MIXED = 4
 WARM_UP = 0.1  # of the steps
-SHIFT = 1 / 8  # of a colour image's size: 4 of 32 pixels
-SMALL_SHIFT = 1 / 32  # of any other's: 1/8 of a spectrum costs a third of what training gains
-SMALLEST_IMAGE = 16  # pixels of a side that is moved
-COLOURS = 3
 LOOKED_AT = 2048  # samples for the first and the last means and variances
 
 
@@ -93,6 +91,7 @@ def recover(
     labels: Array | None = None,
     joints: Sequence[Joint] = (),
     but_every: int = 0,
+    zeros: Collection[str] = (),
     half: bool = False,
     progress: Progress | None = None,
 ) -> tuple[ir.Model, Recovery]:
@@ -109,6 +108,7 @@ def recover(
         labels: (count,) classes of the samples, in the order of ``batches``; None = there are none (D5, D6).
         joints: inner values that are compared as well.
         but_every: the first of so many samples, and so on, is not learned from; 0 = all are.
+        zeros: names of weights whose zeros stay zero (D7).
         half: products in bfloat16 (D4).
         progress: advanced by epochs; the caller has opened the stage.
 
@@ -130,7 +130,7 @@ def recover(
     classes = _classes_of(teacher, labels, len(next(iter(held.values()))))
     classes = None if classes is None else _but_every(classes, but_every)
     data = {name: _but_every(tensor, but_every) for name, tensor in held.items()}
-    compared = _Compared(teacher, model, joints=joints, half=half)
+    compared = _Compared(teacher, model, joints=joints, zeros=zeros, half=half)
     size = len(next(iter(data.values())))
     batch = min(_batch(teacher), max(SMALLEST_STEPS_BATCH, size // STEPS), size)
     batch = size // -(-size // batch)  # few are left over
@@ -174,12 +174,23 @@ def recover(
 class _Compared:
     """Teacher and student as functions of PyTorch; ``weights`` are the student's."""
 
-    def __init__(self, teacher: ir.Model, student: ir.Model, *, joints: Sequence[Joint], half: bool) -> None:
+    def __init__(
+        self,
+        teacher: ir.Model,
+        student: ir.Model,
+        *,
+        joints: Sequence[Joint],
+        zeros: Collection[str],
+        half: bool,
+    ) -> None:
         import torch
 
         self.joints, self.half = {joint.name: joint for joint in joints}, half
         self._normalizations = Normalizations(student)
         self.weights = {name: torch.nn.Parameter(tensor) for name, tensor in _trainable(student).items()}
+        for name in zeros:
+            weight = self.weights[name]
+            weight.register_hook(partial(torch.mul, (weight.detach() != 0).to(weight.dtype)))
         self._fixed = _trainable(teacher)
         self._asked = torch_graph.function(teacher, also=tuple(self.joints))
         self._student = student
@@ -342,29 +353,6 @@ def _held(model: ir.Model, batches: BatchStream, count: int) -> dict[str, Any]:
     return {
         name: torch.from_numpy(np.concatenate([part[name] for part in parts])[:count]) for name in parts[0]
     }
-
-
-def moved(images: Any, generator: Any) -> Any:
-    """D2: (n, channels, height, width) moved, its border repeated; anything else as it is."""
-    import torch
-    from torch.nn import functional
-
-    if images.ndim != 4 or not images.is_floating_point() or min(images.shape[2:]) < SMALLEST_IMAGE:
-        return images
-    n, channels, *sides = images.shape
-    far = SHIFT if channels == COLOURS else SMALL_SHIFT
-    if channels == COLOURS:
-        mirrored = torch.rand(n, generator=generator) < 0.5
-        images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
-    most = [int(side * far) for side in sides]
-    bordered = functional.pad(images, (most[1], most[1], most[0], most[0]), mode="replicate")
-    starts = [torch.randint(0, 2 * each + 1, (n,), generator=generator).tolist() for each in most]
-    return torch.stack(
-        [
-            bordered[row, :, top : top + sides[0], left : left + sides[1]]
-            for row, (top, left) in enumerate(zip(*starts, strict=True))
-        ]
-    )
 
 
 def _mixed(feeds: dict[str, Any], generator: Any) -> dict[str, Any]:

@@ -74,6 +74,7 @@ def refine(
     passes: int,
     seed: int,
     threads: int | None,
+    zeros: Collection[str] = (),
     half: bool = False,
     progress: Progress | None = None,
 ) -> tuple[ir.Model, Refinement]:
@@ -89,6 +90,7 @@ def refine(
         passes: over them.
         seed: of order and mixtures.
         threads: of PyTorch; None = as many as it takes by itself.
+        zeros: names of weights whose zeros stay zero.
         half: products in bfloat16.
         progress: advanced by passes; the caller has opened the stage.
     """
@@ -106,6 +108,7 @@ def refine(
             threads=threads,
             joints=joints(found, solved, removed),
             but_every=JUDGES,
+            zeros=zeros,
             half=half,
             progress=progress,
         )

@@ -8,6 +8,8 @@ O2: attributes as ONNX defines them at opset 21, as far as canonical graphs use 
 
 O3: means and variances are no weights, nor is what lies in front of a logarithm or a root with nothing but
     sums and products between: a step may make its argument negative (a bank of filters before its logarithm).
+    Nor are the rows of a table that indices choose: of an embedding some thousand samples name few rows, each
+    a few times.
 
 Source: onnx docs/Operators.md.
 """
@@ -15,6 +17,7 @@ Source: onnx docs/Operators.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -33,6 +36,8 @@ def is_trainable(value: ir.Value) -> bool:
     if any(is_onnx(use.node, "BatchNormalization") and use.idx > 2 for use in value.uses()):
         return False
     if any(_is_in_front_of_a_bound(use.node) for use in value.uses()):
+        return False
+    if any(is_onnx(use.node, "Gather") and use.idx == 0 for use in value.uses()):
         return False
     return array is not None and array.dtype.kind == "f" and array.size > 1
 
@@ -122,6 +127,8 @@ def _is_odd(node: ir.Node) -> bool:
         half = len(pads) // 2
         uneven = tuple(pads[:half]) != tuple(pads[half:]) and not is_onnx(node, "Conv")
         return padded or uneven or bool(int_attribute(node, "ceil_mode", 0))
+    if is_onnx(node, "GatherND"):
+        return bool(int_attribute(node, "batch_dims", 0))
     if is_onnx(node, "Pad"):
         return "mode" in node.attributes and node.attributes["mode"].as_string() != "constant"
     return padded
@@ -211,6 +218,27 @@ def _rows() -> Mapping[str, Row]:
         along = v[1].tolist() if len(v) > 1 and v[1] is not None else list(range(v[0].ndim))
         return v[0].mean(along, keepdim=bool(int_attribute(node, "keepdims", 1)))
 
+    def reduce_sum(node: ir.Node, v: list[Any]) -> Any:
+        along = v[1].tolist() if len(v) > 1 and v[1] is not None else list(range(v[0].ndim))
+        return v[0].sum(along, keepdim=bool(int_attribute(node, "keepdims", 1)))
+
+    def cast(node: ir.Node, v: list[Any]) -> Any:
+        kind = ir.DataType(int_attribute(node, "to", 1)).numpy()
+        return v[0].to(torch.from_numpy(np.empty(0, kind)).dtype)
+
+    def gather(node: ir.Node, v: list[Any]) -> Any:
+        axis = int_attribute(node, "axis", 0) % v[0].ndim
+        rows = v[0].index_select(axis, v[1].reshape(-1).long() % v[0].shape[axis])
+        return rows.reshape(*v[0].shape[:axis], *v[1].shape, *v[0].shape[axis + 1 :])
+
+    def shape(node: ir.Node, v: list[Any]) -> Any:
+        ends = int_attribute(node, "end", v[0].ndim)
+        return torch.tensor(v[0].shape[int_attribute(node, "start", 0) : ends], dtype=torch.int64)
+
+    def expand(node: ir.Node, v: list[Any]) -> Any:
+        del node
+        return v[0].expand(torch.broadcast_shapes(v[0].shape, v[1].tolist()))
+
     def layer_norm(node: ir.Node, v: list[Any]) -> Any:
         first = int_attribute(node, "axis", -1) % v[0].ndim
         bias = v[2] if len(v) > 2 else None
@@ -262,7 +290,7 @@ def _rows() -> Mapping[str, Row]:
         "Concat": lambda n, v: torch.cat(v, int_attribute(n, "axis", 0)),
         "Identity": lambda _, v: v[0],
         "Transpose": lambda n, v: v[0].permute(ints_attribute(n, "perm", tuple(range(v[0].ndim))[::-1])),
-        "Squeeze": lambda _, v: v[0].squeeze(tuple(v[1].tolist())),
+        "Squeeze": lambda _, v: v[0].squeeze(*(tuple(each.tolist()) for each in v[1:])),
         "Unsqueeze": unsqueeze,
         "Slice": slices,
         "Split": split,
@@ -273,6 +301,28 @@ def _rows() -> Mapping[str, Row]:
         "AveragePool": pool,
         "GlobalAveragePool": lambda _, v: v[0].mean(tuple(range(2, v[0].ndim)), keepdim=True),
         "ReduceMean": reduce_mean,
+        "ReduceSum": reduce_sum,
+        "Pow": lambda _, v: v[0] ** v[1],
+        "Neg": lambda _, v: -v[0],
+        "Abs": lambda _, v: v[0].abs(),
+        "Reciprocal": lambda _, v: 1 / v[0],
+        "Max": lambda _, v: reduce(torch.maximum, v),
+        "Min": lambda _, v: reduce(torch.minimum, v),
+        "Where": lambda _, v: torch.where(v[0], v[1], v[2]),
+        "And": lambda _, v: v[0] & v[1],
+        "Or": lambda _, v: v[0] | v[1],
+        "Not": lambda _, v: ~v[0],
+        "Equal": lambda _, v: v[0] == v[1],
+        "Less": lambda _, v: v[0] < v[1],
+        "LessOrEqual": lambda _, v: v[0] <= v[1],
+        "Greater": lambda _, v: v[0] > v[1],
+        "GreaterOrEqual": lambda _, v: v[0] >= v[1],
+        "Cast": cast,
+        "Gather": gather,
+        "GatherND": lambda _, v: v[0][tuple(v[1].unbind(-1))],
+        "Shape": shape,
+        "Range": lambda _, v: torch.arange(*(each.item() for each in v), dtype=v[0].dtype),
+        "Expand": expand,
         "LayerNormalization": layer_norm,
         "BatchNormalization": batch_norm,
     }

@@ -65,8 +65,8 @@ def check(asked: Asked) -> None:
     if asked.recover and asked.zeros is not None:
         raise InputError(
             "--recover goes with --speedup or --keep",
-            why="training would fill the zeros again",
-            remedy="leave it out: weights with zeros among them are solved from the data anyway",
+            why="zeros are chosen layer by layer; then the weights beside them are refined together anyway",
+            remedy="leave it out",
         )
     if asked.keep is not None and not 0 < asked.keep < 1:
         raise InputError(

@@ -140,9 +140,11 @@ def obtain(
 
 def trained_with(table: PruneTable | None) -> tuple[str, ...]:
     """The extra whose version decides weights: that of recovery, of refined blocks and of gradients."""
-    zeros = table is not None and (table.sparsity is not None or table.pattern is not None)
-    plain = table is None or (not table.recover and table.repair == "layers" and table.importance != "taylor")
-    return () if zeros or plain else ("torch",)
+    if table is None:
+        return ()
+    zeros = table.sparsity is not None or table.pattern is not None
+    by_gradients = table.importance == "taylor" and not zeros
+    return ("torch",) if table.recover or table.repair == "blocks" or by_gradients else ()
 
 
 def keep_beside_lock(plan: Plan, found: PrunedSource) -> None:

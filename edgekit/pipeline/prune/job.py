@@ -27,13 +27,12 @@ from edgekit import target as targets_
 from edgekit.backends.onnxruntime import open_model
 from edgekit.dataset import Dataset
 from edgekit.errors import ExitCode, InputError
-from edgekit.ir.cost import inference_macs
 from edgekit.ir.external_data import is_large
-from edgekit.measure.machine import facts
 from edgekit.pipeline.evaluation import Evaluated
 from edgekit.pipeline.model import Canonical
 from edgekit.pipeline.prune.asked import Asked
 from edgekit.pipeline.prune.judging import Judging
+from edgekit.pipeline.prune.refined import is_bfloat16_fast, refined
 from edgekit.pipeline.prune.speedometer import Speedometer, slowest
 from edgekit.pipeline.prune.width_search import STEP, WidthSearch
 from edgekit.pipeline.result import GateRow
@@ -45,7 +44,7 @@ from edgekit.pruning.importance import Order, order_channels
 from edgekit.pruning.joints import joints
 from edgekit.pruning.reconstruct import reconstruct
 from edgekit.pruning.recover import recover
-from edgekit.pruning.refine import Refinement, passes_of, refine
+from edgekit.pruning.refine import Refinement
 from edgekit.pruning.remove import remove
 from edgekit.spec import Array, Progress
 from edgekit.validation.budget import Verdict
@@ -191,39 +190,28 @@ class Job:
             seed=self.asked.seed,
             progress=self.progress,
         )
-        refined = None
+        repair = None
         if self.asked.recover:
             self.progress.stage("recover by distillation", total=self.asked.recover)
             model = self.trained(model) if self.trained else self._distilled(model, gone)
         elif self.asked.repair == "blocks":
-            model, refined = self._refined(model, gone)
+            model, repair = refined(
+                self.found,
+                model,
+                gone,
+                data=self.data,
+                seed=self.asked.seed,
+                threads=self.asked.threads,
+                progress=self.progress,
+            )
         rows = tuple(RepairRow(r.layer, r.before, r.bias_only, r.after) for r in repairs)
-        made = Found(model, gone, rows, refined)
+        made = Found(model, gone, rows, repair)
         if not self.judging.data:
             return made
         evaluated = self.judging.evaluated(
             self.canonical.model, model, preprocess=self.preprocess, progress=self.progress
         )
         return replace(made, evaluated=evaluated, verdict=self.judging.held(evaluated))
-
-    def _refined(self, model: ir.Model, gone: tuple[int, ...]) -> tuple[ir.Model, Refinement]:
-        if is_large(self.found.model):  # weights, gradients and two moments of each, in float32
-            return model, Refinement(why="the model is large: training holds five times its weights")
-        passes = passes_of(inference_macs(self.found.model), self.data.count)
-        self.progress.stage("refine all blocks together", total=passes)
-        return refine(
-            self.found,
-            model,
-            gone,
-            open_model=open_model,
-            batches=self.data.batches,
-            count=self.data.count,
-            passes=passes,
-            seed=self.asked.seed,
-            threads=self.asked.threads,
-            half=_is_bfloat16_fast(),
-            progress=self.progress,
-        )
 
     def _distilled(self, model: ir.Model, gone: tuple[int, ...]) -> ir.Model:
         return recover(
@@ -236,13 +224,9 @@ class Job:
             threads=self.asked.threads,
             labels=_classes(self.data),
             joints=joints(self.found, model, gone),
-            half=_is_bfloat16_fast(),
+            half=is_bfloat16_fast(),
             progress=self.progress,
         )[0]
-
-
-def _is_bfloat16_fast() -> bool:
-    return "amx_bf16" in facts().features
 
 
 def _classes(data: Dataset) -> Array | None:

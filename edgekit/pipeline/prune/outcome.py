@@ -13,16 +13,15 @@ from edgekit.ir.cost import inference_macs
 from edgekit.ir.external_data import size_bytes
 from edgekit.pipeline import judge
 from edgekit.pipeline.prune.job import Found, Job
+from edgekit.pipeline.prune.refined import refined_row
 from edgekit.pipeline.result.prune import (
     CellRow,
     KeptRow,
     PruneResult,
-    RefinedRow,
     WidthRow,
 )
 from edgekit.pruning.dependency import dependencies
 from edgekit.pruning.importance import Order
-from edgekit.pruning.refine import Refinement
 from edgekit.pruning.sensitivity import output_error
 
 REMEDY = "a smaller --speedup (the search says what the budget allows), --recover 20, or more samples"
@@ -65,15 +64,11 @@ def outcome(job: Job, found: Found, out: Path) -> PruneResult:
         ),
         search=tuple(job.widths.path),
         recovered=job.asked.recover,
-        refined=_refined_row(found.refined),
+        refined=refined_row(found.refined),
         gates=gates,
         accuracy=found.evaluated.accuracy if found.evaluated else None,
         exit_code=code,
     )
-
-
-def _refined_row(found: Refinement | None) -> RefinedRow | None:
-    return None if found is None else RefinedRow(found.passes, found.before, found.after, found.why)
 
 
 def _widths(orders: tuple[Order, ...], gone: tuple[int, ...]) -> tuple[WidthRow, ...]:

@@ -94,7 +94,13 @@ def pruned(
     check(asked)
     if asked.zeros is not None:
         zeros = ZerosAsked(
-            asked.zeros, asked.targets, asked.threads, asked.seed, asked.require_speedup, asked.threads_of
+            asked.zeros,
+            asked.targets,
+            asked.threads,
+            asked.seed,
+            asked.require_speedup,
+            asked.threads_of,
+            asked.repair == "blocks",
         )
         made, result = with_zeros(
             canonical, data, zeros, judging, preprocess=preprocess, out=Path(), progress=progress

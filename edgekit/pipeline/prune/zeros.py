@@ -1,6 +1,6 @@
 """`prune --sparsity`, `--pattern`: float ONNX x calibration data -> the same graph with zeros in its weights.
 
-    solve with zeros -> measure on every target -> judge
+    solve with zeros -> refine all blocks together, zeros staying -> measure on every target -> judge
 
 Zeros make the file smaller when it is compressed; they make it faster only where a runtime has kernels that
 leave them out. Each target is measured, and says "size only" where they save no time (Z1).
@@ -26,11 +26,13 @@ from edgekit.ir.external_data import buffer_of, size_bytes
 from edgekit.pipeline import judge
 from edgekit.pipeline.model import Canonical
 from edgekit.pipeline.prune.judging import Judging, in_memory
+from edgekit.pipeline.prune.refined import refined, refined_row
 from edgekit.pipeline.prune.speedometer import Speedometer
 from edgekit.pipeline.result.prune import DenseRow, PruneResult, PruneSpeedRow, SparseRow
 from edgekit.pipeline.result.rows import GateRow
 from edgekit.preprocess import Step
 from edgekit.pruning.dependency import dependencies
+from edgekit.pruning.layers import layers
 from edgekit.pruning.sensitivity import output_error
 from edgekit.pruning.sparsify import Dense, Sparse, sparsify
 from edgekit.pruning.stream import threads
@@ -50,6 +52,7 @@ class ZerosAsked:
         pattern: which weights become zero.
         targets: where it is measured.
         require_speedup: a target on which it saves no time is a failure.
+        refines: whether weights beside the zeros are trained together after each was solved.
     """
 
     pattern: Pattern
@@ -58,6 +61,7 @@ class ZerosAsked:
     seed: int
     require_speedup: bool
     threads_of: Mapping[str, int] = field(default_factory=dict)
+    refines: bool = True
 
 
 def with_zeros(
@@ -89,6 +93,19 @@ def with_zeros(
     )
     if not sparse:
         raise _nothing_takes(asked.pattern, dense)
+    repair = None
+    if asked.refines:
+        solved = {row.layer for row in sparse}
+        made, repair = refined(
+            dependencies(model),
+            made,
+            (),
+            data=data,
+            seed=asked.seed,
+            threads=asked.threads,
+            zeros={layer.weight_name for layer in layers(made) if layer.name in solved},
+            progress=progress,
+        )
     evaluated = None
     if judging.data:
         evaluated = judging.evaluated(model, made, preprocess=preprocess, progress=progress)
@@ -123,6 +140,7 @@ def with_zeros(
         ),
         widths=(),
         sparse=tuple(_row(row) for row in sparse),
+        refined=refined_row(repair),
         dense=tuple(DenseRow(row.layer, row.weights, row.reason) for row in dense),
         speeds=speeds,
         gates=(judge.gate_rows(verdict) if verdict else ()) + missed,

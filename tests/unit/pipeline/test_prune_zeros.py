@@ -14,9 +14,11 @@ from edgekit.errors import ExitCode, InputError
 from edgekit.ir import io
 from edgekit.ir.graph import constant
 from edgekit.pipeline.prune import zeros
+from edgekit.pipeline.prune.for_release import trained_with
 from edgekit.pipeline.prune.speedometer import Speedometer
 from edgekit.pipeline.result import LatencyRow, PruneResult, RatioRow
 from edgekit.pipeline.result.prune import PruneSpeedRow
+from edgekit.recipe import PruneTable
 from edgekit.report import render, render_text
 from tests.unit.litert.litert_models import Model, as_ir
 
@@ -76,6 +78,28 @@ def test_zeros_are_written_and_their_size_is_that_of_a_compressed_file(model: Pa
     assert "size only" in text
     assert "size compressed" in text
     assert "sparse" in render(result, "json")
+
+
+def test_the_weights_beside_the_zeros_are_refined_together_or_left_as_solved(model: Path) -> None:
+    errors = []
+    for repair in ("layers", "blocks"):
+        result = edgekit.prune(
+            model,
+            calibration_data=str(model.parent / "train.npz"),
+            out=model.parent / f"{repair}.onnx",
+            pattern="2:4",
+            repair=repair,
+        )
+        written = [constant(node.inputs[1]) for node in io.load(result.path).graph if node.op_type == "Gemm"]
+        for weight in (each for each in written if each is not None):
+            assert (np.count_nonzero(weight.reshape(-1, 4), axis=1) <= 2).all()
+        errors.append(result.output_error)
+    assert result.refined is not None
+    assert result.refined.passes, result.refined.why
+    assert errors[1] < errors[0]
+    assert "then all blocks together" in render_text(result)
+    assert trained_with(PruneTable(pattern="2:4")) == ("torch",)
+    assert trained_with(PruneTable(pattern="2:4", repair="layers")) == ()
 
 
 def test_a_compressed_size_is_that_of_a_zip_archive(monkeypatch: pytest.MonkeyPatch) -> None:

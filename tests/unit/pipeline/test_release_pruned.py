@@ -244,7 +244,7 @@ def test_a_speed_that_cannot_be_had_fails_every_target(
         ("keep = 0.5, speedup = 2.0", "it has speedup and keep"),
         ("speedup = 1.0", "prune.speedup"),
         ('pattern = "2-4"', "prune.pattern"),
-        ("sparsity = 0.5, recover = 3", "training would fill the zeros again"),
+        ("sparsity = 0.5, recover = 3", "zeros are refined together anyway"),
         ("keep = 0.5, require_speedup = true", "require_speedup goes with sparsity or pattern"),
         ("kept = 0.5, keep = 0.5", "did you mean keep"),
     ],

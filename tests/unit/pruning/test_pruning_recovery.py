@@ -98,6 +98,65 @@ def test_every_row_computes_what_onnx_runtime_computes() -> None:
         assert off <= 1e-5 * np.abs(value.astype(np.float64)).max()
 
 
+def _sentences() -> ir.Model:
+    """An embedding, a mask that is computed from ids as frameworks export it, a mean over what it leaves."""
+    m = Model(seed=3)
+    ids = m.input("ids", ("N", 6), "int64")
+    words = m.add("Gather", m.weight(9, 8), ids)
+    count = m.add("Squeeze", m.add("Shape", ids, start=1, end=2), m.ints(0))
+    places = m.add(
+        "Range", m.add("Abs", m.add("Neg", m.constant(np.array(0)))), count, m.constant(np.array(1))
+    )
+    near = m.add("Not", m.add("Or", m.add("Equal", places, m.ints(1)), m.add("Less", places, m.ints(-1))))
+    seen = m.add("And", m.add("Greater", ids, m.ints(0)), m.add("GreaterOrEqual", m.ints(4), places))
+    seen = m.add("And", seen, m.add("And", near, m.add("LessOrEqual", places, m.ints(5))))
+    seen = m.add("Expand", m.add("Unsqueeze", seen, m.ints(-1)), m.ints(1, 6, 8))
+    words = m.add("Where", seen, words, m.scalar(0.0))
+    left = m.add("ReduceSum", m.add("Cast", seen, to=1), m.ints(1), keepdims=0)
+    mean = m.add("Mul", m.add("ReduceSum", words, m.ints(1), keepdims=0), m.add("Reciprocal", left))
+    mean = m.add("Max", m.add("Min", mean, m.weight(8)), m.add("Pow", m.weight(8), m.scalar(2.0)))
+    picked = m.add("GatherND", mean, m.constant(np.array([[0, 1], [1, 7], [2, 3]])))
+    return as_ir(m.build(m.add("Add", m.add("Gemm", mean, m.weight(8, 5)), m.add("ReduceSum", picked))))
+
+
+def test_rows_of_what_computes_masks_and_looks_up_words() -> None:
+    model = _sentences()
+    torch_graph.check(model)
+    feeds = {"ids": np.array([[1, 2, 0, 8, 3, 4], [5, 0, 6, 7, 0, 1], [2, 2, 2, 0, 0, 1]])}
+    (expected,) = InProcess(model, RunOptions()).run(feeds).values()
+    constants = {
+        name: torch.from_numpy(np.array(value.const_value.numpy()))
+        for name, value in model.graph.initializers.items()
+        if torch_graph.is_trainable(value) and value.const_value is not None
+    }
+    table = next(node for node in model.graph if node.op_type == "Gather").inputs[0]
+    assert table is not None
+    assert table.name not in constants  # O3
+    (found,) = torch_graph.function(model)(constants, {"ids": torch.from_numpy(feeds["ids"])}).values()
+    assert np.abs(found.numpy() - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def test_d7_zeros_stay_where_they_are_and_without_it_they_are_filled() -> None:
+    model = _network()
+    sparse = model.clone()
+    name = next(node for node in sparse.graph if node.op_type == "Gemm").inputs[1].name or ""  # type: ignore[union-attr]
+    array = np.array(sparse.graph.initializers[name].const_value.numpy())  # type: ignore[union-attr]
+    array[:, ::2] = 0
+    sparse.graph.initializers[name].const_value = ir.tensor(array, name=name)
+    batches = stream(io.specs(model)[0][0], count=COUNT)
+    zeros = []
+    for kept in ((name,), ()):
+        trained, said = recover(
+            model, sparse, batches=batches, count=COUNT, epochs=20, seed=0, threads=1, zeros=kept
+        )
+        weight = trained.graph.initializers[name].const_value
+        assert weight is not None
+        zeros.append(int((weight.numpy()[:, ::2] == 0).sum()))
+        assert (weight.numpy()[:, 1::2] != array[:, 1::2]).all()
+        assert said.last < said.first
+    assert zeros == [array[:, ::2].size, 0]
+
+
 def test_an_operator_that_cannot_be_trained_is_named() -> None:
     m = Model()
     y = m.add("LRN", m.input("x", ("N", 4, 6, 6)), size=3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,13 +12,15 @@ import pytest
 
 from edgekit.errors import MissingBackendError
 from edgekit.ir import io
+from edgekit.pruning import moved as moved_
 from edgekit.pruning import refine as refine_
 from edgekit.pruning import torch_graph
 from edgekit.pruning.dependency import Dependencies, dependencies
 from edgekit.pruning.joints import joints
+from edgekit.pruning.moved import COLOURS, moved
 from edgekit.pruning.normalize import Normalizations
 from edgekit.pruning.reconstruct import reconstruct
-from edgekit.pruning.recover import COLOURS, Recovery, moved, recover
+from edgekit.pruning.recover import Recovery, recover
 from edgekit.pruning.refine import PASSES, WORK, Refinement, passes_of, refine
 from edgekit.pruning.remove import remove
 from edgekit.pruning.sensitivity import output_error
@@ -183,23 +186,61 @@ def test_half_precision_learns_as_well() -> None:
 
 
 def test_images_are_moved_and_colours_mirrored() -> None:
-    """D2: what was moved holds a part of the image; what is no image stays."""
+    """V1, V2: what was moved holds a part of the image; what is no image stays."""
     torch = pytest.importorskip("torch")
     generator = torch.Generator().manual_seed(0)
-    ramp = torch.arange(32.0).repeat(8, COLOURS, 32, 1)
-    found = moved(ramp, generator)
+    ramp = torch.arange(32.0).repeat(64, COLOURS, 32, 1)
+    found = moved_.shifted(ramp, generator)
     assert found.shape == ramp.shape
     middles = found[:, 0, 16, 16].tolist()
-    assert all(15 - 4 <= middle <= 16 + 4 for middle in middles)
+    assert all(16 - 4 <= middle <= 16 + 4 for middle in middles)
     assert len(set(middles)) > 1
-    rising = (found[:, 0, 0, 20] > found[:, 0, 0, 12]).tolist()
-    assert True in rising
-    assert False in rising  # mirrored
+    for _ in range(2):  # turned, and not
+        found = moved(ramp, generator)
+        rising = (found[:, 0, 0, 20] > found[:, 0, 0, 12]).tolist()
+        assert True in rising
+        assert False in rising  # mirrored
     grey = moved(ramp[:, :1], generator)
-    assert bool((grey[:, 0, 0, 20] > grey[:, 0, 0, 12]).all())  # never mirrored
+    assert bool((grey[:, 0, 0, 20] > grey[:, 0, 0, 12]).all())  # never mirrored, turned or in another light
+    assert set(grey.unique().tolist()) <= set(range(32))
     for other in (torch.rand(4, 7), torch.rand(4, 3, 8, 8), torch.ones(2, 3, 32, 32, dtype=torch.int64)):
         assert moved(other, generator) is other
-    assert np.isfinite(found.numpy()).all()
+
+
+def test_colour_images_are_turned_and_zoomed() -> None:
+    """V3: a ramp of the width stays one, as steep as the zoom says; nothing comes from outside of it."""
+    torch = pytest.importorskip("torch")
+    generator = torch.Generator().manual_seed(0)
+    ramp = torch.arange(32.0).repeat(64, COLOURS, 32, 1)
+    found = moved_.turned(ramp, generator)
+    assert found.min() >= 0
+    assert found.max() <= 31
+    across = (found[:, 0, 16, 17] - found[:, 0, 16, 15]) / 2
+    down = (found[:, 0, 17, 16] - found[:, 0, 15, 16]) / 2
+    steep = (across**2 + down**2).sqrt()
+    most = math.exp(moved_.ZOOMED + moved_.UNEVENLY)
+    assert ((steep > 1 / most) & (steep < most)).all()
+    assert steep.std() > 0.03
+    angles = torch.atan2(down, across.abs()).abs()
+    assert 0.5 * moved_.TURNED < angles.max() < 1.2 * moved_.TURNED  # the sides are not zoomed alike
+
+
+def test_colour_images_come_in_another_light() -> None:
+    """V4: without contrast all that changes is the colour; what has some keeps nearly as much."""
+    torch = pytest.importorskip("torch")
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(64, COLOURS, 32, 32, generator=generator)
+    images[0] = 0.5
+    found = moved_.lit(images, generator)
+    assert found.dtype == images.dtype
+    assert (found[0].std((1, 2)) < 1e-5).all()
+    wider = (found[1:] - found[1:].mean((2, 3), keepdim=True)).std((1, 2, 3)) / images[1:].std((1, 2, 3))
+    assert ((wider > 0.99 - moved_.LIGHT) & (wider < 1.01 + moved_.LIGHT)).all()
+    assert wider.std() > 0.05
+    lighter = found.mean((1, 2, 3)) - images.mean((1, 2, 3))
+    assert 0.1 < float(lighter.abs().max()) <= moved_.LIGHT + moved_.TINT + 0.01
+    tinted = found[0].mean((1, 2))
+    assert 0 < float(tinted.max() - tinted.min()) <= 2.02 * moved_.TINT
 
 
 def _with_normalizations(model: ir.Model, *, size: int = 64) -> tuple[Normalizations, Any, dict[str, Any]]:
