@@ -41,9 +41,13 @@ from benchmarks.report import RESULTS, Bar, Report
 from edgekit.backends.onnxruntime import open_model
 from edgekit.backends.openvino_lowering import SPARSE_RATE
 from edgekit.ir import io
+from edgekit.ir.cost import inference_macs
 from edgekit.measure.timer import compare
 from edgekit.pipeline.doctor import machine_row
+from edgekit.pipeline.prune.refined import is_bfloat16_fast
+from edgekit.pruning.dependency import dependencies
 from edgekit.pruning.layers import Floats, Layer, layers, weight_from_rows
+from edgekit.pruning.refine import passes_of, refine
 from edgekit.pruning.sparsify import sparsify, why_dense
 from edgekit.pruning.zeros import Pattern
 from edgekit.spec import Array, BatchStream, RunOptions, TensorSpec
@@ -122,18 +126,35 @@ def _rows(name: str, task: Task, patterns: tuple[Pattern, ...]) -> Rows:
     raw = {"none": {"accuracy": original}}
     for pattern in patterns:
         print(f"{name}, {pattern}", file=sys.stderr, flush=True)
-        made, _, _ = sparsify(
-            task.model,
-            pattern,
-            open_model=open_model,
-            batches=_batches(task.calibration),
-            count=len(next(iter(task.calibration.values()))),
-            seed=SEED,
-        )
+        made = _with_zeros(task, pattern)
         ours, theirs = task.accuracy(made), task.accuracy(_smallest_zeroed(task.model, pattern))
         print(f"{original:.4f} -> {ours:.4f}, magnitude {theirs:.4f}", file=sys.stderr, flush=True)
         raw[str(pattern)] = {"accuracy": ours, "magnitude": theirs}
     return raw
+
+
+def _with_zeros(task: Task, pattern: Pattern) -> ir.Model:
+    """As `prune` makes them: solved layer by layer, then refined together where that pays."""
+    count, batches = len(next(iter(task.calibration.values()))), _batches(task.calibration)
+    solved, sparse, _ = sparsify(
+        task.model, pattern, open_model=open_model, batches=batches, count=count, seed=SEED
+    )
+    names = {row.layer for row in sparse}
+    made, said = refine(
+        dependencies(task.model),
+        solved,
+        (),
+        open_model=open_model,
+        batches=batches,
+        count=count,
+        passes=passes_of(inference_macs(task.model), count),
+        seed=SEED,
+        threads=1,
+        zeros={layer.weight_name for layer in layers(solved) if layer.name in names},
+        half=is_bfloat16_fast(),
+    )
+    print(said, file=sys.stderr, flush=True)
+    return made
 
 
 def bar(name: str, original: float, ours: float, theirs: float) -> Bar:
