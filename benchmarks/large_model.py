@@ -6,7 +6,7 @@
 Every command is a process of its own with an empty cache, watched from the outside (``large.watch_memory``):
 held is anonymous and shared memory of the process and its workers, mapped files are counted beside it. The
 size is that of the float weights, also where a verb reads their int8 form. The files go below TMPDIR: about
-20 GB.
+25 GB.
 
 EDGEKIT_BENCH_MODELS=export,quantize-w8 runs these steps alone (and what makes their input) and keeps the rows
 of the others. EDGEKIT_LARGE_WIDTH=640 takes a model of 300 MB, to try the suite, under another name.

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.large import make_model
 
-NAME, SAMPLES = "held-out.npz", 32
+NAME, SAMPLES = "held-out.npz", 256
 
 
 def write(folder: Path, *, seed: int = 2) -> Path:

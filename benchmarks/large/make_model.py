@@ -25,7 +25,7 @@ import numpy.typing as npt
 CONVOLUTIONS, BLOCKS, DENSE = 4, 11, 6
 SIDE, PATCH, CLASSES, HEAD = 32, 8, 100, 64
 TOKENS = (SIDE // PATCH) ** 2
-SAMPLES = 8
+SAMPLES = 256  # with 8 a layer's patches are few, and what grows with samples is not seen
 WIDTH = 2048  # 3.0 GB
 
 Floats = npt.NDArray[np.float32]

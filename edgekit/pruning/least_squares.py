@@ -8,15 +8,16 @@ themselves where they are few (``few_patches``).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgekit.ir.external_data import goes_aside
 from edgekit.ir.graph import add_initializer, constant
-from edgekit.ir.set_aside import set_aside
+from edgekit.ir.set_aside import set_aside, workspace
 from edgekit.pruning.few_patches import FewPatches, FewSquare, is_few
 from edgekit.pruning.layers import Floats, Layer, Singles, weight_from_rows
 
@@ -82,6 +83,13 @@ def together(first: Seen, second: Seen) -> Seen:
     sums = sums_of(first)
     sums += sums_of(second)
     return sums
+
+
+def aside(seen: Seen, *, of: ir.Model) -> Seen:
+    """The same while something else is made of it: beside a large model the squares lie in a file."""
+    if not isinstance(seen, Sums) or not goes_aside(of):
+        return seen
+    return replace(seen, square=np.asarray(workspace(seen.square, of=of), np.float64))
 
 
 def sums_of(seen: Seen) -> Sums:

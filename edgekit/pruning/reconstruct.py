@@ -37,7 +37,16 @@ from edgekit.ir.graph import constant, is_onnx, sole_reader
 from edgekit.pruning.branches import in_place
 from edgekit.pruning.dependency import Dependencies
 from edgekit.pruning.layers import Layer, answers, layers, patches, positions
-from edgekit.pruning.least_squares import Seen, bias_moved, seen_of, solution, together, with_bias, write_rows
+from edgekit.pruning.least_squares import (
+    Seen,
+    aside,
+    bias_moved,
+    seen_of,
+    solution,
+    together,
+    with_bias,
+    write_rows,
+)
 from edgekit.pruning.resume import Resumed
 from edgekit.pruning.scales import fit_scale, is_normalization
 from edgekit.pruning.stream import IN_STEP, OpenModel, Read, values
@@ -278,6 +287,7 @@ def sums_of_layer(
         x, y = patches(layer, value, at=at), answers(layer, target, at=at)
         judges = number % CHECKED == CHECKED - 1
         parts[judges] = together(parts[judges], seen_of(x, y)) if judges in parts else seen_of(x, y)
+    parts = {judges: aside(seen, of=model) for judges, seen in parts.items()}
     return parts[False], parts.get(True, parts[False])
 
 

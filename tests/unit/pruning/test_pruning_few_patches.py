@@ -8,10 +8,12 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from edgekit.ir import external_data, set_aside
 from edgekit.pruning.few_patches import FewPatches, FewSquare
 from edgekit.pruning.layers import Floats, Layer, layers
 from edgekit.pruning.least_squares import (
     Sums,
+    aside,
     bias_moved,
     diagonal,
     equations,
@@ -24,6 +26,7 @@ from edgekit.pruning.least_squares import (
     with_bias,
 )
 from edgekit.pruning.zeros import Pattern, choose, solve_on
+from tests.unit.ir.mapped import is_mapped
 from tests.unit.litert.litert_models import Model, as_ir
 
 COLUMNS, ROWS, FEW, MANY = 64, 5, 12, 40
@@ -150,3 +153,22 @@ def test_many_patches_are_sums_also_when_they_come_in_parts() -> None:
     assert _off(both.square, 2 * sums_of(few).square) < 1e-6  # float32
     x = np.zeros((1, MANY, COLUMNS), np.float32)
     assert isinstance(seen_of(x, np.zeros((1, MANY, ROWS), np.float32)), Sums)
+
+
+@pytest.mark.parametrize("large", [True, False])
+def test_beside_a_large_model_squares_that_wait_lie_in_files(
+    large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And can be added to. Sabotage: those of a small model stay where they are, as patches do."""
+    monkeypatch.setattr(external_data, "LARGE_BYTES", 8 if large else 2**40)
+    monkeypatch.setattr(set_aside, "SMALLEST_BYTES", 0)
+    model, few = CASES[0].model, _few(1, FEW)
+    sums = sums_of(few)
+    waiting = aside(sums, of=model)
+    assert isinstance(waiting, Sums)
+    assert is_mapped(waiting.square) == large
+    assert large or waiting is sums
+    both = together(waiting, few)
+    assert both is waiting
+    assert np.array_equal(both.square, 2 * sums_of(few).square)
+    assert aside(few, of=model) is few
