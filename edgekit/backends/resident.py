@@ -20,6 +20,7 @@ from pathlib import Path
 
 STATUS = Path("/proc/self/status")
 RESET = Path("/proc/self/clear_refs")
+LARGE_BYTES = 2**26  # of a file, or that opening it took, from which on what it freed goes back to the system
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 _RESET_PEAK = "5"  # proc(5): "reset the peak resident set size to the process's current one"
 
@@ -67,6 +68,12 @@ def given_back(status: Path = STATUS) -> int | None:
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library; Windows knows no None
         ctypes.CDLL(None).malloc_trim(0)
     return _field(status, "VmRSS")
+
+
+def is_large(path: Path) -> bool:
+    """Whether a model's file, with the one beside it that holds its tensors, is LARGE_BYTES."""
+    data = path.with_name(f"{path.name}.data")
+    return sum(each.stat().st_size for each in (path, data) if each.is_file()) >= LARGE_BYTES
 
 
 @contextlib.contextmanager

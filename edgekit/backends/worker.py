@@ -17,7 +17,7 @@ from multiprocessing.shared_memory import SharedMemory
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from edgekit.backends import shared_arrays, worker_pool
+from edgekit.backends import resident, shared_arrays, worker_pool
 from edgekit.backends.bindings import artifact_from_reference, check_feeds, reference_from_artifact
 from edgekit.backends.worker_process import WorkerProcess, closed_error
 from edgekit.errors import InputError, ModelFileError
@@ -129,6 +129,10 @@ class WorkerSession:
         watched = options if isinstance(options, WatchedOptions) else WatchedOptions()
         self._subject = subject = f"{artifact.path.name} ({artifact.backend})"
         self._own = own or watched is options
+        if resident.is_large(artifact.path):  # beside what it takes, nothing that nobody uses
+            if self._own and process is None:
+                worker_pool.end()
+            resident.given_back()
         if process is not None:
             process.rename(subject)
             self._process = process

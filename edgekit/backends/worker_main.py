@@ -46,8 +46,6 @@ from edgekit.errors import EdgekitError, TargetRefusalError
 from edgekit.spec import RunOptions, to_json
 from edgekit.write_errors import explained
 
-LARGE_BYTES = 2**26  # of a file, or that opening it took, from which on what it freed goes back to the system
-
 Layout = list[dict[str, Any]]
 
 
@@ -130,7 +128,7 @@ class _Server:
         meter = getattr(engine_class, "meter", resident.Meter)
         self._meter = meter()
         path = Path(message["path"])
-        self._large = _size_bytes(path) >= LARGE_BYTES
+        self._large = resident.is_large(path)
         begin = time.perf_counter_ns()
         with self._lean(message["lean"]):
             engine: Engine = engine_class(path, options, message["inputs"], message["outputs"])
@@ -138,7 +136,7 @@ class _Server:
         gc.freeze()  # what is loaded now stays: later collections need not look at it
         self._engine = engine
         self._loaded = self._meter.held_bytes()
-        if (self._loaded or 0) >= LARGE_BYTES:  # what was read is freed, and glibc keeps it
+        if (self._loaded or 0) >= resident.LARGE_BYTES:  # what was read is freed, and glibc keeps it
             resident.given_back()
         facts = {**engine.facts, **({"cores": affinity.text()} if message["cores"] else {})}
         return {"facts": facts, "import_ms": import_ms, "load_ms": load_ms}
@@ -258,12 +256,6 @@ class _Server:
         if self._engine is None:
             raise EdgekitError("the worker has no engine: 'open' comes first")
         return self._engine
-
-
-def _size_bytes(path: Path) -> int:
-    """Of a file and the one beside it that holds its tensors."""
-    data = path.with_name(f"{path.name}.data")
-    return sum(each.stat().st_size for each in (path, data) if each.is_file())
 
 
 def _prepared(engine_class: Any) -> float | None:

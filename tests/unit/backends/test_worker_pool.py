@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from edgekit.backends import worker_pool
+from edgekit.backends import resident, worker_pool
 from edgekit.backends.onnxruntime import open_model
 from edgekit.backends.worker import WorkerSession
 from edgekit.errors import BackendCrashError, InputError
@@ -50,6 +50,21 @@ def test_an_artifact_has_a_process_of_its_own_and_ends_it(opened: Open) -> None:
         assert shipped.pid != model.pid
     assert not is_alive(shipped.pid)
     assert is_alive(model.pid)
+
+
+@pytest.mark.parametrize("large", [True, False])
+def test_beside_a_large_artifact_no_worker_waits(
+    large: bool, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what this process has freed went back before. Sabotage: beside a small one both stay."""
+    with opened() as model:
+        pass
+    freed: list[str] = []
+    monkeypatch.setattr(resident, "LARGE_BYTES", 1 if large else 2**40)
+    monkeypatch.setattr(resident, "given_back", lambda: freed.append("given back"))
+    with opened(own=True):
+        assert is_alive(model.pid) != large
+        assert freed == ["given back"] * large
 
 
 def test_so_has_one_with_a_time_limit_or_cores(tmp_path: Path, opened: Open) -> None:
