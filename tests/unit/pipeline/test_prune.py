@@ -79,7 +79,7 @@ def test_a_large_model_is_not_refined_by_gradients_and_says_so(
         refined.append("refined")
         return solved, Refinement(passes=7)
 
-    monkeypatch.setattr("edgekit.pipeline.prune.job.refine", refine)
+    monkeypatch.setattr("edgekit.pipeline.prune.refined.refine", refine)
     small = _pruned(model, keep=0.5)
     assert refined == ["refined"]
     assert small.refined is not None
