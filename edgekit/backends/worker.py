@@ -10,6 +10,7 @@ because the clock runs inside the worker. The worker persists: opening is paid o
 from __future__ import annotations
 
 import contextlib
+import gc
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -132,6 +133,7 @@ class WorkerSession:
         if resident.is_large(artifact.path):  # beside what it takes, nothing that nobody uses
             if self._own and process is None:
                 worker_pool.end()
+            gc.collect()  # graphs are cycles: without it the arrays of those that were tried before stay
             resident.given_back()
         if process is not None:
             process.rename(subject)
