@@ -48,7 +48,7 @@ from edgekit.pipeline.prune.refined import is_bfloat16_fast
 from edgekit.pruning.dependency import dependencies
 from edgekit.pruning.layers import Floats, Layer, layers, weight_from_rows
 from edgekit.pruning.refine import passes_of, refine
-from edgekit.pruning.sparsify import sparsify, why_dense
+from edgekit.pruning.sparsify import sparsify, weights_of, why_dense
 from edgekit.pruning.zeros import Pattern
 from edgekit.spec import Array, BatchStream, RunOptions, TensorSpec
 from edgekit.user_code import importable, load_file
@@ -139,7 +139,6 @@ def _with_zeros(task: Task, pattern: Pattern) -> ir.Model:
     solved, sparse, _ = sparsify(
         task.model, pattern, open_model=open_model, batches=batches, count=count, seed=SEED
     )
-    names = {row.layer for row in sparse}
     made, said = refine(
         dependencies(task.model),
         solved,
@@ -150,7 +149,7 @@ def _with_zeros(task: Task, pattern: Pattern) -> ir.Model:
         passes=passes_of(inference_macs(task.model), count),
         seed=SEED,
         threads=1,
-        zeros={layer.weight_name for layer in layers(solved) if layer.name in names},
+        zeros=weights_of(solved, sparse),
         half=is_bfloat16_fast(),
     )
     print(said, file=sys.stderr, flush=True)

@@ -11,6 +11,10 @@ F2: one sample of JUDGES is not learned from; the result is taken where the erro
     these, and else the solved model stays.
 F3: where it cannot be done it says why: no PyTorch, an operator without gradients, a batch of fixed size, too
     few samples.
+F4: zeros that leave the outputs within NEAR_ENOUGH on the samples of F2 stay as solved: least squares has
+    used what the data says, and gradients learn its noise. Of models with zeros those 0.005 to 1.3 % off came
+    out no better (four, text_bert at any learning rate from 1e-5 to 5e-4), those 3.6 and 14.7 % off did. Of
+    models that have lost channels some come out better from 0.3 % on.
 
 Source: as ``joints`` and ``recover``.
 """
@@ -37,6 +41,7 @@ PASSES = 30
 FEWEST = 2
 JUDGES = 16  # F2: one of so many samples
 FEWEST_SAMPLES = 64
+NEAR_ENOUGH = 0.01  # of the outputs' variance
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,11 @@ def refine(
     why = _hindrance(found.model, count, passes)
     if why:
         return solved, Refinement(why=why)
+    judges, judged = _judges(batches), -(-count // JUDGES)
+    before = output_error(found.model, solved, open_model=open_model, batches=judges, count=judged)
+    if zeros and before < NEAR_ENOUGH:
+        why = f"it is within {100 * NEAR_ENOUGH:g} % of the outputs' variance on samples that it has not seen"
+        return solved, Refinement(before=before, after=before, why=why)
     try:
         refined, _ = recover(
             found.model,
@@ -114,12 +124,7 @@ def refine(
         )
     except (InputError, MissingBackendError) as error:
         return solved, Refinement(why=error.what)
-    before, after = (
-        output_error(
-            found.model, each, open_model=open_model, batches=_judges(batches), count=-(-count // JUDGES)
-        )
-        for each in (solved, refined)
-    )
+    after = output_error(found.model, refined, open_model=open_model, batches=judges, count=judged)
     if after < before:
         return refined, Refinement(passes, before, after)
     return solved, Refinement(0, before, after, "on samples that it had not seen it was no better")

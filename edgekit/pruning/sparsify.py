@@ -126,6 +126,12 @@ def sparsify(
     return result, tuple(done), tuple(dense)
 
 
+def weights_of(model: ir.Model, sparse: Sequence[Sparse]) -> set[str]:
+    """Names of the weights that have zeros, in a model that ``sparsify`` made."""
+    names = {row.layer for row in sparse}
+    return {layer.weight_name for layer in layers(model) if layer.name in names}
+
+
 def why_dense(layer: Layer, pattern: Pattern) -> str:
     """S2; "" = it gets zeros."""
     _, _, columns = layer.shape

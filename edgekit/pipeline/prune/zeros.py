@@ -32,9 +32,8 @@ from edgekit.pipeline.result.prune import DenseRow, PruneResult, PruneSpeedRow, 
 from edgekit.pipeline.result.rows import GateRow
 from edgekit.preprocess import Step
 from edgekit.pruning.dependency import dependencies
-from edgekit.pruning.layers import layers
 from edgekit.pruning.sensitivity import output_error
-from edgekit.pruning.sparsify import Dense, Sparse, sparsify
+from edgekit.pruning.sparsify import Dense, Sparse, sparsify, weights_of
 from edgekit.pruning.stream import threads
 from edgekit.pruning.zeros import Pattern
 from edgekit.spec import Progress
@@ -95,7 +94,6 @@ def with_zeros(
         raise _nothing_takes(asked.pattern, dense)
     repair = None
     if asked.refines:
-        solved = {row.layer for row in sparse}
         made, repair = refined(
             dependencies(model),
             made,
@@ -103,7 +101,7 @@ def with_zeros(
             data=data,
             seed=asked.seed,
             threads=asked.threads,
-            zeros={layer.weight_name for layer in layers(made) if layer.name in solved},
+            zeros=weights_of(made, sparse),
             progress=progress,
         )
     evaluated = None

@@ -53,7 +53,13 @@ def _pruned(model: ir.Model) -> tuple[Dependencies, tuple[int, ...], ir.Model]:
 
 
 def _refined(
-    found: Dependencies, solved: ir.Model, gone: tuple[int, ...], *, count: int = COUNT, passes: int = 12
+    found: Dependencies,
+    solved: ir.Model,
+    gone: tuple[int, ...],
+    *,
+    count: int = COUNT,
+    passes: int = 12,
+    zeros: tuple[str, ...] = (),
 ) -> tuple[ir.Model, Refinement]:
     pytest.importorskip("torch")
     batches = stream(io.specs(found.model)[0][0], count=COUNT)
@@ -67,6 +73,7 @@ def _refined(
         passes=passes,
         seed=0,
         threads=1,
+        zeros=zeros,
     )
 
 
@@ -114,6 +121,28 @@ def test_what_is_no_better_on_unseen_samples_is_not_taken(monkeypatch: pytest.Mo
     assert said.passes == 0
     assert said.after > said.before
     assert "no better" in said.why
+
+
+def test_zeros_that_are_near_enough_are_not_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F4: sabotage, a bound below what is missing, or channels that are gone: then it is trained."""
+    found, gone, pruned = _pruned(_network())
+    asked: list[str] = []
+
+    def trained(teacher: ir.Model, student: ir.Model, **_: object) -> tuple[ir.Model, Recovery]:
+        del student
+        asked.append("trained")
+        return teacher, Recovery(1, 0.0, 0.0)
+
+    monkeypatch.setattr(refine_, "recover", trained)
+    _, first = _refined(found, pruned, gone)
+    for zeros, part, times in ((("w",), 1.01, 0), (("w",), 0.99, 1), ((), 1.01, 1)):
+        asked.clear()
+        monkeypatch.setattr(refine_, "NEAR_ENOUGH", part * first.before)
+        refined, said = _refined(found, pruned, gone, zeros=zeros)
+        assert len(asked) == times
+        assert (refined is pruned) == (not times)
+        assert said.before == first.before
+        assert ("within" in said.why) == (not times)
 
 
 def test_what_cannot_be_refined_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
